@@ -8,6 +8,7 @@ with Inception features: Heusel et al., https://arxiv.org/abs/1706.08500.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +28,33 @@ class Statistics:
         features = _checked(features)
         return cls(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)), len(features))
 
+    @classmethod
+    def streamed(cls, batches: Iterable[np.ndarray]) -> Statistics:
+        """Statistics of features that come in batches [n, d], of which one at a time is held.
 
-def frechet_distance(features: np.ndarray, reference: Statistics) -> float:
-    """Squared Fréchet distance of features [N, d] to a reference.
+        Merges means and scatter matrices as Chan, Golub and LeVeque do (1979), which stays exact where summing
+        squares would cancel. Raises ValueError when there are fewer than 2 vectors or one is not finite.
+        """
+        count, mean, scatter = 0, 0.0, 0.0
+        for batch in batches:
+            batch = np.asarray(batch, dtype=np.float64)
+            if not len(batch):
+                continue
+            total = count + len(batch)
+            shift = batch.mean(axis=0) - mean
+            centred = batch - batch.mean(axis=0)
+            scatter = scatter + centred.T @ centred + np.outer(shift, shift) * (count * len(batch) / total)
+            mean = mean + shift * (len(batch) / total)
+            count = total
+        if count < 2:
+            raise ValueError(f"needs at least 2 feature vectors, got {count}")
+        if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise ValueError("a feature is NaN or infinite")
+        return cls(mean, scatter / (count - 1), count)
+
+
+def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -> float:
+    """Squared Fréchet distance of features [N, d], or of their statistics, to a reference.
 
     The trace of the square root needs no matrix square root: it is the sum of the square roots of the eigenvalues of
     a symmetric matrix that shares its non-zero eigenvalues with Σr Σg. With X the centred features over √(N−1), that
@@ -39,22 +64,29 @@ def frechet_distance(features: np.ndarray, reference: Statistics) -> float:
     A distance of a set to itself can round to −1e-5; it is clipped to 0.
     Raises ValueError when N < 2, a feature is not finite, or the two do not have the same d.
     """
-    features = _checked(features)
-    count, dim = features.shape
-    if reference.mean.shape != (dim,) or reference.covariance.shape != (dim, dim):
-        raise ValueError(f"features have {dim} dimensions, the reference has {len(reference.mean)}")
-    mean = features.mean(axis=0)
-    centred = (features - mean) / np.sqrt(count - 1)  # X [N, d], so that Σg = Xᵀ X
-    if count <= dim:
-        symmetric = centred @ reference.covariance @ centred.T  # [N, N]
+    if isinstance(features, Statistics):
+        mean, rows = features.mean, _root(features.covariance).T  # any X with Xᵀ X = Σg will do
     else:
-        values, vectors = np.linalg.eigh(reference.covariance)
-        projected = centred @ (vectors * np.sqrt(values.clip(min=0)))  # X L [N, d]
+        features = _checked(features)
+        mean = features.mean(axis=0)
+        rows = (features - mean) / np.sqrt(len(features) - 1)  # X [N, d]
+    if reference.mean.shape != mean.shape:
+        raise ValueError(f"features have {len(mean)} dimensions, the reference has {len(reference.mean)}")
+    if len(rows) <= len(mean):
+        symmetric = rows @ reference.covariance @ rows.T  # [N, N]
+    else:
+        projected = rows @ _root(reference.covariance)  # X L [N, d]
         symmetric = projected.T @ projected  # [d, d]
     root_trace = np.sqrt(np.linalg.eigvalsh(symmetric).clip(min=0)).sum()
     difference = mean - reference.mean
-    squared = difference @ difference + np.sum(centred**2) + np.trace(reference.covariance) - 2 * root_trace
+    squared = difference @ difference + np.sum(rows**2) + np.trace(reference.covariance) - 2 * root_trace
     return max(float(squared), 0.0)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """L [d, d] with L Lᵀ = Σ, also where Σ is singular."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(values.clip(min=0))
 
 
 def _checked(features: np.ndarray) -> np.ndarray:

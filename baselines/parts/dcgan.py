@@ -1,0 +1,82 @@
+# %% [markdown]
+# ## The two networks
+#
+# The DCGAN pair of the course's sample code. The generator projects z to a 4×4 picture of many channels and doubles it
+# four times; the discriminator mirrors it with strided convolutions and ends in one number a picture.
+
+
+# %%
+class Generator(nn.Module):
+    """z [N, z_dim] -> pictures [N, 3, 64, 64] in −1 … 1."""
+
+    def __init__(self, z_dim, width):
+        super().__init__()
+        self.project = nn.Sequential(
+            nn.Linear(z_dim, width * 8 * 4 * 4, bias=False),
+            nn.BatchNorm1d(width * 8 * 4 * 4),
+            nn.ReLU(),
+        )
+        self.grow = nn.Sequential(
+            self.double(width * 8, width * 4),  # [N, 8w, 4, 4]   -> [N, 4w, 8, 8]
+            self.double(width * 4, width * 2),  # [N, 4w, 8, 8]   -> [N, 2w, 16, 16]
+            self.double(width * 2, width),  # [N, 2w, 16, 16] -> [N, w, 32, 32]
+            nn.ConvTranspose2d(width, 3, 5, stride=2, padding=2, output_padding=1, bias=False),  # -> [N, 3, 64, 64]
+            nn.Tanh(),
+        )
+        self.apply(dcgan_weights)
+
+    @staticmethod
+    def double(channels_in, channels_out):
+        return nn.Sequential(
+            nn.ConvTranspose2d(channels_in, channels_out, 5, stride=2, padding=2, output_padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(),
+        )
+
+    def forward(self, z):
+        return self.grow(self.project(z).view(len(z), -1, 4, 4))
+
+
+class Discriminator(nn.Module):
+    """pictures [N, 3, 64, 64] -> probability of being real [N]."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width, 4, stride=2, padding=1),  # [N, 3, 64, 64] -> [N, w, 32, 32]
+            nn.LeakyReLU(0.2),
+            self.halve(width, width * 2),  # -> [N, 2w, 16, 16]
+            self.halve(width * 2, width * 4),  # -> [N, 4w, 8, 8]
+            self.halve(width * 4, width * 8),  # -> [N, 8w, 4, 4]
+            nn.Conv2d(width * 8, 1, 4),  # -> [N, 1, 1, 1]
+            nn.Sigmoid(),
+        )
+        self.apply(dcgan_weights)
+
+    @staticmethod
+    def halve(channels_in, channels_out):
+        return nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1),
+            nn.BatchNorm2d(channels_out),
+            nn.LeakyReLU(0.2),
+        )
+
+    def forward(self, pictures):
+        return self.layers(pictures).flatten()
+
+
+def dcgan_weights(module):
+    """Small normal weights, as the DCGAN paper starts from (https://arxiv.org/abs/1511.06434)."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+seed_everything(settings.seed)
+G = Generator(settings.z_dim, settings.width).to(device)
+D = Discriminator(settings.width).to(device)
+for network in (G, D):
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{type(network).__name__}: {count:,} parameters")

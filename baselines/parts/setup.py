@@ -1,0 +1,49 @@
+# %%
+import csv
+import io
+import json
+import math
+import os
+import random
+import tarfile
+import time
+import warnings
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import display
+from PIL import Image
+from torch import nn
+from torchvision.utils import make_grid
+from tqdm.auto import tqdm
+
+
+def choose_device():
+    """The GPU when there is one that this torch can really run on, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    try:  # an old card (Kaggle's P100) is "available" and fails only at its first kernel
+        torch.zeros(1, device="cuda").add_(1).item()
+    except RuntimeError as error:
+        name = torch.cuda.get_device_name()
+        raise SystemExit(
+            f"{name} cannot run torch {torch.__version__} ({error}).\n"
+            "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
+        ) from None
+    return torch.device("cuda")
+
+
+def seed_everything(seed):
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)  # every device
+
+
+device = choose_device()
+where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+print(f"torch {torch.__version__} on {where}")

@@ -1,0 +1,110 @@
+"""The command line: reads arguments, calls, prints.
+
+Exit codes: 0 scored, 1 bad submission, 2 wrong use, 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main():
+    """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed."""
+
+
+@main.command(short_help="Score 1,000 pictures and say which baselines they pass.")
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True),
+    help="Real faces to compare with: a folder, .zip or .tgz, or an .npz of pytorch-fid's. "
+    "Without it, the shipped statistics of the course's faces.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".",
+    show_default=True,
+    help="Folder for report.json and report.html.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
+@click.option("--loose", is_flag=True, help="Take any number, names and sizes of pictures.")
+@click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A copy of pytorch-fid's Inception weights.")
+@click.option("--cascade", type=click.Path(path_type=Path), help="A copy of lbpcascade_animeface.xml.")
+def score(submission, reference, output, as_json, loose, offline, weights, cascade):
+    """Scores SUBMISSION, a folder or .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64.
+
+    FD-anime and AFD by the embedded network need nothing else. FID needs --reference and Inception's weights (91 MB),
+    AFD by lbpcascade its cascade; both are downloaded and verified on first use, or named by --weights and --cascade
+    or by the environment variables GRADER_INCEPTION and GRADER_CASCADE.
+
+    \b
+    Examples:
+      python -m grader score outputs/
+      python -m grader score submission.tgz --reference faces/ --output report/
+    """
+    from grader import report
+    from grader.assets import AssetError
+    from grader.reference import BadReference
+    from grader.score import score as grade
+    from grader.submission import BadSubmission
+
+    try:
+        _writable(output)
+        result = grade(submission, reference, weights, cascade, offline, loose, _progress)
+        paths = report.write(result, output)
+    except BadSubmission as error:
+        _stop(1, "bad submission", *error.problems)
+    except (AssetError, BadReference) as error:
+        _stop(2, str(error))
+    except PermissionError as error:
+        _stop(2, f"{error.filename}: no permission to write: choose another --output")
+
+    for note in result.submission.notes:
+        click.echo(f"note: {note}", err=True)
+    for measure in result.measures:
+        if measure.note:
+            click.echo(f"note: {measure.measure} by {measure.by}: {measure.note}", err=True)
+    if as_json:
+        click.echo(report.as_json(result))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        console.print(report.as_table(result))
+    click.echo(f"wrote {' and '.join(map(str, paths))}", err=True)
+
+
+def run():
+    """The whole program, with its exit code."""
+    try:
+        sys.exit(main.main(prog_name="python -m grader", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        _stop(130, "stopped; no report was written")
+
+
+def _writable(folder: Path) -> None:
+    """Fails now rather than after the work. Raises PermissionError."""
+    import tempfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def _stop(code: int, *lines: str):
+    click.echo("\n  ".join(lines), err=True)
+    sys.exit(code)
+
+
+def _progress(what: str, total: int):
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total or None, unit=" pictures", leave=False, delay=1, file=sys.stderr).update

@@ -1,0 +1,110 @@
+"""What the course takes: exactly 1,000 pictures 1.jpg … 1000.jpg of 64x64, as a folder or packed flat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grader.pictures import ENDINGS, BadArchive, UnreadablePicture, decode, members
+
+COUNT = 1000
+SIZE = 64
+MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
+MAX_FILES = 5_000
+MAX_BYTES = 256 * 10**6
+
+
+class BadSubmission(Exception):
+    """A submission that cannot be scored; `problems` are one line each, with the remedy."""
+
+    def __init__(self, problems: list[str]):
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be."""
+
+    source: Path
+    names: list[str]
+    pictures: np.ndarray
+    notes: list[str]
+
+
+def read_submission(source: Path, loose: bool = False) -> Submission:
+    """Reads a submission from a folder, .tgz, .tar or .zip.
+
+    `loose` takes any number (2 and more) of pictures of any name, size and folder, shrunk to 64x64.
+    Raises BadSubmission with everything that is wrong, not only the first thing.
+    """
+    pictures, modes, problems, extra = {}, Counter(), [], []
+    found = 0
+    try:
+        for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
+            if not name.lower().endswith(ENDINGS):
+                extra.append(name)
+                continue
+            found += 1
+            try:
+                picture, mode = decode(read(), SIZE if loose else None)
+            except UnreadablePicture as error:
+                problems.append(f"{name} {error}: make it again")
+                continue
+            height, width, _ = picture.shape
+            if (height, width) != (SIZE, SIZE):
+                problems.append(f"{name} is {width}x{height}: write pictures of {SIZE}x{SIZE}")
+            elif name in pictures:
+                problems.append(f"{name} is there twice: pack each picture once")
+            else:
+                pictures[name] = picture
+                modes[mode] += 1
+    except (BadArchive, FileNotFoundError) as error:
+        raise BadSubmission([str(error)]) from None
+    except OSError as error:
+        raise BadSubmission([f"{source}: cannot be read ({error.strerror or error}): check its permissions"]) from None
+
+    problems = _shortened(problems) + ([] if loose else _form(source, list(pictures), found))
+    if not found:
+        problems = [f"{source}: holds no picture: it should hold 1.jpg … {COUNT}.jpg"]
+    elif loose and len(pictures) < 2:
+        problems.append(f"{source}: a score needs at least 2 readable pictures")
+    if problems:
+        raise BadSubmission(problems)
+
+    names = sorted(pictures, key=lambda name: (len(name), name))
+    notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
+    if extra:
+        notes.append(f"{len(extra)} other files were passed over ({_some(extra)})")
+    if source.is_file() and source.stat().st_size > MAX_PACKED_BYTES:
+        notes.append(f"{source.name} is {source.stat().st_size / 1e6:.2f} MB, over the course's limit of 2 MB")
+    return Submission(source, names, np.stack([pictures[name] for name in names]), notes)
+
+
+def _form(source: Path, names: list[str], found: int) -> list[str]:
+    """What is wrong with the names and the number of the pictures."""
+    folders = {name.rpartition("/")[0] for name in names} - {""}
+    if folders:
+        return [f"{source}: the pictures are inside {_some(folders)}/: pack them flat (tar -czf ../my.tgz *.jpg)"]
+    expected = [f"{number}.jpg" for number in range(1, COUNT + 1)]
+    missing, unexpected = set(expected) - set(names), set(names) - set(expected)
+    problems = []
+    if found != COUNT:
+        problems.append(f"{source}: holds {found:,} pictures: the course takes exactly {COUNT:,}")
+    if unexpected:
+        problems.append(f"{source}: unexpected names ({_some(unexpected)}): name them 1.jpg … {COUNT}.jpg")
+    elif missing and found != COUNT:
+        problems.append(f"{source}: missing {_some(missing)}")
+    return problems
+
+
+def _some(names, most: int = 3) -> str:
+    names = sorted(names, key=lambda name: (len(name), name))
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def _shortened(problems: list[str], most: int = 10) -> list[str]:
+    return problems[:most] + ([f"and {len(problems) - most:,} more such files"] if len(problems) > most else [])
