@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from grader import assets, detection, reference, verdict
-from grader.embedded import network, statistics
+from grader.embedded import network
+from grader.embedded.reference import load_reference
 from grader.frechet import frechet_distance
 from grader.reference import Reference
 from grader.submission import Submission, read_submission
@@ -65,7 +66,7 @@ def score(
 
 
 def _embedded_reference(source: Path | None, progress: Progress) -> Reference:
-    shipped = Reference("crypko", EMBEDDED, statistics.load())
+    shipped = Reference("crypko", EMBEDDED, load_reference())
     if source is None or source.suffix == ".npz":
         return shipped
     done = progress("reference faces", 0)

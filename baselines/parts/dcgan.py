@@ -75,8 +75,8 @@ def dcgan_weights(module):
 
 
 seed_everything(settings.seed)
-G = Generator(settings.z_dim, settings.width).to(device)
-D = Discriminator(settings.width).to(device)
+G = Generator(settings.z_dim, settings.width).to(device, memory_format=torch.channels_last)  # the faster layout
+D = Discriminator(settings.width).to(device, memory_format=torch.channels_last)
 for network in (G, D):
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{type(network).__name__}: {count:,} parameters")

@@ -26,7 +26,7 @@ plt.show()
 # `python -m grader score outputs`.
 
 # %%
-pictures = sample(G, fixed_z)  # [1000, 3, 64, 64]
+pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
 outputs = Path(settings.outputs)
 outputs.mkdir(parents=True, exist_ok=True)
 pack(pictures, run / "submission.tgz")

@@ -19,6 +19,7 @@ import torch
 from IPython.display import display
 from PIL import Image
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 

@@ -1,0 +1,88 @@
+"""A face set on disk: a folder of PNG pictures or a zip of them, with an about.json. It appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data import DataError
+
+ABOUT = "about.json"  # what the set is; also the mark by which we know a folder of ours
+
+
+@contextmanager
+def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, bytes], None]]:
+    """Gives write(name, bytes) for the files of a new set; a zip when `output` ends in .zip.
+
+    All is written beside `output` and renamed when the block ends well; an error or Ctrl-C leaves nothing.
+    Raises DataError when something is there already, unless `overwrite` is set and it is a set of ours.
+    """
+    output = Path(output).resolve()
+    _check_free(output, overwrite)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        if _is_zip(output):
+            with zipfile.ZipFile(partial, "w") as archive:  # stored: PNG does not get smaller
+                yield archive.writestr
+        else:
+            partial.mkdir()
+            yield lambda name, data: (partial / name).write_bytes(data)
+        _put_in_place(partial, output)
+    finally:
+        _remove(partial)
+
+
+def about_json(about: dict) -> bytes:
+    """The text of about.json."""
+    return (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _check_free(output: Path, overwrite: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if output.is_dir() == _is_zip(output):
+        raise DataError(f"{output}: is {'a folder' if output.is_dir() else 'a file'}; name another output")
+    if not overwrite:
+        raise DataError(f"{output}: exists already; name another output, or replace it with --overwrite")
+    if not _is_ours(output):
+        raise DataError(f"{output}: holds no {ABOUT}, so it was not made here and stays; name another output")
+
+
+def _is_ours(output: Path) -> bool:
+    if output.is_dir():
+        return (output / ABOUT).is_file()
+    if not zipfile.is_zipfile(output):
+        return False
+    with zipfile.ZipFile(output) as archive:
+        return ABOUT in archive.namelist()
+
+
+def _put_in_place(partial: Path, output: Path) -> None:
+    if not output.is_dir():
+        os.replace(partial, output)
+        return
+    old = partial.with_suffix(".old")  # a folder cannot be replaced in one step: move it aside, and back if need be
+    output.rename(old)
+    try:
+        partial.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""The course's 71,314 faces: downloaded once, however often the line drops, and proved to be the right ones.
+
+Why no download library: neither pooch nor torch.hub goes on where a broken download stopped, and on a dormitory's
+network 452 MB rarely come in one piece.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from data import DataError
+
+URL = "https://huggingface.co/datasets/LeoFeng/MLHW_6/resolve/main/faces.zip"
+COUNT = 71_314
+IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # see `identity`
+
+ATTEMPTS = 6  # in a row without a new byte
+TIMEOUT = (10, 60)  # seconds to connect, seconds of silence
+CHUNK = 1 << 13  # bytes; what a chunk holds when the line drops is lost
+
+
+def fetch(output: Path, url: str = URL, count: int = COUNT, digest: str = IDENTITY, pause: float = 1.0) -> bool:
+    """Downloads the zip to `output` and checks that it is the set; False when the set was there already.
+
+    What has come so far stays in `<output>.part` and is gone on with; `pause` seconds, then twice as many, go
+    before each new attempt. Raises DataError when offline, out of space, or when what came is not the set.
+    """
+    output = Path(output)
+    if output.exists():
+        problem = _difference(output, count, digest)
+        if problem:
+            raise DataError(f"{output}: {problem}; move it away, or name another output")
+        return False
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    _download(url, part, pause)
+    problem = _difference(part, count, digest)
+    _etag_file(part).unlink(missing_ok=True)
+    if problem:
+        bad = output.with_name(output.name + ".bad")
+        os.replace(part, bad)
+        raise DataError(f"{url}: {problem}; kept as {bad}, run the command again to download it afresh")
+    os.replace(part, output)
+    return True
+
+
+def identity(archive: Path) -> tuple[int, str]:
+    """How many <number>.jpg a zip holds, and the sha256 over their lines `<sha256 of the file>  <number>.jpg`.
+
+    The lines go in numeric order, so that neither folders nor the way of packing matter.
+    Raises BadZipFile when the zip, or a file in it, is damaged.
+    """
+    lines = hashlib.sha256()
+    with zipfile.ZipFile(archive) as files:
+        names = [(re.fullmatch(r"(?:.*/)?(\d+)\.jpg", name), name) for name in files.namelist()]
+        numbered = sorted((int(match[1]), name) for match, name in names if match)
+        for number, name in tqdm(numbered, desc="checking", unit=" faces", disable=None):
+            lines.update(f"{hashlib.sha256(files.read(name)).hexdigest()}  {number}.jpg\n".encode())
+    return len(numbered), lines.hexdigest()
+
+
+def _difference(archive: Path, count: int, digest: str) -> str | None:
+    try:
+        found, found_digest = identity(archive)
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        return "is damaged"
+    if found != count:
+        return f"holds {found:,} faces, not the {count:,} of the course"
+    return None if found_digest == digest else "holds other pictures than the course's"
+
+
+def _download(url: str, part: Path, pause: float) -> None:
+    """Calls `_resume` until the file is whole; every new byte buys ATTEMPTS more attempts."""
+    failures, best = 0, _size(part)
+    while True:
+        try:
+            return _resume(url, part)
+        except requests.RequestException as error:
+            status = error.response.status_code if error.response is not None else None
+            if status and status < 500 and status != 429:
+                raise DataError(f"{url}: the server answers {status}; name a mirror with --url") from error
+            failures = 1 if _size(part) > best else failures + 1
+            best = max(best, _size(part))
+            if failures == ATTEMPTS:
+                reason = f"the server answers {status}" if status else "no connection"
+                raise DataError(f"{url}: {reason}; run the command again later, it goes on from {part}") from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DataError(f"{part}: the disk is full; make room and run the command again, it goes on") from error
+        wait = pause * 2 ** (failures - 1)
+        tqdm.write(f"connection lost, trying again in {wait:g} s", file=sys.stderr)
+        time.sleep(wait)
+
+
+def _resume(url: str, part: Path) -> None:
+    """One request for what is missing of the file. Raises RequestException when the line drops before its end."""
+    have, etag_file = _size(part), _etag_file(part)
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if etag_file.exists():
+            headers["If-Range"] = etag_file.read_text()  # another file by now: send all of it
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            if answer.headers.get("Content-Range") == f"bytes */{have}":
+                return  # nothing is missing
+            part.unlink()
+            raise requests.ConnectionError("what we have is longer than the file: start over")
+        answer.raise_for_status()
+        resumed = answer.status_code == requests.codes.partial_content
+        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink()
+            raise requests.ConnectionError("the server sends another part than asked for: start over")
+        start = have if resumed else 0
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        free = shutil.disk_usage(part.parent).free + have - start
+        if total and total - start > free:
+            needed = f"{(total - start) / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"
+            raise OSError(errno.ENOSPC, needed)
+        if not resumed:
+            etag_file.unlink(missing_ok=True)
+            etag = answer.headers.get("ETag", "W/")
+            if not etag.startswith("W/"):  # a weak one does not promise the same bytes
+                etag_file.write_text(etag)
+        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        with bar, part.open("ab" if resumed else "wb") as file:
+            for chunk in answer.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total and _size(part) < total:
+        raise requests.ConnectionError("the answer ended early")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _etag_file(part: Path) -> Path:
+    return part.with_name(part.name + ".etag")

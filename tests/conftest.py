@@ -1,0 +1,39 @@
+"""What several tests need: faces to train on, and the real data where it lies beside the checkout."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Tests neither use nor fill the user's cache, and download nothing by accident."""
+    monkeypatch.setenv("GRADER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    for variable in ("GRADER_INCEPTION", "GRADER_CASCADE"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def shared():
+    """The folder of real faces and submissions; the test is skipped where there is none."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory) -> Path:
+    """A folder of 300 drawn faces with their about.json."""
+    from data.render import render
+
+    folder = tmp_path_factory.mktemp("rendered") / "faces"
+    folder.mkdir()
+    for number, (picture, _) in enumerate(render(300, seed=1)):
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{number}.png")
+    (folder / "about.json").write_text('{"name": "rendered"}')
+    return folder

@@ -1,0 +1,140 @@
+"""The embedded network: what it promises about its numbers, and that it sees what a person sees."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from grader.embedded.corruptions import KINDS, NO_FACES, no_face
+from grader.embedded.faces import read_faces
+from grader.embedded.network import DIM, FACE_THRESHOLD, WEIGHTS, WEIGHTS_ID, describe, load
+from grader.embedded.reference import load_reference, make_reference
+from grader.frechet import frechet_distance
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_faces = pytest.mark.skipif(not SHARED.exists(), reason="needs real faces in ../shared/data")
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load()
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)
+
+
+def test_weights_are_small():
+    assert WEIGHTS.stat().st_size <= 3_000_000
+
+
+def test_result_does_not_depend_on_the_batch_size(network, noise):
+    features, faces = describe(noise, 64, network=network)
+    for size in (1, 7, 1000):
+        other_features, other_faces = describe(noise, size, network=network)
+        assert np.abs(other_features - features).max() <= 1e-5 * np.abs(features).max()
+        np.testing.assert_allclose(other_faces, faces, atol=1e-5)
+
+
+def test_same_pictures_give_the_same_numbers(noise):
+    first, second = describe(noise), describe(noise)  # each loads the network anew
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    features, faces = first
+    assert features.shape == (70, DIM)
+    assert features.dtype == faces.dtype == np.float64
+
+
+def test_progress_counts_pictures(network, noise):
+    seen = []
+    describe(noise, 32, seen.append, network)
+    assert seen == [32, 64, 70]
+
+
+@pytest.mark.parametrize("kind", ["noise", "flat", "gradient", "texture"])
+def test_no_face_in_pictures_without_one(network, kind):
+    rng = np.random.default_rng(1)
+    pictures = np.stack([no_face(kind, np.zeros((1, 64, 64, 3), np.uint8), rng) for _ in range(100)])
+    assert np.mean(describe(pictures, network=network)[1] > FACE_THRESHOLD) <= 0.02
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        np.zeros((2, 64, 64, 3)),
+        np.zeros((2, 96, 96, 3), np.uint8),
+        np.zeros((2, 3, 64, 64), np.uint8),
+        np.zeros((64, 64, 3), np.uint8),
+        np.zeros((0, 64, 64, 3), np.uint8),
+        [[0]],
+    ],
+)
+def test_wrong_pictures_are_refused(network, pictures):
+    with pytest.raises(ValueError, match="pictures must be"):
+        describe(pictures, network=network)
+
+
+def test_reference_fits_the_weights():
+    reference = load_reference()
+    assert reference.mean.shape == (DIM,)
+    assert reference.count >= 1000
+    np.testing.assert_array_equal(reference.covariance, reference.covariance.T)
+    values = np.linalg.eigvalsh(reference.covariance)
+    assert values.min() >= -1e-5 * values.max()
+
+
+def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
+    make_reference(noise, "noise", tmp_path / "noise.safetensors")
+    monkeypatch.setattr("grader.embedded.reference.WEIGHTS_ID", "0" * 8)
+    with pytest.raises(ValueError, match=WEIGHTS_ID):
+        load_reference(tmp_path / "noise.safetensors")
+
+
+def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
+    rng = np.random.default_rng(0)
+    for corrupt in KINDS.values():
+        for strength in (0.0, 0.5, 1.0):
+            result = corrupt(noise[0], strength, rng, noise[1])
+            assert result.shape == (64, 64, 3)
+            assert result.dtype == np.uint8
+    for kind in KINDS.keys() - {"jpeg"}:
+        np.testing.assert_array_equal(KINDS[kind](noise[0], 0.0, rng, noise[1]), noise[0])
+
+
+@pytest.fixture(scope="module")
+def judged(network):
+    """Distance and share of faces of 1,000 real faces, of the same as JPEG, and of each submission."""
+    if not SHARED.exists():
+        pytest.skip("needs real faces in ../shared/data")
+    real, reference, rng = read_faces(SHARED / "crypko_1000_96px.zip"), load_reference(), np.random.default_rng(0)
+    sets = {"real": real, "real jpeg": np.stack([KINDS["jpeg"](face, 20 / 90, rng, face) for face in real])}
+    sets |= {path.stem: read_faces(path) for path in (SHARED / "submissions").glob("*.tgz")}
+    verdicts = {}
+    for name, pictures in sets.items():
+        features, faces = describe(pictures, network=network)
+        verdicts[name] = frechet_distance(features, reference), np.mean(faces > FACE_THRESHOLD)
+    return verdicts
+
+
+def test_distance_ranks_as_a_person_does(judged):
+    distance = {name: verdict[0] for name, verdict in judged.items()}
+    assert 3 * max(distance["real"], distance["real jpeg"]) < distance["gan_fair"]
+    better = max(distance["gan_fair"], distance["wgan_blurry"])
+    assert better < min(distance["gan_early_noisy"], distance["gan_overexposed"])
+
+
+def test_detector_ranks_as_a_person_does(judged):
+    share = {name: verdict[1] for name, verdict in judged.items()}
+    assert share["real"] >= 0.95
+    assert share["real jpeg"] >= 0.95
+    assert share["gan_fair"] > share["wgan_blurry"] > max(share["gan_early_noisy"], share["gan_overexposed"])
+
+
+@needs_faces
+def test_detector_knows_another_style_and_upright_faces(network):
+    tagged = read_faces(SHARED / "tagged_3000_64px.zip")[5::6]  # the part that training keeps aside
+    assert np.mean(describe(tagged, network=network)[1] > FACE_THRESHOLD) >= 0.95
+    rng = np.random.default_rng(0)
+    for kind in set(NO_FACES) & {"patches", "upside down"}:
+        pictures = np.stack([no_face(kind, tagged, rng) for _ in range(200)])
+        assert np.mean(describe(pictures, network=network)[1] > FACE_THRESHOLD) <= 0.02

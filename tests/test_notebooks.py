@@ -1,0 +1,203 @@
+"""The notebooks: built from their masters, running top to bottom, and with checks that catch what they should."""
+
+import csv
+import json
+import re
+import tarfile
+from types import SimpleNamespace
+
+import nbformat
+import papermill
+import pytest
+import torch
+from papermill.exceptions import PapermillExecutionError
+
+from baselines.build import ROOT, badges, build, masters
+
+SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
+
+
+def run(path, folder, faces, **overrides):
+    overrides = (
+        SMOKE | {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")} | overrides
+    )
+    return papermill.execute_notebook(
+        path, None, {"overrides": overrides}, cwd=folder, progress_bar=False, kernel_name="python3"
+    )
+
+
+def sources(master, solved) -> dict[str, str]:
+    """Cell id -> source of a built notebook."""
+    text = build(master)[ROOT / ("baselines" if solved else "notebooks") / f"{master.stem}.ipynb"]
+    return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells}
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+def test_committed_notebooks_are_what_their_masters_build(master):
+    for path, text in build(master).items():
+        assert path.read_text() == text, f"{path} differs from what {master.name} builds: run 'make notebooks'"
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+def test_every_notebook_stands_alone_and_carries_its_badges(master):
+    for path, text in build(master).items():
+        notebook = nbformat.reads(text, as_version=4)
+        code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        assert not re.search(r"(import|from) (grader|data|baselines)\b", code)
+        assert badges(path.relative_to(ROOT).as_posix()) in notebook.cells[1].source
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        assert sum(cell.metadata.get("tags") == ["parameters"] for cell in notebook.cells) == 1
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+def test_students_get_todos_each_with_its_check_and_no_solution(master):
+    student, solved = sources(master, False), sources(master, True)
+    todos = [name for name in student if name.startswith("todo-")]
+    assert todos
+    for name in todos:
+        assert "raise NotImplementedError" in student[name]
+        assert "raise NotImplementedError" not in solved[name]
+        assert name.replace("todo-", "check-") in student
+        assert "SOLUTION" not in student[name] + solved[name]
+
+
+def test_the_readme_has_the_same_badges():
+    readme = (ROOT / "README.md").read_text()
+    for master in masters():
+        for line in badges(f"notebooks/{master.stem}.ipynb").splitlines():
+            assert line in readme
+
+
+def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
+    run("baselines/01_gan.ipynb", tmp_path, rendered)
+    assert json.loads((tmp_path / "run/config.json").read_text())["width"] == 2
+    assert (tmp_path / "run/samples/000004.png").exists()
+    pictures = [f"{number}.jpg" for number in range(1, 1001)]
+    for path in (tmp_path / "run/samples/000002.tgz", tmp_path / "run/submission.tgz"):
+        with tarfile.open(path) as archive:
+            assert archive.getnames() == pictures
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} == set(pictures)
+
+    (tmp_path / "interrupted").mkdir()
+    notebook = run("baselines/01_gan.ipynb", tmp_path, rendered, steps=6)  # the same run, longer
+    text = json.dumps(notebook)
+    assert "going on from step 4" in text
+    with open(tmp_path / "run/log.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
+    whole = run("baselines/01_gan.ipynb", tmp_path / "interrupted", rendered, steps=6)
+    assert "going on" not in json.dumps(whole)
+    resumed, uninterrupted = (
+        torch.load(folder / "run/checkpoints/last.pt", weights_only=True)
+        for folder in (tmp_path, tmp_path / "interrupted")
+    )
+    for name in ("G", "D"):
+        for key, tensor in uninterrupted[name].items():
+            assert torch.equal(resumed[name][key], tensor), f"{name}.{key} differs after a resume"
+
+    with pytest.raises(PapermillExecutionError, match="batch_size: 8 then, 16 now"):
+        run("baselines/01_gan.ipynb", tmp_path, rendered, batch_size=16)
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+def test_the_student_version_stops_at_its_first_todo(tmp_path, rendered, master):
+    first = next(name for name in sources(master, False) if name.startswith("todo-")).removeprefix("todo-")
+    with pytest.raises(PapermillExecutionError) as caught:
+        run(f"notebooks/{master.stem}.ipynb", tmp_path, rendered)
+    assert caught.value.ename == "NotImplementedError"
+    assert caught.value.evalue == first
+
+
+# Planted mistakes: (TODO, what to replace in the solution, by what, a part of the hint).
+MISTAKES = {
+    "01_gan": [
+        ("discriminator_step", ".detach()", "", "detach() the fakes"),
+        ("discriminator_step", "    optimizer_D.zero_grad()\n", "", "zero_grad()"),
+        ("discriminator_step", "    optimizer_D.step()\n", "", "optimizer_D.step()"),
+        ("discriminator_step", "    loss.backward()\n", "", "call backward()"),
+        ("discriminator_step", "return loss", "return loss.item()", "return the loss"),
+        ("discriminator_step", "bce(p_fake, torch.zeros_like(p_fake))", "0", "BCE(D(G(z)), 0)"),
+        (
+            "discriminator_step",
+            "bce(p_real, torch.ones_like(p_real)) + bce(p_fake, torch.zeros_like(p_fake))",
+            "bce(p_real, torch.zeros_like(p_real)) + bce(p_fake, torch.ones_like(p_fake))",
+            "labels swapped",
+        ),
+        ("generator_step", "ones_like", "zeros_like", "labels swapped"),
+        (
+            "generator_step",
+            "loss = bce(p_fake, torch.ones_like(p_fake))",
+            "loss = (1 - p_fake).log().mean()",
+            "saturates",
+        ),
+        ("generator_step", "D(G(z))", "D(G(z).detach())", "no detach() here"),
+        ("generator_step", "    optimizer_G.zero_grad()\n", "", "zero_grad()"),
+        ("generator_step", "    optimizer_G.step()\n", "", "optimizer_G.step()"),
+    ],
+}
+# Other right solutions: (TODO, the whole function's body).
+ALSO_RIGHT = {
+    "01_gan": [
+        (
+            "discriminator_step",
+            """
+    optimizer_D.zero_grad(set_to_none=False)
+    with torch.no_grad():
+        fake = G(z)
+    loss_real = -D(real).log().mean()
+    loss_real.backward()
+    loss_fake = -(1 - D(fake)).log().mean()
+    loss_fake.backward()
+    optimizer_D.step()
+    return (loss_real + loss_fake).detach()
+""",
+        ),
+        (
+            "generator_step",
+            """
+    D.requires_grad_(False)
+    optimizer_G.zero_grad()
+    loss = torch.nn.functional.softplus(-torch.logit(D(G(z)))).mean()
+    loss.backward()
+    optimizer_G.step()
+    D.requires_grad_(True)
+    return loss
+""",
+        ),
+    ],
+}
+
+
+def run_check(cells, todo, solution):
+    names = {"torch": torch, "nn": torch.nn, "device": torch.device("cpu"), "settings": SimpleNamespace(z_dim=100)}
+    for name, source in cells.items():  # the checks before it define what this one may use
+        if name.startswith("todo-"):
+            exec(solution if name == f"todo-{todo}" else source, names)
+        if name.startswith("check-"):
+            exec(source, names)
+        if name == f"check-{todo}":
+            return
+
+
+@pytest.mark.parametrize(
+    ("stem", "todo", "right", "wrong", "hint"),
+    [(stem, *mistake) for stem, mistakes in MISTAKES.items() for mistake in mistakes],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 25 else "",
+)
+def test_checks_catch_the_usual_mistakes(stem, todo, right, wrong, hint):
+    cells = sources(ROOT / f"baselines/{stem}.py", True)
+    solution = cells[f"todo-{todo}"]
+    assert right in solution
+    with pytest.raises(AssertionError) as caught:
+        run_check(cells, todo, solution.replace(right, wrong))
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stem", "todo", "body"),
+    [(stem, *other) for stem, others in ALSO_RIGHT.items() for other in others],
+    ids=lambda value: value if "\n" not in value else "",
+)
+def test_checks_pass_other_right_solutions(stem, todo, body):
+    cells = sources(ROOT / f"baselines/{stem}.py", True)
+    head, _, _ = cells[f"todo-{todo}"].rpartition('"""\n')
+    run_check(cells, todo, f'{head}"""\n{body}')

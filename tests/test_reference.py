@@ -1,0 +1,94 @@
+"""References: cached by content, read from pytorch-fid's .npz, and told apart by what is in them."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from grader import reference
+from grader.frechet import Statistics
+from grader.reference import BadReference
+from grader.score import recognised
+
+
+def mean_colours(batch):
+    return batch.reshape(len(batch), -1, 3).mean(axis=1)
+
+
+@pytest.fixture
+def counted():
+    """mean_colours, and how many pictures it was given."""
+    calls = []
+
+    def extract(batch):
+        calls.append(len(batch))
+        return mean_colours(batch)
+
+    return extract, calls
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_computed_once_for_the_same_content(rendered, tmp_path, counted, cache):
+    extract, calls = counted
+    first = reference.of_faces(rendered, "colours", extract)
+    assert (first.faces, first.features, first.statistics.count) == ("rendered", "colours", 300)
+    copy = tmp_path / "copy"
+    shutil.copytree(rendered, copy)
+    again = reference.of_faces(copy, "colours", extract)
+    assert sum(calls) == 300  # the same pictures elsewhere: not computed again
+    np.testing.assert_array_equal(again.statistics.covariance, first.statistics.covariance)
+    reference.of_faces(copy, "other features", extract)
+    assert sum(calls) == 600
+    (copy / "0.png").unlink()
+    assert reference.of_faces(copy, "colours", extract).statistics.count == 299
+    assert not list(cache.glob("*.part"))
+
+
+def test_a_broken_cache_file_is_computed_again(rendered, counted, cache):
+    extract, calls = counted
+    reference.of_faces(rendered, "colours", extract)
+    (file,) = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert reference.of_faces(rendered, "colours", extract).statistics.count == 300
+    assert sum(calls) == 600
+
+
+def test_unreadable_pictures_are_named(rendered, tmp_path, counted):
+    folder = tmp_path / "faces"
+    shutil.copytree(rendered, folder)
+    (folder / "5.png").write_text("text")
+    with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
+        assert reference.of_faces(folder, "colours", counted[0]).statistics.count == 299
+
+
+def test_useless_references(tmp_path, counted):
+    for source in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(BadReference, match="not a usable reference"):
+            reference.of_faces(source, "colours", counted[0])
+
+
+def test_npz_of_pytorch_fid(tmp_path):
+    np.savez(tmp_path / "crypko.npz", mu=np.zeros(4), sigma=np.eye(4))
+    loaded = reference.of_npz(tmp_path / "crypko.npz", "inception")
+    assert (loaded.faces, loaded.features) == ("crypko", "inception")
+    np.savez(tmp_path / "odd.npz", mu=np.zeros(4), sigma=np.eye(3))
+    np.savez(tmp_path / "other.npz", x=np.zeros(4))
+    np.savez(tmp_path / "pickled.npz", mu=np.array([object()]), sigma=np.eye(1))
+    for name in ("odd", "other", "pickled", "missing"):
+        with pytest.raises(BadReference, match=name):
+            reference.of_npz(tmp_path / f"{name}.npz", "inception")
+
+
+def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():
+    rng = np.random.default_rng(0)
+    shipped, same, other = (
+        reference.Reference(name, "f", Statistics.of(rng.normal(size=(5000, 8)) + shift))
+        for name, shift in (("crypko", 0), ("my folder", 0), ("cats", 3))
+    )
+    assert recognised(same, shipped).faces == "crypko"
+    assert recognised(other, shipped).faces == "cats"

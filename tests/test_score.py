@@ -1,0 +1,155 @@
+"""The command line as a user meets it: verdicts, reports, exit codes, and what is left behind when something fails."""
+
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader import cli, detection
+from grader.score import EMBEDDED
+from grader.submission import COUNT, read_submission
+
+
+def run(*args):
+    return CliRunner().invoke(cli.main, ["score", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, rendered):
+    """A submission of drawn faces: 300 of them, repeated."""
+    folder = tmp_path_factory.mktemp("submission") / "outputs"
+    folder.mkdir()
+    for number in range(COUNT):
+        Image.open(rendered / f"{number % 300}.png").save(folder / f"{number + 1}.jpg")
+    return folder
+
+
+def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
+    result = run(outputs, "--offline", "--output", tmp_path / "report")
+    assert result.exit_code == 0
+    assert "FD-anime" in result.stdout
+    assert "Boss" in result.stdout
+    assert "needs --reference" in result.stderr
+    assert "lbpcascade_animeface.xml is not at hand" in result.stderr
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["schema"] == 1
+    assert report["pictures"] == COUNT
+    assert report["reference"] == "crypko"
+    by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
+    assert by_scale["FD-anime", EMBEDDED]["value"] > 0
+    assert by_scale["AFD", EMBEDDED]["value"] > 0.5
+    assert by_scale["FID", "inception"]["value"] is None
+    verdicts = {verdict["family"]: verdict for verdict in report["verdicts"]}
+    assert None not in verdicts["embedded"]["passed"].values()
+    assert set(verdicts["published"]["passed"].values()) == {None}
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.json"]
+
+
+def test_scored_against_the_set_it_was_made_from(outputs, rendered, tmp_path):
+    against_itself = run(outputs, "--offline", "--output", tmp_path, "--json", "--reference", rendered)
+    report = json.loads(against_itself.stdout)  # standard output is the report and nothing else
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert report["reference"] == "rendered"
+    crypko = json.loads(run(outputs, "--offline", "--output", tmp_path, "--json").stdout)
+    assert report["measures"][0]["value"] < crypko["measures"][0]["value"] / 3
+
+
+def test_the_page_needs_no_network_and_escapes_what_strangers_wrote(outputs, tmp_path):
+    evil = tmp_path / "<script>alert(1)<"
+    evil.mkdir()
+    for path in outputs.iterdir():
+        (evil / path.name).hardlink_to(path)
+    (evil / "<b>.txt").touch()
+    assert run(evil, "--offline", "--output", tmp_path / "report").exit_code == 0
+    page = (tmp_path / "report/report.html").read_text()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(?!data:)", page)
+    assert page.count("data:image/png;base64,") == 1
+
+
+def test_a_bad_submission(outputs, tmp_path):
+    short = tmp_path / "short"
+    short.mkdir()
+    (short / "1.jpg").hardlink_to(outputs / "1.jpg")
+    result = run(short, "--offline", "--output", tmp_path / "report")
+    assert result.exit_code == 1
+    assert "holds 1 pictures: the course takes exactly 1,000" in result.stderr
+    assert not result.stdout
+    assert not list((tmp_path / "report").iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--reference", "nowhere"],
+        ["--weights", "nowhere.pth"],
+        ["--weights", __file__],
+        ["--cascade", __file__],
+        ["--output", __file__],
+        ["--unknown"],
+        ["--reference", os.path.dirname(__file__)],  # a folder without pictures
+    ],
+    ids=" ".join,
+)
+def test_wrong_use(outputs, tmp_path, wrong, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(outputs, "--offline", *wrong)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("report.*"))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path):
+    tmp_path.chmod(0o500)
+    result = run(outputs, "--offline", "--output", tmp_path)
+    tmp_path.chmod(0o700)
+    assert result.exit_code == 2
+    assert "no permission to write" in result.stderr
+
+
+def test_an_interrupt_leaves_nothing(outputs, tmp_path, monkeypatch, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("grader.score.network.describe", interrupted)
+    monkeypatch.setattr(sys, "argv", ["grader", "score", str(outputs), "--offline", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        cli.run()
+    assert caught.value.code == 130
+    assert "stopped" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
+    scores = {}
+    for name in ("gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed"):
+        result = run(
+            shared / f"submissions/{name}.tgz",
+            "--offline", "--json", "--output", tmp_path, "--cascade", shared / "lbpcascade_animeface.xml",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        distance, faces, _, cascade = (measure["value"] for measure in json.loads(result.stdout)["measures"])
+        scores[name] = (distance, faces, cascade)
+    published = {"gan_fair": 0.477, "wgan_blurry": 0.417, "gan_early_noisy": 0.112, "gan_overexposed": 0.164}
+    assert {name: score[2] for name, score in scores.items()} == pytest.approx(published, abs=1e-9)
+    better, worse = ("gan_fair", "wgan_blurry"), ("gan_early_noisy", "gan_overexposed")
+    assert max(scores[name][0] for name in better) < min(scores[name][0] for name in worse)
+    assert min(scores[name][1] for name in better) > max(scores[name][1] for name in worse)
+    real = run(shared / "crypko_1000_96px.zip", "--loose", "--offline", "--json", "--output", tmp_path)
+    real_distance, real_faces, *_ = (measure["value"] for measure in json.loads(real.stdout)["measures"])
+    assert real_distance < min(score[0] for score in scores.values())
+    assert real_faces > 0.9
+
+
+def test_the_cascade_with_five_neighbors_finds_what_its_readme_settings_find(shared):
+    pictures = read_submission(shared / "submissions/gan_fair.tgz").pictures
+    found = detection.cascade_faces(pictures, shared / "lbpcascade_animeface.xml", min_neighbors=5)
+    assert found.mean() == pytest.approx(0.364, abs=1e-9)
+    assert found.dtype == np.bool_
