@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.embedded.network import FACE_THRESHOLD
+from grader.embedded.network import FACE_THRESHOLD, WEIGHTS_ID
 from grader.score import Score
 from grader.verdict import LOWER_IS_BETTER, Measure, load_baselines
 
@@ -44,19 +44,21 @@ def as_table(score: Score):
     baselines = load_baselines()
     table = Table(title=f"{score.submission.source}: {len(score.submission.pictures):,} pictures", title_justify="left")
     table.add_column("measure")
+    table.add_column("against")
     table.add_column("score", justify="right")
     for tier in baselines["tiers"]:
         table.add_column(tier, justify="right")
     for measure in score.measures:
         table.add_row(
             name(measure),
+            measure.reference or "",
             number(measure, measure.value),
             *(_cell(bar(measure, tier), measure.passed.get(tier)) for tier in baselines["tiers"]),
         )
     table.add_section()
     for verdict in score.verdicts:
-        label = f"passed, {baselines['families'][verdict.family]}" + " (provisional)" * verdict.provisional
-        table.add_row(label, "", *(_cell("", passed) for passed in verdict.passed.values()))
+        label = baselines["families"][verdict.family] + ", provisional" * verdict.provisional
+        table.add_row(label, "", "", *(_cell("", passed) for passed in verdict.passed.values()))
     return table
 
 
@@ -66,8 +68,8 @@ def _cell(text: str, passed: bool | None) -> str:
 
 
 def name(measure: Measure) -> str:
-    """What was measured, by what, against which faces: "FID (inception, against crypko)"."""
-    return f"{measure.measure} ({measure.by}{f', against {measure.reference}' if measure.reference else ''})"
+    """What was measured, and by what: "FID (inception)". Which weights exactly stands in report.json."""
+    return f"{measure.measure} ({measure.by.removesuffix(f'-{WEIGHTS_ID}')})"
 
 
 def number(measure: Measure, value: float | None) -> str:
