@@ -12,33 +12,9 @@
 #
 # You write both training steps. Everything else is given: read it, it is short. The score to beat is **Simple**.
 
-# %% include: setup
-
-# %% [markdown]
-# ## Settings
-
+# %% include: setup, settings
 
 # %%
-@dataclass
-class Settings:
-    faces: str = ""  # folder or zip of face pictures; "" looks where Kaggle, Colab and this project keep them
-    run: str = "runs/gan"  # everything that training writes goes here
-    outputs: str = "outputs"  # the 1,000 pictures to hand in
-    steps: int = 1115  # batches of real faces to train on; 1,115 are one epoch of the course's 71,314 faces
-    batch_size: int = 64  # pictures a batch
-    lr_G: float = 1e-4  # Adam's learning rate for G
-    lr_D: float = 1e-4  # and for D
-    beta1: float = 0.5  # Adam's momentum; 0.9 makes a GAN swing
-    beta2: float = 0.999  # Adam's memory for the size of gradients
-    n_critic: int = 1  # steps of D for one of G
-    ema: float = 0.0  # how slowly the average of G follows G, which the samples come from; 0 is G itself
-    z_dim: int = 100  # numbers in z
-    width: int = 64  # channels next to the picture; the deepest layers have 8 times as many
-    checkpoint_every: int = 500  # steps between checkpoints, each with a grid and 1,000 samples
-    log_every: int = 50  # steps between lines in log.csv being written, the only time the GPU is waited for
-    seed: int = 2022  # of the weights, of z and of the order of the faces
-
-
 PRESETS = {
     "course": Settings(),  # the sample code's sizes
     "demo": Settings(  # a few minutes on two CPU cores
@@ -68,6 +44,8 @@ print(settings)
 # In $D$'s step the fakes are only examples: `detach()` them, so that no time goes into gradients for $G$ which nobody
 # uses.
 
+# %% include: toy
+
 # %% todo="discriminator_step"
 bce = nn.BCELoss()  # of probabilities [N] and labels [N]
 
@@ -86,29 +64,6 @@ def discriminator_step(D, G, optimizer_D, real, z):
 
 
 # %% check="discriminator_step"
-def toy_pair():
-    """A D and a G small enough to know every answer: D's probability depends on the mean of the picture."""
-
-    class ToyD(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight, self.calls = nn.Parameter(torch.tensor(0.7, device=device)), []
-
-        def forward(self, pictures):
-            self.calls.append(pictures)
-            return torch.sigmoid(self.weight * pictures.flatten(1).mean(1) + 0.3)
-
-    class ToyG(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor(0.5, device=device))
-
-        def forward(self, z):
-            return self.weight * z.mean(1).view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
-
-    return ToyD(), ToyG()
-
-
 def check_discriminator_step(step):
     D, G = toy_pair()
     real = torch.linspace(-1, 1, 8, device=device).view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
@@ -177,51 +132,9 @@ def check_generator_step(step):
 
 check_generator_step(generator_step)
 
-# %% include: run
-
-# %% [markdown]
-# ## Training
-#
-# $G$ never settles: it swings around what $D$ would accept, and single steps leave noise in the pictures. The samples
-# can come from a running average of its weights, $\bar\theta \leftarrow \beta\bar\theta + (1-\beta)\theta$, which
-# swings less. The sample code does without, so the course's preset has `ema` $\beta = 0$; try 0.995.
-
 # %%
 betas = (settings.beta1, settings.beta2)
 optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
 optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
-fixed_z = torch.randn(1000, settings.z_dim, generator=torch.Generator().manual_seed(settings.seed)).to(device)
 
-average_G = AveragedModel(G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-
-parts = {"G": G, "D": D, "average_G": average_G, "optimizer_G": optimizer_G, "optimizer_D": optimizer_D}
-start = load_checkpoint(**parts)
-log = Log(run / "log.csv", ["loss_D", "loss_G"])
-log.keep_until(start)
-loss_G = torch.zeros((), device=device)  # until G's first step
-batches = face_batches(faces, settings.batch_size, settings.seed, start)
-
-progress = tqdm(range(start + 1, settings.steps + 1), "training", settings.steps, initial=start, mininterval=5)
-for step in progress:
-    real = next(batches)
-    z = torch.randn(len(real), settings.z_dim, device=device)
-    loss_D = discriminator_step(D, G, optimizer_D, real, z)
-    if step % settings.n_critic == 0:
-        z = torch.randn(len(real), settings.z_dim, device=device)
-        loss_G = generator_step(D, G, optimizer_G, z)
-        average_G.update_parameters(G)
-    log.add(step, loss_D, loss_G)
-
-    if step % settings.log_every == 0 or step == settings.steps:
-        values = log.flush()
-        progress.set_postfix_str(f"loss_D {values[0]:.3f}, loss_G {values[1]:.3f}", refresh=False)
-    if step % settings.checkpoint_every == 0 or step == settings.steps:
-        pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
-        grid = picture_grid(pictures[:64])
-        grid.save(run / f"samples/{step:06d}.png")
-        pack(pictures, run / f"samples/{step:06d}.tgz")
-        save_checkpoint(step, **parts)
-        print(f"step {step:,}")
-        display(grid)
-
-# %% include: handin
+# %% include: run, train, handin

@@ -49,6 +49,7 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
     for number, cell in enumerate(notebook.cells):
         todo, check = cell.metadata.pop("todo", None), cell.metadata.pop("check", None)
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
+        cell.source = cell.source.strip("\n")
         if todo:
             cell.source = (
                 MARK.sub("", cell.source) if solved else SOLUTION.sub(TODO.format(todo), cell.source)

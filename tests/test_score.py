@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, detection
+from grader.frechet import Statistics
 from grader.score import EMBEDDED
 from grader.submission import COUNT, read_submission
 
@@ -69,8 +70,9 @@ def test_the_page_needs_no_network_and_escapes_what_strangers_wrote(outputs, tmp
     page = (tmp_path / "report/report.html").read_text()
     assert "<script" not in page
     assert "<b>" not in page
-    assert not re.search(r"(src|href)\s*=\s*[\"']?(?!data:)", page)
-    assert page.count("data:image/png;base64,") == 1
+    links = re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'>\s]*)", page)
+    assert links
+    assert all(link.startswith("data:image/png;base64,") for link in links)
 
 
 def test_a_bad_submission(outputs, tmp_path):
@@ -115,7 +117,7 @@ def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path):
 
 
 def test_an_interrupt_leaves_nothing(outputs, tmp_path, monkeypatch, capsys):
-    def interrupted(*args):
+    def interrupted(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("grader.score.network.describe", interrupted)
@@ -153,3 +155,35 @@ def test_the_cascade_with_five_neighbors_finds_what_its_readme_settings_find(sha
     found = detection.cascade_faces(pictures, shared / "lbpcascade_animeface.xml", min_neighbors=5)
     assert found.mean() == pytest.approx(0.364, abs=1e-9)
     assert found.dtype == np.bool_
+
+
+@pytest.fixture
+def mean_colours_as_inception(monkeypatch):
+    """Three numbers a picture in place of Inception's 2048, so that FID's way through the grader can be walked."""
+
+    def features(network, pictures, progress):
+        progress(len(pictures))
+        return pictures.reshape(len(pictures), -1, 3).mean(axis=1)
+
+    monkeypatch.setattr("grader.score.assets.obtain", lambda asset, *args: asset)
+    monkeypatch.setattr("grader.inception.load", lambda weights: None)
+    monkeypatch.setattr("grader.inception.features", features)
+    monkeypatch.setattr("grader.detection.cascade_faces", lambda pictures, cascade: np.ones(len(pictures), bool))
+    return features
+
+
+def test_fid_is_judged_only_against_the_faces_its_thresholds_are_for(
+    outputs, rendered, tmp_path, mean_colours_as_inception
+):
+    rows = mean_colours_as_inception(None, read_submission(outputs).pictures, lambda done: None)
+    expected = Statistics.of(rows)
+    for name in ("crypko", "cats"):
+        np.savez(tmp_path / f"{name}.npz", mu=expected.mean + 3, sigma=expected.covariance)
+    published = {}
+    for reference in (tmp_path / "crypko.npz", tmp_path / "cats.npz", rendered):
+        report = json.loads(run(outputs, "--json", "--output", tmp_path, "--reference", reference).stdout)
+        fid = report["measures"][2]
+        published[reference.stem] = (fid["reference"], fid["value"], report["verdicts"][1]["best"])
+    assert published["crypko"] == ("crypko", pytest.approx(27), "Boss")  # three means moved by 3: 3 · 3²
+    assert published["cats"] == ("cats", pytest.approx(27), None)
+    assert published["faces"] == ("rendered", pytest.approx(0, abs=1), None)

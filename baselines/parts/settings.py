@@ -1,0 +1,25 @@
+# %% [markdown]
+# ## Settings
+
+
+# %%
+@dataclass
+class Settings:
+    """Everything there is to set, with what it means."""
+
+    faces: str = ""  # folder or zip of face pictures; "" looks where Kaggle, Colab and this project keep them
+    run: str = "runs/gan"  # everything that training writes goes here
+    outputs: str = "outputs"  # the 1,000 pictures to hand in
+    steps: int = 1115  # batches of real faces to train on; 1,115 are one epoch of the course's 71,314 faces
+    batch_size: int = 64  # pictures a batch
+    lr_G: float = 1e-4  # Adam's learning rate for G
+    lr_D: float = 1e-4  # and for D
+    beta1: float = 0.5  # Adam's momentum; 0.9 makes a GAN swing
+    beta2: float = 0.999  # Adam's memory for the size of gradients
+    n_critic: int = 1  # steps of D for one of G
+    ema: float = 0.0  # how slowly the average of G follows G, which the samples come from; 0 is G itself
+    z_dim: int = 100  # numbers in z
+    width: int = 64  # channels next to the picture; the deepest layers have 8 times as many
+    checkpoint_every: int = 500  # steps between checkpoints, each with a grid and 1,000 samples
+    log_every: int = 50  # steps between lines in log.csv being written, the only time the GPU is waited for
+    seed: int = 2022  # of the weights, of z and of the order of the faces
