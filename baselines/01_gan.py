@@ -32,6 +32,11 @@ print(settings)
 
 # %% include: faces, dcgan
 
+# %%
+seed_everything(settings.seed)
+G = on_device(Generator(settings.z_dim, settings.width))
+D = on_device(Discriminator(settings.width))
+
 # %% [markdown]
 # ## The two steps
 #

@@ -74,9 +74,7 @@ def dcgan_weights(module):
         nn.init.zeros_(module.bias)
 
 
-seed_everything(settings.seed)
-G = Generator(settings.z_dim, settings.width).to(device, memory_format=torch.channels_last)  # the faster layout
-D = Discriminator(settings.width).to(device, memory_format=torch.channels_last)
-for network in (G, D):
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{type(network).__name__}: {count:,} parameters")
+def on_device(network):
+    """The network on the device, in the layout that convolutions are fastest in."""
+    print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
+    return network.to(device, memory_format=torch.channels_last)

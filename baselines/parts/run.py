@@ -65,16 +65,20 @@ def save_checkpoint(step, **parts):
     write_safely(run / "checkpoints/last.pt", lambda path: torch.save(state, path))
 
 
+FREE = ("faces", "run", "outputs", "steps", "checkpoint_every", "log_every")  # may change when a run goes on
+
+
 def load_checkpoint(**parts):
     """The step to go on from, 0 without a checkpoint. Refuses to mix runs with different settings."""
-    config = {name: value for name, value in asdict(settings).items() if name not in ("steps", "outputs", "faces")}
+    config = asdict(settings) | {"faces": source.name, "pictures": len(faces)}
     config_path, path = run / "config.json", run / "checkpoints/last.pt"
     step = 0
     if path.exists():
         old = json.loads(config_path.read_text())
-        changed = [f"{name}: {old.get(name)} then, {now} now" for name, now in config.items() if old.get(name) != now]
+        changed = {name: now for name, now in config.items() if old.get(name) != now and name not in FREE}
         if changed:
-            raise SystemExit(f"{run} holds a run with other settings ({'; '.join(changed)}): set another `run`")
+            changes = ", ".join(f"{name}: {old.get(name)} then, {now} now" for name, now in changed.items())
+            raise SystemExit(f"{run} holds a run with other settings ({changes}): set another `run`")
         state = torch.load(path, map_location=device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -83,8 +87,7 @@ def load_checkpoint(**parts):
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
         step = state["step"]
         print(f"going on from step {step:,} of {path}")
-    text = json.dumps(config | {"faces": f"{source.name}, {len(faces)} pictures"}, indent=2)
-    write_safely(config_path, lambda path: path.write_text(text))
+    write_safely(config_path, lambda path: path.write_text(json.dumps(config, indent=2)))
     return step
 
 

@@ -28,10 +28,11 @@ for step in progress:
         average_G.update_parameters(G)
     log.add(step, loss_D, loss_G)
 
-    if step % settings.log_every == 0 or step == settings.steps:
+    at_checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
+    if step % settings.log_every == 0 or at_checkpoint:
         values = log.flush()
         progress.set_postfix_str(f"loss_D {values[0]:.3f}, loss_G {values[1]:.3f}", refresh=False)
-    if step % settings.checkpoint_every == 0 or step == settings.steps:
+    if at_checkpoint:
         pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
         grid = picture_grid(pictures[:64])
         grid.save(run / f"samples/{step:06d}.png")
