@@ -7,6 +7,7 @@ import tarfile
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 import torch
@@ -97,6 +98,12 @@ def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
         run("baselines/01_gan.ipynb", tmp_path, rendered, batch_size=16)
 
 
+@pytest.mark.parametrize("master", masters()[1:], ids=lambda path: path.stem)
+def test_the_others_run_solved_from_top_to_bottom(tmp_path, rendered, master):
+    run(f"baselines/{master.stem}.ipynb", tmp_path, rendered, checkpoint_every=4)
+    assert len(list((tmp_path / "outputs").iterdir())) == 1000
+
+
 @pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
 def test_the_student_version_stops_at_its_first_todo(tmp_path, rendered, master):
     first = next(name for name in sources(master, False) if name.startswith("todo-")).removeprefix("todo-")
@@ -132,6 +139,32 @@ MISTAKES = {
         ("generator_step", "    optimizer_G.zero_grad()\n", "", "zero_grad()"),
         ("generator_step", "    optimizer_G.step()\n", "", "optimizer_G.step()"),
     ],
+    "02_gradient_clipping": [
+        ("clipped_step", "clip_grad_norm_", "clip_grad_value_", "value by value"),
+        ("clipped_step", "    nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)\n", "", "not clipped"),
+        (
+            "clipped_step",
+            "    nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)\n    optimizer.step()",
+            "    optimizer.step()\n    nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)",
+            "before optimizer.step()",
+        ),
+        (
+            "clipped_step",
+            "    loss.backward()\n    nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)",
+            "    nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)\n    loss.backward()",
+            "clip after backward()",
+        ),
+        ("clipped_step", "    optimizer.zero_grad()\n", "", "zero_grad() first"),
+        ("clipped_step", "    optimizer.step()", "", "call optimizer.step()"),
+        (
+            "clipped_step",
+            "nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)",
+            "norm = torch.cat([w.grad for w in network.parameters()]).norm()\n"
+            "    for w in network.parameters():\n"
+            "        w.grad *= settings.max_norm / norm",
+            "a short gradient got longer",
+        ),
+    ],
 }
 # Other right solutions: (TODO, the whole function's body).
 ALSO_RIGHT = {
@@ -163,11 +196,27 @@ ALSO_RIGHT = {
 """,
         ),
     ],
+    "02_gradient_clipping": [
+        (
+            "clipped_step",
+            """
+    for weight in network.parameters():
+        weight.grad = None
+    loss.backward()
+    norm = torch.cat([weight.grad.flatten() for weight in network.parameters()]).norm()
+    if norm > settings.max_norm:
+        for weight in network.parameters():
+            weight.grad *= settings.max_norm / norm
+    optimizer.step()
+""",
+        ),
+    ],
 }
 
 
 def run_check(cells, todo, solution):
-    names = {"torch": torch, "nn": torch.nn, "device": torch.device("cpu"), "settings": SimpleNamespace(z_dim=100)}
+    settings = SimpleNamespace(z_dim=100, max_norm=1.0)
+    names = {"torch": torch, "nn": torch.nn, "np": np, "device": torch.device("cpu"), "settings": settings}
     for name, source in cells.items():  # the checks before it define what this one may use
         if name.startswith("todo-"):
             exec(solution if name == f"todo-{todo}" else source, names)
