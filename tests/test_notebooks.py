@@ -15,7 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from baselines.build import ROOT, badges, build, masters
 
-SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
+SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2, "norms_every": 2}
 
 
 def run(path, folder, faces, **overrides) -> str:
@@ -86,6 +86,10 @@ def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
     assert "going on from step 4" in text
     with open(tmp_path / "run/log.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
+    with open(tmp_path / "run/grad_norms.csv", newline="") as file:
+        rows = [(row["step"], row["layer"], float(row["norm"])) for row in csv.DictReader(file)]
+    assert [row[:2] for row in rows] == [(step, layer) for step in "246" for layer in "12345"]
+    assert all(norm > 0 for *_, norm in rows)
     assert "going on" not in run("baselines/01_gan.ipynb", tmp_path / "whole", rendered, steps=6)
     resumed, uninterrupted = (
         torch.load(folder / "run/checkpoints/last.pt", weights_only=True) for folder in (tmp_path, tmp_path / "whole")
@@ -111,6 +115,21 @@ def test_the_student_version_stops_at_its_first_todo(tmp_path, rendered, master)
         run(f"notebooks/{master.stem}.ipynb", tmp_path, rendered)
     assert caught.value.ename == "NotImplementedError"
     assert caught.value.evalue == first
+
+
+def test_the_pair_is_the_one_of_the_sample_code():
+    names = {"torch": torch, "nn": torch.nn}
+    exec((ROOT / "baselines/parts/dcgan.py").read_text(), names)
+
+    def count(network):
+        return sum(weight.numel() for weight in network.parameters())
+
+    assert count(names["Generator"](100, 64)) == 5_142_080
+    assert count(names["Discriminator"](64)) == 2_766_529
+    for layers in range(4, 16):
+        deep = names["Discriminator"](2, layers, names["nn"].InstanceNorm2d, probability=False)
+        assert sum(isinstance(module, torch.nn.Conv2d) for module in deep.modules()) == layers + 1
+        assert deep(torch.zeros(3, 3, 64, 64)).shape == (3,)
 
 
 # Planted mistakes: (TODO, what to replace in the solution, by what, a part of the hint).

@@ -38,27 +38,27 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """pictures [N, 3, 64, 64] -> probability of being real [N]."""
+    """pictures [N, 3, 64, 64] -> probability of being real [N], or any number [N] without the Sigmoid at the end."""
 
-    def __init__(self, width):
+    def __init__(self, width, layers=4, norm=nn.BatchNorm2d, probability=True):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 4, stride=2, padding=1),  # [N, 3, 64, 64] -> [N, w, 32, 32]
-            nn.LeakyReLU(0.2),
-            self.halve(width, width * 2),  # -> [N, 2w, 16, 16]
-            self.halve(width * 2, width * 4),  # -> [N, 4w, 8, 8]
-            self.halve(width * 4, width * 8),  # -> [N, 8w, 4, 4]
-            nn.Conv2d(width * 8, 1, 4),  # -> [N, 1, 1, 1]
-            nn.Sigmoid(),
-        )
+        blocks, channels = [], 3
+        for stage in range(4):  # [N, 3, 64, 64] -> [N, w, 32, 32] -> [N, 2w, 16, 16] -> [N, 4w, 8, 8] -> [N, 8w, 4, 4]
+            out = width * 2**stage
+            blocks.append(self.block(channels, out, 4, 2, norm if stage else nn.Identity))  # the first goes without
+            channels = out
+            for _ in range(
+                (layers - 1 - stage) // 4
+            ):  # layers over 4 are dealt out among the stages, and keep the size
+                blocks.append(self.block(channels, channels, 3, 1, norm))
+        blocks.append(nn.Conv2d(channels, 1, 4))  # -> [N, 1, 1, 1]
+        self.layers = nn.Sequential(*blocks, nn.Sigmoid() if probability else nn.Identity())
         self.apply(dcgan_weights)
 
     @staticmethod
-    def halve(channels_in, channels_out):
+    def block(channels_in, channels_out, kernel, stride, norm):
         return nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1),
-            nn.BatchNorm2d(channels_out),
-            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels_in, channels_out, kernel, stride, padding=1), norm(channels_out), nn.LeakyReLU(0.2)
         )
 
     def forward(self, pictures):

@@ -19,42 +19,62 @@ def write_safely(path, write):
     os.replace(unfinished, path)
 
 
-class Log:
-    """log.csv with a row a step. Values stay on the device until `flush`, so that no step waits for the GPU."""
+class StepTable:
+    """A CSV file whose first column is the step. Starts with the rows of an earlier session up to step `start`."""
 
-    def __init__(self, path, columns):
-        self.path, self.columns, self.rows, self.started = path, columns, [], time.time()
+    def __init__(self, path, columns, start):
+        self.path, self.waiting, kept = path, [], []  # what waits is written at the next flush
+        if start:
+            with open(path, newline="") as file:
+                kept = [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) <= start]
+        write_safely(path, lambda path: self.append([["step", *columns], *kept], path, "w"))
+        self.last = kept[-1] if kept else None
 
-    def keep_until(self, step):
-        """Starts the file, with the rows of an earlier session up to `step`."""
-        rows = []
-        if self.path.exists() and step:
-            with open(self.path, newline="") as file:
-                rows = [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) <= step]
-            self.started -= float(rows[-1][-1])  # the clock goes on as well
+    def append(self, rows, path=None, mode="a"):
+        with open(path or self.path, mode, newline="") as file:
+            csv.writer(file).writerows(rows)
 
-        def write(path):
-            with open(path, "w", newline="") as file:
-                csv.writer(file).writerows([["step", *self.columns, "seconds"], *rows])
 
-        write_safely(self.path, write)
+class LossLog(StepTable):
+    """log.csv: a row a step. Values stay on the device until `flush`, so that no step waits for the GPU."""
 
-    def add(self, step, *values):
-        self.rows.append((step, torch.stack([value.detach() for value in values]), time.time() - self.started))
+    def __init__(self, path, start):
+        super().__init__(path, ["loss_D", "loss_G", "seconds"], start)
+        self.started = time.time() - (float(self.last[-1]) if self.last else 0)  # the clock goes on as well
+
+    def add(self, step, *losses):
+        self.waiting.append((step, torch.stack(losses).detach(), time.time() - self.started))
 
     def flush(self):
-        """Writes what was added; returns the last row's values."""
-        steps, values, seconds = zip(*self.rows, strict=True)
-        values = torch.stack(values).tolist()
-        with open(self.path, "a", newline="") as file:
-            csv.writer(file).writerows(
-                [step, *(f"{value:.6g}" for value in row), f"{second:.3f}"]
-                for step, row, second in zip(steps, values, seconds, strict=True)
-            )
-        self.rows.clear()
-        if not all(map(math.isfinite, values[-1])):
-            raise FloatingPointError(f"the loss is {values[-1]} at step {steps[-1]}: the last checkpoint is kept")
-        return values[-1]
+        """Writes what was added; returns the last losses."""
+        steps, losses, seconds = zip(*self.waiting, strict=True)
+        losses = torch.stack(losses).tolist()
+        self.append(
+            [step, *(f"{loss:.6g}" for loss in row), f"{second:.3f}"]
+            for step, row, second in zip(steps, losses, seconds, strict=True)
+        )
+        self.waiting.clear()
+        if not all(map(math.isfinite, losses[-1])):
+            raise FloatingPointError(f"the losses are {losses[-1]} at step {steps[-1]}: the last checkpoint is kept")
+        return losses[-1]
+
+
+class GradientNorms(StepTable):
+    """grad_norms.csv: the L2 norm of the gradient of every weight of D, a row a layer, counted from the picture on."""
+
+    def __init__(self, path, D, start):
+        super().__init__(path, ["layer", "name", "norm"], start)
+        self.weights = {name: weight for name, weight in D.named_parameters() if weight.dim() > 1}
+
+    def add(self, step):
+        """Reads the gradients that D has now: those of its loss, as long as G's step has not added its own."""
+        self.waiting.append((step, torch.stack([weight.grad.norm() for weight in self.weights.values()])))
+
+    def flush(self):
+        for step, norms in self.waiting:
+            layers = enumerate(zip(self.weights, norms.tolist(), strict=True), 1)
+            self.append([step, layer, name, f"{norm:.6g}"] for layer, (name, norm) in layers)
+        self.waiting.clear()
 
 
 def save_checkpoint(step, **parts):

@@ -22,4 +22,5 @@ class Settings:
     width: int = 64  # channels next to the picture; the deepest layers have 8 times as many
     checkpoint_every: int = 500  # steps between checkpoints, each with a grid and 1,000 samples
     log_every: int = 50  # steps between lines in log.csv being written, the only time the GPU is waited for
+    norms_every: int = 50  # steps between rows of grad_norms.csv
     seed: int = 2022  # of the weights, of z and of the order of the faces

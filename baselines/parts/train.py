@@ -12,24 +12,35 @@ average_G = AveragedModel(G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), us
 
 parts = {"G": G, "D": D, "average_G": average_G, "optimizer_G": optimizer_G, "optimizer_D": optimizer_D}
 start = load_checkpoint(**parts)
-log = Log(run / "log.csv", ["loss_D", "loss_G"])
-log.keep_until(start)
-loss_G = torch.zeros((), device=device)  # until G's first step
+log = LossLog(run / "log.csv", start)
+norms = GradientNorms(run / "grad_norms.csv", D, start)
 batches = face_batches(faces, settings.batch_size, settings.seed, start)
+loss_G = torch.zeros((), device=device)  # until G's first step
+
+
+def noise(count):
+    return torch.randn(count, settings.z_dim, device=device)
+
+
+def update_D(real):
+    return discriminator_step(D, G, optimizer_D, real, noise(len(real)))
+
+
+def update_G(count):
+    loss = generator_step(D, G, optimizer_G, noise(count))
+    average_G.update_parameters(G)
+    return loss
+
 
 progress = tqdm(range(start + 1, settings.steps + 1), "training", settings.steps, initial=start, mininterval=5)
 for step in progress:
-    real = next(batches)
-    z = torch.randn(len(real), settings.z_dim, device=device)
-    loss_D = discriminator_step(D, G, optimizer_D, real, z)
-    if step % settings.n_critic == 0:
-        z = torch.randn(len(real), settings.z_dim, device=device)
-        loss_G = generator_step(D, G, optimizer_G, z)
-        average_G.update_parameters(G)
+    loss_D, new_loss_G = train_step(step, next(batches), update_D, update_G, norms.add)
+    loss_G = loss_G if new_loss_G is None else new_loss_G
     log.add(step, loss_D, loss_G)
 
     at_checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps
     if step % settings.log_every == 0 or at_checkpoint:
+        norms.flush()
         values = log.flush()
         progress.set_postfix_str(f"loss_D {values[0]:.3f}, loss_G {values[1]:.3f}", refresh=False)
     if at_checkpoint:
