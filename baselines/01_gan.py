@@ -71,15 +71,12 @@ def discriminator_step(D, G, optimizer_D, real, z):
 # %% check="discriminator_step"
 def check_discriminator_step(step):
     D, G = toy_pair()
-    real = torch.linspace(-1, 1, 8, device=device).view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
-    z = torch.linspace(0, 1, 8, device=device).view(-1, 1).expand(-1, settings.z_dim)
+    real, z = toy_batch()
     with torch.no_grad():
         right_real, right_fake = -D(real).log().mean(), -(1 - D(G(z))).log().mean()
         swapped = -(1 - D(real)).log().mean() - D(G(z)).log().mean()
     optimizer = torch.optim.SGD(D.parameters(), lr=0.0)
-    loss = step(D, G, optimizer, real, z)
-    assert torch.is_tensor(loss) and loss.dim() == 0, "return the loss, a tensor with one number"
-    loss = loss.item()
+    loss = check_loss_alone(step(D, G, optimizer, real, z))
     right = (right_real + right_fake).item()
     assert abs(loss - swapped) > 1e-4 and abs(loss - swapped / 2) > 1e-4, "labels swapped: reals are 1, fakes are 0"
     assert min(abs(loss - right), abs(loss - right / 2)) < 1e-4, (
@@ -115,13 +112,11 @@ def generator_step(D, G, optimizer_G, z):
 # %% check="generator_step"
 def check_generator_step(step):
     D, G = toy_pair()
-    z = torch.linspace(0, 1, 8, device=device).view(-1, 1).expand(-1, settings.z_dim)
+    _, z = toy_batch()
     with torch.no_grad():
         right, saturating = -D(G(z)).log().mean().item(), (1 - D(G(z))).log().mean().item()
     optimizer = torch.optim.SGD(G.parameters(), lr=0.0)
-    loss = step(D, G, optimizer, z)
-    assert torch.is_tensor(loss) and loss.dim() == 0, "return the loss, a tensor with one number"
-    loss = loss.item()
+    loss = check_loss_alone(step(D, G, optimizer, z))
     assert abs(loss - saturating) > 1e-4, "this is log(1 − D(G(z))), which saturates: use −log D(G(z))"
     assert abs(loss + saturating) > 1e-4, "labels swapped: G wants D to answer 1 for its fakes"
     assert abs(loss - right) < 1e-4, f"the loss is {loss:.4f}, not {right:.4f}: take BCE(D(G(z)), 1)"

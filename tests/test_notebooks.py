@@ -184,6 +184,79 @@ MISTAKES = {
             "a short gradient got longer",
         ),
     ],
+    "03_wgan": [
+        ("make_critic", ", probability=False", "", "Sigmoid is still in"),
+        ("make_critic", "settings.layers, ", "", "pass settings.layers on"),
+        ("make_optimizers", "RMSprop", "Adam", "no momentum"),
+        ("make_optimizers", "G.parameters(), settings.lr_G", "D.parameters(), settings.lr_G", "first G's optimizer"),
+        ("make_optimizers", "settings.lr_D", "0.1", "learning rate"),
+        (
+            "discriminator_step",
+            "D(G(z).detach()).mean() - D(real).mean()",
+            "D(real).mean() - D(G(z).detach()).mean()",
+            "sign",
+        ),
+        ("discriminator_step", "D(real).mean()", "D(real).sigmoid().log().mean()", "no log, no BCE"),
+        ("discriminator_step", ".detach()", "", "detach() the fakes"),
+        ("discriminator_step", "    optimizer_D.zero_grad()\n", "", "zero_grad()"),
+        ("discriminator_step", "    optimizer_D.step()\n", "", "optimizer_D.step()"),
+        ("discriminator_step", "weight.clamp_(-settings.clip, settings.clip)", "pass", "clip it to ±"),
+        (
+            "discriminator_step",
+            """    optimizer_D.step()
+    with torch.no_grad():
+        for weight in D.parameters():
+            weight.clamp_(-settings.clip, settings.clip)
+""",
+            """    with torch.no_grad():
+        for weight in D.parameters():
+            weight.clamp_(-settings.clip, settings.clip)
+    optimizer_D.step()
+""",
+            "clipped before the step",
+        ),
+        ("generator_step", "-D(G(z))", "D(G(z))", "sign"),
+        ("generator_step", "-D(G(z)).mean()", "-D(G(z)).sigmoid().log().mean()", "no log"),
+        ("generator_step", "D(G(z))", "D(G(z).detach()).requires_grad_()", "no detach() here"),
+        (
+            "train_step",
+            """    if step % settings.norms_every == 0:
+        record_norms(step)
+    if step % settings.n_critic == 0:
+        loss_G = update_G(len(real))
+""",
+            """    if step % settings.n_critic == 0:
+        loss_G = update_G(len(real))
+    if step % settings.norms_every == 0:
+        record_norms(step)
+""",
+            "read after G's step",
+        ),
+        ("train_step", "step % settings.n_critic == 0", "True", "n_critic = 2"),
+        ("train_step", "step % settings.norms_every == 0", "True", "norms_every = 4"),
+        ("train_step", "return loss_D, loss_G", "return loss_D", "return (loss_D, loss_G or None)"),
+    ],
+    "04_wgan_gp": [
+        ("make_critic", ", norm, probability", ", probability", "Use InstanceNorm2d"),
+        ("make_critic", ", probability=False", "", "Sigmoid is still in"),
+        ("gradient_penalty", ".norm(2, dim=1)", ".abs().sum(1)", "L1 norm"),
+        ("gradient_penalty", ".norm(2, dim=1) - 1)", ".norm(2, dim=1))", "subtract 1"),
+        ("gradient_penalty", "gradient.flatten(1).norm(2, dim=1)", "gradient.norm()", "one for each picture"),
+        ("gradient_penalty", "gradient.flatten(1).norm(2, dim=1)", "gradient.norm(2, dim=1)", "flatten each picture"),
+        ("gradient_penalty", "return (", "return settings.penalty * (", "λ is already in"),
+        ("gradient_penalty", "len(real), 1, 1, 1", "*real.shape", "one α per pixel"),
+        ("gradient_penalty", "len(real), 1, 1, 1", "len(real), 3, 1, 1", "one α per pixel or channel"),
+        ("gradient_penalty", "len(real), 1, 1, 1", "1, 1, 1, 1", "one α for the whole batch"),
+        ("gradient_penalty", "torch.rand(", "3 * torch.rand(", "in [0, 1]"),
+        ("gradient_penalty", ", create_graph=True", "", "create_graph=True"),
+        ("discriminator_step", " + settings.penalty * gradient_penalty(D, real, fake)", "", "the penalty is missing"),
+        ("discriminator_step", "settings.penalty * ", "", "λ is missing"),
+        ("discriminator_step", "+ settings.penalty", "- settings.penalty", "add it"),
+        ("discriminator_step", "D(fake).mean() - D(real).mean()", "D(real).mean() - D(fake).mean()", "sign"),
+        ("discriminator_step", ".detach()", "", "detach() the fakes"),
+        ("discriminator_step", "    optimizer_D.zero_grad()\n", "", "zero_grad()"),
+        ("discriminator_step", "    optimizer_D.step()\n", "", "optimizer_D.step()"),
+    ],
 }
 # Other right solutions: (TODO, the whole function's body).
 ALSO_RIGHT = {
@@ -230,12 +303,51 @@ ALSO_RIGHT = {
 """,
         ),
     ],
+    "03_wgan": [
+        (
+            "make_optimizers",
+            "\n    return torch.optim.Adam(G.parameters(), 5e-5, (0.0, 0.9)), torch.optim.SGD(D.parameters(), 5e-5)\n",
+        ),
+        (
+            "discriminator_step",
+            """
+    D.zero_grad()
+    loss_real = -D(real).mean()
+    loss_real.backward()
+    with torch.no_grad():
+        fake = G(z)
+    loss_fake = D(fake).mean()
+    loss_fake.backward()
+    optimizer_D.step()
+    for weight in D.parameters():
+        weight.data = weight.data.clip(-settings.clip, settings.clip)
+    return loss_real + loss_fake
+""",
+        ),
+    ],
+    "04_wgan_gp": [
+        (
+            "gradient_penalty",
+            """
+    x = torch.lerp(fake, real, torch.rand(len(real), device=real.device).view(-1, 1, 1, 1)).detach().requires_grad_()
+    score = D(x)
+    gradient = torch.autograd.grad(score, x, torch.ones_like(score), create_graph=True, retain_graph=True)[0]
+    slope = gradient.square().sum(dim=(1, 2, 3)).add(1e-12).sqrt()
+    return torch.nn.functional.mse_loss(slope, torch.ones_like(slope))
+""",
+        ),
+    ],
 }
 
 
 def run_check(cells, todo, solution):
-    settings = SimpleNamespace(z_dim=100, max_norm=1.0)
+    settings = SimpleNamespace(z_dim=100, width=2, layers=6, max_norm=1.0, clip=0.01, penalty=10.0)
+    settings.lr_G = settings.lr_D = 5e-5
+    settings.n_critic, settings.norms_every = 5, 50
     names = {"torch": torch, "nn": torch.nn, "np": np, "device": torch.device("cpu"), "settings": settings}
+    names |= {"G": torch.nn.Linear(2, 2), "D": torch.nn.Linear(3, 3)}
+    exec((ROOT / "baselines/parts/dcgan.py").read_text(), names)
+    torch.manual_seed(0)
     for name, source in cells.items():  # the checks before it define what this one may use
         if name.startswith("todo-"):
             exec(solution if name == f"todo-{todo}" else source, names)
