@@ -80,6 +80,39 @@ def score(submission, reference, output, as_json, loose, offline, weights, casca
     click.echo(f"wrote {' and '.join(map(str, paths))}", err=True)
 
 
+@main.command(short_help="Plot the discriminator's gradient norms, layer by layer.")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="gradnorm.png",
+    show_default=True,
+    help="The plot; the numbers go beside it, as .csv.",
+)
+def gradnorm(runs, output):
+    """Plots the gradient norms of RUNS, folders that the notebooks' training wrote, one line for each.
+
+    \b
+    Example:
+      python -m grader gradnorm runs/wgan runs/wgan_gp -o gradnorm.png
+    """
+    from rich.console import Console
+
+    from grader import gradnorm as norms
+
+    try:
+        read = [norms.read_run(path) for path in runs]
+        norms.plot(read, output)
+        output.with_suffix(".csv").write_text(norms.as_csv(read), encoding="utf-8")
+    except norms.BadRun as error:
+        _stop(2, str(error))
+    except (OSError, ValueError) as error:  # a folder that is not there, an ending that no plot has
+        _stop(2, f"{output}: cannot be written ({error}): choose another --output")
+    Console().print(norms.as_table(read))
+    click.echo(f"wrote {output} and {output.with_suffix('.csv')}", err=True)
+
+
 def run():
     """The whole program, with its exit code."""
     try:

@@ -1,0 +1,60 @@
+"""Gradient-norm reports from what the notebooks write."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader import cli
+from grader.gradnorm import BadRun, read_run
+
+
+def make_run(folder, norms, config):
+    """A run whose layer k has norms[k] · (1, 2, 3, 4, 5) over five steps."""
+    folder.mkdir()
+    with open(folder / "grad_norms.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["step", "layer", "name", "norm"])
+        for step in range(1, 6):
+            rows.writerows([step * 10, layer, f"layers.{layer}", norm * step] for layer, norm in enumerate(norms, 1))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_quartiles_and_labels(tmp_path):
+    run = read_run(make_run(tmp_path / "a", [1, 0.1, 1e-4], {"clip": 0.01}))
+    assert run.label == "weight clipping c=0.01"
+    assert run.steps == 5
+    np.testing.assert_allclose(run.quartiles, np.outer([2, 3, 4], [1, 0.1, 1e-4]))
+    assert run.spread == pytest.approx(1e4)
+    assert read_run(make_run(tmp_path / "b", [1], {"penalty": 10.0})).label == "gradient penalty λ=10"
+    assert read_run(make_run(tmp_path / "plain", [1], {})).label == "plain"
+
+
+def test_the_command_plots_prints_and_writes(tmp_path):
+    clipped = make_run(tmp_path / "clipped", [1, 1e-2, 1e-4, 1e-6], {"clip": 0.01})
+    deeper = make_run(tmp_path / "penalty", [1, 2, 1, 2, 1, 2], {"penalty": 10})
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(clipped), str(deeper), "-o", str(tmp_path / "out.png")])
+    assert result.exit_code == 0, result.output
+    assert "largest / smallest" in result.stdout
+    assert "1e+06" in result.stdout
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert float(rows[3]["median"]) == pytest.approx(3e-6)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.width > 800
+
+
+@pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "step,layer,name,norm\n1,1,x,2\n1,2,y,3\n2,1,x,4\n"])
+def test_unusable_runs(tmp_path, content):
+    if content is not None:
+        (tmp_path / "grad_norms.csv").write_text(content)
+    with pytest.raises(BadRun, match=r"grad_norms\.csv"):
+        read_run(tmp_path)
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(tmp_path), "-o", str(tmp_path / "out.png")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "out.png").exists()
