@@ -47,7 +47,7 @@ def of_faces(source: Path, features: str, extract: Callable) -> Reference:
             if name.lower().endswith(ENDINGS):
                 digest.update(hashlib.sha256(read()).digest())
         path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
-        if (statistics := load_statistics(path)) is None:
+        if (statistics := load_statistics(path, features)) is None:
             skipped = []
             statistics = Statistics.streamed(extract(batch) for batch in batches(source, skipped=skipped))
             save_statistics(path, statistics, {"features": features})
@@ -79,12 +79,13 @@ def face_set_name(source: Path) -> str:
         return source.stem
 
 
-def load_statistics(path: Path) -> Statistics | None:
-    """Statistics from a file of `save_statistics`; None when there is none or it is not whole."""
+def load_statistics(path: Path, features: str) -> Statistics | None:
+    """Statistics from a file of `save_statistics`; None when there is none, it is not whole, or of other features."""
     try:
         with safe_open(path, "numpy") as file:
+            metadata = file.metadata()
             mean, covariance = (file.get_tensor(name).astype(np.float64) for name in ("mean", "covariance"))
-            return Statistics(mean, covariance, int(file.metadata()["count"]))
+            return Statistics(mean, covariance, int(metadata["count"])) if metadata["features"] == features else None
     except (OSError, SafetensorError, KeyError):
         return None
 

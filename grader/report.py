@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.embedded.network import FACE_THRESHOLD, WEIGHTS_ID
+from grader.embedded.network import FACE_THRESHOLD, FEATURES
 from grader.score import Score
 from grader.verdict import LOWER_IS_BETTER, Measure, load_baselines
 
@@ -69,7 +69,7 @@ def _cell(text: str, passed: bool | None) -> str:
 
 def name(measure: Measure) -> str:
     """What was measured, and by what: "FID (inception)". Which weights exactly stands in report.json."""
-    return f"{measure.measure} ({measure.by.removesuffix(f'-{WEIGHTS_ID}')})"
+    return f"{measure.measure} ({'embedded' if measure.by == FEATURES else measure.by})"
 
 
 def number(measure: Measure, value: float | None) -> str:

@@ -18,7 +18,7 @@ def own_cache(tmp_path_factory, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared():
     """The folder of real faces and submissions; the test is skipped where there is none."""
     if not SHARED.is_dir():

@@ -88,7 +88,7 @@ def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():
     rng = np.random.default_rng(0)
     shipped, same, other = (
         reference.Reference(name, "f", Statistics.of(rng.normal(size=(5000, 8)) + shift))
-        for name, shift in (("crypko", 0), ("my folder", 0), ("cats", 3))
+        for name, shift in (("crypko", 0), ("my folder", 0.5), ("cats", 3))
     )
     assert recognised(same, shipped).faces == "crypko"
     assert recognised(other, shipped).faces == "cats"

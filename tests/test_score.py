@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, detection
+from grader.embedded.network import FEATURES
 from grader.frechet import Statistics
-from grader.score import EMBEDDED
 from grader.submission import COUNT, read_submission
 
 
@@ -42,8 +42,8 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert report["pictures"] == COUNT
     assert report["reference"] == "crypko"
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
-    assert by_scale["FD-anime", EMBEDDED]["value"] > 0
-    assert by_scale["AFD", EMBEDDED]["value"] > 0.5
+    assert by_scale["FD-anime", FEATURES]["value"] > 0
+    assert by_scale["AFD", FEATURES]["value"] > 0.5
     assert by_scale["FID", "inception"]["value"] is None
     verdicts = {verdict["family"]: verdict for verdict in report["verdicts"]}
     assert None not in verdicts["embedded"]["passed"].values()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.score import EMBEDDED
+from grader.embedded.network import FEATURES
 from grader.verdict import Measure, judge, load_baselines
 
 BASELINES = {
@@ -72,5 +72,5 @@ def test_the_shipped_baselines():
         assert bars == sorted(bars, reverse=scale["measure"] != "AFD"), scale
         assert len(scale["source"]) > 40, "every threshold says where it is from"
         assert scale["family"] in baselines["families"]
-        assert scale["by"] in (EMBEDDED, "inception", "lbpcascade-3"), "thresholds belong to weights that we ship"
+        assert scale["by"] in (FEATURES, "inception", "lbpcascade-3"), "thresholds belong to weights that we ship"
     assert not any("judge" in scale["by"] for scale in baselines["scale"])

@@ -1,0 +1,34 @@
+"""The faces to train on and to keep aside, from a folder or an archive."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from grader.pictures import ENDINGS, decode, members
+
+SIZE = 64  # pixels a side
+
+
+def read_faces(path: str | Path) -> np.ndarray:
+    """Every picture of a folder, .zip or .tgz as uint8 [N, 64, 64, 3], in the numeric order of their names.
+
+    Raises ValueError when there is no picture, and what grader.pictures raises when one cannot be read.
+    """
+    files = ((name, read) for name, read in members(Path(path)) if name.lower().endswith(ENDINGS))
+    pictures = {name: decode(read(), SIZE)[0] for name, read in files}
+    if not pictures:
+        raise ValueError(f"{path}: holds no picture ({', '.join(ENDINGS)})")
+    return np.stack([pictures[name] for name in sorted(pictures, key=_number)])
+
+
+def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(faces to train on, faces kept aside): every sixth one is kept aside."""
+    aside = np.arange(len(faces)) % 6 == 5
+    return faces[~aside], faces[aside]
+
+
+def _number(name: str) -> tuple[list[int], str]:
+    return [int(number) for number in re.findall(r"\d+", name)], name
