@@ -113,6 +113,52 @@ def gradnorm(runs, output):
     click.echo(f"wrote {output} and {output.with_suffix('.csv')}", err=True)
 
 
+@main.command(short_help="Score every checkpoint of a run and find the best.")
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--reference", type=click.Path(path_type=Path, exists=True), help="Real faces; as for `score`.")
+@click.option("--pack", type=click.Choice(["best"]), help="Write that checkpoint's samples to RUN/submission.tgz.")
+def history(run, reference, pack):
+    """Scores the samples of every checkpoint in RUN, a folder that a notebook's training wrote, on the embedded scale.
+
+    Prints a table, and writes history.csv and history.png into RUN.
+
+    \b
+    Example:
+      python -m grader history runs/wgan --pack best
+    """
+    from rich.console import Console
+
+    from grader import history as scored
+    from grader.reference import BadReference
+    from grader.score import embedded_reference
+    from grader.submission import BadSubmission
+
+    try:
+        total = 1000 * len(scored.checkpoints(run))
+        against = embedded_reference(reference, _progress)
+        results = list(scored.score_run(run, against, _progress("checkpoints", total)))
+    except BadSubmission as error:
+        _stop(1, *error.problems)
+    except BadReference as error:
+        _stop(2, str(error))
+    for line in results:
+        if isinstance(line, str):
+            click.echo(line, err=True)
+    read = [result for result in results if not isinstance(result, str)]
+    if not read:
+        _stop(1, f"{run}: no checkpoint could be scored")
+    try:
+        (run / "history.csv").write_text(scored.as_csv(read), encoding="utf-8")
+        scored.plot(read, run / "history.png")
+        if pack:
+            scored.pack(scored.best(read), run / "submission.tgz")
+    except OSError as error:
+        _stop(2, f"{run}: cannot be written ({error.strerror or error})")
+    Console().print(scored.as_table(read, against))
+    packed = f", and step {scored.best(read).step:,} to {run / 'submission.tgz'}" if pack else ""
+    click.echo(f"wrote {run / 'history.csv'} and {run / 'history.png'}{packed}", err=True)
+
+
 def run():
     """The whole program, with its exit code."""
     try:

@@ -54,7 +54,7 @@ def score(
     submission = read_submission(source, loose)
     pictures = submission.pictures
     features, faces = network.describe(pictures, progress=progress("embedded features", len(pictures)))
-    embedded = _embedded_reference(reference_source, progress)
+    embedded = embedded_reference(reference_source, progress)
     measures = [
         Measure("FD-anime", FEATURES, embedded.faces, frechet_distance(features, embedded.statistics)),
         Measure("AFD", FEATURES, None, float(np.mean(faces >= network.FACE_THRESHOLD))),
@@ -65,7 +65,8 @@ def score(
     return Score(submission, embedded.faces, measures, verdicts, faces)
 
 
-def _embedded_reference(source: Path | None, progress: Progress) -> Reference:
+def embedded_reference(source: Path | None, progress: Progress) -> Reference:
+    """What FD-anime is measured against: the given faces, or the shipped statistics. Raises BadReference."""
     shipped = Reference("crypko", FEATURES, load_reference())
     if source is None or source.suffix == ".npz":
         return shipped
