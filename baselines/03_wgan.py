@@ -85,6 +85,9 @@ G = on_device(Generator(settings.z_dim, settings.width))
 D = on_device(make_critic())
 
 
+# %% include: toy
+
+
 # %% todo="make_optimizers"
 def make_optimizers(G, D):
     """(optimizer of G, optimizer of D), without momentum, with settings.lr_G and settings.lr_D."""
@@ -98,6 +101,7 @@ def make_optimizers(G, D):
 
 # %% check="make_optimizers"
 def check_make_optimizers(make):
+    D, G = toy_pair()
     for optimizer, network, lr in zip(make(G, D), (G, D), (settings.lr_G, settings.lr_D), strict=True):
         (group,) = optimizer.param_groups
         assert {*map(id, group["params"])} == {*map(id, network.parameters())}, "first G's optimizer, then D's"
@@ -116,8 +120,6 @@ check_make_optimizers(make_optimizers)
 #
 # Minimising $L_D$ maximises the difference. The clipping comes **after** the optimizer's step, or the step leaves the
 # allowed range again.
-
-# %% include: toy
 
 
 # %% todo="discriminator_step"

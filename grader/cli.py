@@ -159,6 +159,40 @@ def history(run, reference, pack):
     click.echo(f"wrote {run / 'history.csv'} and {run / 'history.png'}{packed}", err=True)
 
 
+@main.command(short_help="Say of every TODO of a notebook whether it is done.")
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option("--seconds", default=120, show_default=True, help="How long one cell may take.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list to standard output instead.")
+def check(notebook, seconds, as_json):
+    """Runs the check cells of NOTEBOOK at a small size, in a process of its own, and prints a line for each TODO.
+
+    Exit code 0: all are done. 1: some are not.
+
+    \b
+    Example:
+      python -m grader check notebooks/04_wgan_gp.ipynb
+    """
+    import json
+    from dataclasses import asdict
+
+    from grader import check as checks
+
+    todos = []
+    try:
+        for todo in checks.check_notebook(notebook, seconds):
+            todos.append(todo)
+            if not as_json:
+                colour = {checks.DONE: "green", checks.NOT_YET: "yellow"}.get(todo.status, "red")
+                click.echo(f"{click.style(f'{todo.status:8}', fg=colour)} {todo.name}")
+                if todo.hint:
+                    click.echo(f"         {todo.hint}")
+    except checks.BadNotebook as error:
+        _stop(2, str(error))
+    if as_json:
+        click.echo(json.dumps([asdict(todo) for todo in todos], indent=2))
+    sys.exit(any(todo.status != checks.DONE for todo in todos))
+
+
 def run():
     """The whole program, with its exit code."""
     try:
