@@ -75,8 +75,7 @@ def score(submission, reference, output, as_json, loose, offline, weights, casca
     else:
         from rich.console import Console
 
-        console = Console()
-        console.print(report.as_table(result))
+        Console(highlight=False).print(report.as_table(result), *report.sentences(result), sep="\n")
     click.echo(f"wrote {' and '.join(map(str, paths))}", err=True)
 
 

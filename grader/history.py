@@ -72,7 +72,7 @@ def as_table(history: list[Checkpoint], reference: Reference):
     """A rich table of the history, the best checkpoint marked."""
     from rich.table import Table
 
-    table = Table(title=f"FD-anime against {reference.faces}, and AFD, by checkpoint", title_justify="left")
+    table = Table(title=f"against {reference.faces}", title_justify="left")
     for column in ("step", "FD-anime", "AFD", ""):
         table.add_column(column, justify="right")
     for checkpoint in history:

@@ -39,10 +39,12 @@ def as_json(score: Score) -> str:
 
 def as_table(score: Score):
     """The score as a rich table: a row a measure, a column a tier."""
+    from rich import box
     from rich.table import Table
 
     baselines = load_baselines()
-    table = Table(title=f"{score.submission.source}: {len(score.submission.pictures):,} pictures", title_justify="left")
+    title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("measure")
     table.add_column("against")
     table.add_column("score", justify="right")
@@ -57,9 +59,23 @@ def as_table(score: Score):
         )
     table.add_section()
     for verdict in score.verdicts:
-        label = baselines["families"][verdict.family] + ", provisional" * verdict.provisional
-        table.add_row(label, "", "", *(_cell("", passed) for passed in verdict.passed.values()))
+        table.add_row(
+            baselines["families"][verdict.family], "", "", *(_cell("", passed) for passed in verdict.passed.values())
+        )
     return table
+
+
+def sentences(score: Score) -> list[str]:
+    """The verdict on each scale in words."""
+    families = load_baselines()["families"]
+    lines = []
+    for verdict in score.verdicts:
+        scale = families[verdict.family] + " (provisional)" * verdict.provisional
+        if set(verdict.passed.values()) == {None}:
+            lines.append(f"No verdict on the {scale}: it takes a distance and a ratio, each with its thresholds.")
+        else:
+            lines.append(f"{verdict.best or 'No'} baseline passed on the {scale}.")
+    return lines
 
 
 def _cell(text: str, passed: bool | None) -> str:
@@ -98,7 +114,7 @@ def as_html(score: Score) -> str:
     return environment.get_template("report.html.j2").render(
         score=score,
         tiers=baselines["tiers"],
-        families=baselines["families"],
+        sentences=sentences(score),
         sources=_sources(score, baselines),
         grid=_png(sample_grid(score.submission.pictures, score.faces)),
         shown=min(GRID * GRID, len(score.faces)),
