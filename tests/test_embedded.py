@@ -131,3 +131,16 @@ def test_detector_knows_another_style_and_upright_faces(network, shared):
     for kind in ("patches", "upside down"):
         pictures = np.stack([no_face(kind, tagged, rng) for _ in range(200)])
         assert np.mean(describe(pictures, network=network)[1] > FACE_THRESHOLD) <= 0.02
+
+
+def test_training_runs(rendered, tmp_path):
+    from click.testing import CliRunner
+
+    from grader.embedded import train
+
+    args = [str(rendered), "--output", str(tmp_path / "weights"), "--steps", "3", "--impostor-steps", "20"]
+    result = CliRunner().invoke(train.main, args, catch_exceptions=False)
+    assert result.exit_code == 0
+    features, faces = describe(read_faces(rendered), network=load(tmp_path / "weights"))
+    assert np.isfinite(features).all()
+    assert np.isfinite(faces).all()

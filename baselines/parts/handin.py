@@ -27,7 +27,8 @@ plt.show()
 
 # %%
 pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
-outputs = Path(settings.outputs)
+on_kaggle = Path("/kaggle/working").exists()  # which lets only 500 files be downloaded: the .tgz has to do there
+outputs = Path("/tmp" if on_kaggle else ".", settings.outputs)
 outputs.mkdir(parents=True, exist_ok=True)
 pack(pictures, run / "submission.tgz")
 with tarfile.open(run / "submission.tgz") as archive:  # the folder holds exactly what the archive holds

@@ -22,11 +22,12 @@ HARDLY_A_FACE = 0.25  # what an eigenface is worth: eyes, hair and chin are in p
 def make_impostors(faces: np.ndarray, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Impostors uint8 [N, 64, 64, 3], and the probability to call each of them a face, float [N].
 
-    `faces` are uint8 [M, 64, 64, 3]. There are 2,000 eigenfaces, and 100 samples of each generator at each of 20
+    `faces` are uint8 [M, 64, 64, 3]. There are up to 2,000 eigenfaces, and 100 samples of each generator at each of 20
     moments of its `steps`.
     """
-    pictures = [eigenfaces(faces, 2000, np.random.default_rng(seed))]
-    likeness = [np.full(2000, HARDLY_A_FACE)]
+    count = min(2000, 2 * len(faces))
+    pictures = [eigenfaces(faces, count, np.random.default_rng(seed))]
+    likeness = [np.full(count, HARDLY_A_FACE)]
     for kernel in (5, 4):
         for samples in _train(faces, kernel, steps, seed + kernel):
             pictures.append(samples)
