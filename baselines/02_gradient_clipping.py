@@ -25,12 +25,7 @@ class ClippingSettings(Settings):
     max_norm: float = 1.0  # c, the longest gradient that a step may have
 
 
-PRESETS = {
-    "course": ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230),
-    "demo": ClippingSettings(  # a few minutes on two CPU cores
-        run="runs/clipping", n_critic=2, steps=1800, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99
-    ),
-}
+PRESETS = {"course": ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230)}
 
 # %% tags=["parameters"]
 preset = "course"

@@ -28,12 +28,8 @@ class WganSettings(Settings):
     layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
 
 
-PAPER = {"run": "runs/wgan", "n_critic": 5, "lr_G": 5e-5, "lr_D": 5e-5}
 PRESETS = {
-    "course": WganSettings(**PAPER, steps=50 * 1115, checkpoint_every=2230),
-    "demo": WganSettings(  # a few minutes on two CPU cores
-        **PAPER | {"lr_G": 5e-4, "lr_D": 5e-4}, steps=2500, batch_size=32, width=16, ema=0.99
-    ),
+    "course": WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230),
 }
 
 # %% tags=["parameters"]

@@ -29,11 +29,9 @@ class PenaltySettings(Settings):
     layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
 
 
-PAPER = {"run": "runs/wgan_gp", "n_critic": 5, "beta1": 0.0, "beta2": 0.9}
 PRESETS = {
-    "course": PenaltySettings(**PAPER, steps=50 * 1115, checkpoint_every=2230),
-    "demo": PenaltySettings(  # a few minutes on two CPU cores
-        **PAPER, steps=1800, batch_size=32, width=16, lr_G=1e-3, lr_D=1e-3, ema=0.98
+    "course": PenaltySettings(
+        run="runs/wgan_gp", n_critic=5, beta1=0.0, beta2=0.9, steps=50 * 1115, checkpoint_every=2230
     ),
 }
 
