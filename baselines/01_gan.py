@@ -18,7 +18,7 @@
 PRESETS = {
     "course": Settings(),  # the sample code's sizes
     "demo": Settings(  # a few minutes on two CPU cores
-        steps=1500, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=300
+        steps=1400, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=350
     ),
 }
 
