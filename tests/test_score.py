@@ -56,7 +56,7 @@ def test_scored_against_the_set_it_was_made_from(outputs, rendered, tmp_path):
     report = json.loads(against_itself.stdout)  # standard output is the report and nothing else
     assert report == json.loads((tmp_path / "report.json").read_text())
     assert report["reference"] == "rendered"
-    assert report["verdicts"][0]["best"] == "Boss"  # on the thresholds for drawn faces: it is a part of the set itself
+    assert report["verdicts"][0]["best"] in ("Strong", "Boss")  # judged as drawn faces: 300 of the set, as JPEG
     crypko = json.loads(run(outputs, "--offline", "--output", tmp_path, "--json").stdout)
     assert report["measures"][0]["value"] < crypko["measures"][0]["value"] / 3
 
