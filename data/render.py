@@ -24,9 +24,9 @@ from tqdm import tqdm
 from data.faceset import ABOUT, about_json, new_set
 from data.parallel import ordered_map
 
-VERSION = 1  # raise it when the same seed draws another face
+VERSION = 2  # raise it when the same seed draws another face
 
-SCALE, MARGIN, SHIFT = 4, 4, 4  # pixels a unit, units around the picture, fractional bits of a coordinate
+SCALE, MARGIN, SHIFT = 3, 4, 4  # pixels a unit, units around the picture, fractional bits of a coordinate
 SIDE = (64 + 2 * MARGIN) * SCALE
 MIDDLE, EYE_X, EYE_Y, CROWN = 32.0, 10.9, 30.5, (32.0, -6.0)
 
@@ -133,7 +133,9 @@ def render_set(output: Path, count: int, seed: int = 0, size: int = 64, workers:
 
 
 def _png(face: np.ndarray) -> bytes:
-    return cv2.imencode(".png", face[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    # unfiltered: flat colours pack better so, and sooner
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    return cv2.imencode(".png", face[..., ::-1], options)[1].tobytes()
 
 
 def _render_index(seed: int, size: int, index: int) -> tuple[np.ndarray, dict]:
@@ -205,6 +207,7 @@ _SPLINE = (
     np.hstack([_T**0, _T, _T**2, _T**3]) @ np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
 )
 _ARC = np.arange(7)[:, None] / 6
+_START, _CONTROL, _END = (1 - _ARC) ** 2, 2 * _ARC * (1 - _ARC), _ARC**2
 
 
 def _curve(points, closed: bool = False) -> np.ndarray:
@@ -220,8 +223,7 @@ def _curve(points, closed: bool = False) -> np.ndarray:
 
 def _bow(start, control, end) -> np.ndarray:
     """A quadratic Bézier curve [7, 2]."""
-    start, control, end = np.asarray(start), np.asarray(control), np.asarray(end)
-    return (1 - _ARC) ** 2 * start + 2 * _ARC * (1 - _ARC) * control + _ARC**2 * end
+    return _START * start + _CONTROL * control + _END * end
 
 
 def _mirrored(points) -> np.ndarray:
@@ -269,8 +271,13 @@ EYELID = _curve([(-3.2, -6.6), (0, -7.9), (4, -7.1)])
 # Drawing on the canvas, uint8 RGB [SIDE, SIDE, 3]
 
 
+_UNIT, _ORIGIN = float(SCALE << SHIFT), (MARGIN * SCALE - 0.5) * (1 << SHIFT)
+
+
 def _pixels(points) -> np.ndarray:
-    return (np.asarray(points) * (SCALE << SHIFT) + (MARGIN * SCALE - 0.5) * (1 << SHIFT)).astype(np.int32)
+    pixels = np.multiply(points, _UNIT)
+    pixels += _ORIGIN
+    return pixels.astype(np.int32)
 
 
 def _fill(canvas, colour, *shapes) -> None:
