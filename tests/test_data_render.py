@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from data.cli import main
-from data.render import CHOICES, HAIR, render, render_face, render_set
+from data.render import CHOICES, HAIR, VERSION, render, render_face, render_set
 
 CASCADE = Path(__file__).parents[2] / "shared/data/lbpcascade_animeface.xml"
 
@@ -73,7 +73,7 @@ def test_set_on_disk(tmp_path):
         stored = cv2.cvtColor(cv2.imread(str(tmp_path / "faces" / row["file"])), cv2.COLOR_BGR2RGB)
         np.testing.assert_array_equal(stored, face)
     about = json.loads((tmp_path / "faces/about.json").read_text())
-    assert about == {"name": "rendered", "count": 7, "seed": 2, "size": 64, "version": 1}
+    assert about == {"name": "rendered", "count": 7, "seed": 2, "size": 64, "version": VERSION}
 
 
 def test_zip_holds_what_the_folder_holds(tmp_path):
