@@ -14,7 +14,7 @@ from PIL import Image
 
 from grader.embedded.network import FACE_THRESHOLD, FEATURES
 from grader.score import Score
-from grader.verdict import LOWER_IS_BETTER, Measure, load_baselines
+from grader.verdict import LOWER_IS_BETTER, Measure, load_baselines, on_scale
 
 SCHEMA = 1  # of report.json: raised whenever a field changes its name or its meaning
 GRID = 10  # pictures a side in the sample grid
@@ -154,8 +154,7 @@ def _sources(score: Score, baselines: dict) -> list[tuple[str, str]]:
         (name(measure), scale["source"])
         for measure in scales
         for scale in baselines["scale"]
-        if (scale["measure"], scale["by"]) == (measure.measure, measure.by)
-        and scale.get("reference") in (None, measure.reference)
+        if on_scale(measure, scale)
     ]
 
 

@@ -71,7 +71,8 @@ def embedded_reference(source: Path | None, progress: Progress) -> Reference:
     if source is None or source.suffix == ".npz":
         return shipped
     done = progress("reference faces", 0)
-    given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done)[0])
+    net = network.load()  # once, not for every batch
+    given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done, network=net)[0])
     return recognised(given, shipped)
 
 

@@ -67,7 +67,7 @@ def judge(measures: list[Measure], baselines: dict) -> list[Verdict]:
     tiers = baselines["tiers"]
     for measure in measures:
         for scale in baselines["scale"]:
-            if _on_scale(measure, scale):
+            if on_scale(measure, scale):
                 measure.family, measure.provisional = scale["family"], scale["provisional"]
                 measure.thresholds = {tier: scale[tier] for tier in tiers if tier in scale}
                 if measure.value is not None:
@@ -90,5 +90,6 @@ def judge(measures: list[Measure], baselines: dict) -> list[Verdict]:
     return verdicts
 
 
-def _on_scale(measure: Measure, scale: dict) -> bool:
+def on_scale(measure: Measure, scale: dict) -> bool:
+    """Whether a scale of baselines.toml is the one that a measure is on."""
     return all(getattr(measure, key) == scale[key] for key in ("measure", "by", "reference") if key in scale)
