@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test notebooks lint lock
+.PHONY: demo test notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -23,20 +23,35 @@ test: $(VENV)/installed
 notebooks: $(VENV)/installed
 	$(PY) -m baselines.build
 
+# nbgrader brings a hundred packages of its own, so it lives apart and only borrows this environment's kernel.
+nbgrader: $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/nbgrader
+	$(VENV)/nbgrader/bin/python -m pip install --quiet --disable-pip-version-check "nbgrader>=0.9"
+	$(PY) -m ipykernel install --prefix $(VENV)/kernel --name python3
+	JUPYTER_PATH=$(CURDIR)/$(VENV)/kernel/share/jupyter NBGRADER=$(CURDIR)/$(VENV)/nbgrader/bin/nbgrader \
+	  $(PY) -m pytest tests/test_nbgrader.py
+
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 
-# Wants uv. The newest torch that still has builds for Python 3.10 keeps one version for everyone.
+# Wants uv. The newest torch that still has builds for Python 3.10 keeps one version for everyone; what stylegan2_pytorch
+# asks for and never uses here (aim has no builds for new Pythons) is left out.
+define OVERRIDES
+torch==2.14.1
+aim; python_version < "3"
+contrastive-learner; python_version < "3"
+endef
+export OVERRIDES
 lock:
 	echo "# Made by 'make lock' from requirements.txt and the dev extra of pyproject.toml; do not edit." > requirements.lock
-	echo "torch==2.14.1" | uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate --no-header \
-	  --constraint - pyproject.toml >> requirements.lock
+	echo "$$OVERRIDES" | uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate --no-header \
+	  --override - pyproject.toml >> requirements.lock
 
 $(VENV)/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or newer is needed: make PYTHON=python3.12"; exit 2; }
 	@echo "installing into $(VENV), once (a few minutes, mostly torch)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	@touch $@

@@ -15,22 +15,16 @@
 # %% include: setup, settings
 
 # %%
-PRESETS = {
-    "course": Settings(),  # the sample code's sizes
-    "demo": Settings(  # a few minutes on two CPU cores
-        steps=1400, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=350
-    ),
-}
+PRESETS = with_longer(Settings())  # "course": the sample code's sizes
+PRESETS["demo"] = Settings(  # a few minutes on two CPU cores
+    steps=1400, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=350
+)
 
 # %% tags=["parameters"]
 preset = "course"
 overrides = {}  # any setting by name, for example {"steps": 20 * 1115}
 
-# %%
-settings = replace(PRESETS[preset], **overrides)
-print(settings)
-
-# %% include: faces, dcgan
+# %% include: choose, faces, dcgan
 
 # %%
 seed_everything(settings.seed)
@@ -122,4 +116,4 @@ betas = (settings.beta1, settings.beta2)
 optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
 optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
 
-# %% include: run, train_step, train, handin
+# %% include: run, train_step, train, loop, handin

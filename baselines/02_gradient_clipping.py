@@ -25,17 +25,13 @@ class ClippingSettings(Settings):
     max_norm: float = 1.0  # c, the longest gradient that a step may have
 
 
-PRESETS = {"course": ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230)}
+PRESETS = with_longer(ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230))
 
 # %% tags=["parameters"]
 preset = "course"
 overrides = {}  # any setting by name, for example {"max_norm": 5.0}
 
-# %%
-settings = replace(PRESETS[preset], **overrides)
-print(settings)
-
-# %% include: faces, dcgan
+# %% include: choose, faces, dcgan
 
 # %%
 seed_everything(settings.seed)
@@ -112,4 +108,4 @@ betas = (settings.beta1, settings.beta2)
 optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
 optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
 
-# %% include: run, train_step, train, handin
+# %% include: run, train_step, train, loop, handin

@@ -28,19 +28,15 @@ class WganSettings(Settings):
     layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
 
 
-PRESETS = {
-    "course": WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230),
-}
+PRESETS = with_longer(
+    WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230)
+)
 
 # %% tags=["parameters"]
 preset = "course"
 overrides = {}  # any setting by name, for example {"clip": 0.1}
 
-# %%
-settings = replace(PRESETS[preset], **overrides)
-print(settings)
-
-# %% include: faces, dcgan
+# %% include: choose, faces, dcgan
 
 # %% [markdown]
 # ## The critic
@@ -252,4 +248,4 @@ check_train_step(train_step)
 # %%
 optimizer_G, optimizer_D = make_optimizers(G, D)
 
-# %% include: run, train, handin
+# %% include: run, train, loop, handin

@@ -29,21 +29,15 @@ class PenaltySettings(Settings):
     layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
 
 
-PRESETS = {
-    "course": PenaltySettings(
-        run="runs/wgan_gp", n_critic=5, beta1=0.0, beta2=0.9, steps=50 * 1115, checkpoint_every=2230
-    ),
-}
+PRESETS = with_longer(
+    PenaltySettings(run="runs/wgan_gp", n_critic=5, beta1=0.0, beta2=0.9, steps=50 * 1115, checkpoint_every=2230)
+)
 
 # %% tags=["parameters"]
 preset = "course"
 overrides = {}  # any setting by name, for example {"layers": 10}
 
-# %%
-settings = replace(PRESETS[preset], **overrides)
-print(settings)
-
-# %% include: faces, dcgan
+# %% include: choose, faces, dcgan
 
 # %% [markdown]
 # ## The critic
@@ -208,4 +202,4 @@ betas = (settings.beta1, settings.beta2)
 optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
 optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
 
-# %% include: run, train_step, train, handin
+# %% include: run, train_step, train, loop, handin

@@ -6,7 +6,8 @@ A master, baselines/NN_name.py, is py:percent (https://jupytext.readthedocs.io) 
     # %% todo="name"                  what stands between BEGIN and END SOLUTION is the student's to write
     # %% check="name"                 tells the student at once whether it is right
 
-Each master becomes notebooks/NN_name.ipynb, with its solutions taken out, and baselines/NN_name.ipynb, solved.
+Each master becomes notebooks/NN_name.ipynb, with its solutions taken out, and baselines/NN_name.ipynb, solved. The
+marks of solutions stay in both: nbgrader wants them (https://nbgrader.readthedocs.io).
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 INCLUDE = re.compile(r"^# %% include: (.+)$", re.MULTILINE)
-SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n?", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n?", re.MULTILINE)
-TODO = r'\1# TODO: replace this line\n\1raise NotImplementedError("{}")\n'
+SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", re.MULTILINE | re.DOTALL)
+TODO = r'\1\2\1# TODO: your code in place of the next line\n\1raise NotImplementedError("{}")\n\1\3'
 
 
 def masters() -> list[Path]:
@@ -50,12 +50,11 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
         todo, check = cell.metadata.pop("todo", None), cell.metadata.pop("check", None)
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
-        if todo:
-            cell.source = (
-                MARK.sub("", cell.source) if solved else SOLUTION.sub(TODO.format(todo), cell.source)
-            ).rstrip()
+        if todo and not solved:
+            cell.source = SOLUTION.sub(TODO.format(todo), cell.source)
         if todo or check:
             cell.metadata["tags"] = ["todo" if todo else "check"]
+            cell.metadata["nbgrader"] = _nbgrader(cell.id, graded=bool(check))
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -64,6 +63,13 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def _nbgrader(cell_id: str, graded: bool) -> dict:
+    """nbgrader's mark of a cell: a TODO is the student's to write, a check is locked and earns a point
+    (https://nbgrader.readthedocs.io/en/stable/contributor_guide/metadata.html)."""
+    mark = {"schema_version": 3, "grade_id": cell_id, "grade": graded, "solution": not graded, "locked": graded}
+    return mark | {"task": False, "cell_type": "code"} | ({"points": 1} if graded else {})
 
 
 def _parts(mark: re.Match) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import warnings
 from pathlib import Path
@@ -13,12 +14,17 @@ NAMES = sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.py"))
 
 
 def _setting(_context, _option, pairs) -> dict:
-    import yaml
-
     for pair in pairs:
         if "=" not in pair:
             raise click.BadParameter(f"{pair!r} is not of the form name=value")
-    return {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+    return {name: _value(text) for name, _, text in (pair.partition("=") for pair in pairs)}
+
+
+def _value(text: str):
+    try:
+        return ast.literal_eval(text)  # 4e-4, 2000, True
+    except (ValueError, SyntaxError):
+        return text  # a path
 
 
 @click.command()

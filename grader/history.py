@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,14 @@ def checkpoints(run: Path) -> list[Path]:
 
 def score_run(run: Path, reference: Reference, progress: Callable[[int], None]) -> Iterator[Checkpoint | str]:
     """Yields each checkpoint's scores, or a line that says why it cannot be read. `progress` counts pictures."""
+    describe = partial(network.describe, network=network.load(), progress=progress)
     for path in checkpoints(run):
         try:
             pictures = read_submission(path).pictures
         except BadSubmission as error:
             yield f"{path.name}: left out ({error.problems[0]})"
             continue
-        features, faces = network.describe(pictures, progress=progress)
+        features, faces = describe(pictures)
         distance = frechet_distance(features, reference.statistics)
         yield Checkpoint(int(path.stem), path, distance, float(np.mean(faces >= network.FACE_THRESHOLD)))
 

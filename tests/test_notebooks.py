@@ -2,9 +2,12 @@
 
 import csv
 import json
+import math
 import re
+import sys
 import tarfile
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from unittest import mock
 
 import nbformat
 import numpy as np
@@ -12,10 +15,13 @@ import papermill
 import pytest
 import torch
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
+from torchvision.utils import save_image
 
 from baselines.build import ROOT, badges, build, masters
 
-SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2, "norms_every": 2}
+SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
+DCGANS = [master for master in masters() if master.stem < "05"]
 
 
 def run(path, folder, faces, **overrides) -> str:
@@ -61,7 +67,8 @@ def test_students_get_todos_each_with_its_check_and_no_solution(master):
         assert "raise NotImplementedError" in student[name]
         assert "raise NotImplementedError" not in solved[name]
         assert name.replace("todo-", "check-") in student
-        assert "SOLUTION" not in student[name] + solved[name]
+        body = solved[name].partition("### BEGIN SOLUTION\n")[2].partition("    ### END SOLUTION")[0]
+        assert body and body not in student[name]
 
 
 def test_the_readme_has_the_same_badges():
@@ -72,7 +79,7 @@ def test_the_readme_has_the_same_badges():
 
 
 def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
-    run("baselines/01_gan.ipynb", tmp_path, rendered)
+    run("baselines/01_gan.ipynb", tmp_path, rendered, norms_every=2)
     assert json.loads((tmp_path / "run/config.json").read_text())["width"] == 2
     assert (tmp_path / "run/samples/000004.png").exists()
     pictures = [f"{number}.jpg" for number in range(1, 1001)]
@@ -82,7 +89,7 @@ def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
     assert {path.name for path in (tmp_path / "outputs").iterdir()} == set(pictures)
 
     (tmp_path / "whole").mkdir()
-    text = run("baselines/01_gan.ipynb", tmp_path, rendered, steps=6)  # the same run, longer
+    text = run("baselines/01_gan.ipynb", tmp_path, rendered, norms_every=2, steps=6)  # the same run, longer
     assert "going on from step 4" in text
     with open(tmp_path / "run/log.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
@@ -90,7 +97,7 @@ def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
         rows = [(row["step"], row["layer"], float(row["norm"])) for row in csv.DictReader(file)]
     assert [row[:2] for row in rows] == [(step, layer) for step in "246" for layer in "12345"]
     assert all(norm > 0 for *_, norm in rows)
-    assert "going on" not in run("baselines/01_gan.ipynb", tmp_path / "whole", rendered, steps=6)
+    assert "going on" not in run("baselines/01_gan.ipynb", tmp_path / "whole", rendered, norms_every=2, steps=6)
     resumed, uninterrupted = (
         torch.load(folder / "run/checkpoints/last.pt", weights_only=True) for folder in (tmp_path, tmp_path / "whole")
     )
@@ -99,10 +106,48 @@ def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
             assert torch.equal(resumed[name][key], tensor), f"{name}.{key} differs after a resume"
 
     with pytest.raises(PapermillExecutionError, match="batch_size: 8 then, 16 now"):
-        run("baselines/01_gan.ipynb", tmp_path, rendered, batch_size=16)
+        run("baselines/01_gan.ipynb", tmp_path, rendered, norms_every=2, batch_size=16)
 
 
-@pytest.mark.parametrize("master", masters()[1:], ids=lambda path: path.stem)
+def test_a_session_ends_when_its_hours_are_over(tmp_path, rendered):
+    text = run("baselines/01_gan.ipynb", tmp_path, rendered, steps=10**6, hours=1e-6, checkpoint_every=10**6)
+    assert "hours are over" in text
+    assert (tmp_path / "run/samples/000001.tgz").exists()
+    assert len(list((tmp_path / "outputs").iterdir())) == 1000
+    assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"] == 1
+
+
+def test_05_runs_solved_with_the_real_package_and_resumes(tmp_path, rendered):
+    (tmp_path / "whole").mkdir()
+    small = {"batch_size": 2, "z_dim": 16}
+    run("baselines/05_stylegan2.ipynb", tmp_path, rendered, **small, steps=2)
+    assert "going on from step 2" in run("baselines/05_stylegan2.ipynb", tmp_path, rendered, **small, steps=4)
+    run("baselines/05_stylegan2.ipynb", tmp_path / "whole", rendered, **small, steps=4, checkpoint_every=4)
+    assert len(list((tmp_path / "outputs").iterdir())) == 1000
+    with Image.open(tmp_path / "outputs/1.jpg") as picture:
+        assert picture.size == (64, 64)
+    resumed, uninterrupted = (
+        torch.load(folder / "run/checkpoints/last.pt", weights_only=True) for folder in (tmp_path, tmp_path / "whole")
+    )
+    for name in ("S", "G", "D"):
+        for key, tensor in uninterrupted["trainer"][name].items():
+            assert torch.equal(resumed["trainer"][name][key], tensor), f"{name}.{key} differs after a resume"
+
+
+def test_05_cuts_grids_into_their_pictures(tmp_path):
+    names = {"Image": Image, "Path": lambda _: tmp_path}
+    cells = sources(ROOT / "baselines/05_stylegan2.py", True).values()
+    exec(next(source for source in cells if "def cut_grid" in source), names)
+    pictures = torch.rand(13, 3, 64, 64)
+    save_image(pictures, tmp_path / "grid.png", nrow=8)  # two rows, the second with three empty places
+    with Image.open(tmp_path / "grid.png") as grid:
+        tiles = names["cut_grid"](grid)
+    assert len(tiles) == 13
+    for tile, picture in zip(tiles, pictures, strict=True):
+        assert np.array_equal(np.asarray(tile), (picture * 255 + 0.5).clamp(0, 255).byte().permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("master", DCGANS[1:], ids=lambda path: path.stem)
 def test_the_others_run_solved_from_top_to_bottom(tmp_path, rendered, master):
     run(f"baselines/{master.stem}.ipynb", tmp_path, rendered, checkpoint_every=4)
     assert len(list((tmp_path / "outputs").iterdir())) == 1000
@@ -257,6 +302,30 @@ MISTAKES = {
         ("discriminator_step", "    optimizer_D.zero_grad()\n", "", "zero_grad()"),
         ("discriminator_step", "    optimizer_D.step()\n", "", "optimizer_D.step()"),
     ],
+    "05_stylegan2": [
+        ("make_trainer", "        image_size=64,\n", "", "128 pixels wide"),
+        ("make_trainer", "        network_capacity=settings.width,\n", "", "network_capacity is settings.width"),
+        ("make_trainer", "        batch_size=settings.batch_size,\n", "", "a step would see 4 pictures, not 30"),
+        ("make_trainer", "image_size=64,", "image_size=64, gradient_accumulate_every=6,", "180 pictures, not 30"),
+        ("make_trainer", "lr=settings.lr_G", "lr=settings.lr_D", "G's learning rate"),
+        ("make_trainer", "ttur_mult=settings.lr_D / settings.lr_G", "ttur_mult=settings.lr_D", "D's learning rate"),
+        ("make_trainer", "        latent_dim=settings.z_dim,\n", "", "set latent_dim"),
+        ("make_trainer", "FaceTrainer(", "stylegan2_pytorch.Trainer(", "return a FaceTrainer"),
+        ("generate", "mean_style + psi * (S(z) - mean_style)", "S(z)", "not truncated"),
+        (
+            "generate",
+            "mean_style + psi * (S(z) - mean_style)",
+            "S(mean_style + psi * (z - mean_style))",
+            "not the noise",
+        ),
+        ("generate", "mean_style + psi * (S(z) - mean_style)", "psi * S(z)", "towards 0"),
+        ("generate", "psi * (S(z) - mean_style)", "(1 - psi) * (S(z) - mean_style)", "wrong way round"),
+        ("generate", "style[:, None].expand(-1, G.num_layers, -1)", "style", "one a layer"),
+        ("generate", "style[:, None].expand(-1, G.num_layers, -1)", "style[:, None]", "one a layer"),
+        ("generate", "styles, image_noise)", "styles, torch.rand_like(image_noise))", "pass image_noise on"),
+        ("generate", ".clamp(0, 1)", "", "clamp the pictures"),
+        ("generate", "G(styles, image_noise)", "((G(styles, image_noise) + 1) / 2)", "0 … 1 already"),
+    ],
 }
 # Other right solutions: (TODO, the whole function's body).
 ALSO_RIGHT = {
@@ -337,20 +406,56 @@ ALSO_RIGHT = {
 """,
         ),
     ],
+    "05_stylegan2": [
+        (
+            "make_trainer",
+            """
+    sizes = {"image_size": 64, "network_capacity": settings.width, "latent_dim": settings.z_dim}
+    ttur = settings.lr_D / settings.lr_G
+    return FaceTrainer("faces", batch_size=5, gradient_accumulate_every=6, lr=settings.lr_G, ttur_mult=ttur, **sizes)
+""",
+        ),
+        (
+            "generate",
+            """
+    style = torch.lerp(mean_style.expand(len(z), -1), S(z), psi)
+    styles = stylegan2_pytorch.stylegan2_pytorch.styles_def_to_tensor([(style, G.num_layers)])
+    return torch.clip(G(styles, image_noise), 0.0, 1.0)
+""",
+        ),
+    ],
 }
+
+
+def stylegan2_package():
+    """The package as the notebook imports it on a machine without a GPU."""
+    sys.modules.setdefault("aim", ModuleType("aim"))
+    with mock.patch("torch.cuda.is_available", return_value=True):
+        import stylegan2_pytorch
+    return stylegan2_pytorch
 
 
 def run_check(cells, todo, solution):
     settings = SimpleNamespace(z_dim=100, width=2, layers=6, max_norm=1.0, clip=0.01, penalty=10.0)
     settings.lr_G = settings.lr_D = 5e-5
     settings.n_critic, settings.norms_every = 5, 50
-    names = {"torch": torch, "nn": torch.nn, "np": np, "device": torch.device("cpu"), "settings": settings}
+    names = {
+        "torch": torch,
+        "nn": torch.nn,
+        "np": np,
+        "math": math,
+        "device": torch.device("cpu"),
+        "settings": settings,
+    }
     exec((ROOT / "baselines/parts/dcgan.py").read_text(), names)
+    if any("stylegan2_pytorch" in source for source in cells.values()):
+        names["stylegan2_pytorch"] = stylegan2_package()
+        settings.batch_size, settings.z_dim, settings.lr_D = 30, 64, 1e-4
     torch.manual_seed(0)
     for name, source in cells.items():  # the checks before it define what this one may use
         if name.startswith("todo-"):
             exec(solution if name == f"todo-{todo}" else source, names)
-        if name.startswith("check-") or source.startswith("def toy_"):
+        if name.startswith("check-") or source.startswith(("def toy_", "class FaceTrainer")):
             exec(source, names)
         if name == f"check-{todo}":
             return

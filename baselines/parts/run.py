@@ -23,7 +23,7 @@ class StepTable:
     """A CSV file whose first column is the step. Starts with the rows of an earlier session up to step `start`."""
 
     def __init__(self, path, columns, start):
-        self.path, self.waiting, kept = path, [], []  # what waits is written at the next flush
+        self.path, self.columns, self.waiting, kept = path, columns, [], []  # what waits is written at the next flush
         if start:
             with open(path, newline="") as file:
                 kept = [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) <= start]
@@ -41,12 +41,15 @@ class LossLog(StepTable):
     def __init__(self, path, start):
         super().__init__(path, ["loss_D", "loss_G", "seconds"], start)
         self.started = time.time() - (float(self.last[-1]) if self.last else 0)  # the clock goes on as well
+        self.loss_G = torch.zeros((), device=device)
 
-    def add(self, step, *losses):
-        self.waiting.append((step, torch.stack(losses).detach(), time.time() - self.started))
+    def add(self, step, loss_D, loss_G):
+        """loss_G is None in steps without G, which take the one before."""
+        self.loss_G = self.loss_G if loss_G is None else loss_G.detach()
+        self.waiting.append((step, torch.stack([loss_D.detach(), self.loss_G]), time.time() - self.started))
 
     def flush(self):
-        """Writes what was added; returns the last losses."""
+        """Writes what was added, and keeps the last losses."""
         steps, losses, seconds = zip(*self.waiting, strict=True)
         losses = torch.stack(losses).tolist()
         self.append(
@@ -54,9 +57,9 @@ class LossLog(StepTable):
             for step, row, second in zip(steps, losses, seconds, strict=True)
         )
         self.waiting.clear()
+        self.losses = dict(zip(self.columns, losses[-1], strict=False))
         if not all(map(math.isfinite, losses[-1])):
-            raise FloatingPointError(f"the losses are {losses[-1]} at step {steps[-1]}: the last checkpoint is kept")
-        return losses[-1]
+            raise FloatingPointError(f"{self.losses} at step {steps[-1]}: the last checkpoint is kept")
 
 
 class GradientNorms(StepTable):
@@ -79,13 +82,14 @@ class GradientNorms(StepTable):
 
 def save_checkpoint(step, **parts):
     """Networks, optimizers and random states: all that an uninterrupted run would have at this step."""
-    state = {name: part.state_dict() for name, part in parts.items()} | {"step": step, "rng": torch.get_rng_state()}
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"step": step, "rng": torch.get_rng_state(), "python_rng": random.getstate()}
     if device.type == "cuda":
         state["cuda_rng"] = torch.cuda.get_rng_state_all()
     write_safely(run / "checkpoints/last.pt", lambda path: torch.save(state, path))
 
 
-FREE = ("faces", "run", "outputs", "steps", "checkpoint_every", "log_every")  # may change when a run goes on
+FREE = ("faces", "run", "outputs", "steps", "hours", "checkpoint_every", "log_every")  # may change when a run goes on
 
 
 def load_checkpoint(**parts):
@@ -103,6 +107,7 @@ def load_checkpoint(**parts):
         for name, part in parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"].cpu())
+        random.setstate(state["python_rng"])
         if "cuda_rng" in state and device.type == "cuda":
             torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
         step = state["step"]
