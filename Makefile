@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test notebooks nbgrader lint lock
+.PHONY: demo test bench notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -19,6 +19,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(PY) -m pytest
+
+# Our FID against pytorch-fid's, side by side, on 1,000 pictures: name yours, PICTURES=outputs, or the demo's are taken.
+PICTURES ?= outputs
+bench: $(VENV)/installed
+	@test -e $(PICTURES) || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
+	$(PY) -m tests.benchmarks.fid $(PICTURES)
 
 notebooks: $(VENV)/installed
 	$(PY) -m baselines.build

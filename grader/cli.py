@@ -10,6 +10,19 @@ from pathlib import Path
 
 import click
 
+METRICS = ("fd-anime", "afd", "kid", "manifold", "fid", "lbpcascade", "integrity")  # scoring's own, without its imports
+
+RUN_HELP = "A folder that a notebook's training wrote: its gradient norms and its history go into the page."
+
+
+def _metrics(_context, _option, text):
+    if text is None:
+        return METRICS
+    chosen = tuple(name.strip() for name in text.split(","))
+    if unknown := set(chosen) - set(METRICS):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(METRICS)}")
+    return chosen
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main():
@@ -31,13 +44,20 @@ def main():
     show_default=True,
     help="Folder for report.json and report.html.",
 )
+@click.option(
+    "--metrics",
+    callback=_metrics,
+    help="Only these, separated by commas: fd-anime, afd, kid, manifold (precision, recall, density, coverage), fid, "
+    "lbpcascade, integrity. All that can be had unless given.",
+)
+@click.option("--run", type=click.Path(path_type=Path, exists=True, file_okay=False), help=RUN_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
 @click.option("--loose", is_flag=True, help="Take any number, names and sizes of pictures.")
 @click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
 @click.option("--weights", type=click.Path(path_type=Path), help="A copy of pytorch-fid's Inception weights.")
 @click.option("--cascade", type=click.Path(path_type=Path), help="A copy of lbpcascade_animeface.xml.")
-def score(submission, reference, output, as_json, loose, offline, weights, cascade):
-    """Scores SUBMISSION, a folder or .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64.
+def score(submission, reference, output, metrics, run, as_json, loose, offline, weights, cascade):
+    """Scores SUBMISSION, a folder or .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64, or an .npz with one array.
 
     FD-anime and AFD by the embedded network need nothing else. FID needs --reference and Inception's weights (91 MB),
     AFD by lbpcascade its cascade; both are downloaded and verified on first use, or named by --weights and --cascade
@@ -51,13 +71,14 @@ def score(submission, reference, output, as_json, loose, offline, weights, casca
     from grader import report
     from grader.assets import AssetError
     from grader.reference import BadReference
-    from grader.score import score as grade
+    from grader.scoring import score as grade
     from grader.submission import BadSubmission
 
     try:
         _writable(output)
-        result = grade(submission, reference, weights, cascade, offline, loose, _progress)
-        paths = report.write(result, output)
+        sources = {"weights": weights, "cascade": cascade, "offline": offline}
+        result = grade(submission, reference, loose, _progress, metrics=metrics, **sources)
+        paths = report.write(result, output, run)
     except BadSubmission as error:
         _stop(1, "bad submission", *error.problems)
     except (AssetError, BadReference) as error:
@@ -75,7 +96,10 @@ def score(submission, reference, output, as_json, loose, offline, weights, casca
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(report.as_table(result), *report.sentences(result), sep="\n")
+        console = Console(highlight=False)
+        console.print(*report.as_tables(result), *report.sentences(result), sep="\n")
+        for line in report.warnings(result):
+            console.print(f"[red]{line}[/]")
     click.echo(f"wrote {' and '.join(map(str, paths))}", err=True)
 
 
@@ -128,13 +152,14 @@ def history(run, reference, pack):
     from rich.console import Console
 
     from grader import history as scored
+    from grader.embedded import network
     from grader.reference import BadReference
-    from grader.score import embedded_reference
+    from grader.scoring import embedded_reference
     from grader.submission import BadSubmission
 
     try:
         total = 1000 * len(scored.checkpoints(run))
-        against = embedded_reference(reference, _progress)
+        against = embedded_reference(reference, network.load(), _progress)
         results = list(scored.score_run(run, against, _progress("checkpoints", total)))
     except BadSubmission as error:
         _stop(1, *error.problems)
@@ -192,6 +217,113 @@ def check(notebook, seconds, as_json):
     sys.exit(any(todo.status != checks.DONE for todo in todos))
 
 
+@main.command("class", short_help="Grade every submission of a class into one table.")
+@click.argument("submissions", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="leaderboard.html",
+    show_default=True,
+    help="The page; the same goes beside it as .csv and .json.",
+)
+@click.option("--reference", type=click.Path(path_type=Path, exists=True), help="Real faces; as for `score`.")
+@click.option("--metrics", callback=_metrics, help="Only these; as for `score`.")
+@click.option("--jobs", type=click.IntRange(1), help="How many at a time; as many as there are cores unless given.")
+@click.option("--dask", "address", help="The address of a Dask cluster to grade on, whose workers see the same files.")
+@click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
+def class_(submissions, output, reference, metrics, jobs, address, offline):
+    """Grades all of SUBMISSIONS, a folder with an archive or a folder of pictures for each student.
+
+    Results are kept in OUTPUT.parts as they come: stopped and started again, it goes on where it was.
+
+    \b
+    Example:
+      python -m grader class submissions/ -o leaderboard.html
+    """
+    import os
+
+    from grader import leaderboard
+    from grader.assets import AssetError
+    from grader.reference import BadReference
+    from grader.scoring import prepare
+
+    options = {
+        "reference_source": reference.resolve() if reference else None,
+        "metrics": tuple(metrics),
+        "offline": offline,
+    }
+    jobs = jobs or os.cpu_count() or 1
+    try:
+        found = leaderboard.submissions(submissions.resolve())
+        if not found:
+            _stop(1, f"{submissions}: holds no submission: an archive or a folder of pictures for each student")
+        yardstick = prepare(**options, progress=_progress)  # so that what is wrong shows now, and caches are filled
+        for metric, note in yardstick.notes.items():
+            click.echo(f"note: {metric}: {note}", err=True)
+        executor = (lambda: leaderboard.dask(address)) if address else (lambda: leaderboard.local(jobs))
+        parts = output.with_name(f"{output.name}.parts")
+        done = _progress("submissions", len(found), "submissions")
+        results = leaderboard.grade_all(found, parts, options, executor, done)
+        paths = leaderboard.write(results, output)
+    except (AssetError, BadReference) as error:
+        _stop(2, str(error))
+    except ImportError:
+        _stop(2, "--dask needs the package distributed: pip install distributed")
+    except OSError as error:
+        _stop(2, f"{error.filename or address}: {error.strerror or error}")
+    broken = sum(result["status"] == leaderboard.BROKEN for result in results)
+    click.echo(f"{len(results):,} submissions, {broken} of which could not be graded", err=True)
+    click.echo(f"wrote {', '.join(map(str, paths))}", err=True)
+
+
+@main.command(short_help="Pack 1,000 pictures as the course takes them.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="submission.tgz", show_default=True)
+def pack(source, output):
+    """Packs SOURCE, a folder or archive of 1,000 pictures, as a flat .tgz under 2 MB, and reads it back.
+
+    Pictures of other names, sizes or formats become 1.jpg … 1000.jpg of 64x64, in the order of their names.
+    """
+    from grader.pack import pack as packed
+    from grader.submission import BadSubmission
+
+    try:
+        submission, quality = packed(source, output)
+    except BadSubmission as error:
+        _stop(1, *error.problems)
+    except OSError as error:
+        _stop(2, f"{output}: cannot be written ({error.strerror or error}): choose another --output")
+    how = "as they were" if quality is None else f"as JPEG of quality {quality}"
+    size = output.stat().st_size / 1e6
+    click.echo(f"wrote {output}: {len(submission.pictures):,} pictures, {how}, {size:.2f} MB", err=True)
+
+
+@main.command("slice", short_help="Cut grids of pictures into single ones.")
+@click.argument("grids", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="outputs", show_default=True)
+def slice_(grids, output):
+    """Cuts GRIDS, pictures of many 64x64 pictures as torchvision's save_image and stylegan2_pytorch write them, into
+    1.jpg, 2.jpg … in a new folder.
+
+    \b
+    Example:
+      python -m grader slice results/default/*-ema.jpg -o outputs
+    """
+    from grader.pack import cut
+    from grader.submission import BadSubmission
+
+    try:
+        count = cut(grids, output)
+    except BadSubmission as error:
+        _stop(1, *error.problems)
+    except FileExistsError:
+        _stop(2, f"{output} exists: choose another --output, or remove it")
+    except OSError as error:
+        _stop(2, f"{output}: cannot be written ({error.strerror or error}): choose another --output")
+    click.echo(f"wrote {count:,} pictures to {output}", err=True)
+
+
 def run():
     """The whole program, with its exit code."""
     try:
@@ -216,7 +348,7 @@ def _stop(code: int, *lines: str):
     sys.exit(code)
 
 
-def _progress(what: str, total: int):
+def _progress(what: str, total: int, unit: str = "pictures"):
     from tqdm import tqdm
 
-    return tqdm(desc=what, total=total or None, unit=" pictures", leave=False, delay=1, file=sys.stderr).update
+    return tqdm(desc=what, total=total or None, unit=f" {unit}", leave=False, delay=1, file=sys.stderr).update

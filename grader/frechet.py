@@ -25,7 +25,7 @@ class Statistics:
     @classmethod
     def of(cls, features: np.ndarray) -> Statistics:
         """Statistics of features [N, d]. Raises ValueError when N < 2 or a feature is not finite."""
-        features = _checked(features)
+        features = checked(features)
         return cls(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)), len(features))
 
     @classmethod
@@ -52,6 +52,18 @@ class Statistics:
             raise ValueError("a feature is NaN or infinite")
         return cls(mean, scatter / (count - 1), count)
 
+    def without(self, features: np.ndarray) -> Statistics:
+        """Statistics of the same vectors less some of them, features [n, d]. Raises ValueError if under 2 are left."""
+        features = checked(features)
+        left = self.count - len(features)
+        if left < 2:
+            raise ValueError(f"{self.count} feature vectors without {len(features)} are too few")
+        mean = (self.count * self.mean - features.sum(axis=0)) / left
+        shift = features.mean(axis=0) - mean
+        scatter = self.covariance * (self.count - 1) - np.cov(features, rowvar=False) * (len(features) - 1)
+        scatter -= np.outer(shift, shift) * (left * len(features) / self.count)
+        return Statistics(mean, scatter / (left - 1), left)
+
 
 def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -> float:
     """Squared Fréchet distance of features [N, d], or of their statistics, to a reference.
@@ -67,7 +79,7 @@ def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -
     if isinstance(features, Statistics):
         mean, rows = features.mean, _root(features.covariance).T  # any X with Xᵀ X = Σg will do
     else:
-        features = _checked(features)
+        features = checked(features)
         mean = features.mean(axis=0)
         rows = (features - mean) / np.sqrt(len(features) - 1)  # X [N, d]
     if reference.mean.shape != mean.shape:
@@ -89,7 +101,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(values.clip(min=0))
 
 
-def _checked(features: np.ndarray) -> np.ndarray:
+def checked(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"needs at least 2 feature vectors as [N, d], got shape {features.shape}")

@@ -64,7 +64,7 @@ def _label(run: Path) -> str:
         ("max_norm", "clip norm "),
     ):
         if setting in config:
-            return f"{text}{config[setting]:g}"
+            return f"{text}{config[setting]:g}" + ("" if config.get("batch_norm", True) else " without BatchNorm")
     return run.name
 
 

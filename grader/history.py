@@ -70,6 +70,12 @@ def as_csv(history: list[Checkpoint]) -> str:
     return "\n".join(["step,fd_anime,afd", *rows]) + "\n"
 
 
+def from_csv(text: str) -> list[Checkpoint]:
+    """What `as_csv` wrote."""
+    rows = (line.split(",") for line in text.splitlines()[1:])
+    return [Checkpoint(int(step), Path(f"samples/{step}.tgz"), float(fd), float(afd)) for step, fd, afd in rows]
+
+
 def as_table(history: list[Checkpoint], reference: Reference):
     """A rich table of the history, the best checkpoint marked."""
     from rich.table import Table

@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -162,3 +162,14 @@ def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list |
             batch = []
     if batch:
         yield np.stack(batch)
+
+
+def named(source: Path, stems: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
+    """(stem, picture uint8 [size, size, 3]) of those pictures of a folder or archive whose file name is a stem."""
+    for name, read in members(source):
+        stem = PurePosixPath(name).stem
+        if stem in stems and name.lower().endswith(ENDINGS):
+            try:
+                yield stem, decode(read(), size)[0]
+            except UnreadablePicture:
+                continue  # whoever asked for it could read it: it has changed since

@@ -1,4 +1,4 @@
-"""What a submission is compared with: the statistics of a set of real faces in some network's features.
+"""What a submission is compared with: a set of real faces in some network's features.
 
 Computing them takes minutes for a whole training set, so they are kept, under a name made of the content of the set
 and of the network: the same pictures anywhere give the same name, a changed set another.
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from grader.assets import cache_folder
-from grader.frechet import Statistics
+from grader.frechet import Statistics, frechet_distance
 from grader.pictures import ENDINGS, BadArchive, batches, members
+
+TENSORS = ("mean", "covariance", "sample")
+SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
 
 
 class BadReference(Exception):
@@ -29,11 +32,47 @@ class BadReference(Exception):
 
 @dataclass(frozen=True)
 class Reference:
-    """Statistics, and the names that scores are labelled with: of the face set and of the features."""
+    """A set of real faces: its statistics, and the names that scores are labelled with, of the set and the features.
+
+    `sample` holds the features [n, d] of up to 1,000 of the faces, drawn at random, where they are known; `aside` tells
+    that these are not among the faces of the statistics.
+    """
 
     faces: str
     features: str
     statistics: Statistics
+    sample: np.ndarray | None = None
+    aside: bool = False
+
+    @property
+    def floor(self) -> float | None:
+        """The Fréchet distance of 1,000 real faces to the others: no honest submission can be expected below it.
+
+        None where it cannot be told, with under 2,000 faces: a distance depends on the number of pictures.
+        """
+        if self.sample is None or len(self.sample) < SAMPLE:
+            return None
+        if self.aside:
+            return frechet_distance(self.sample, self.statistics)
+        if self.statistics.count < 2 * SAMPLE:
+            return None
+        return frechet_distance(self.sample, self.statistics.without(self.sample))
+
+
+class Sampler:
+    """Keeps up to `size` of the rows that pass by, each with the same chance: those with the smallest random keys."""
+
+    def __init__(self, size: int = SAMPLE, seed: int = 0):
+        self.size, self.rng, self.keys, self.rows = size, np.random.default_rng(seed), np.empty(0), None
+
+    def watch(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The batches [n, d] themselves, seen on their way."""
+        for batch in batches:
+            keys = np.concatenate([self.keys, self.rng.random(len(batch))])
+            rows = batch if self.rows is None else np.concatenate([self.rows, batch])
+            kept = np.argsort(keys)[: self.size]
+            self.keys, self.rows = keys[kept], rows[kept]
+            yield batch
 
 
 def of_faces(source: Path, features: str, extract: Callable) -> Reference:
@@ -47,15 +86,18 @@ def of_faces(source: Path, features: str, extract: Callable) -> Reference:
             if name.lower().endswith(ENDINGS):
                 digest.update(hashlib.sha256(read()).digest())
         path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
-        if (statistics := load_statistics(path, features)) is None:
-            skipped = []
-            statistics = Statistics.streamed(extract(batch) for batch in batches(source, skipped=skipped))
-            save_statistics(path, statistics, {"features": features})
+        if (made := load_reference(path, face_set_name(source), features)) is None:
+            skipped, sampler = [], Sampler()
+            statistics = Statistics.streamed(
+                sampler.watch(extract(batch) for batch in batches(source, skipped=skipped))
+            )
+            made = Reference(face_set_name(source), features, statistics, sampler.rows)
+            save_reference(path, made)
             for line in skipped:
                 warnings.warn(f"{source}: left out {line}", stacklevel=2)
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
-    return Reference(face_set_name(source), features, statistics)
+    return made
 
 
 def of_npz(source: Path, features: str) -> Reference:
@@ -79,21 +121,30 @@ def face_set_name(source: Path) -> str:
         return source.stem
 
 
-def load_statistics(path: Path, features: str) -> Statistics | None:
-    """Statistics from a file of `save_statistics`; None when there is none, it is not whole, or of other features."""
+def load_reference(path: Path, faces: str, features: str) -> Reference | None:
+    """A reference from a file of `save_reference`; None when there is none, it is not whole, or of other features."""
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata()
-            mean, covariance = (file.get_tensor(name).astype(np.float64) for name in ("mean", "covariance"))
-            return Statistics(mean, covariance, int(metadata["count"])) if metadata["features"] == features else None
+            if metadata["features"] != features:
+                return None
+            mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
+            statistics = Statistics(mean, covariance, int(metadata["count"]))
+            return Reference(faces, features, statistics, sample, metadata["aside"] == "True")
     except (OSError, SafetensorError, KeyError):
         return None
 
 
-def save_statistics(path: Path, statistics: Statistics, metadata: dict[str, str]) -> None:
-    """Writes under a temporary name, then renames, so that two graders can share a cache."""
+def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3) -> None:
+    """Writes under a temporary name, then renames, so that two graders can share a cache.
+
+    `kinds` are the types that the mean, the covariance and the sample are kept in.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    tensors = {"mean": statistics.mean, "covariance": statistics.covariance}
-    save_file(tensors, unfinished, {**metadata, "count": str(statistics.count)})
+    arrays = (reference.statistics.mean, reference.statistics.covariance, reference.sample)
+    tensors = {name: array.astype(kind) for name, array, kind in zip(TENSORS, arrays, kinds, strict=True)}
+    about = {"features": reference.features, "count": reference.statistics.count, "aside": reference.aside}
+    metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
+    save_file(tensors, unfinished, metadata)
     os.replace(unfinished, path)

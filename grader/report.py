@@ -12,57 +12,97 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from grader import integrity
 from grader.embedded.network import FACE_THRESHOLD, FEATURES
-from grader.score import Score
-from grader.verdict import LOWER_IS_BETTER, Measure, load_baselines, on_scale
+from grader.scoring import Score
+from grader.verdict import Measure, load_baselines, on_scale
 
-SCHEMA = 1  # of report.json: raised whenever a field changes its name or its meaning
+SCHEMA = 2  # of report.json: raised whenever a field changes its name or its meaning
 GRID = 10  # pictures a side in the sample grid
+SHOWN = 20  # pairs and groups on the page; report.json has them all
+SIDE_BY_SIDE = 8  # pictures of a group
+GOOD = {  # what is good of each measure, in a few words
+    "FD-anime": "lower; real faces stand in the next column",
+    "FID": "lower; the number that papers report",
+    "KID": "lower, 0 for real faces; free of FID’s bias by the number of pictures",
+    "AFD": "higher: share in which a face is found",
+    "precision": "near 1: pictures look like real ones",
+    "recall": "near 1: all kinds of real ones are there",
+    "density": "1 for real faces: pictures lie where real ones are dense",
+    "coverage": "near 1: how many real faces have a picture near them",
+}
 MARK = (214, 58, 48)  # the frame of a picture in which no face is found
 
 
 def as_json(score: Score) -> str:
-    """The score with its scales, as a JSON object; `schema` counts up when a field changes."""
-    return json.dumps(
-        {
-            "schema": SCHEMA,
-            "submission": str(score.submission.source),
-            "pictures": len(score.submission.pictures),
-            "notes": score.submission.notes,
-            "reference": score.reference,
-            "measures": [asdict(measure) for measure in score.measures],
-            "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
-        },
-        indent=2,
-    )
+    """`as_dict` as text."""
+    return json.dumps(as_dict(score), indent=2)
 
 
-def as_table(score: Score):
-    """The score as a rich table: a row a measure, a column a tier."""
+def as_dict(score: Score) -> dict:
+    """The score with its scales, ready for JSON; `schema` counts up when a field changes."""
+    return {
+        "schema": SCHEMA,
+        "submission": str(score.submission.source),
+        "pictures": len(score.submission.pictures),
+        "notes": score.submission.notes,
+        "reference": score.reference,
+        "measures": [asdict(measure) for measure in score.measures],
+        "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
+        "integrity": _findings(score),
+    }
+
+
+def _findings(score: Score) -> dict | None:
+    found = score.findings
+    if found is None:
+        return None
+    names = score.submission.names
+    return {
+        "groups": [
+            {"pictures": [names[i] for i in group.members], "distance": group.distance} for group in found.groups
+        ],
+        "repeated": found.repeated,
+        "collapsed": found.collapsed,
+        "copies": [
+            {
+                "picture": names[copy.index],
+                "known": found.names[copy.known],
+                "distance": copy.distance,
+                "mirrored": copy.mirrored,
+            }
+            for copy in found.copies
+        ],
+    }
+
+
+def as_tables(score: Score) -> list:
+    """The score as rich tables: the measures that have thresholds, a column a tier, and the others."""
     from rich import box
     from rich.table import Table
 
     baselines = load_baselines()
-    title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("measure")
-    table.add_column("against")
-    table.add_column("score", justify="right")
-    for tier in baselines["tiers"]:
-        table.add_column(tier, justify="right")
+    style = {"title_justify": "left", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+    title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures against {score.reference}"
+    table = Table(title=title, **style)
+    table.add_column("measure", no_wrap=True)
+    for heading in ("score", "real faces", *baselines["tiers"]):
+        table.add_column(heading, justify="right", no_wrap=True)
+    others = Table("", **style)
+    others.add_column("score", justify="right", no_wrap=True)
+    others.add_column("good", overflow="fold")
     for measure in score.measures:
-        table.add_row(
-            name(measure),
-            measure.reference or "",
-            number(measure, measure.value),
-            *(_cell(bar(measure, tier), measure.passed.get(tier)) for tier in baselines["tiers"]),
-        )
+        if measure.measure in ("FD-anime", "FID", "AFD"):
+            floor = number(measure, measure.floor) if measure.floor is not None else ""
+            tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in baselines["tiers"])
+            table.add_row(name(measure), number(measure, measure.value), floor, *tiers)
+        else:
+            others.add_row(name(measure), number(measure, measure.value) + spread(measure), GOOD[measure.measure])
     table.add_section()
     for verdict in score.verdicts:
-        table.add_row(
-            baselines["families"][verdict.family], "", "", *(_cell("", passed) for passed in verdict.passed.values())
-        )
-    return table
+        passed = (_cell("", passed) for passed in verdict.passed.values())
+        table.add_row(baselines["families"][verdict.family], "", "", *passed)
+    return [table, others] if others.row_count else [table]
 
 
 def sentences(score: Score) -> list[str]:
@@ -75,6 +115,21 @@ def sentences(score: Score) -> list[str]:
             lines.append(f"No verdict on the {scale}: it takes a distance and a ratio, each with its thresholds.")
         else:
             lines.append(f"{verdict.best or 'No'} baseline passed on the {scale}.")
+    return lines
+
+
+def warnings(score: Score) -> list[str]:
+    """What is not as it should be with the pictures themselves, in words."""
+    found, lines = score.findings, []
+    if found is None:
+        return lines
+    if found.copies:
+        some = ", ".join(score.submission.names[copy.index] for copy in found.copies[:3])
+        lines.append(
+            f"{len(found.copies):,} pictures are copies of known real faces ({some}{' …' * (len(found.copies) > 3)})."
+        )
+    if found.collapsed:
+        lines.append(f"Collapsed: {found.repeated:,} of {len(score.faces):,} pictures are near repeats of another one.")
     return lines
 
 
@@ -92,34 +147,121 @@ def number(measure: Measure, value: float | None) -> str:
     """A distance to four significant digits, a ratio to three decimals, "–" for what could not be had."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if LOWER_IS_BETTER[measure.measure] else f"{value:.3f}"
+    return f"{value:.4g}" if measure.lower_is_better else f"{value:.3f}"
+
+
+def spread(measure: Measure) -> str:
+    return "" if measure.spread is None else f" ± {measure.spread:.2g}"
 
 
 def bar(measure: Measure, tier: str) -> str:
     """The threshold of a tier with its direction: "≤ 190", or "" where there is none."""
     if tier not in measure.thresholds:
         return ""
-    return f"{'≤' if LOWER_IS_BETTER[measure.measure] else '≥'} {measure.thresholds[tier]:g}"
+    return f"{'≤' if measure.lower_is_better else '≥'} {measure.thresholds[tier]:g}"
 
 
-def as_html(score: Score) -> str:
-    """One page with everything in it, pictures included, that needs no network and no script."""
+def as_html(score: Score, run: Path | None = None) -> str:
+    """One page with everything in it, pictures included, that needs no network and no script.
+
+    `run` is a folder of a training, whose gradient norms and history are drawn where it has them.
+    """
+    found = score.findings
+    return page_of(
+        "report.html.j2",
+        score=score,
+        sources=_sources(score, load_baselines()),
+        grid=_png(sample_grid(score.submission.pictures, score.faces)),
+        shown=min(GRID * GRID, len(score.faces)),
+        unseen=int((score.faces < FACE_THRESHOLD).sum()),
+        copies=[_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
+        closest=[_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
+        groups=[_group(score, group) for group in found.groups[:SHOWN]] if found else [],
+        limit=integrity.COPY,
+        plots=_plots(run) if run else [],
+    )
+
+
+def as_fragment(score: Score) -> str:
+    """The verdict and the table alone, to stand inside another page: what Jupyter shows of a score."""
+    return page_of("table.html.j2", score=score)
+
+
+def page_of(template: str, **values) -> str:
+    """A template filled in."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
         loader=PackageLoader("grader", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"name": name, "number": number, "bar": bar}
-    baselines = load_baselines()
-    return environment.get_template("report.html.j2").render(
-        score=score,
-        tiers=baselines["tiers"],
-        sentences=sentences(score),
-        sources=_sources(score, baselines),
-        grid=_png(sample_grid(score.submission.pictures, score.faces)),
-        shown=min(GRID * GRID, len(score.faces)),
-        unseen=int((score.faces < FACE_THRESHOLD).sum()),
-    )
+    environment.globals |= {
+        "name": name,
+        "number": number,
+        "spread": spread,
+        "bar": bar,
+        "good": GOOD,
+        "tiers": load_baselines()["tiers"],
+        "sentences": sentences,
+        "warnings": warnings,
+    }
+    return environment.get_template(template).render(values)
+
+
+def jpeg_strip(score: Score, count: int) -> bytes:
+    """A few of the pictures, spread evenly, side by side in a small JPEG."""
+    chosen = np.linspace(0, len(score.faces) - 1, count).round().astype(int)
+    file = io.BytesIO()
+    Image.fromarray(_row([score.submission.pictures[i] for i in chosen])).save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _pair(score: Score, copy) -> dict:
+    """A picture of the submission beside the known face that it is like, where that is at hand."""
+    known = score.findings.pictures.get(copy.known)
+    sides = [score.submission.pictures[copy.index]] + ([] if known is None else [known])
+    return {
+        "image": _png(_row(sides)),
+        "picture": score.submission.names[copy.index],
+        "known": score.findings.names[copy.known],
+        "distance": copy.distance,
+        "mirrored": copy.mirrored,
+    }
+
+
+def _group(score: Score, group) -> dict:
+    """Some of the pictures that are alike, side by side."""
+    names = [score.submission.names[i] for i in group.members]
+    return {"image": _png(_row([score.submission.pictures[i] for i in group.members[:SIDE_BY_SIDE]])), "names": names}
+
+
+def _row(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
+    """Pictures [64, 64, 3] side by side, a little apart."""
+    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
+
+
+def _plots(run: Path) -> list[dict]:
+    """The gradient norms and the history of a run, as far as it has them: a heading, a picture, and what it shows."""
+    import tempfile
+
+    from grader import gradnorm, history
+
+    plots = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "plot.png")
+        try:
+            norms = gradnorm.read_run(run)
+            gradnorm.plot([norms], file)
+            text = f"L2 norm of the discriminator’s gradient by layer, {norms.label}: quartiles of {norms.steps} steps"
+            plots.append({"title": "Gradient norms", "image": _uri(file.read_bytes()), "text": text})
+        except gradnorm.BadRun:
+            pass
+        if (run / "history.csv").is_file():
+            scored = history.from_csv((run / "history.csv").read_text())
+            history.plot(scored, file)
+            text = f"Scores of {len(scored)} checkpoints; the best by FD-anime is step {history.best(scored).step:,}"
+            plots.append({"title": "Training history", "image": _uri(file.read_bytes()), "text": text})
+    return plots
 
 
 def sample_grid(pictures: np.ndarray, faces: np.ndarray, gap: int = 3) -> np.ndarray:
@@ -136,10 +278,10 @@ def sample_grid(pictures: np.ndarray, faces: np.ndarray, gap: int = 3) -> np.nda
     return grid
 
 
-def write(score: Score, folder: Path) -> list[Path]:
+def write(score: Score, folder: Path, run: Path | None = None) -> list[Path]:
     """Writes report.json and report.html to a folder, each whole or not at all. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {folder / "report.json": as_json(score) + "\n", folder / "report.html": as_html(score)}
+    texts = {folder / "report.json": as_json(score) + "\n", folder / "report.html": as_html(score, run)}
     for path, text in texts.items():
         unfinished = path.with_name(path.name + ".part")
         unfinished.write_text(text, encoding="utf-8")
@@ -161,4 +303,8 @@ def _sources(score: Score, baselines: dict) -> list[tuple[str, str]]:
 def _png(pixels: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return _uri(file.getvalue())
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -11,14 +11,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-LOWER_IS_BETTER = {"FD-anime": True, "FID": True, "AFD": False}
+DISTANCES = ("FD-anime", "FID", "KID")  # lower is better; all other measures are shares, and higher is better
 
 
 @dataclass
 class Measure:
     """One number on one scale: `by` names features or detector, `reference` the faces (distances only).
 
-    `value` is None when it could not be had, and `note` says why.
+    `value` is None when it could not be had, and `note` says why. `floor` is what as many real faces score, and
+    `spread` a standard deviation, where they are known.
     """
 
     measure: str
@@ -26,10 +27,16 @@ class Measure:
     reference: str | None
     value: float | None
     note: str = ""
+    floor: float | None = None
+    spread: float | None = None
     family: str | None = None
     provisional: bool = False
     thresholds: dict[str, float] = field(default_factory=dict)
     passed: dict[str, bool] = field(default_factory=dict)  # by tier; tiers without a threshold are missing
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.measure in DISTANCES
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,13 @@ def judge(measures: list[Measure], baselines: dict) -> list[Verdict]:
                 measure.thresholds = {tier: scale[tier] for tier in tiers if tier in scale}
                 if measure.value is not None:
                     measure.passed = {
-                        tier: measure.value <= bar if LOWER_IS_BETTER[measure.measure] else measure.value >= bar
+                        tier: measure.value <= bar if measure.lower_is_better else measure.value >= bar
                         for tier, bar in measure.thresholds.items()
                     }
     verdicts = []
     for family in baselines["families"]:
         judged = [measure for measure in measures if measure.family == family]
-        kinds = {LOWER_IS_BETTER[measure.measure] for measure in judged if measure.passed}
+        kinds = {measure.lower_is_better for measure in judged if measure.passed}
         complete = len(kinds) == 2  # a distance and a detection ratio, neither alone
         passed = {
             tier: all(measure.passed[tier] for measure in judged)

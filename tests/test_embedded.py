@@ -6,7 +6,7 @@ import pytest
 from grader.embedded.corruptions import KINDS, no_face
 from grader.embedded.faces import read_faces
 from grader.embedded.network import DIM, FACE_THRESHOLD, WEIGHTS, describe, load
-from grader.embedded.reference import load_reference, make_reference
+from grader.embedded.reference import make_reference, shipped_reference
 from grader.frechet import frechet_distance
 
 
@@ -70,7 +70,7 @@ def test_wrong_pictures_are_refused(network, pictures):
 
 
 def test_reference_fits_the_weights():
-    reference = load_reference()
+    reference = shipped_reference().statistics
     assert reference.mean.shape == (DIM,)
     assert reference.count >= 1000
     np.testing.assert_array_equal(reference.covariance, reference.covariance.T)
@@ -79,11 +79,11 @@ def test_reference_fits_the_weights():
 
 
 def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
-    make_reference(noise, "noise", tmp_path / "noise.safetensors")
-    assert load_reference(tmp_path / "noise.safetensors").count == len(noise)
+    make_reference(noise, noise, "noise", tmp_path / "noise.safetensors")
+    assert shipped_reference(tmp_path / "noise.safetensors").statistics.count == len(noise)
     monkeypatch.setattr("grader.embedded.reference.FEATURES", "embedded-00000000")
     with pytest.raises(ValueError, match="no statistics of embedded-00000000"):
-        load_reference(tmp_path / "noise.safetensors")
+        shipped_reference(tmp_path / "noise.safetensors")
 
 
 def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
@@ -100,7 +100,11 @@ def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
 @pytest.fixture(scope="module")
 def judged(network, shared):
     """Distance and share of faces of 500 real faces, of the same as JPEG, and of 500 of each submission."""
-    real, reference, rng = read_faces(shared / "crypko_1000_96px.zip")[:500], load_reference(), np.random.default_rng(0)
+    real, reference, rng = (
+        read_faces(shared / "crypko_1000_96px.zip")[:500],
+        shipped_reference().statistics,
+        np.random.default_rng(0),
+    )
     sets = {"real": real, "real jpeg": np.stack([KINDS["jpeg"](face, 20 / 90, rng, face) for face in real])}
     sets |= {path.stem: read_faces(path)[:500] for path in (shared / "submissions").glob("*.tgz")}
     verdicts = {}

@@ -104,3 +104,13 @@ def test_bad_features_are_errors_not_numbers(bad):
 def test_different_dimensions_are_an_error():
     with pytest.raises(ValueError, match="dimensions"):
         frechet_distance(sample(10, 4), Statistics.of(sample(10, 5)))
+
+
+def test_statistics_without_some_of_the_vectors():
+    rows = np.random.default_rng(0).normal(3, 2, size=(500, 4))
+    less, exact = Statistics.of(rows).without(rows[:200]), Statistics.of(rows[200:])
+    np.testing.assert_allclose(less.mean, exact.mean, rtol=1e-12)
+    np.testing.assert_allclose(less.covariance, exact.covariance, rtol=1e-10, atol=1e-12)
+    assert less.count == 300
+    with pytest.raises(ValueError, match="too few"):
+        Statistics.of(rows).without(rows[1:])

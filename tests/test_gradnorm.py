@@ -31,6 +31,8 @@ def test_quartiles_and_labels(tmp_path):
     np.testing.assert_allclose(run.quartiles, np.outer([2, 3, 4], [1, 0.1, 1e-4]))
     assert run.spread == pytest.approx(1e4)
     assert read_run(make_run(tmp_path / "b", [1], {"penalty": 10.0})).label == "gradient penalty λ=10"
+    free = read_run(make_run(tmp_path / "c", [1], {"clip": 0.1, "batch_norm": False}))
+    assert free.label == "weight clipping c=0.1 without BatchNorm"
     assert read_run(make_run(tmp_path / "plain", [1], {})).label == "plain"
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from grader import reference
-from grader.frechet import Statistics
+from grader.frechet import Statistics, frechet_distance
 from grader.reference import BadReference
-from grader.score import recognised
+from grader.scoring import recognised
 
 
 def mean_colours(batch):
@@ -92,3 +92,30 @@ def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():
     )
     assert recognised(same, shipped).faces == "crypko"
     assert recognised(other, shipped).faces == "cats"
+
+
+def test_the_sample_is_random_and_the_same_every_time():
+    rows = np.arange(5000.0)[:, None]
+    kept = []
+    for size in (100, 700):  # whatever the batches
+        sampler = reference.Sampler(size=1000)
+        passed = np.concatenate(list(sampler.watch(rows[i : i + size] for i in range(0, 5000, size))))
+        np.testing.assert_array_equal(passed, rows)
+        kept.append(np.sort(sampler.rows[:, 0]))
+    np.testing.assert_array_equal(*kept)
+    assert len(np.unique(kept[0])) == 1000
+    assert abs(kept[0].mean() - 2500) < 4 * 5000 / np.sqrt(12 * 1000)
+    assert kept[0][0] < 100 and kept[0][-1] > 4900
+
+
+def test_the_floor_is_what_unseen_faces_score():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(3000, 5))
+    sampler = reference.Sampler()
+    statistics = Statistics.streamed(sampler.watch([rows]))
+    floor = reference.Reference("x", "y", statistics, sampler.rows).floor
+    chosen = (rows[:, None] == sampler.rows).all(axis=2).any(axis=1)
+    assert floor == pytest.approx(frechet_distance(rows[chosen], Statistics.of(rows[~chosen])), rel=1e-9)
+    assert reference.Reference("x", "y", statistics, None).floor is None
+    few = reference.Sampler()
+    assert reference.Reference("x", "y", Statistics.streamed(few.watch([rows[:1999]])), few.rows).floor is None

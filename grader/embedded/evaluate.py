@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from grader.embedded import network as net
 from grader.embedded.corruptions import KINDS, NO_FACES, no_face
 from grader.embedded.faces import read_faces, split
-from grader.embedded.reference import load_reference
+from grader.embedded.reference import shipped_reference
 from grader.embedded.train import scale_features
 from grader.frechet import Statistics, frechet_distance
 
@@ -38,7 +38,7 @@ def main(shared, threads):
     train, aside = split(read_faces(shared / "crypko_12000_64px.zip"))
     tagged = split(read_faces(shared / "tagged_3000_64px.zip"))[1]
     real = read_faces(shared / "crypko_1000_96px.zip")
-    judges = (Judge(net.load(), load_reference()), Judge.control(aside))
+    judges = (Judge(net.load(), shipped_reference().statistics), Judge.control(aside))
 
     floors(judges[0], train, aside, real)
     submissions(judges, shared, real, tagged)

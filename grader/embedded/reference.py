@@ -1,4 +1,4 @@
-"""Reference statistics of real Crypko faces: python -m grader.embedded.reference FACES
+"""The shipped reference, of real Crypko faces: python -m grader.embedded.reference FACES
 
 Made from the faces that the network was trained on: it has not learned them by heart, so that they lie no nearer to
 themselves than to unseen faces (`grader.embedded.evaluate` prints both), and there are five times as many of them as
@@ -15,31 +15,33 @@ import numpy as np
 from grader.embedded.faces import read_faces, split
 from grader.embedded.network import FEATURES, describe
 from grader.frechet import Statistics
-from grader.reference import load_statistics, save_statistics
+from grader.reference import SAMPLE, Reference, load_reference, save_reference
 
 REFERENCE = Path(__file__).with_name("crypko.safetensors")
+NAME = "crypko"
 
 
-def make_reference(faces: np.ndarray, recipe: str, path: Path = REFERENCE) -> None:
-    """Describes faces uint8 [N, 64, 64, 3] and writes their statistics in float32; `recipe` says which they are."""
-    exact = Statistics.of(describe(faces)[0])
-    small = Statistics(exact.mean.astype(np.float32), exact.covariance.astype(np.float32), exact.count)
-    save_statistics(path, small, {"features": FEATURES, "recipe": recipe})
+def make_reference(faces: np.ndarray, aside: np.ndarray, recipe: str, path: Path = REFERENCE) -> None:
+    """Describes faces and others kept aside, uint8 [N, 64, 64, 3], and writes statistics of the former and features of
+    the latter, rounded to the size of a download; `recipe` says which they are."""
+    spread = np.linspace(0, len(aside) - 1, min(SAMPLE, len(aside))).round().astype(int)  # a set's order may drift
+    made = Reference(NAME, FEATURES, Statistics.of(describe(faces)[0]), describe(aside[spread])[0], aside=True)
+    save_reference(path, made, recipe, (np.float32, np.float32, np.float16))
 
 
-def load_reference(path: Path = REFERENCE) -> Statistics:
-    """Statistics written by `make_reference`. Raises ValueError when there are none, or none of these weights."""
-    statistics = load_statistics(path, FEATURES)
-    if statistics is None:
+def shipped_reference(path: Path = REFERENCE) -> Reference:
+    """What `make_reference` wrote. Raises ValueError when there is nothing, or nothing of these weights."""
+    if (shipped := load_reference(path, NAME, FEATURES)) is None:
         raise ValueError(f"{path} holds no statistics of {FEATURES}: python -m grader.embedded.reference FACES")
-    return statistics
+    return shipped
 
 
 @click.command()
 @click.argument("faces", type=click.Path(exists=True))
 @click.option("--output", default=REFERENCE, type=click.Path(path_type=Path), show_default=True)
 def main(faces, output):
-    make_reference(split(read_faces(faces))[0], f"faces of {Path(faces).name} that the network was trained on", output)
+    recipe = f"faces of {Path(faces).name} that the network was trained on; the sample is of those kept aside"
+    make_reference(*split(read_faces(faces)), recipe, output)
 
 
 if __name__ == "__main__":

@@ -38,13 +38,19 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert "needs --reference" in result.stderr
     assert "lbpcascade_animeface.xml is not at hand" in result.stderr
     report = json.loads((tmp_path / "report/report.json").read_text())
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["pictures"] == COUNT
     assert report["reference"] == "crypko"
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
     assert by_scale["FD-anime", FEATURES]["value"] > 0
     assert by_scale["AFD", FEATURES]["value"] > 0.5
     assert by_scale["FID", "inception"]["value"] is None
+    assert 5 < by_scale["FD-anime", FEATURES]["floor"] < 15
+    assert by_scale["KID", FEATURES]["value"] > 10 * by_scale["KID", FEATURES]["spread"] > 0
+    assert by_scale["recall", FEATURES]["value"] < 0.2  # drawn faces are not Crypko's
+    assert report["integrity"]["collapsed"] and report["integrity"]["repeated"] == COUNT  # 300 pictures, repeated
+    assert report["integrity"]["copies"] == []
+    assert "near repeats" in result.stdout
     verdicts = {verdict["family"]: verdict for verdict in report["verdicts"]}
     assert None not in verdicts["embedded"]["passed"].values()
     assert set(verdicts["published"]["passed"].values()) == {None}
@@ -74,6 +80,51 @@ def test_the_page_needs_no_network_and_escapes_what_strangers_wrote(outputs, tmp
     links = re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'>\s]*)", page)
     assert links
     assert all(link.startswith("data:image/png;base64,") for link in links)
+
+
+def test_chosen_metrics_alone(outputs, tmp_path):
+    result = run(outputs, "--offline", "--output", tmp_path, "--json", "--metrics", "afd,kid")
+    report = json.loads(result.stdout)
+    assert [measure["measure"] for measure in report["measures"]] == ["AFD", "KID"]
+    assert report["integrity"] is None
+    wrong = run(outputs, "--metrics", "afd,fids")
+    assert wrong.exit_code == 2
+    assert "fids" in wrong.stderr
+
+
+def test_copies_of_the_given_faces_are_shown_beside_them(outputs, rendered, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(3, 6):  # of the 300 drawn faces: 12 or 13 pictures of the submission
+        Image.open(rendered / f"{number}.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(faces / f"{number}.png")
+    options = ("--offline", "--output", tmp_path, "--json", "--metrics", "integrity", "--reference", faces)
+    copies = json.loads(run(outputs, *options).stdout)["integrity"]["copies"]
+    assert {copy["known"] for copy in copies} == {"3", "4", "5"}
+    assert {(int(copy["picture"].removesuffix(".jpg")) - 1) % 300 for copy in copies} == {3, 4, 5}
+    assert all(copy["mirrored"] for copy in copies)
+    page = (tmp_path / "report.html").read_text()
+    assert "Copies of known faces" in page and "4.jpg is 3, mirrored" in page
+
+
+def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/history.csv").write_text("step,fd_anime,afd\n10,500,0.1\n20,200,0.5\n30,300,0.4\n")
+    norms = "".join(f"{step},{layer},x,{layer * step}\n" for step in (1, 2) for layer in (1, 2, 3))
+    (tmp_path / "run/grad_norms.csv").write_text("step,layer,name,norm\n" + norms)
+    assert run(outputs, "--offline", "--output", tmp_path, "--metrics", "afd", "--run", tmp_path / "run").exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "the best by FD-anime is step 20" in page
+    assert "Gradient norms" in page
+
+
+def test_from_python_in_three_lines(outputs, rendered):
+    from grader import score
+
+    result = score(outputs, rendered, metrics=["fd-anime", "afd"], offline=True)
+    assert result.verdicts[0].best in ("Strong", "Boss")
+    assert [measure.measure for measure in result.measures] == ["FD-anime", "AFD"]
+    shown = result._repr_html_()
+    assert "<table>" in shown and f"{result.verdicts[0].best} baseline passed" in shown
 
 
 def test_a_bad_submission(outputs, tmp_path):
@@ -121,7 +172,7 @@ def test_an_interrupt_leaves_nothing(outputs, tmp_path, monkeypatch, capsys):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("grader.score.network.describe", interrupted)
+    monkeypatch.setattr("grader.scoring.network.describe", interrupted)
     monkeypatch.setattr(sys, "argv", ["grader", "score", str(outputs), "--offline", "--output", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         cli.run()
@@ -138,7 +189,8 @@ def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
             "--offline", "--json", "--output", tmp_path, "--cascade", shared / "lbpcascade_animeface.xml",
         )  # fmt: skip
         assert result.exit_code == 0, result.output
-        distance, faces, _, cascade = (measure["value"] for measure in json.loads(result.stdout)["measures"])
+        values = {(m["measure"], m["by"]): m["value"] for m in json.loads(result.stdout)["measures"]}
+        distance, faces, cascade = values["FD-anime", FEATURES], values["AFD", FEATURES], values["AFD", "lbpcascade-3"]
         scores[name] = (distance, faces, cascade)
     published = {"gan_fair": 0.477, "wgan_blurry": 0.417, "gan_early_noisy": 0.112, "gan_overexposed": 0.164}
     assert {name: score[2] for name, score in scores.items()} == pytest.approx(published, abs=1e-9)
@@ -166,7 +218,7 @@ def mean_colours_as_inception(monkeypatch):
         progress(len(pictures))
         return pictures.reshape(len(pictures), -1, 3).mean(axis=1)
 
-    monkeypatch.setattr("grader.score.assets.obtain", lambda asset, *args: asset)
+    monkeypatch.setattr("grader.scoring.assets.obtain", lambda asset, *args: asset)
     monkeypatch.setattr("grader.inception.load", lambda weights: None)
     monkeypatch.setattr("grader.inception.features", features)
     monkeypatch.setattr("grader.detection.cascade_faces", lambda pictures, cascade: np.ones(len(pictures), bool))
@@ -183,7 +235,7 @@ def test_fid_is_judged_only_against_the_faces_its_thresholds_are_for(
     published = {}
     for reference in (tmp_path / "crypko.npz", tmp_path / "cats.npz", rendered):
         report = json.loads(run(outputs, "--json", "--output", tmp_path, "--reference", reference).stdout)
-        fid = report["measures"][2]
+        fid = next(measure for measure in report["measures"] if measure["measure"] == "FID")
         published[reference.stem] = (fid["reference"], fid["value"], report["verdicts"][1]["best"])
     assert published["crypko"] == ("crypko", pytest.approx(27), "Boss")  # three means moved by 3: 3 · 3²
     assert published["cats"] == ("cats", pytest.approx(27), None)

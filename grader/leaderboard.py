@@ -1,0 +1,232 @@
+"""A whole class: every submission in a folder graded, side by side, and laid out as one table.
+
+Each result is written as soon as it is there, under a name made of the submission's: a run that was stopped goes on
+with what is missing. A submission that cannot be graded is a row that says why.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+import urllib.parse
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from grader.pictures import ENDINGS
+
+ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
+GRADED, BROKEN = "graded", "broken"
+STRIP = 6  # pictures of each submission on the page
+COLUMNS = ("FD-anime", "AFD", "AFD (lbpcascade-3)", "FID", "KID", "precision", "recall", "density", "coverage")
+
+
+def submissions(folder: Path) -> dict[str, Path]:
+    """Name -> archive or folder of pictures, for each entry of a folder.
+
+    A student's folder that holds one archive and no picture stands for that archive, as course platforms pack them.
+    Names are what comes before the first ending. Raises NotADirectoryError.
+    """
+    found = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            files = [path for path in entry.iterdir() if path.is_file() and not path.is_symlink()]
+            packed = [path for path in files if path.name.lower().endswith(ARCHIVES)]
+            pictures = any(path.suffix.lower() in ENDINGS for path in files)
+            found[entry.name] = packed[0] if len(packed) == 1 and not pictures else entry
+        elif entry.name.lower().endswith(ARCHIVES):
+            name = entry.name[: -len(next(ending for ending in ARCHIVES if entry.name.lower().endswith(ending)))]
+            found[name if name not in found else entry.name] = entry
+    return found
+
+
+def grade(name: str, source: Path, options: dict) -> dict:
+    """The result of one submission, ready for JSON; never raises for what a submission holds."""
+    from grader.report import as_dict, jpeg_strip
+    from grader.submission import BadSubmission, read_submission
+
+    try:
+        score = _yardstick(tuple(sorted(options.items()))).score(read_submission(source))
+    except BadSubmission as error:
+        return {"name": name, "status": BROKEN, "problems": error.problems}
+    except MemoryError:
+        return {"name": name, "status": BROKEN, "problems": [f"{source}: takes too much memory"]}
+    strip = base64.b64encode(jpeg_strip(score, STRIP)).decode()
+    return {"name": name, "status": GRADED, "problems": [], "strip": strip, **as_dict(score)}
+
+
+@lru_cache(maxsize=1)
+def _yardstick(options: tuple):
+    """Made once in each process, not for each submission."""
+    import torch
+
+    from grader.scoring import prepare
+
+    torch.set_num_threads(1)  # there is a process for each core
+    return prepare(**dict(options))
+
+
+def grade_all(
+    found: dict[str, Path],
+    parts: Path,
+    options: dict,
+    executor: Callable[[], AbstractContextManager[Executor]],
+    done: Callable[[int], None] = lambda n: None,
+) -> list[dict]:
+    """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
+
+    `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
+    happens twice is given up.
+    """
+    parts.mkdir(parents=True, exist_ok=True)
+    results, waiting = {}, {}
+    for name, source in found.items():
+        path = parts / f"{urllib.parse.quote(name, safe='')}.json"
+        key = _key(source, options)
+        if (before := _read(path)) and before.get("key") == key:
+            results[name] = before
+            done(1)
+        else:
+            waiting[name] = (source, path, key)
+
+    def keep(name: str, result: dict) -> None:
+        _, path, key = waiting.pop(name)
+        results[name] = result | {"key": key}
+        _write(path, json.dumps(results[name]))
+        done(1)
+
+    def run(names: list[str]) -> bool:
+        """Whether all of them were graded, or a process died on the way."""
+        with executor() as pool:
+            futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+            try:
+                for future in as_completed(futures):
+                    try:
+                        keep(futures[future], future.result())
+                    except BrokenProcessPool:
+                        return False
+                    except Exception as error:  # of ours, or of a cluster that gave up on it: a row, not the end
+                        problem = f"{found[futures[future]]}: grading it failed ({error})"
+                        keep(futures[future], {"name": futures[future], "status": BROKEN, "problems": [problem]})
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return True
+
+    while waiting and not run(list(waiting)):
+        # One of those that were being worked on killed its process: alone, it takes no other with it.
+        for name in list(waiting)[: (os.cpu_count() or 1) + 2]:
+            if not run([name]):
+                problem = f"{found[name]}: grading it ended the process, twice: is it far too large?"
+                keep(name, {"name": name, "status": BROKEN, "problems": [problem]})
+    return [results[name] for name in sorted(results)]
+
+
+def local(jobs: int) -> Executor:
+    """One process for each job."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+
+
+@contextmanager
+def dask(address: str) -> Iterator[Executor]:
+    """An existing Dask cluster, whose workers have this package and see the same files under the same names.
+
+    What a lost worker was doing is done by another one. Raises OSError, ImportError.
+    """
+    from distributed import Client
+
+    with Client(address, timeout=20) as client:
+        yield client.get_executor(pure=False)
+
+
+def ranked(results: list[dict]) -> list[dict]:
+    """Rows of the table, the nearest to real faces first, those that could not be graded last."""
+    rows = []
+    for result in results:
+        values = {}
+        for measure in result.get("measures", []):
+            label = f"{measure['measure']} ({measure['by']})"
+            values[label if label in COLUMNS else measure["measure"]] = measure["value"]
+        best = {verdict["family"]: verdict["best"] for verdict in result.get("verdicts", [])}
+        integrity = result.get("integrity") or {"copies": [], "collapsed": False}
+        rows.append(
+            {
+                "name": result["name"],
+                "passed": best.get("embedded") or "",
+                **{column: values.get(column) for column in COLUMNS},
+                "copies": len(integrity["copies"]),
+                "collapsed": integrity["collapsed"],
+                "problems": "; ".join(result["problems"]),
+                "strip": result.get("strip"),
+            }
+        )
+    last = float("inf")
+    return sorted(rows, key=lambda row: (bool(row["problems"]), last if row["FD-anime"] is None else row["FD-anime"]))
+
+
+def write(results: list[dict], page: Path) -> list[Path]:
+    """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
+    from grader.report import page_of
+
+    rows = ranked(results)
+    shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
+    table = io.StringIO()
+    fields = ["name", "passed", *shown, "copies", "collapsed", "problems"]
+    writer = csv.DictWriter(table, fields, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({field: _plain(row[field]) for field in fields} for row in rows)
+    without = [{name: value for name, value in result.items() if name not in ("strip", "key")} for result in results]
+    texts = {
+        page: page_of("leaderboard.html.j2", rows=rows, columns=shown, title=page.stem),
+        page.with_suffix(".csv"): table.getvalue(),
+        page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
+    }
+    page.parent.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        _write(path, text)
+    return list(texts)
+
+
+def _plain(value):
+    """A value that no spreadsheet takes for a formula: names are chosen by strangers."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _key(source: Path, options: dict) -> str:
+    """Changes when the submission or what it is measured with does."""
+    from grader.embedded.network import FEATURES
+    from grader.report import SCHEMA
+
+    digest = hashlib.sha256(f"{SCHEMA} {FEATURES} {sorted(options.items())}".encode())
+    for path in _files(source):
+        digest.update(path.name.encode(errors="surrogateescape"))
+        state = path.lstat()
+        digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _files(source: Path) -> Iterator[Path]:
+    yield from sorted(source.rglob("*")) if source.is_dir() else [source]
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

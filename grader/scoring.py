@@ -1,0 +1,233 @@
+"""Scores submissions: every measure that can be had with what is at hand, each named by its scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from grader import assets, detection, integrity, reference, verdict
+from grader.embedded import network
+from grader.embedded.network import FEATURES
+from grader.embedded.reference import shipped_reference
+from grader.frechet import frechet_distance
+from grader.kid import kernel_distance
+from grader.manifold import manifold
+from grader.pictures import named
+from grader.reference import Reference
+from grader.submission import Submission, read_submission
+from grader.verdict import Measure, Verdict
+
+METRICS = ("fd-anime", "afd", "kid", "manifold", "fid", "lbpcascade", "integrity")
+SAME_FACES = 30.0  # of FD-anime: 1,000 faces of the course score 10, another style of drawing 120 and more
+
+CLOSEST = 10
+
+Progress = Callable[[str, int], "Callable[[int], None]"]  # (what, how many) -> to be called with each number done
+
+
+def silent(what: str, total: int) -> Callable[[int], None]:
+    return lambda done: None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Pictures of a submission that are alike, and those that are known real faces; see grader.integrity.
+
+    `closest` are the ten pictures most like a known face, copies or not. `names` and `pictures` (uint8 [64, 64, 3],
+    where the faces themselves are at hand) are those of the known faces that `copies` and `closest` speak of.
+    """
+
+    groups: list[integrity.Group]
+    collapsed: bool
+    copies: list[integrity.Copy]
+    closest: list[integrity.Copy]
+    names: dict[int, str]
+    pictures: dict[int, np.ndarray]
+
+    @property
+    def repeated(self) -> int:
+        """How many pictures are like another one."""
+        return sum(len(group.members) for group in self.groups)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Measures and verdicts of one submission; `faces` is the embedded detector's probability per picture [N]."""
+
+    submission: Submission
+    reference: str
+    measures: list[Measure]
+    verdicts: list[Verdict]
+    faces: np.ndarray
+    findings: Findings | None = None
+
+    def _repr_html_(self) -> str:
+        from grader.report import as_fragment  # what Jupyter shows
+
+        return as_fragment(self)
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """All that a submission is measured with: made once, it scores any number of them."""
+
+    metrics: Collection[str]
+    net: network.FaceNet
+    embedded: Reference
+    known: integrity.Known
+    faces: Path | None  # where the known faces themselves are, if not only their fingerprints
+    inception: nn.Module | None = None
+    against: Reference | None = None  # in Inception's features
+    cascade: Path | None = None
+    notes: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be had
+
+    def score(self, submission: Submission, progress: Progress = silent) -> Score:
+        """Measures and verdicts of a submission."""
+        pictures = submission.pictures
+        features, faces = network.describe(
+            pictures, progress=progress("embedded features", len(pictures)), network=self.net
+        )
+        measures = [
+            measure
+            for metric in METRICS
+            if metric in self.metrics and metric != "integrity"
+            for measure in getattr(self, "_" + metric.replace("-", "_"))(pictures, features, faces, progress)
+        ]
+        verdicts = verdict.judge(measures, verdict.load_baselines())
+        findings = self._findings(pictures) if "integrity" in self.metrics else None
+        return Score(submission, self.embedded.faces, measures, verdicts, faces, findings)
+
+    def _fd_anime(self, pictures, features, faces, progress) -> list[Measure]:
+        distance = frechet_distance(features, self.embedded.statistics)
+        return [Measure("FD-anime", FEATURES, self.embedded.faces, distance, floor=self.embedded.floor)]
+
+    def _afd(self, pictures, features, faces, progress) -> list[Measure]:
+        return [Measure("AFD", FEATURES, None, float(np.mean(faces >= network.FACE_THRESHOLD)))]
+
+    def _kid(self, pictures, features, faces, progress) -> list[Measure]:
+        distance = kernel_distance(features, self.embedded.sample)
+        return [Measure("KID", FEATURES, self.embedded.faces, distance.value, spread=distance.spread)]
+
+    def _manifold(self, pictures, features, faces, progress) -> list[Measure]:
+        try:
+            shares = manifold(features, self.embedded.sample)
+        except ValueError as error:  # fewer pictures than neighbours
+            return [Measure("precision", FEATURES, self.embedded.faces, None, note=str(error))]
+        return [
+            Measure(name, FEATURES, self.embedded.faces, getattr(shares, name))
+            for name in ("precision", "recall", "density", "coverage")
+        ]
+
+    def _fid(self, pictures, features, faces, progress) -> list[Measure]:
+        if self.against is None:
+            return [Measure("FID", "inception", self.embedded.faces, None, note=self.notes["fid"])]
+        from grader import inception
+
+        rows = inception.features(self.inception, pictures, progress("Inception features", len(pictures)))
+        distance = frechet_distance(rows, self.against.statistics)
+        return [Measure("FID", "inception", self.against.faces, distance, floor=self.against.floor)]
+
+    def _lbpcascade(self, pictures, features, faces, progress) -> list[Measure]:
+        ratio = Measure(
+            "AFD", f"lbpcascade-{detection.MIN_NEIGHBORS}", None, None, note=self.notes.get("lbpcascade", "")
+        )
+        if self.cascade:
+            ratio.value = float(detection.cascade_faces(pictures, self.cascade).mean())
+        return [ratio]
+
+    def _findings(self, pictures: np.ndarray) -> Findings:
+        prints = integrity.fingerprints(pictures)
+        groups = integrity.duplicates(prints)
+        copies = integrity.copies(pictures, self.known.fingerprints)
+        nearest, distances = integrity.nearest(prints, self.known.fingerprints)
+        order = np.argsort(distances)[:CLOSEST]
+        closest = [integrity.Copy(int(i), int(nearest[i]), float(distances[i]), False) for i in order]
+        names = {copy.known: self.known.names[copy.known] for copy in copies + closest}
+        shown = {name: known for known, name in names.items()}
+        seen = {shown[name]: picture for name, picture in named(self.faces, shown)} if self.faces else {}
+        return Findings(groups, integrity.collapsed(groups, len(pictures)), copies, closest, names, seen)
+
+
+def prepare(
+    reference_source: Path | None = None,
+    metrics: Collection[str] = METRICS,
+    weights: Path | None = None,
+    cascade: Path | None = None,
+    offline: bool = False,
+    progress: Progress = silent,
+) -> Yardstick:
+    """What submissions are measured with.
+
+    The reference is the shipped one of the course's faces, or a folder or archive of faces, or (for FID only) an .npz
+    of pytorch-fid's. `weights` and `cascade` name copies of Inception's weights and of lbpcascade; without them, copies
+    from before are used or, unless `offline`, downloaded.
+    Raises BadReference, AssetError for a named file that is wrong, and ValueError for an unknown metric.
+    """
+    if unknown := set(metrics) - set(METRICS):
+        raise ValueError(f"no such metric: {', '.join(sorted(unknown))}: choose from {', '.join(METRICS)}")
+    for asset, given in ((assets.INCEPTION, weights), (assets.CASCADE, cascade)):
+        assets.find(asset, given)  # a wrong file is an error now, not after minutes of work
+    faces = None if reference_source is None or reference_source.suffix == ".npz" else reference_source
+    net = network.load()
+    embedded = embedded_reference(faces, net, progress)
+    inception = against = cascade_path = None
+    notes = {}
+    if "fid" in metrics:
+        try:
+            inception, against = _inception(reference_source, embedded.faces, weights, offline, progress)
+        except assets.AssetError as error:
+            notes["fid"] = str(error)
+    if "lbpcascade" in metrics:
+        try:
+            cascade_path = assets.obtain(assets.CASCADE, cascade, offline)
+        except assets.AssetError as error:
+            notes["lbpcascade"] = str(error)
+    known = None
+    if "integrity" in metrics:
+        known = integrity.load_known()
+        if faces:  # first, so that a face that both hold is found where there is a picture of it
+            known = integrity.of_faces(faces) + known
+    return Yardstick(tuple(metrics), net, embedded, known, faces, inception, against, cascade_path, notes)
+
+
+def score(
+    source: Path | str, reference: Path | str | None = None, loose: bool = False, progress: Progress = silent, **options
+) -> Score:
+    """Scores a folder or archive of pictures; `options` are those of `prepare`. Raises BadSubmission as well."""
+    submission = read_submission(Path(source), loose)
+    return prepare(Path(reference) if reference else None, progress=progress, **options).score(submission, progress)
+
+
+def embedded_reference(source: Path | None, net: network.FaceNet, progress: Progress) -> Reference:
+    """What FD-anime is measured against: the given faces, or the shipped ones. Raises BadReference."""
+    shipped = shipped_reference()
+    if source is None:
+        return shipped
+    done = progress("reference faces", 0)
+    given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done, network=net)[0])
+    return recognised(given, shipped)
+
+
+def recognised(given: Reference, shipped: Reference) -> Reference:
+    """The reference under the shipped one's name if it is made of the same kind of faces, whatever its folder is
+    called: thresholds hold for the faces that they were measured with, and for no others."""
+    same = frechet_distance(given.statistics, shipped.statistics) < SAME_FACES
+    return replace(given, faces=shipped.faces) if same else given
+
+
+def _inception(source: Path | None, faces: str, weights: Path | None, offline: bool, progress: Progress):
+    """Inception with its weights, and the reference in its features. Raises AssetError for whatever is missing."""
+    if source is None:
+        raise assets.AssetError("needs --reference: a folder or zip of real faces")
+    from grader import inception
+
+    net = inception.load(assets.obtain(assets.INCEPTION, weights, offline))
+    if source.suffix == ".npz":
+        return net, reference.of_npz(source, "inception")
+    done = progress("reference faces, Inception", 0)
+    against = reference.of_faces(source, "inception", lambda batch: inception.features(net, batch, done))
+    return net, replace(against, faces=faces)
