@@ -201,6 +201,33 @@ def collapsed(groups: list[Group], count: int) -> bool:
     return sum(len(group.members) for group in groups) >= COLLAPSED * max(count, 1)
 
 
+def limits(prints: np.ndarray) -> tuple[float, float]:
+    """(COPY, ALIKE), or less for known fingerprints [M, 48] of faces that are more alike than Crypko's.
+
+    Three in 1,000 Crypko faces have another one nearer than COPY, and of any 1,000 of them as many have one among
+    these nearer than ALIKE: of other faces, no more may.
+    """
+    some, submission = (prints[_spread(len(prints), size)] for size in (2000, 1000))
+    return min(COPY, _usual_least(some, prints)), min(ALIKE, _usual_least(submission, submission))
+
+
+def _spread(count: int, size: int) -> np.ndarray:
+    return np.unique(np.linspace(0, max(count - 1, 0), min(size, count)).round().astype(int))
+
+
+def _usual_least(some: np.ndarray, prints: np.ndarray) -> float:
+    """The distance to the nearest other one of `prints`, of which each of `some` is one, that 3 in 1,000 stay below."""
+    if len(prints) < 2:
+        return np.inf
+    two = np.full((len(some), 2), np.inf)  # the nearest is the print itself
+    for _, squared in _squared(some, prints, 1024):
+        two = np.sort(
+            np.column_stack([two, np.partition(squared, 1, axis=1)[:, :2] if squared.shape[1] > 1 else squared])
+        )
+        two = two[:, :2]
+    return float(np.quantile(_distance(two[:, 1]), 0.003, method="lower"))
+
+
 def copies(pictures: np.ndarray, known: np.ndarray, limit: float = COPY) -> list[Copy]:
     """The pictures uint8 [N, 64, 64, 3] that are one of the known fingerprints [M, 48], by their index.
 

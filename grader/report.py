@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader import integrity
 from grader.embedded.network import FACE_THRESHOLD, FEATURES
 from grader.scoring import Score
 from grader.verdict import Measure, load_baselines, on_scale
@@ -177,7 +176,7 @@ def as_html(score: Score, run: Path | None = None) -> str:
         copies=[_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
         closest=[_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
         groups=[_group(score, group) for group in found.groups[:SHOWN]] if found else [],
-        limit=integrity.COPY,
+        limit=found.limit if found else None,
         plots=_plots(run) if run else [],
     )
 

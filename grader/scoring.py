@@ -37,14 +37,15 @@ def silent(what: str, total: int) -> Callable[[int], None]:
 class Findings:
     """Pictures of a submission that are alike, and those that are known real faces; see grader.integrity.
 
-    `closest` are the ten pictures most like a known face, copies or not. `names` and `pictures` (uint8 [64, 64, 3],
-    where the faces themselves are at hand) are those of the known faces that `copies` and `closest` speak of.
+    `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `names`
+    and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are those of the faces in `copies` and `closest`.
     """
 
     groups: list[integrity.Group]
     collapsed: bool
     copies: list[integrity.Copy]
     closest: list[integrity.Copy]
+    limit: float
     names: dict[int, str]
     pictures: dict[int, np.ndarray]
 
@@ -79,6 +80,7 @@ class Yardstick:
     net: network.FaceNet
     embedded: Reference
     known: integrity.Known
+    limits: tuple[float, float]  # of distance between fingerprints: of a copy, and of pictures that are alike
     faces: Path | None  # where the known faces themselves are, if not only their fingerprints
     inception: nn.Module | None = None
     against: Reference | None = None  # in Inception's features
@@ -140,16 +142,16 @@ class Yardstick:
         return [ratio]
 
     def _findings(self, pictures: np.ndarray) -> Findings:
-        prints = integrity.fingerprints(pictures)
-        groups = integrity.duplicates(prints)
-        copies = integrity.copies(pictures, self.known.fingerprints)
-        nearest, distances = integrity.nearest(prints, self.known.fingerprints)
-        order = np.argsort(distances)[:CLOSEST]
-        closest = [integrity.Copy(int(i), int(nearest[i]), float(distances[i]), False) for i in order]
+        copy_limit, alike_limit = self.limits
+        groups = integrity.duplicates(integrity.fingerprints(pictures), alike_limit)
+        known = integrity.copies(pictures, self.known.fingerprints, limit=np.inf)  # the nearest one of each
+        copies = [copy for copy in known if copy.distance <= copy_limit]
+        closest = sorted(known, key=lambda copy: copy.distance)[:CLOSEST]
         names = {copy.known: self.known.names[copy.known] for copy in copies + closest}
-        shown = {name: known for known, name in names.items()}
+        shown = {name: index for index, name in names.items()}
         seen = {shown[name]: picture for name, picture in named(self.faces, shown)} if self.faces else {}
-        return Findings(groups, integrity.collapsed(groups, len(pictures)), copies, closest, names, seen)
+        collapsed = integrity.collapsed(groups, len(pictures))
+        return Findings(groups, collapsed, copies, closest, copy_limit, names, seen)
 
 
 def prepare(
@@ -186,12 +188,13 @@ def prepare(
             cascade_path = assets.obtain(assets.CASCADE, cascade, offline)
         except assets.AssetError as error:
             notes["lbpcascade"] = str(error)
-    known = None
+    known, limits = None, (integrity.COPY, integrity.ALIKE)
     if "integrity" in metrics:
         known = integrity.load_known()
         if faces:  # first, so that a face that both hold is found where there is a picture of it
-            known = integrity.of_faces(faces) + known
-    return Yardstick(tuple(metrics), net, embedded, known, faces, inception, against, cascade_path, notes)
+            given = integrity.of_faces(faces)
+            known, limits = given + known, integrity.limits(given.fingerprints)
+    return Yardstick(tuple(metrics), net, embedded, known, limits, faces, inception, against, cascade_path, notes)
 
 
 def score(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +38,13 @@ class Submission:
 
 
 def read_submission(source: Path, loose: bool = False) -> Submission:
-    """Reads a submission from a folder, .tgz, .tar or .zip.
+    """Reads a submission from a folder, .tgz, .tar or .zip, or an .npz that holds one array of pictures.
 
     `loose` takes any number (2 and more) of pictures of any name, size and folder, shrunk to 64x64.
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
+    if source.suffix == ".npz" and source.is_file():
+        return _read_array(source, loose)
     pictures, modes, problems, extra = {}, Counter(), [], []
     found = 0
     try:
@@ -82,6 +86,28 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     if source.is_file() and source.stat().st_size > MAX_PACKED_BYTES:
         notes.append(f"{source.name} is {source.stat().st_size / 1e6:.2f} MB, over the course's limit of 2 MB")
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes)
+
+
+def _read_array(source: Path, loose: bool) -> Submission:
+    """The pictures in an .npz, its first array: uint8, [N, 64, 64, 3] or [N, 3, 64, 64]. Nothing is unpickled."""
+    remedy = f"save uint8 pictures [{COUNT}, {SIZE}, {SIZE}, 3] with numpy.savez"
+    try:
+        with zipfile.ZipFile(source) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_BYTES:
+                raise BadSubmission([f"{source}: {size / 1e6:.0f} MB unpacked: {remedy}"])
+        with np.load(source, allow_pickle=False) as arrays:
+            pictures = arrays[arrays.files[0]]
+    except (OSError, ValueError, IndexError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadSubmission([f"{source}: cannot be read ({error}): {remedy}"]) from None
+    if pictures.ndim == 4 and pictures.shape[1:] == (3, SIZE, SIZE):
+        pictures = pictures.transpose(0, 2, 3, 1)
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIZE, SIZE, 3):
+        raise BadSubmission([f"{source}: its array is {pictures.dtype} {list(pictures.shape)}: {remedy}"])
+    if len(pictures) != COUNT and not (loose and len(pictures) > 1):
+        raise BadSubmission([f"{source}: holds {len(pictures):,} pictures: the course takes exactly {COUNT:,}"])
+    names = [f"{number}.jpg" for number in range(1, len(pictures) + 1)]
+    return Submission(source, names, np.ascontiguousarray(pictures), ["read from an array: the course takes a .tgz"])
 
 
 def _form(source: Path, names: list[str], found: int) -> list[str]:

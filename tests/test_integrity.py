@@ -280,3 +280,19 @@ def test_submissions_are_neither_copied_nor_collapsed(shared):
         assert copies(pictures[:250], known) == [], path.name
         groups = duplicates(fingerprints(pictures), ALIKE)
         assert sum(len(group.members) for group in groups) <= 10, path.name
+
+
+def test_limits_are_lower_for_faces_that_are_alike():
+    assert integrity.limits(integrity.load_known().fingerprints) == (integrity.COPY, integrity.ALIKE)
+    rng = np.random.default_rng(0)
+    base = rng.integers(-40, 40, 48)
+    prints = np.clip(base + rng.integers(-3, 4, (600, 48)), -127, 127).astype(np.int8)
+    copy, alike = integrity.limits(prints)
+    steps = prints[:, None].astype(float) - prints[None, ::1]
+    distances = np.sqrt((steps**2).mean(axis=2)) * integrity.STEP
+    np.fill_diagonal(distances, np.inf)
+    least = distances.min(axis=1)
+    assert copy == pytest.approx(np.quantile(least, 0.003, method="lower"), rel=1e-5)
+    assert copy <= alike < integrity.ALIKE
+    assert (least < copy).mean() <= 0.003
+    assert integrity.limits(prints[:1]) == (integrity.COPY, integrity.ALIKE)

@@ -224,3 +224,32 @@ def test_an_oversize_archive_is_noted(files, tmp_path):
     Image.fromarray(noise).save(file, "JPEG", quality=95)
     submission = read_submission(zip_of(dict.fromkeys(files, file.getvalue()), tmp_path / "my.zip"))
     assert any("over the course's limit of 2 MB" in note for note in submission.notes)
+
+
+@pytest.mark.parametrize("shape", [(1000, 64, 64, 3), (1000, 3, 64, 64)])
+def test_arrays_of_pictures(tmp_path, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.savez_compressed(tmp_path / "mine.npz", pixels)
+    submission = read_submission(tmp_path / "mine.npz")
+    expected = pixels if shape[-1] == 3 else pixels.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(submission.pictures, expected)
+    assert submission.names[999] == "1000.jpg"
+
+
+@pytest.mark.parametrize(
+    ("array", "problem"),
+    [
+        (np.zeros((999, 64, 64, 3), np.uint8), "holds 999"),
+        (np.zeros((1000, 64, 64, 3), np.float32), "float32"),
+        (np.zeros((1000, 32, 32, 3), np.uint8), "32, 32"),
+        (np.array([{"a": open}] * 3, dtype=object), "cannot be read"),
+        (np.zeros((30000, 64, 64, 3), np.uint8), "MB unpacked"),
+    ],
+)
+def test_arrays_of_something_else(tmp_path, array, problem):
+    np.savez_compressed(tmp_path / "mine.npz", array)
+    with pytest.raises(BadSubmission, match=problem):
+        read_submission(tmp_path / "mine.npz")
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "mine.npz").read_bytes()[:200])
+    with pytest.raises(BadSubmission, match="cannot be read"):
+        read_submission(tmp_path / "torn.npz")
