@@ -16,6 +16,9 @@
 
 # %%
 PRESETS = with_longer(Settings())  # "course": the sample code's sizes
+PRESETS["cpu"] = Settings(  # ten minutes on one CPU core
+    steps=3000, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99
+)
 PRESETS["demo"] = Settings(  # a few minutes on two CPU cores
     steps=1400, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=350
 )
