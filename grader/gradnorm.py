@@ -100,7 +100,8 @@ def plot(runs: list[LayerNorms], path: Path) -> None:
     axes = figure.add_subplot()
     for run, marker in zip(runs, "osD^vPX*" * len(runs), strict=False):
         layers = np.arange(1, run.quartiles.shape[1] + 1)
-        (line,) = axes.plot(layers, run.quartiles[1], marker=marker, label=run.label)
+        median = np.where(run.quartiles[1] > 0, run.quartiles[1], np.nan)  # a norm of 0 has no place on a log axis
+        (line,) = axes.plot(layers, median, marker=marker, label=run.label)
         axes.fill_between(layers, run.quartiles[0], run.quartiles[2], alpha=0.2, color=line.get_color(), linewidth=0)
     axes.set(yscale="log", xlabel="discriminator layer, from the picture up", ylabel="L2 norm of the weight's gradient")
     axes.xaxis.get_major_locator().set_params(integer=True)
