@@ -24,13 +24,13 @@ SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_ev
 DCGANS = [master for master in masters() if master.stem < "05"]
 
 
-def run(path, folder, faces, **overrides) -> str:
+def run(path, folder, faces, preset="course", **overrides) -> str:
     """Runs a notebook in a folder; returns what its cells printed."""
     overrides = (
         SMOKE | {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")} | overrides
     )
     notebook = papermill.execute_notebook(
-        path, None, {"overrides": overrides}, cwd=folder, progress_bar=False, kernel_name="python3"
+        path, None, {"preset": preset, "overrides": overrides}, cwd=folder, progress_bar=False, kernel_name="python3"
     )
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
 
@@ -110,7 +110,8 @@ def test_01_runs_solved_from_top_to_bottom_and_resumes(tmp_path, rendered):
 
 
 def test_a_session_ends_when_its_hours_are_over(tmp_path, rendered):
-    text = run("baselines/01_gan.ipynb", tmp_path, rendered, steps=10**6, hours=1e-6, checkpoint_every=10**6)
+    steps = {"steps": 10**6, "checkpoint_every": 10**6}
+    text = run("baselines/01_gan.ipynb", tmp_path, rendered, "t4_12h", hours=1e-6, **steps)
     assert "hours are over" in text
     assert (tmp_path / "run/samples/000001.tgz").exists()
     assert len(list((tmp_path / "outputs").iterdir())) == 1000

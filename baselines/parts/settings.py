@@ -29,7 +29,7 @@ class Settings:
 
 def with_longer(course):
     """The course's preset, and those for a T4's one, three and twelve hours: as many steps as fit into the time, and
-    samples from averaged weights, which is what helped most where we measured it."""
+    samples from averaged weights, which hold less noise."""
     long = replace(course, steps=1_000_000, ema=0.999)
     return {
         "course": course,
