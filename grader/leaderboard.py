@@ -58,11 +58,13 @@ def grade(name: str, source: Path, options: dict) -> dict:
     try:
         score = _yardstick(tuple(sorted(options.items()))).score(read_submission(source))
     except BadSubmission as error:
-        return {"name": name, "status": BROKEN, "problems": error.problems}
+        problems = [problem.removeprefix(f"{source}: ") for problem in error.problems]
+        return {"name": name, "status": BROKEN, "problems": problems}
     except MemoryError:
         return {"name": name, "status": BROKEN, "problems": [f"{source}: takes too much memory"]}
     strip = base64.b64encode(jpeg_strip(score, STRIP)).decode()
-    return {"name": name, "status": GRADED, "problems": [], "strip": strip, **as_dict(score)}
+    digest = hashlib.sha256(score.submission.pictures).hexdigest()
+    return {"name": name, "status": GRADED, "problems": [], "strip": strip, "digest": digest, **as_dict(score)}
 
 
 @lru_cache(maxsize=1)
@@ -151,27 +153,33 @@ def dask(address: str) -> Iterator[Executor]:
 
 def ranked(results: list[dict]) -> list[dict]:
     """Rows of the table, the nearest to real faces first, those that could not be graded last."""
-    rows = []
-    for result in results:
+    rows, first = [], {}  # first: digest of the pictures -> who handed them in
+    for result in sorted(results, key=lambda result: result["name"]):
         values = {}
         for measure in result.get("measures", []):
             label = f"{measure['measure']} ({measure['by']})"
             values[label if label in COLUMNS else measure["measure"]] = measure["value"]
         best = {verdict["family"]: verdict["best"] for verdict in result.get("verdicts", [])}
         integrity = result.get("integrity") or {"copies": [], "collapsed": False}
+        remarks = list(result["problems"])
+        if integrity["copies"]:
+            remarks.append(f"{len(integrity['copies'])} copies of known faces")
+        if integrity["collapsed"]:
+            remarks.append("collapsed")
+        if (digest := result.get("digest")) and (owner := first.setdefault(digest, result["name"])) != result["name"]:
+            remarks.append(f"the same pictures as {owner}")
         rows.append(
             {
                 "name": result["name"],
                 "passed": best.get("embedded") or "",
                 **{column: values.get(column) for column in COLUMNS},
-                "copies": len(integrity["copies"]),
-                "collapsed": integrity["collapsed"],
-                "problems": "; ".join(result["problems"]),
+                "remarks": remarks,
+                "graded": result["status"] == GRADED,
                 "strip": result.get("strip"),
             }
         )
     last = float("inf")
-    return sorted(rows, key=lambda row: (bool(row["problems"]), last if row["FD-anime"] is None else row["FD-anime"]))
+    return sorted(rows, key=lambda row: (not row["graded"], last if row["FD-anime"] is None else row["FD-anime"]))
 
 
 def write(results: list[dict], page: Path) -> list[Path]:
@@ -181,11 +189,13 @@ def write(results: list[dict], page: Path) -> list[Path]:
     rows = ranked(results)
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
     table = io.StringIO()
-    fields = ["name", "passed", *shown, "copies", "collapsed", "problems"]
+    fields = ["name", "passed", *shown, "remarks"]
     writer = csv.DictWriter(table, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({field: _plain(row[field]) for field in fields} for row in rows)
-    without = [{name: value for name, value in result.items() if name not in ("strip", "key")} for result in results]
+    without = [
+        {name: value for name, value in result.items() if name not in ("strip", "key", "digest")} for result in results
+    ]
     texts = {
         page: page_of("leaderboard.html.j2", rows=rows, columns=shown, title=page.stem),
         page.with_suffix(".csv"): table.getvalue(),
@@ -199,6 +209,7 @@ def write(results: list[dict], page: Path) -> list[Path]:
 
 def _plain(value):
     """A value that no spreadsheet takes for a formula: names are chosen by strangers."""
+    value = "; ".join(value) if isinstance(value, list) else value
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

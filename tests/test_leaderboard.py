@@ -74,7 +74,10 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     with open(page.with_suffix(".csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     assert {rows[3]["name"], rows[4]["name"]} == {"bob.noisy", "kim"}  # after the three without noise
-    assert all(row["problems"] for row in rows[5:])
+    assert all(row["remarks"] for row in rows[5:])
+    remarks = {row["name"]: row["remarks"] for row in rows}
+    assert remarks["eve"] == remarks["ada"] == "the same pictures as =cmd()|x"
+    assert remarks["kim"] == "the same pictures as bob.noisy" and remarks["bob.noisy"] == ""
     assert "'=cmd()|x" in {row["name"] for row in rows}
     text = page.read_text()
     assert 'src="http' not in text and "data:image/jpeg;base64," in text
@@ -165,7 +168,8 @@ def test_rows_are_ranked_and_shown():
         ]
     )
     assert [row["name"] for row in rows] == ["a", "b", "x"]
-    assert rows[0]["copies"] == 2 and rows[0]["collapsed"]
+    assert rows[0]["remarks"] == ["2 copies of known faces", "collapsed"]
+    assert not rows[2]["graded"]
 
 
 def test_an_empty_class(tmp_path):
