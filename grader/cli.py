@@ -34,7 +34,7 @@ def main():
 @click.option(
     "--reference",
     type=click.Path(path_type=Path, exists=True),
-    help="Real faces to compare with: a folder, .zip or .tgz, or an .npz of pytorch-fid's. "
+    help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz. "
     "Without it, the shipped statistics of the course's faces.",
 )
 @click.option(
@@ -215,6 +215,33 @@ def check(notebook, seconds, as_json):
     if as_json:
         click.echo(json.dumps([asdict(todo) for todo in todos], indent=2))
     sys.exit(any(todo.status != checks.DONE for todo in todos))
+
+
+@main.command(short_help="Keep what faces are compared with in one file.")
+@click.argument("faces", type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="FACES.safetensors unless given.")
+def reference(faces, output):
+    """Computes the reference of FACES, a folder or archive of real faces, in the embedded features, and writes it to a
+    file that `--reference` takes. FACES are read in small batches: any number of them needs little memory.
+
+    \b
+    Example:
+      python -m grader reference faces.zip -o faces.safetensors
+    """
+    from grader.embedded import network
+    from grader.reference import BadReference, save_reference
+    from grader.scoring import embedded_reference
+
+    output = output or faces.with_name(f"{faces.stem}.safetensors")
+    try:
+        made = embedded_reference(faces, network.load(), _progress)
+        save_reference(output, made, f"{made.statistics.count:,} faces of {faces.name}")
+    except BadReference as error:
+        _stop(2, str(error))
+    except OSError as error:
+        _stop(2, f"{output}: cannot be written ({error.strerror or error}): choose another --output")
+    floor = "" if made.floor is None else f"; 1,000 real faces score {made.floor:.4g}"
+    click.echo(f"wrote {output}: {made.statistics.count:,} faces, named {made.faces}{floor}", err=True)
 
 
 @main.command("class", short_help="Grade every submission of a class into one table.")

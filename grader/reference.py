@@ -112,6 +112,13 @@ def of_npz(source: Path, features: str) -> Reference:
     return Reference(source.stem, features, Statistics(mean, covariance, 0))
 
 
+def of_file(path: Path, features: str) -> Reference:
+    """A reference that `python -m grader reference` wrote. Raises BadReference."""
+    if (made := load_reference(path, None, features)) is None:
+        raise BadReference(f"{path}: no reference in the features {features}: python -m grader reference FACES")
+    return made
+
+
 def face_set_name(source: Path) -> str:
     """The name in the set's about.json, which `python -m data` writes, else that of the folder or file."""
     about = source / "about.json"
@@ -121,8 +128,9 @@ def face_set_name(source: Path) -> str:
         return source.stem
 
 
-def load_reference(path: Path, faces: str, features: str) -> Reference | None:
-    """A reference from a file of `save_reference`; None when there is none, it is not whole, or of other features."""
+def load_reference(path: Path, faces: str | None, features: str) -> Reference | None:
+    """A reference from a file of `save_reference`, under another name if `faces` is one; None when there is none, it is
+    not whole, or of other features."""
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata()
@@ -130,7 +138,7 @@ def load_reference(path: Path, faces: str, features: str) -> Reference | None:
                 return None
             mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
             statistics = Statistics(mean, covariance, int(metadata["count"]))
-            return Reference(faces, features, statistics, sample, metadata["aside"] == "True")
+            return Reference(faces or metadata["faces"], features, statistics, sample, metadata["aside"] == "True")
     except (OSError, SafetensorError, KeyError):
         return None
 
@@ -144,7 +152,12 @@ def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     arrays = (reference.statistics.mean, reference.statistics.covariance, reference.sample)
     tensors = {name: array.astype(kind) for name, array, kind in zip(TENSORS, arrays, kinds, strict=True)}
-    about = {"features": reference.features, "count": reference.statistics.count, "aside": reference.aside}
+    about = {
+        "faces": reference.faces,
+        "features": reference.features,
+        "count": reference.statistics.count,
+        "aside": reference.aside,
+    }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
     save_file(tensors, unfinished, metadata)
     os.replace(unfinished, path)

@@ -25,6 +25,7 @@ METRICS = ("fd-anime", "afd", "kid", "manifold", "fid", "lbpcascade", "integrity
 SAME_FACES = 30.0  # of FD-anime: 1,000 faces of the course score 10, another style of drawing 120 and more
 
 CLOSEST = 10
+STATISTICS = (".npz", ".safetensors")  # references without the faces themselves
 
 Progress = Callable[[str, int], "Callable[[int], None]"]  # (what, how many) -> to be called with each number done
 
@@ -164,18 +165,18 @@ def prepare(
 ) -> Yardstick:
     """What submissions are measured with.
 
-    The reference is the shipped one of the course's faces, or a folder or archive of faces, or (for FID only) an .npz
-    of pytorch-fid's. `weights` and `cascade` name copies of Inception's weights and of lbpcascade; without them, copies
-    from before are used or, unless `offline`, downloaded.
+    The reference is the shipped one of the course's faces, or a folder or archive of faces, or what `python -m grader
+    reference` made of one, or (for FID only) an .npz of pytorch-fid's. `weights` and `cascade` name copies of
+    Inception's weights and of lbpcascade; without them, copies from before are used or, unless `offline`, downloaded.
     Raises BadReference, AssetError for a named file that is wrong, and ValueError for an unknown metric.
     """
     if unknown := set(metrics) - set(METRICS):
         raise ValueError(f"no such metric: {', '.join(sorted(unknown))}: choose from {', '.join(METRICS)}")
     for asset, given in ((assets.INCEPTION, weights), (assets.CASCADE, cascade)):
         assets.find(asset, given)  # a wrong file is an error now, not after minutes of work
-    faces = None if reference_source is None or reference_source.suffix == ".npz" else reference_source
+    faces = None if reference_source is None or reference_source.suffix in STATISTICS else reference_source
     net = network.load()
-    embedded = embedded_reference(faces, net, progress)
+    embedded = embedded_reference(reference_source, net, progress)
     inception = against = cascade_path = None
     notes = {}
     if "fid" in metrics:
@@ -208,8 +209,10 @@ def score(
 def embedded_reference(source: Path | None, net: network.FaceNet, progress: Progress) -> Reference:
     """What FD-anime is measured against: the given faces, or the shipped ones. Raises BadReference."""
     shipped = shipped_reference()
-    if source is None:
+    if source is None or source.suffix == ".npz":
         return shipped
+    if source.suffix == ".safetensors":
+        return recognised(reference.of_file(source, FEATURES), shipped)
     done = progress("reference faces", 0)
     given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done, network=net)[0])
     return recognised(given, shipped)
@@ -224,8 +227,8 @@ def recognised(given: Reference, shipped: Reference) -> Reference:
 
 def _inception(source: Path | None, faces: str, weights: Path | None, offline: bool, progress: Progress):
     """Inception with its weights, and the reference in its features. Raises AssetError for whatever is missing."""
-    if source is None:
-        raise assets.AssetError("needs --reference: a folder or zip of real faces")
+    if source is None or source.suffix == ".safetensors":
+        raise assets.AssetError("needs --reference: a folder or zip of real faces, or an .npz of pytorch-fid's")
     from grader import inception
 
     net = inception.load(assets.obtain(assets.INCEPTION, weights, offline))

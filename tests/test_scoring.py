@@ -67,6 +67,20 @@ def test_scored_against_the_set_it_was_made_from(outputs, rendered, tmp_path):
     assert report["measures"][0]["value"] < crypko["measures"][0]["value"] / 3
 
 
+def test_a_reference_kept_in_a_file_scores_the_same(outputs, rendered, tmp_path):
+    file = tmp_path / "drawn.safetensors"
+    made = CliRunner().invoke(cli.main, ["reference", str(rendered), "-o", str(file)])
+    assert made.exit_code == 0, made.output
+    assert "300 faces, named rendered" in made.stderr
+    options = ("--offline", "--output", tmp_path, "--json", "--metrics", "fd-anime,kid")
+    first, second = (json.loads(run(outputs, *options, "--reference", path).stdout) for path in (rendered, file))
+    for one, other in zip(first["measures"], second["measures"], strict=True):
+        assert one["value"] == pytest.approx(other["value"], rel=1e-9)
+        assert one["reference"] == other["reference"] == "rendered"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert run(outputs, *options, "--reference", file).exit_code == 2
+
+
 def test_the_page_needs_no_network_and_escapes_what_strangers_wrote(outputs, tmp_path):
     evil = tmp_path / "<script>alert(1)<"
     evil.mkdir()
