@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class Reference:
     sample: np.ndarray | None = None
     aside: bool = False
 
-    @property
+    @cached_property
     def floor(self) -> float | None:
         """The Fréchet distance of 1,000 real faces to the others: no honest submission can be expected below it.
 

@@ -191,7 +191,8 @@ def prepare(
             notes["lbpcascade"] = str(error)
     known, limits = None, (integrity.COPY, integrity.ALIKE)
     if "integrity" in metrics:
-        known = integrity.load_known()
+        shipped = integrity.load_known()
+        known = integrity.Known(shipped.fingerprints, [f"crypko/{name}" for name in shipped.names])
         if faces:  # first, so that a face that both hold is found where there is a picture of it
             given = integrity.of_faces(faces)
             known, limits = given + known, integrity.limits(given.fingerprints)

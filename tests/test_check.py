@@ -32,6 +32,12 @@ def test_a_solved_notebook_is_done():
     assert result.stdout == "done     clipped_step\n"
 
 
+def test_the_stylegan_notebook_is_checked_without_a_gpu():
+    result = check(ROOT / "baselines/05_stylegan2.ipynb")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "done     make_trainer\ndone     generate\n"
+
+
 def test_todos_not_yet_filled_do_not_hide_the_next():
     result = check(STUDENT, "--json")
     assert result.exit_code == 1

@@ -96,6 +96,13 @@ def test_the_page_needs_no_network_and_escapes_what_strangers_wrote(outputs, tmp
     assert all(link.startswith("data:image/png;base64,") for link in links)
 
 
+def test_the_command_line_offers_what_there_is_to_measure():
+    from grader import scoring
+
+    assert cli.METRICS == scoring.METRICS
+    assert all(metric in cli.score.params[3].help for metric in scoring.METRICS)
+
+
 def test_chosen_metrics_alone(outputs, tmp_path):
     result = run(outputs, "--offline", "--output", tmp_path, "--json", "--metrics", "afd,kid")
     report = json.loads(result.stdout)
