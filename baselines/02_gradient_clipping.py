@@ -111,4 +111,4 @@ betas = (settings.beta1, settings.beta2)
 optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
 optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
 
-# %% include: run, train_step, train, loop, handin
+# %% include: run, solved train_step, train, loop, handin

@@ -199,18 +199,11 @@ def check_discriminator_step(step):
 check_discriminator_step(discriminator_step)
 
 
+# %% include: solved wgan_generator_step
+
 # %%
-def generator_step(D, G, optimizer_G, z):
-    """One step of G on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
-    loss = -D(G(z)).mean()
-    optimizer_G.zero_grad()
-    loss.backward()
-    optimizer_G.step()
-    return loss
-
-
 betas = (settings.beta1, settings.beta2)
 optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
 optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
 
-# %% include: run, train_step, train, loop, handin
+# %% include: run, solved train_step, train, loop, handin

@@ -3,6 +3,7 @@
 A master, baselines/NN_name.py, is py:percent (https://jupytext.readthedocs.io) with three marks of its own:
 
     # %% include: run, handin         the cells of parts/run.py and parts/handin.py come here
+    # %% include: solved train_step   those of parts/train_step.py, no longer the student's to write
     # %% todo="name"                  what stands between BEGIN and END SOLUTION is the student's to write
     # %% check="name"                 tells the student at once whether it is right
 
@@ -27,6 +28,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 INCLUDE = re.compile(r"^# %% include: (.+)$", re.MULTILINE)
 SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", re.MULTILINE | re.DOTALL)
+MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n| todo=\"\w+\"$", re.MULTILINE)
 TODO = r'\1\2\1# TODO: your code in place of the next line\n\1raise NotImplementedError("{}")\n\1\3'
 
 
@@ -73,7 +75,13 @@ def _nbgrader(cell_id: str, graded: bool) -> dict:
 
 
 def _parts(mark: re.Match) -> str:
-    return "\n".join((ROOT / "baselines/parts" / f"{name.strip()}.py").read_text() for name in mark[1].split(","))
+    return "\n".join(_part(name.strip()) for name in mark[1].split(","))
+
+
+def _part(name: str) -> str:
+    solved, name = name.startswith("solved "), name.removeprefix("solved ")
+    text = (ROOT / f"baselines/parts/{name}.py").read_text()
+    return MARK.sub("", text) if solved else text
 
 
 def badges(path: str) -> str:
