@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	@$(PY) -m grader score outputs --reference $(DEMO)/faces --offline
 
 test: $(VENV)/installed
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
 
 # Our FID against pytorch-fid's, side by side, on 1,000 pictures: name yours, PICTURES=outputs, or the demo's are taken.
 PICTURES ?= outputs
