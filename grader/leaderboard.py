@@ -101,11 +101,15 @@ def grade_all(
         else:
             waiting[name] = (source, path, key)
 
-    def keep(name: str, result: dict) -> None:
+    def keep(name: str, result: dict, stored: bool = True) -> None:
         _, path, key = waiting.pop(name)
         results[name] = result | {"key": key}
-        _write(path, json.dumps(results[name]))
+        if stored:
+            _write(path, json.dumps(results[name]))
         done(1)
+
+    def give_up(name: str, problem: str, stored: bool = True) -> None:
+        keep(name, {"name": name, "status": BROKEN, "problems": [problem]}, stored)
 
     def run(names: list[str]) -> bool:
         """Whether all of them were graded, or a process died on the way."""
@@ -114,14 +118,16 @@ def grade_all(
             try:
                 for future in as_completed(futures):
                     try:
-                        keep(futures[future], future.result())
+                        result = future.result()
                     except BrokenProcessPool:
                         return False
-                    except Exception as error:  # of ours, or of a cluster that gave up on it: a row, not the end
-                        problem = f"{found[futures[future]]}: grading it failed ({error})"
-                        keep(futures[future], {"name": futures[future], "status": BROKEN, "problems": [problem]})
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
+                    except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
+                        give_up(futures[future], f"grading it failed ({error})", stored=False)
+                    else:
+                        keep(futures[future], result)
+            except BaseException:  # stopped, or a full disk: what is waiting need not begin
+                for future in futures:
+                    future.cancel()
                 raise
         return True
 
@@ -129,8 +135,7 @@ def grade_all(
         # One of those that were being worked on killed its process: alone, it takes no other with it.
         for name in list(waiting)[: (os.cpu_count() or 1) + 2]:
             if not run([name]):
-                problem = f"{found[name]}: grading it ended the process, twice: is it far too large?"
-                keep(name, {"name": name, "status": BROKEN, "problems": [problem]})
+                give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results)]
 
 

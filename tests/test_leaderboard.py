@@ -131,6 +131,10 @@ def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
     results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
     assert [result["status"] for result in results] == ["broken", "graded"]
     assert "a mistake of ours" in results[0]["problems"][0]
+    monkeypatch.setattr(leaderboard, "grade", slow)  # mended: it is graded now, and the other one not again
+    again = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    assert again[0]["status"] == "graded"
+    assert again[1] == results[1]
 
 
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
