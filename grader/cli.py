@@ -12,8 +12,6 @@ import click
 
 METRICS = ("fd-anime", "afd", "kid", "manifold", "fid", "lbpcascade", "integrity")  # scoring's own, without its imports
 
-RUN_HELP = "A folder that a notebook's training wrote: its gradient norms and its history go into the page."
-
 
 def _metrics(_context, _option, text):
     if text is None:
@@ -50,7 +48,11 @@ def main():
     help="Only these, separated by commas: fd-anime, afd, kid, manifold (precision, recall, density, coverage), fid, "
     "lbpcascade, integrity. All that can be had unless given.",
 )
-@click.option("--run", type=click.Path(path_type=Path, exists=True, file_okay=False), help=RUN_HELP)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder that a notebook's training wrote: its gradient norms and its history go into the page.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
 @click.option("--loose", is_flag=True, help="Take any number, names and sizes of pictures.")
 @click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
@@ -159,8 +161,9 @@ def history(run, reference, pack):
 
     try:
         total = 1000 * len(scored.checkpoints(run))
-        against = embedded_reference(reference, network.load(), _progress)
-        results = list(scored.score_run(run, against, _progress("checkpoints", total)))
+        net = network.load()
+        against = embedded_reference(reference, net, _progress)
+        results = list(scored.score_run(run, net, against, _progress("checkpoints", total)))
     except BadSubmission as error:
         _stop(1, *error.problems)
     except BadReference as error:

@@ -38,9 +38,11 @@ def checkpoints(run: Path) -> list[Path]:
     return found
 
 
-def score_run(run: Path, reference: Reference, progress: Callable[[int], None]) -> Iterator[Checkpoint | str]:
+def score_run(
+    run: Path, net: network.FaceNet, reference: Reference, progress: Callable[[int], None]
+) -> Iterator[Checkpoint | str]:
     """Yields each checkpoint's scores, or a line that says why it cannot be read. `progress` counts pictures."""
-    describe = partial(network.describe, network=network.load(), progress=progress)
+    describe = partial(network.describe, network=net, progress=progress)
     for path in checkpoints(run):
         try:
             pictures = read_submission(path).pictures

@@ -90,6 +90,8 @@ def grade_all(
     `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
     happens twice is given up.
     """
+    from grader.report import write_whole
+
     parts.mkdir(parents=True, exist_ok=True)
     results, waiting = {}, {}
     for name, source in found.items():
@@ -105,7 +107,7 @@ def grade_all(
         _, path, key = waiting.pop(name)
         results[name] = result | {"key": key}
         if stored:
-            _write(path, json.dumps(results[name]))
+            write_whole(path, json.dumps(results[name]))
         done(1)
 
     def give_up(name: str, problem: str, stored: bool = True) -> None:
@@ -189,7 +191,7 @@ def ranked(results: list[dict]) -> list[dict]:
 
 def write(results: list[dict], page: Path) -> list[Path]:
     """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
-    from grader.report import page_of
+    from grader.report import page_of, write_whole
 
     rows = ranked(results)
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
@@ -208,7 +210,7 @@ def write(results: list[dict], page: Path) -> list[Path]:
     }
     page.parent.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
-        _write(path, text)
+        write_whole(path, text)
     return list(texts)
 
 
@@ -240,9 +242,3 @@ def _read(path: Path) -> dict | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -277,14 +277,19 @@ def sample_grid(pictures: np.ndarray, faces: np.ndarray, gap: int = 3) -> np.nda
     return grid
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes under a temporary name, then renames. Raises OSError."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
 def write(score: Score, folder: Path, run: Path | None = None) -> list[Path]:
     """Writes report.json and report.html to a folder, each whole or not at all. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {folder / "report.json": as_json(score) + "\n", folder / "report.html": as_html(score, run)}
     for path, text in texts.items():
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        write_whole(path, text)
     return list(texts)
 
 
