@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import re
 import sys
 import tarfile
@@ -11,7 +10,6 @@ from unittest import mock
 
 import nbformat
 import numpy as np
-import papermill
 import pytest
 import torch
 from papermill.exceptions import PapermillExecutionError
@@ -19,26 +17,9 @@ from PIL import Image
 from torchvision.utils import save_image
 
 from baselines.build import ROOT, badges, build, masters
+from tests.notebook import assert_caught, assert_passes, run, sources
 
-SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
 DCGANS = [master for master in masters() if master.stem < "05"]
-
-
-def run(path, folder, faces, preset="course", **overrides) -> str:
-    """Runs a notebook in a folder; returns what its cells printed."""
-    overrides = (
-        SMOKE | {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")} | overrides
-    )
-    notebook = papermill.execute_notebook(
-        path, None, {"preset": preset, "overrides": overrides}, cwd=folder, progress_bar=False, kernel_name="python3"
-    )
-    return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-
-
-def sources(master, solved) -> dict[str, str]:
-    """Cell id -> source of a built notebook."""
-    text = build(master)[ROOT / ("baselines" if solved else "notebooks") / f"{master.stem}.ipynb"]
-    return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells}
 
 
 @pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
@@ -436,30 +417,19 @@ def stylegan2_package():
     return stylegan2_pytorch
 
 
-def run_check(cells, todo, solution):
+def names(stem):
+    """What the checks of a notebook use besides its own cells."""
     settings = SimpleNamespace(z_dim=100, width=2, layers=6, max_norm=1.0, clip=0.01, penalty=10.0)
     settings.lr_G = settings.lr_D = 5e-5
     settings.n_critic, settings.norms_every = 5, 50
-    names = {
-        "torch": torch,
-        "nn": torch.nn,
-        "np": np,
-        "math": math,
-        "device": torch.device("cpu"),
-        "settings": settings,
-    }
-    exec((ROOT / "baselines/parts/dcgan.py").read_text(), names)
-    if any("stylegan2_pytorch" in source for source in cells.values()):
-        names["stylegan2_pytorch"] = stylegan2_package()
+    found = {"settings": settings, "torch": torch, "nn": torch.nn}
+    exec((ROOT / "baselines/parts/dcgan.py").read_text(), found)
+    if stem == "05_stylegan2":
         settings.batch_size, settings.z_dim, settings.lr_D = 30, 64, 1e-4
-    torch.manual_seed(0)
-    for name, source in cells.items():  # the checks before it define what this one may use
-        if name.startswith("todo-"):
-            exec(solution if name == f"todo-{todo}" else source, names)
-        if name.startswith("check-") or source.startswith(("def toy_", "class FaceTrainer")):
-            exec(source, names)
-        if name == f"check-{todo}":
-            return
+        found |= {"stylegan2_pytorch": stylegan2_package(), "device": torch.device("cpu")}
+        cells = sources(ROOT / f"baselines/{stem}.py", True).values()
+        exec(next(source for source in cells if source.startswith("class FaceTrainer")), found)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -468,12 +438,7 @@ def run_check(cells, todo, solution):
     ids=lambda value: value if isinstance(value, str) and len(value) < 25 else "",
 )
 def test_checks_catch_the_usual_mistakes(stem, todo, right, wrong, hint):
-    cells = sources(ROOT / f"baselines/{stem}.py", True)
-    solution = cells[f"todo-{todo}"]
-    assert right in solution
-    with pytest.raises(AssertionError) as caught:
-        run_check(cells, todo, solution.replace(right, wrong))
-    assert hint in str(caught.value)
+    assert_caught(stem, todo, right, wrong, hint, names(stem))
 
 
 @pytest.mark.parametrize(
@@ -482,6 +447,4 @@ def test_checks_catch_the_usual_mistakes(stem, todo, right, wrong, hint):
     ids=lambda value: value if "\n" not in value else "",
 )
 def test_checks_pass_other_right_solutions(stem, todo, body):
-    cells = sources(ROOT / f"baselines/{stem}.py", True)
-    head, _, _ = cells[f"todo-{todo}"].rpartition('"""\n')
-    run_check(cells, todo, f'{head}"""\n{body}')
+    assert_passes(stem, todo, body, names(stem))

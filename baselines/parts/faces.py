@@ -33,11 +33,11 @@ def find_faces(given=""):
 
 
 def read_faces(source, size=64):
-    """Every picture of a folder or zip, in numeric order, as a uint8 tensor [N, 3, size, size]."""
+    """Every picture of a folder or zip, in numeric order: a uint8 tensor [N, 3, size, size], and the N names."""
     archive = zipfile.ZipFile(source) if source.is_file() else None
     names = archive.namelist() if archive else [str(path) for path in source.rglob("*")]
     names = [name for name in names if name.lower().endswith(PICTURE_ENDINGS)]
-    names.sort(key=lambda name: (len(Path(name).stem), Path(name).stem))  # 2.jpg before 10.jpg
+    names.sort(key=lambda name: (len(Path(name).stem), Path(name).stem, name))  # 2.jpg before 10.jpg
 
     def read(name):
         try:
@@ -49,27 +49,39 @@ def read_faces(source, size=64):
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pictures = list(tqdm(pool.map(read, names), "reading faces", len(names), mininterval=5))
-    pictures = [picture for picture in pictures if picture is not None]
-    if not pictures:
+    readable = {name: picture for name, picture in zip(names, pictures, strict=True) if picture is not None}
+    if not readable:
         raise ValueError(f"{source} holds no readable picture")
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()  # [N, size, size, 3] -> [N, 3, …]
+    pictures = torch.from_numpy(np.stack([*readable.values()]))
+    return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
 
 
-def face_batches(faces, batch_size, seed, step=0):
-    """Endless batches [batch_size, 3, 64, 64] in −1 … 1, each epoch in a new order that depends on the seed alone:
-    starting at `step` gives what an uninterrupted run would see there."""
-    steps_per_epoch = len(faces) // batch_size
+def batch_indices(count, batch_size, seed, step=0):
+    """Endless index tensors [batch_size] into `count` pictures, each epoch in a new order that depends on the seed
+    alone: starting at `step` gives what an uninterrupted run would see there."""
+    steps_per_epoch = count // batch_size
     while True:
         epoch, position = divmod(step, steps_per_epoch)
-        order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed + epoch)).to(faces.device)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch)).to(device)
         for i in range(position, steps_per_epoch):
-            batch = faces[order[i * batch_size : (i + 1) * batch_size]]
-            yield batch.float() / 127.5 - 1  # bytes 0 … 255 become −1 … 1, the range of tanh
+            yield order[i * batch_size : (i + 1) * batch_size]
             step += 1
 
 
+def as_input(pictures):
+    """Bytes 0 … 255 become −1 … 1, the range of tanh."""
+    return pictures.float() / 127.5 - 1
+
+
+def face_batches(faces, batch_size, seed, step=0):
+    """Endless batches [batch_size, 3, 64, 64] in −1 … 1, in the order of `batch_indices`."""
+    for indices in batch_indices(len(faces), batch_size, seed, step):
+        yield as_input(faces[indices])
+
+
 source = find_faces(settings.faces)
-faces = read_faces(source).to(device)
+faces, names = read_faces(source)
+faces = faces.to(device)
 if len(faces) < settings.batch_size:
     raise ValueError(f"{source} holds {len(faces)} faces, fewer than one batch of {settings.batch_size}")
 print(f"{len(faces):,} faces from {source}, {faces.numel() / 1e6:.0f} MB on {device}")
