@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from grader.embedded import network
+from grader.embedded import detector, network
 from grader.frechet import frechet_distance
 from grader.reference import Reference
 from grader.submission import BadSubmission, read_submission
@@ -49,9 +47,9 @@ def score_run(
         except BadSubmission as error:
             yield f"{path.name}: left out ({error.problems[0]})"
             continue
-        features, faces = describe(pictures)
+        features = describe(pictures)
         distance = frechet_distance(features, reference.statistics)
-        yield Checkpoint(int(path.stem), path, distance, float(np.mean(faces >= network.FACE_THRESHOLD)))
+        yield Checkpoint(int(path.stem), path, distance, detector.ratio(features))
 
 
 def best(history: list[Checkpoint]) -> Checkpoint:

@@ -222,10 +222,11 @@ def _plain(value):
 
 def _key(source: Path, options: dict) -> str:
     """Changes when the submission or what it is measured with does."""
+    from grader.embedded.detector import DETECTOR
     from grader.embedded.network import FEATURES
     from grader.report import SCHEMA
 
-    digest = hashlib.sha256(f"{SCHEMA} {FEATURES} {sorted(options.items())}".encode())
+    digest = hashlib.sha256(f"{SCHEMA} {FEATURES} {DETECTOR} {sorted(options.items())}".encode())
     for path in _files(source):
         digest.update(path.name.encode(errors="surrogateescape"))
         state = path.lstat()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.embedded.network import FACE_THRESHOLD, FEATURES
+from grader.embedded import detector
 from grader.scoring import Score
 from grader.verdict import Measure, load_baselines, on_scale
 
@@ -139,7 +139,7 @@ def _cell(text: str, passed: bool | None) -> str:
 
 def name(measure: Measure) -> str:
     """What was measured, and by what: "FID (inception)". Which weights exactly stands in report.json."""
-    return f"{measure.measure} ({'embedded' if measure.by == FEATURES else measure.by})"
+    return f"{measure.measure} ({'embedded' if measure.by.startswith('embedded-') else measure.by})"
 
 
 def number(measure: Measure, value: float | None) -> str:
@@ -172,7 +172,7 @@ def as_html(score: Score, run: Path | None = None) -> str:
         sources=_sources(score, load_baselines()),
         grid=_png(sample_grid(score.submission.pictures, score.faces)),
         shown=min(GRID * GRID, len(score.faces)),
-        unseen=int((score.faces < FACE_THRESHOLD).sum()),
+        unseen=int((score.faces < detector.THRESHOLD).sum()),
         copies=[_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
         closest=[_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
         groups=[_group(score, group) for group in found.groups[:SHOWN]] if found else [],
@@ -271,7 +271,7 @@ def sample_grid(pictures: np.ndarray, faces: np.ndarray, gap: int = 3) -> np.nda
     grid = np.full((rows * cell, GRID * cell, 3), 255, np.uint8)
     for place, index in enumerate(chosen):
         y, x = cell * (place // GRID), cell * (place % GRID)
-        if faces[index] < FACE_THRESHOLD:
+        if faces[index] < detector.THRESHOLD:
             grid[y : y + cell, x : x + cell] = MARK
         grid[y + gap : y + gap + size, x + gap : x + gap + size] = pictures[index]
     return grid

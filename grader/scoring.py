@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 
 from grader import assets, detection, integrity, reference, verdict
-from grader.embedded import network
+from grader.embedded import detector, network
+from grader.embedded.detector import DETECTOR
 from grader.embedded.network import FEATURES
 from grader.embedded.reference import shipped_reference
 from grader.frechet import frechet_distance
@@ -91,31 +92,31 @@ class Yardstick:
     def score(self, submission: Submission, progress: Progress = silent) -> Score:
         """Measures and verdicts of a submission."""
         pictures = submission.pictures
-        features, faces = network.describe(
-            pictures, progress=progress("embedded features", len(pictures)), network=self.net
-        )
+        seen = progress("embedded features", len(pictures))
+        features = network.describe(pictures, progress=seen, network=self.net)
         measures = [
             measure
             for metric in METRICS
             if metric in self.metrics and metric != "integrity"
-            for measure in getattr(self, "_" + metric.replace("-", "_"))(pictures, features, faces, progress)
+            for measure in getattr(self, "_" + metric.replace("-", "_"))(pictures, features, progress)
         ]
         verdicts = verdict.judge(measures, verdict.load_baselines())
         findings = self._findings(pictures) if "integrity" in self.metrics else None
+        faces = detector.faces(features)
         return Score(submission, self.embedded.faces, measures, verdicts, faces, findings)
 
-    def _fd_anime(self, pictures, features, faces, progress) -> list[Measure]:
+    def _fd_anime(self, pictures, features, progress) -> list[Measure]:
         distance = frechet_distance(features, self.embedded.statistics)
         return [Measure("FD-anime", FEATURES, self.embedded.faces, distance, floor=self.embedded.floor)]
 
-    def _afd(self, pictures, features, faces, progress) -> list[Measure]:
-        return [Measure("AFD", FEATURES, None, float(np.mean(faces >= network.FACE_THRESHOLD)))]
+    def _afd(self, pictures, features, progress) -> list[Measure]:
+        return [Measure("AFD", DETECTOR, None, detector.ratio(features))]
 
-    def _kid(self, pictures, features, faces, progress) -> list[Measure]:
+    def _kid(self, pictures, features, progress) -> list[Measure]:
         distance = kernel_distance(features, self.embedded.sample)
         return [Measure("KID", FEATURES, self.embedded.faces, distance.value, spread=distance.spread)]
 
-    def _manifold(self, pictures, features, faces, progress) -> list[Measure]:
+    def _manifold(self, pictures, features, progress) -> list[Measure]:
         try:
             shares = manifold(features, self.embedded.sample)
         except ValueError as error:  # fewer pictures than neighbours
@@ -125,7 +126,7 @@ class Yardstick:
             for name in ("precision", "recall", "density", "coverage")
         ]
 
-    def _fid(self, pictures, features, faces, progress) -> list[Measure]:
+    def _fid(self, pictures, features, progress) -> list[Measure]:
         if self.against is None:
             return [Measure("FID", "inception", self.embedded.faces, None, note=self.notes["fid"])]
         from grader import inception
@@ -134,7 +135,7 @@ class Yardstick:
         distance = frechet_distance(rows, self.against.statistics)
         return [Measure("FID", "inception", self.against.faces, distance, floor=self.against.floor)]
 
-    def _lbpcascade(self, pictures, features, faces, progress) -> list[Measure]:
+    def _lbpcascade(self, pictures, features, progress) -> list[Measure]:
         ratio = Measure(
             "AFD", f"lbpcascade-{detection.MIN_NEIGHBORS}", None, None, note=self.notes.get("lbpcascade", "")
         )
@@ -215,7 +216,7 @@ def embedded_reference(source: Path | None, net: network.FaceNet, progress: Prog
     if source.suffix == ".safetensors":
         return recognised(reference.of_file(source, FEATURES), shipped)
     done = progress("reference faces", 0)
-    given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done, network=net)[0])
+    given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done, network=net))
     return recognised(given, shipped)
 
 

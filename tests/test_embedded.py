@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from grader.embedded import detector, train, train_detector
 from grader.embedded.corruptions import KINDS, no_face
 from grader.embedded.faces import read_faces
-from grader.embedded.network import DIM, FACE_THRESHOLD, WEIGHTS, describe, load
+from grader.embedded.network import DIM, WEIGHTS, describe, load
 from grader.embedded.reference import make_reference, shipped_reference
 from grader.frechet import frechet_distance
 
@@ -25,19 +27,18 @@ def test_weights_are_small():
 
 
 def test_result_does_not_depend_on_the_batch_size(network, noise):
-    features, faces = describe(noise, 64, network=network)
+    features = describe(noise, 64, network=network)
     for size in (1, 7, 1000):
-        other_features, other_faces = describe(noise, size, network=network)
-        assert np.abs(other_features - features).max() <= 1e-5 * np.abs(features).max()
-        np.testing.assert_allclose(other_faces, faces, atol=1e-5)
+        other = describe(noise, size, network=network)
+        assert np.abs(other - features).max() <= 1e-5 * np.abs(features).max()
+        np.testing.assert_allclose(detector.faces(other), detector.faces(features), atol=1e-5)
 
 
 def test_same_pictures_give_the_same_numbers(noise):
     first, second = describe(noise), describe(noise)  # each loads the network anew
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    features, faces = first
-    assert features.shape == (70, DIM)
-    assert features.dtype == faces.dtype == np.float64
+    assert np.array_equal(first, second)
+    assert first.shape == (70, DIM)
+    assert first.dtype == detector.faces(first).dtype == np.float64
 
 
 def test_progress_counts_pictures(network, noise):
@@ -50,7 +51,7 @@ def test_progress_counts_pictures(network, noise):
 def test_no_face_in_pictures_without_one(network, kind):
     rng = np.random.default_rng(1)
     pictures = np.stack([no_face(kind, np.zeros((1, 64, 64, 3), np.uint8), rng) for _ in range(100)])
-    assert np.mean(describe(pictures, network=network)[1] > FACE_THRESHOLD) <= 0.02
+    assert detector.ratio(describe(pictures, network=network)) <= 0.02
 
 
 @pytest.mark.parametrize(
@@ -109,8 +110,8 @@ def judged(network, shared):
     sets |= {path.stem: read_faces(path)[:500] for path in (shared / "submissions").glob("*.tgz")}
     verdicts = {}
     for name, pictures in sets.items():
-        features, faces = describe(pictures, network=network)
-        verdicts[name] = frechet_distance(features, reference), np.mean(faces > FACE_THRESHOLD)
+        features = describe(pictures, network=network)
+        verdicts[name] = frechet_distance(features, reference), detector.ratio(features)
     return verdicts
 
 
@@ -130,21 +131,45 @@ def test_detector_ranks_as_a_person_does(judged):
 
 def test_detector_knows_another_style_and_upright_faces(network, shared):
     tagged = read_faces(shared / "tagged_3000_64px.zip")[5::6]  # the part that training keeps aside
-    assert np.mean(describe(tagged, network=network)[1] > FACE_THRESHOLD) >= 0.95
+    assert detector.ratio(describe(tagged, network=network)) >= 0.95
     rng = np.random.default_rng(0)
     for kind in ("patches", "upside down"):
         pictures = np.stack([no_face(kind, tagged, rng) for _ in range(200)])
-        assert np.mean(describe(pictures, network=network)[1] > FACE_THRESHOLD) <= 0.02
+        assert detector.ratio(describe(pictures, network=network)) <= 0.02
 
 
 def test_training_runs(rendered, tmp_path):
-    from click.testing import CliRunner
-
-    from grader.embedded import train
-
     args = [str(rendered), "--output", str(tmp_path / "weights"), "--steps", "3", "--impostor-steps", "20"]
     result = CliRunner().invoke(train.main, args, catch_exceptions=False)
     assert result.exit_code == 0
-    features, faces = describe(read_faces(rendered), network=load(tmp_path / "weights"))
-    assert np.isfinite(features).all()
-    assert np.isfinite(faces).all()
+    assert np.isfinite(describe(read_faces(rendered), network=load(tmp_path / "weights"))).all()
+
+
+def test_likeness_follows_bayes(monkeypatch):
+    """It finds half of the real faces and a tenth of what is none; of the moment it finds .3, so half are faces."""
+    found = {"real": 0.5, "none": 0.1, "moment": 0.3, "early": 0.05}
+    monkeypatch.setattr(train_detector, "cascade_faces", lambda kind, _: np.arange(100) < 100 * found[kind])
+    moment, early = train_detector.likeness(["moment", "early"], "real", "none", None)
+    np.testing.assert_allclose(moment[:30], 0.5 * 0.5 / 0.3)
+    np.testing.assert_allclose(moment[30:], 0.5 * 0.5 / 0.7)
+    assert moment.mean() == pytest.approx(0.5)
+    assert early.max() == 0  # fewer than among pictures without a face
+
+
+def test_detector_training_gives_the_probabilities_of_its_labels():
+    """Faces with probability 1, .7 and 0 in three places of the feature space are told so."""
+    places = np.random.default_rng(0).normal(size=(3, DIM))
+    features = np.concatenate([place + 0.1 * np.random.default_rng(1).normal(size=(2000, DIM)) for place in places])
+    labels = np.repeat([1, 0.7, 0], 2000)
+    trained = train_detector.train(features, labels, epochs=5, seed=0)
+    assert [detector.faces(place[None], trained).item() for place in places] == pytest.approx([1, 0.7, 0], abs=0.05)
+
+
+def test_detector_training_runs(rendered, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_detector, "cascade_faces", lambda pictures, _: pictures.mean(axis=(1, 2, 3)) > 128)
+    args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
+    args += ["--examples", "300", "--epochs", "1", "--impostor-steps", "20"]
+    assert CliRunner().invoke(train_detector.main, args, catch_exceptions=False).exit_code == 0
+    found = detector.faces(describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
+    assert found.shape == (300,)
+    assert ((found > 0) & (found < 1)).all()

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from grader import integrity, leaderboard, report
+from grader.embedded.detector import DETECTOR
+from grader.embedded.network import FEATURES
 from grader.report import jpeg_strip
 from grader.scoring import Findings, Score
 from grader.submission import Submission
@@ -33,10 +35,10 @@ def score(tmp_path_factory):
     pictures = rng.integers(0, 256, (1000, 64, 64, 3), dtype=np.uint8)
     names = [f"{number}.jpg" for number in range(1, 1001)]
     measures = [
-        Measure("FD-anime", report.FEATURES, "crypko", 64.9, floor=10.1),
-        Measure("AFD", report.FEATURES, None, 0.968),
-        Measure("KID", report.FEATURES, "crypko", 0.43, spread=0.05),
-        *(Measure(name, report.FEATURES, "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
+        Measure("FD-anime", FEATURES, "crypko", 64.9, floor=10.1),
+        Measure("AFD", DETECTOR, None, 0.968),
+        Measure("KID", FEATURES, "crypko", 0.43, spread=0.05),
+        *(Measure(name, FEATURES, "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
         Measure("FID", "inception", "crypko", None, note="weights are not at hand"),
         Measure("AFD", "lbpcascade-3", None, 0.477),
     ]

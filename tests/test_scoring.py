@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, detection
+from grader.embedded.detector import DETECTOR
 from grader.embedded.network import FEATURES
 from grader.frechet import Statistics
 from grader.submission import COUNT, read_submission
@@ -43,7 +44,7 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert report["reference"] == "crypko"
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
     assert by_scale["FD-anime", FEATURES]["value"] > 0
-    assert by_scale["AFD", FEATURES]["value"] > 0.5
+    assert by_scale["AFD", DETECTOR]["value"] > 0.5
     assert by_scale["FID", "inception"]["value"] is None
     assert 5 < by_scale["FD-anime", FEATURES]["floor"] < 15
     assert by_scale["KID", FEATURES]["value"] > 10 * by_scale["KID", FEATURES]["spread"] > 0
@@ -211,7 +212,7 @@ def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         values = {(m["measure"], m["by"]): m["value"] for m in json.loads(result.stdout)["measures"]}
-        distance, faces, cascade = values["FD-anime", FEATURES], values["AFD", FEATURES], values["AFD", "lbpcascade-3"]
+        distance, faces, cascade = values["FD-anime", FEATURES], values["AFD", DETECTOR], values["AFD", "lbpcascade-3"]
         scores[name] = (distance, faces, cascade)
     published = {"gan_fair": 0.477, "wgan_blurry": 0.417, "gan_early_noisy": 0.112, "gan_overexposed": 0.164}
     assert {name: score[2] for name, score in scores.items()} == pytest.approx(published, abs=1e-9)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from grader.embedded.detector import DETECTOR
 from grader.embedded.network import FEATURES
 from grader.verdict import Measure, judge, load_baselines
 
@@ -72,5 +73,7 @@ def test_the_shipped_baselines():
         assert bars == sorted(bars, reverse=scale["measure"] != "AFD"), scale
         assert len(scale["source"]) > 40, "every threshold says where it is from"
         assert scale["family"] in baselines["families"]
-        assert scale["by"] in (FEATURES, "inception", "lbpcascade-3"), "thresholds belong to weights that we ship"
+        assert scale["by"] in (FEATURES, DETECTOR, "inception", "lbpcascade-3"), (
+            "thresholds belong to weights that we ship"
+        )
     assert not any("judge" in scale["by"] for scale in baselines["scale"])

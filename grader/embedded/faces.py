@@ -30,5 +30,13 @@ def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return faces[~aside], faces[aside]
 
 
+def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
+    """A picture moved by up to `most` pixels, and mirrored half of the time."""
+    y, x = rng.integers(0, 2 * most + 1, 2)
+    size = len(picture)
+    picture = np.pad(picture, ((most, most), (most, most), (0, 0)), mode="reflect")[y : y + size, x : x + size]
+    return picture[:, :: rng.choice([-1, 1])]
+
+
 def _number(name: str) -> tuple[list[int], str]:
     return [int(number) for number in re.findall(r"\d+", name)], name

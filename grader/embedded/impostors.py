@@ -16,23 +16,18 @@ from torch import nn
 from torch.nn import functional as F
 
 Z = 100
-HARDLY_A_FACE = 0.25  # what an eigenface is worth: eyes, hair and chin are in place, but nothing has an edge
+PLAIN = ((5, 3e-4), (4, 3e-4))  # kernel and learning rate of each generator
+BURNT = (5, 3e-3)  # ten times too fast: it overshoots, and saturates
 
 
-def make_impostors(faces: np.ndarray, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Impostors uint8 [N, 64, 64, 3], and the probability to call each of them a face, float [N].
+def make_impostors(faces: np.ndarray, steps: int, seed: int, generators=PLAIN) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Up to 2,000 eigenfaces, and the 100 samples of each generator at each of 20 moments of its `steps`.
 
-    `faces` are uint8 [M, 64, 64, 3]. There are up to 2,000 eigenfaces, and 100 samples of each generator at each of 20
-    moments of its `steps`.
+    `faces` are uint8 [M, 64, 64, 3], as is everything returned.
     """
-    count = min(2000, 2 * len(faces))
-    pictures = [eigenfaces(faces, count, np.random.default_rng(seed))]
-    likeness = [np.full(count, HARDLY_A_FACE)]
-    for kernel in (5, 4):
-        for samples in _train(faces, kernel, steps, seed + kernel):
-            pictures.append(samples)
-            likeness.append(np.zeros(len(samples)))
-    return np.concatenate(pictures), np.concatenate(likeness)
+    drawn = eigenfaces(faces, min(2000, 2 * len(faces)), np.random.default_rng(seed))
+    moments = [_train(faces, kernel, lr, steps, seed + kernel + round(1e5 * lr)) for kernel, lr in generators]
+    return drawn, [samples for moment in moments for samples in moment]
 
 
 def eigenfaces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,11 +46,11 @@ def eigenfaces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return drawn
 
 
-def _train(faces, kernel, steps, seed, batch=64, width=16):
+def _train(faces, kernel, lr, steps, seed, batch=64, width=16):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator, critic = _generator(kernel, width), _critic(width)
-    optimizers = [torch.optim.Adam(m.parameters(), lr=3e-4, betas=(0.5, 0.999)) for m in (generator, critic)]
+    optimizers = [torch.optim.Adam(m.parameters(), lr=lr, betas=(0.5, 0.999)) for m in (generator, critic)]
     for step in range(1, steps + 1):
         real = torch.from_numpy(faces[rng.integers(len(faces), size=batch)]).permute(0, 3, 1, 2) / 127.5 - 1
         fake = generator(torch.randn(batch, Z))  # [B, 3, 64, 64]

@@ -1,4 +1,4 @@
-"""The embedded network: what the score sees of a picture, and whether the picture is an anime face.
+"""The embedded network: what the score sees of a picture.
 
 Five strided convolution stages. Trained by `grader.embedded.train` to name corruptions and their strength, to tell
 faces from everything else and to redraw a thumbnail, so that its features change with all of these.
@@ -21,10 +21,6 @@ WEIGHTS = Path(__file__).with_name("facenet.safetensors")
 WEIGHTS_ID = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8] if WEIGHTS.exists() else "untrained"
 FEATURES = f"embedded-{WEIGHTS_ID}"  # the name of the scale: other weights, other numbers
 
-# A picture counts as a face when it is more likely one than not: the training labels are probabilities, so that
-# one half is the point where the two mistakes weigh the same. Fixed before any submission was scored.
-FACE_THRESHOLD = 0.5
-
 SIZE = 64  # pixels a side
 STAGES = ((3, 24, 4, 2), (24, 48, 4, 2), (48, 64, 3, 1), (64, 96, 4, 2), (96, 128, 4, 2))  # in, out, kernel, stride
 EMBEDDING = 96
@@ -35,7 +31,8 @@ class FaceNet(nn.Module):
     """Pictures float [N, 3, 64, 64] in 0..1 -> features [N, DIM], scaled to variance 1 over real faces.
 
     The features are the mean and the standard deviation of each channel of the first three stages, which see texture
-    and colour, and an embedding of the last stage, which sees the whole face. The three heads read nothing else.
+    and colour, and an embedding of the last stage, which sees the whole face. The heads, which only training
+    needs, read nothing else.
     """
 
     def __init__(self):
@@ -61,10 +58,9 @@ class FaceNet(nn.Module):
                 parts += [mean, deviation]
         return self.norm(torch.cat([*parts, self.embed(x.flatten(1))], dim=1))
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures [N, 3, 64, 64] in 0..1 -> (features [N, DIM], probability of a face [N])."""
-        pooled = self.pooled(x)
-        return (pooled - self.centre) / self.scale, torch.sigmoid(self.face(pooled))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pictures [N, 3, 64, 64] in 0..1 -> features [N, DIM]."""
+        return (self.pooled(x) - self.centre) / self.scale
 
 
 def load(path: str | Path = WEIGHTS) -> FaceNet:
@@ -79,8 +75,8 @@ def describe(
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
     network: FaceNet | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 [N, 64, 64, 3], RGB -> (features float64 [N, DIM], probability of a face float64 [N]).
+) -> np.ndarray:
+    """Pictures uint8 [N, 64, 64, 3], RGB -> features float64 [N, DIM].
 
     `progress` is called with the number of pictures of each batch done; `network` is the shipped one unless given.
     Raises ValueError for another shape or type, or when there is no picture.
@@ -90,12 +86,12 @@ def describe(
     if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or len(pictures) == 0:
         raise ValueError(f"pictures must be [N, {SIZE}, {SIZE}, 3] with N > 0, got {list(pictures.shape)}")
     network = network or load()
-    features, faces = np.empty((len(pictures), DIM)), np.empty(len(pictures))
+    features = np.empty((len(pictures), DIM))
     with torch.inference_mode():
         for start in range(0, len(pictures), batch_size):
             batch = slice(start, start + batch_size)
             x = torch.from_numpy(pictures[batch]).permute(0, 3, 1, 2).float() / 255  # [B, 3, 64, 64]
-            features[batch], faces[batch] = (y.numpy() for y in network(x))
+            features[batch] = network(x).numpy()
             if progress:
                 progress(len(x))
-    return features, faces
+    return features

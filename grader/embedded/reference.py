@@ -25,7 +25,7 @@ def make_reference(faces: np.ndarray, aside: np.ndarray, recipe: str, path: Path
     """Describes faces and others kept aside, uint8 [N, 64, 64, 3], and writes statistics of the former and features of
     the latter, rounded to the size of a download; `recipe` says which they are."""
     spread = np.linspace(0, len(aside) - 1, min(SAMPLE, len(aside))).round().astype(int)  # a set's order may drift
-    made = Reference(NAME, FEATURES, Statistics.of(describe(faces)[0]), describe(aside[spread])[0], aside=True)
+    made = Reference(NAME, FEATURES, Statistics.of(describe(faces)), describe(aside[spread]), aside=True)
     save_reference(path, made, recipe, (np.float32, np.float32, np.float16))
 
 

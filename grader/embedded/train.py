@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from grader.embedded import network as net
 from grader.embedded.corruptions import HARMLESS, KINDS, NO_FACES, no_face
-from grader.embedded.faces import read_faces, split
+from grader.embedded.faces import read_faces, shifted, split
 from grader.embedded.impostors import make_impostors
 
 LIGHT, RUINED = 0.2, 0.7  # a face corrupted at most so much is a face, at least so much is none; between: in between
+HARDLY_A_FACE = 0.25  # what an eigenface is worth: eyes, hair and chin are in place, but nothing has an edge
 
 
 @click.command()
@@ -45,7 +46,9 @@ LIGHT, RUINED = 0.2, 0.7  # a face corrupted at most so much is a face, at least
 def main(faces, more, output, steps, impostor_steps, threads, seed):
     torch.set_num_threads(threads)
     styles = [split(read_faces(path)) for path in (faces, *more)]  # (train, aside) each
-    impostors = make_impostors(styles[0][0], impostor_steps, seed)
+    eigenfaces, moments = make_impostors(styles[0][0], impostor_steps, seed)
+    likeness = np.repeat([HARDLY_A_FACE, 0.0], [len(eigenfaces), sum(map(len, moments))])
+    impostors = np.concatenate([eigenfaces, *moments]), likeness
     network = train([style[0] for style in styles], impostors, steps, seed)
     scale_features(network, styles[0][1])
     weights_id = save(network, output)
@@ -53,9 +56,16 @@ def main(faces, more, output, steps, impostor_steps, threads, seed):
 
 
 def train(
-    styles: list[np.ndarray], impostors: tuple[np.ndarray, np.ndarray], steps: int, seed: int, batch: int = 128
+    styles: list[np.ndarray],
+    impostors: tuple[np.ndarray, np.ndarray],
+    steps: int,
+    seed: int,
+    batch: int = 128,
+    tasks: tuple[float, float, float] = (5, 1, 5),
 ) -> net.FaceNet:
-    """A network trained on faces uint8 [N, 64, 64, 3] of one or more styles and on `make_impostors`'s samples."""
+    """A network trained on faces uint8 [N, 64, 64, 3] of one or more styles, and on impostors [M, 64, 64, 3] with
+    the probability to call each a face [M]. `tasks` weighs corruptions, faces and thumbnail: about equal once
+    trained."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network, started = net.FaceNet(), time.perf_counter()
@@ -68,7 +78,7 @@ def train(
         face_loss = F.binary_cross_entropy_with_logits(network.face(pooled), likeness)
         thumbnail = network.thumbnail(pooled[:, -net.EMBEDDING :]).unflatten(1, (3, 16, 16))
         thumbnail_loss = F.mse_loss(thumbnail, F.avg_pool2d(x, 4) * 2 - 1)
-        loss = 5 * harm_loss + face_loss + 5 * thumbnail_loss  # about equal once trained
+        loss = tasks[0] * harm_loss + tasks[1] * face_loss + tasks[2] * thumbnail_loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -83,7 +93,7 @@ def train(
 
 def scale_features(network: net.FaceNet, faces: np.ndarray) -> None:
     """Centre every feature and bring it to variance 1 over real faces, so that no stage outweighs another."""
-    features, _ = net.describe(faces, network=network)
+    features = net.describe(faces, network=network)
     network.centre.copy_(torch.from_numpy(features.mean(axis=0)))
     network.scale.copy_(torch.from_numpy(features.std(axis=0)))
 
@@ -106,7 +116,7 @@ def _batch(styles, impostors, size, rng):
 def _example(styles, impostors, rng):
     kinds, harm = list(KINDS), np.zeros(len(KINDS) + 1)
     faces = styles[0] if rng.random() < 0.7 else styles[rng.integers(len(styles))]
-    face = _shifted(faces[rng.integers(len(faces))], rng)
+    face = shifted(faces[rng.integers(len(faces))], rng)
     picture, likeness, draw = face, 1.0, rng.random()
     if draw < 0.15:  # the two kinds made from faces are the hard ones
         kind = rng.choice(list(NO_FACES)[-2 if rng.random() < 0.5 else 0 :])
@@ -135,14 +145,6 @@ def _example(styles, impostors, rng):
 def _likeness(strength):
     """Probability to call a picture a face that is harmed with this strength."""
     return np.clip((RUINED - strength) / (RUINED - LIGHT), 0, 1)
-
-
-def _shifted(picture, rng, most=3):
-    """Moved by up to `most` pixels and mirrored half of the time."""
-    y, x = rng.integers(0, 2 * most + 1, 2)
-    size = len(picture)
-    picture = np.pad(picture, ((most, most), (most, most), (0, 0)), mode="reflect")[y : y + size, x : x + size]
-    return picture[:, :: rng.choice([-1, 1])]
 
 
 if __name__ == "__main__":
