@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test bench notebooks nbgrader lint lock
+.PHONY: demo test test-kill bench notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -19,6 +19,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
+
+# A run killed with SIGKILL at 20 random moments; make test kills it three times.
+test-kill: $(VENV)/installed
+	KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_training.py -k killed_again -s
 
 # Our FID against pytorch-fid's, side by side, on 1,000 pictures: name yours, PICTURES=outputs, or the demo's are taken.
 PICTURES ?= outputs

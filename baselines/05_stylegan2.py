@@ -276,7 +276,7 @@ def take_step(step):
     try:
         trainer.train()
     except stylegan2_pytorch.NanException:
-        raise FloatingPointError(f"a loss is not a number at step {step}: the last checkpoint is kept") from None
+        raise SystemExit(diverged(step, "a loss is not a number")) from None
     average_G.update_parameters(now_G)
     return torch.tensor(trainer.d_loss, device=device), torch.tensor(trainer.g_loss, device=device)
 

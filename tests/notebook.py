@@ -30,6 +30,13 @@ def sources(master, solved) -> dict[str, str]:
     return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells}
 
 
+def as_script(path, preset="course", **overrides) -> str:
+    """The code of a notebook as one script, with its parameters set."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    parameters = f"preset, overrides = {preset!r}, {SMOKE | overrides!r}"
+    return "\n".join(parameters if "parameters" in cell.metadata.get("tags", []) else cell.source for cell in cells)
+
+
 def run_check(cells, todo, solution, names):
     """Runs the solutions and checks of a notebook's cells up to the check of `todo`, which gets the given solution.
     `names` holds what those cells use besides torch, at least `settings`."""

@@ -1,24 +1,53 @@
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C): training ends after its step, with samples and a checkpoint, and
+# the cells below can be run. This cell run again goes on from there.
+
+
 # %%
+@contextmanager
+def stop_asked():
+    """Yields a function that says whether an interrupt or SIGTERM came. A second one ends training at once."""
+    asked, before = [], {}
+
+    def ask(number, _frame):
+        asked.append(number)
+        signal.signal(number, before[number])
+
+    before.update((number, signal.signal(number, ask)) for number in (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 total = None if settings.hours else settings.steps
 progress = tqdm(range(start + 1, settings.steps + 1), "training", total, initial=start, mininterval=5)
-began = time.time()
-for step in progress:
-    log.add(step, *take_step(step))
+began, writing, repeats = time.time(), 0.0, []
+with stop_asked() as stopped:
+    for step in progress:
+        log.add(step, *take_step(step))
 
-    time_is_up = 0 < settings.hours * 3600 <= time.time() - began
-    at_checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps or time_is_up
-    if step % settings.log_every == 0 or at_checkpoint:
-        for table in tables:
-            table.flush()
-        progress.set_postfix({name: f"{loss:.3f}" for name, loss in log.losses.items()}, refresh=False)
-    if at_checkpoint:
-        pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
-        grid = picture_grid(pictures[:64])
-        grid.save(run / f"samples/{step:06d}.png")
-        pack(pictures, run / f"samples/{step:06d}.tgz")
-        save_checkpoint(step, **parts)
-        print(f"step {step:,}")
-        display(grid)
-    if time_is_up:
-        print(f"{settings.hours:g} hours are over: run the notebook again to go on from here")
-        break
+        time_is_up = 0 < settings.hours * 3600 <= time.time() - began + writing
+        end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if time_is_up else ""
+        at_checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps or end
+        if step % settings.log_every == 0 or at_checkpoint:
+            for table in tables:
+                table.flush()
+            progress.set_postfix({name: f"{loss:.3f}" for name, loss in log.losses.items()}, refresh=False)
+        if at_checkpoint:
+            written_from = time.time()
+            check_weights(step, **parts)
+            pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
+            grid = picture_grid(pictures[:64])
+            write_safely(run / f"samples/{step:06d}.png", partial(grid.save, format="PNG"))
+            pack(pictures, run / f"samples/{step:06d}.tgz")
+            write_safely(run / f"checkpoints/{step:06d}.pt", partial(torch.save, average_G.module.state_dict()))
+            save_checkpoint(step, **parts)
+            print(f"step {step:,}: {what_is_seen(pictures, repeats)}")
+            display(grid)
+            start, writing = step, time.time() - written_from
+        if end:
+            print(f"{end}: run the notebook again to go on from here")
+            break
+pack_run()

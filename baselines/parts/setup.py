@@ -1,16 +1,21 @@
 # %%
 import csv
+import importlib
 import io
 import json
 import math
 import os
 import random
+import shutil
+import signal
 import tarfile
 import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt

@@ -1,0 +1,96 @@
+"""A run that is killed with SIGKILL at random moments and started again, and one that is left alone.
+
+    python -m tests.killed FOLDER FACES KILLS
+
+trains notebook 01 in FOLDER/killed and FOLDER/whole. Its code runs as a script in forks of this process, which has
+loaded torch already, so that a start takes a second.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import click
+import matplotlib.pyplot  # noqa: F401  # loaded once, for all forks
+import torch
+import torchvision  # noqa: F401
+
+from baselines.build import ROOT
+from tests.notebook import as_script
+
+KILLED = -signal.SIGKILL
+
+
+def run(script: str, folder: Path, seconds: float = 600.0) -> int:
+    """The exit code of a script that gets this long before it is killed. What it prints is added to FOLDER.txt."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        output = os.open(folder.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1), os.dup2(output, 2)
+        os.chdir(folder)
+        try:
+            exec(compile(script, "notebook", "exec"), {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        finally:
+            sys.stdout.flush()
+        os._exit(0)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("faces", type=click.Path(exists=True, path_type=Path))
+@click.argument("kills", type=int)
+def main(folder, faces, kills):
+    torch.set_num_threads(1)
+    sys.path.remove(os.getcwd())  # a notebook stands alone
+    script = as_script(
+        ROOT / "baselines/01_gan.ipynb", faces=str(faces.resolve()), run="run", steps=4 * kills, norms_every=2, ema=0.9
+    )
+    script, found, _ = script.partition('with open(run / "log.csv"')  # up to what is handed in
+    assert found and "torch.randn(1000, " in script
+    script = script.replace("torch.randn(1000, ", "torch.randn(100, ")  # fewer samples, ten times the kills
+
+    for name in ("whole", "killed"):
+        (folder / name).mkdir(parents=True)
+    started = time.monotonic()
+    if run(script, folder / "whole"):
+        sys.exit(f"the uninterrupted run failed: {folder}/whole.txt")
+    seconds = time.monotonic() - started
+    click.echo(f"left alone: {seconds:.1f} s")
+
+    moments, count, seconds = random.Random(0), 0, seconds * 0.7
+    while count < kills:
+        after = moments.uniform(0, seconds)
+        code = run(script, folder / "killed", after)
+        if code not in (0, KILLED):
+            sys.exit(f"a run failed by itself: {folder}/killed.txt")
+        if code == KILLED:
+            count += 1
+        else:
+            seconds /= 2  # it came to its end before
+        log = folder / "killed/run/log.csv"
+        rows = len(log.read_text().splitlines()) - 1 if log.exists() else 0
+        click.echo(f"{'killed' if code else 'ended'} within {after:.2f} s, log.csv at row {rows}")
+    if run(script, folder / "killed"):
+        sys.exit(f"the last run failed: {folder}/killed.txt")
+
+
+if __name__ == "__main__":
+    main()
