@@ -13,7 +13,7 @@ for step in progress:
         progress.set_postfix({name: f"{loss:.3f}" for name, loss in log.losses.items()}, refresh=False)
     if at_checkpoint:
         pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
-        grid = picture_grid(pictures[:64])
+        grid = picture_grid(pictures[:SHOWN])
         grid.save(run / f"samples/{step:06d}.png")
         pack(pictures, run / f"samples/{step:06d}.tgz")
         save_checkpoint(step, **parts)
