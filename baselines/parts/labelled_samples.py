@@ -5,6 +5,8 @@
 # asked to be what (`1.jpg,aqua`). The first samples fill the grid: a row a class.
 
 # %%
+import IPython
+
 SHOWN = 8 * len(classes)  # of the samples, in a grid with 8 columns
 
 
@@ -35,7 +37,7 @@ def show_classes(pictures, classes, path):
 
 
 def animate(frames, path, most=24, limit=2e6):
-    """An animated GIF of at most `most` of the PIL pictures, evenly chosen and shrunk until it has `limit` bytes."""
+    """Shows and saves at most `most` of the frames (PIL pictures) as an animated GIF, shrunk to `limit` bytes."""
     frames = [frames[i] for i in np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
     scale, gif = 1.0, None
     while gif is None or len(gif.getvalue()) > limit:
@@ -44,6 +46,7 @@ def animate(frames, path, most=24, limit=2e6):
         gif, scale = io.BytesIO(), 0.8 * scale
         first.save(gif, "GIF", save_all=True, append_images=others, duration=[250] * len(others) + [2000], loop=0)
     write_safely(path, lambda path: path.write_bytes(gif.getvalue()))
+    display(IPython.display.Image(data=gif.getvalue()))
 
 
 fixed_labels = balanced_labels(1000, len(classes)).to(device)
