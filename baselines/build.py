@@ -2,7 +2,7 @@
 
 A master, baselines/NN_name.py, is py:percent (https://jupytext.readthedocs.io) with three marks of its own:
 
-    # %% include: run, handin         the cells of parts/run.py and parts/handin.py come here
+    # %% include: run, handin         the cells of parts/run.py and parts/handin.py come here; parts include as well
     # %% include: solved train_step   those of parts/train_step.py, no longer the student's to write
     # %% todo="name"                  what stands between BEGIN and END SOLUTION is the student's to write
     # %% check="name"                 tells the student at once whether it is right
@@ -81,7 +81,7 @@ def _parts(mark: re.Match) -> str:
 def _part(name: str) -> str:
     solved, name = name.startswith("solved "), name.removeprefix("solved ")
     text = (ROOT / f"baselines/parts/{name}.py").read_text()
-    return MARK.sub("", text) if solved else text
+    return INCLUDE.sub(_parts, MARK.sub("", text) if solved else text)
 
 
 def badges(path: str) -> str:

@@ -101,8 +101,11 @@ def _first_line(cell) -> str:
 
 
 def _write_stand_ins(folder: Path, count: int = 16) -> None:
-    """Noise in place of faces: checks look at code, not at what it learns."""
+    """Noise in place of faces, with labels: checks look at code, not at what it learns."""
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
     for number, picture in enumerate(noise):
         Image.fromarray(picture).save(folder / f"{number}.png")
+    colours = ["black", "blonde", "brown", "white"]
+    tags = (f"{number},{colours[number % 4]} hair {colours[number // 4]} eyes\n" for number in range(count))
+    (folder / "tags.csv").write_text("".join(tags))

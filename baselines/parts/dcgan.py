@@ -40,9 +40,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """pictures [N, 3, 64, 64] -> probability of being real [N], or any number [N] without the Sigmoid at the end."""
 
-    def __init__(self, width, layers=4, norm=nn.BatchNorm2d, probability=True):
+    def __init__(self, width, layers=4, norm=nn.BatchNorm2d, probability=True, channels=3):
         super().__init__()
-        blocks, channels = [], 3
+        blocks = []
         for stage in range(4):  # [N, 3, 64, 64] -> [N, w, 32, 32] -> [N, 2w, 16, 16] -> [N, 4w, 8, 8] -> [N, 8w, 4, 4]
             out = width * 2**stage
             blocks.append(self.block(channels, out, 4, 2, norm if stage else nn.Identity))  # the first goes without

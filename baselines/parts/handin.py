@@ -36,4 +36,4 @@ with tarfile.open(run / "submission.tgz") as archive:  # the folder holds exactl
         (outputs / entry.name).write_bytes(archive.extractfile(entry).read())
 size = (run / "submission.tgz").stat().st_size / 1e6
 print(f"{len(pictures):,} pictures in {outputs}/ and in {run / 'submission.tgz'} ({size:.2f} MB, the limit is 2 MB)")
-display(picture_grid(pictures[:64]))
+display(picture_grid(pictures[:SHOWN]))

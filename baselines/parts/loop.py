@@ -39,7 +39,7 @@ with stop_asked() as stopped:
             written_from = time.time()
             check_weights(step, **parts)
             pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
-            grid = picture_grid(pictures[:64])
+            grid = picture_grid(pictures[:SHOWN])
             write_safely(run / f"samples/{step:06d}.png", partial(grid.save, format="PNG"))
             pack(pictures, run / f"samples/{step:06d}.tgz")
             write_safely(run / f"checkpoints/{step:06d}.pt", partial(torch.save, average_G.module.state_dict()))

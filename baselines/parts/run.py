@@ -232,6 +232,9 @@ if not LAST.exists() and not PREVIOUS.exists():
 
 
 # %%
+SHOWN = 64  # of the 1,000 samples, in a grid
+
+
 @torch.no_grad()
 def sample(G, z, batch_size=100):
     """Pictures [N, 3, 64, 64] as bytes from z [N, z_dim], with the generator in evaluation mode."""

@@ -34,32 +34,32 @@ def check_loss_alone(loss):
     return loss.item()
 
 
-def check_step_of_D(step, probability=True):
+def check_step_of_D(step, probability=True, pair=toy_pair, batch=toy_batch):
     """Whatever the loss: D gets a fresh gradient and moves, G is left alone."""
-    D, G = toy_pair(probability)
+    D, G = pair(probability)
     optimizer = torch.optim.SGD(D.parameters(), lr=0.0)
-    step(D, G, optimizer, *toy_batch())
+    step(D, G, optimizer, *batch())
     assert D.weight.grad is not None, "D has no gradient: call backward() on the loss"
     assert G.weight.grad is None, "G got a gradient in D's step: detach() the fakes"
     first = D.weight.grad.clone()
-    step(D, G, optimizer, *toy_batch())
+    step(D, G, optimizer, *batch())
     assert torch.allclose(D.weight.grad, first), "gradients pile up: zero_grad() before backward()"
     before = D.weight.item()
-    step(D, G, torch.optim.SGD(D.parameters(), lr=0.1), *toy_batch())
+    step(D, G, torch.optim.SGD(D.parameters(), lr=0.1), *batch())
     assert abs(D.weight.item() - before) > 1e-6, "D did not move: call optimizer_D.step()"
     assert G.weight.item() == 0.5, "G moved in D's step"
 
 
-def check_step_of_G(step, probability=True):
+def check_step_of_G(step, probability=True, pair=toy_pair, batch=toy_batch):
     """Whatever the loss: G gets a fresh gradient and moves towards fooling D, which is left alone."""
-    D, G = toy_pair(probability)
-    _, z = toy_batch()
+    D, G = pair(probability)
+    _, *z = batch()  # and what belongs to z
     optimizer = torch.optim.SGD(G.parameters(), lr=0.0)
-    step(D, G, optimizer, z)
+    step(D, G, optimizer, *z)
     assert G.weight.grad is not None, "G has no gradient: backward() through D, and no detach() here"
     first = G.weight.grad.clone()
-    step(D, G, optimizer, z)
+    step(D, G, optimizer, *z)
     assert torch.allclose(G.weight.grad, first), "gradients pile up: zero_grad() before backward()"
-    step(D, G, torch.optim.SGD(G.parameters(), lr=0.1), z)
+    step(D, G, torch.optim.SGD(G.parameters(), lr=0.1), *z)
     assert G.weight.item() > 0.5 + 1e-6, "G did not move towards fooling D: call optimizer_G.step()"
     assert abs(D.weight.item() - 0.7) < 1e-6, "D moved in G's step: step optimizer_G only"
