@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -133,10 +134,11 @@ def test_faces_without_labels(part, tmp_path, as_zip, files, attribute, hint):
 def samples(tmp_path):
     """What parts/labelled_samples.py defines for 12 classes; its run's folder is tmp_path."""
     names = {"csv": csv, "io": io, "os": os, "np": np, "torch": torch, "plt": plt, "Image": Image, "device": "cpu"}
+    names |= {"contextmanager": contextmanager}
     names |= {"make_grid": make_grid, "display": mock.Mock(), "run": tmp_path, "classes": list("abcdefghijkl")}
     run = (ROOT / "baselines/parts/run.py").read_text()
-    exec(run[run.index("def write_safely") : run.index("class StepTable")], names)
-    exec(run[run.index("def picture_grid") : run.index("def pack")], names)
+    exec(run[run.index("@contextmanager") : run.index("class StepTable")], names)
+    exec(run[run.index("def picture_grid") : run.index("def pack(")], names)
     exec((ROOT / "baselines/parts/labelled_samples.py").read_text(), names)
     return SimpleNamespace(**names)
 

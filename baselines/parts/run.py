@@ -255,11 +255,10 @@ def near_repeats(pictures):
 def faces_found(pictures):
     """The share of pictures [N, 3, 64, 64] in which the kit's detector finds a face, None where it is not installed."""
     try:
-        detector = importlib.import_module("grader.embedded.network")
+        network, detector = (importlib.import_module(f"grader.embedded.{name}") for name in ("network", "detector"))
     except ImportError:
         return None
-    _, probability = detector.describe(pictures.permute(0, 2, 3, 1).contiguous().numpy())
-    return float((probability >= detector.FACE_THRESHOLD).mean())
+    return detector.ratio(network.describe(pictures.permute(0, 2, 3, 1).contiguous().numpy()))
 
 
 def what_is_seen(pictures, history):
