@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-kill bench notebooks nbgrader lint lock
+.PHONY: demo test test-kill bench bench-training notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -29,6 +29,10 @@ PICTURES ?= outputs
 bench: $(VENV)/installed
 	@test -e $(PICTURES) || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
 	$(PY) -m tests.benchmarks.fid $(PICTURES)
+
+# Notebook 01's training beside a loop like the course's sample code; FACES=folder of JPEGs, or drawn ones are taken.
+bench-training: $(VENV)/installed
+	$(PY) -m tests.benchmarks.training $(FACES)
 
 notebooks: $(VENV)/installed
 	$(PY) -m baselines.build

@@ -31,8 +31,8 @@ overrides = {}  # any setting by name, for example {"steps": 20 * 1115}
 
 # %%
 seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width))
-D = on_device(Discriminator(settings.width))
+G = on_device(Generator(settings.z_dim, settings.width), mixed=True)
+D = on_device(Discriminator(settings.width), mixed=True)
 
 # %% [markdown]
 # ## The two steps
@@ -116,7 +116,7 @@ check_generator_step(generator_step)
 
 # %%
 betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
+optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
 
 # %% include: run, solved train_step, train, loop, handin

@@ -108,7 +108,7 @@ def generator_step(D, G, optimizer_G, z):
 
 
 betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
+optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
 
 # %% include: run, solved train_step, train, loop, handin

@@ -88,8 +88,8 @@ check_make_critic(make_critic)
 
 # %%
 seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width))
-D = on_device(make_critic())
+G = on_device(Generator(settings.z_dim, settings.width), mixed=True)
+D = on_device(make_critic(), mixed=True)
 if not settings.batch_norm:
     for block in D.layers:
         for name, module in block.named_children():

@@ -87,7 +87,7 @@ check_make_critic(make_critic)
 
 # %%
 seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width))
+G = on_device(Generator(settings.z_dim, settings.width), mixed=True)
 D = on_device(make_critic())
 
 # %% include: toy
@@ -203,7 +203,7 @@ check_discriminator_step(discriminator_step)
 
 # %%
 betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
+optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
 
 # %% include: run, solved train_step, train, loop, handin

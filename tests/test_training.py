@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 
 from baselines.build import ROOT
+from tests.notebook import sources
 
 KILLS = os.environ.get("KILLS", "3")  # `make test-kill` sets 20
 LOSS = torch.tensor(0.5)
@@ -283,3 +285,59 @@ def test_repeats_among_samples_are_seen(tmp_path):
     assert "collapsing" not in names["what_is_seen"](pictures, history)
     assert "33.3% near repeats, a face found in " in (line := names["what_is_seen"](collapsed, history))
     assert "collapsing" in line
+
+
+def one_step(half=None, freeze=True, width=8):
+    """The losses of 01's step of D and of G on its shared part, and the gradients that they leave: as it is, without
+    freezing, or in half precision with its scaler."""
+    names = {"torch": torch, "nn": nn, "contextmanager": contextmanager, "device": torch.device("cpu")}
+    cells = sources(ROOT / "baselines/01_gan.py", True)
+    start, train = ((ROOT / f"baselines/parts/{part}.py").read_text() for part in ("start", "train"))
+    steps = train[train.index("def update_D") : train.index("def take_step")]
+    torch.manual_seed(0)
+    for code in (
+        (ROOT / "baselines/parts/dcgan.py").read_text(),
+        cells["todo-discriminator_step"],
+        cells["todo-generator_step"],
+        start.partition("fixed_z = ")[0],
+        steps,
+        "def noise(count): return z[count % 7]",
+    ):
+        exec(code, names)
+    G, D = names["Generator"](100, width), names["Discriminator"](width)
+    G.mixed = D.mixed = half is not None
+    if not freeze:
+        names["frozen"] = lambda network: nullcontext()
+    still = [torch.optim.SGD(network.parameters(), lr=0.0) for network in (G, D)]
+    scaler = torch.amp.GradScaler("cpu", enabled=half == torch.float16)
+    scaled_G, scaled_D = (
+        names["mix_precision"](network, optimizer, half, scaler)
+        for network, optimizer in zip((G, D), still, strict=True)
+    )
+    names |= {"G": G, "D": D, "scaled_G": scaled_G, "scaled_D": scaled_D, "average_G": mock.Mock()}
+    names["z"] = torch.randn(7, 15, 100)
+    real = torch.rand(15, 3, 64, 64) * 2 - 1
+    for _ in range(8):  # until the scale, halved at every overflow, fits
+        names["update_D"](real), names["update_G"](15)
+    losses = [names["update_D"](real)]
+    gradients = [weight.grad.clone() for weight in D.parameters()]
+    losses.append(names["update_G"](15))
+    return losses, gradients + [weight.grad for weight in G.parameters()], scaler
+
+
+def test_not_asking_for_unused_gradients_changes_nothing():
+    (losses, gradients, _), (plain_losses, plain, _) = one_step(), one_step(freeze=False)
+    assert losses == plain_losses
+    assert all(map(torch.equal, gradients, plain))
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(torch.float16, 0.1), (torch.bfloat16, 0.3)])
+def test_half_precision_gives_the_losses_and_gradients_of_float32(half, tolerance):
+    (losses, gradients, scaler), (plain_losses, plain, _) = one_step(half), one_step()
+    assert scaler.is_enabled() == (half == torch.float16)
+    for loss, right in zip(losses, plain_losses, strict=True):
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(right.item(), rel=tolerance / 10)
+    assert not all(map(torch.equal, gradients, plain))  # it was in half precision
+    error = sum((one - right).square().sum() for one, right in zip(gradients, plain, strict=True)).sqrt()
+    assert error < tolerance * sum(right.square().sum() for right in plain).sqrt()

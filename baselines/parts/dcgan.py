@@ -6,8 +6,33 @@
 
 
 # %%
+def may_be_mixed(forward):
+    """A forward that runs in half precision while its network trains, where `mix_precision` sets `half` and `scaler`.
+
+    What goes in and comes out stays float32. Small gradients would be 0 in float16: they are scaled up at the exit of
+    the network and down again at its entrance; those of its weights are what the scaler expects of them.
+    """
+
+    def run(network, x):
+        if not (network.training and network.half):  # samples are float32
+            return forward(network, x)
+        scale = network.scaler.scale(torch.ones((), device=x.device))  # 1 in bfloat16, which has float32's range
+        x = x.view_as(x)
+        if x.requires_grad:
+            x.register_hook(lambda gradient: gradient / scale)
+        with torch.autocast(x.device.type, network.half):
+            out = forward(network, x).float()
+        if out.requires_grad:
+            out.register_hook(lambda gradient: gradient * scale)
+        return out
+
+    return run
+
+
 class Generator(nn.Module):
     """z [N, z_dim] -> pictures [N, 3, 64, 64] in −1 … 1."""
+
+    half = None
 
     def __init__(self, z_dim, width):
         super().__init__()
@@ -33,12 +58,15 @@ class Generator(nn.Module):
             nn.ReLU(),
         )
 
+    @may_be_mixed
     def forward(self, z):
         return self.grow(self.project(z).view(len(z), -1, 4, 4))
 
 
 class Discriminator(nn.Module):
     """pictures [N, 3, 64, 64] -> probability of being real [N], or any number [N] without the Sigmoid at the end."""
+
+    half = None
 
     def __init__(self, width, layers=4, norm=nn.BatchNorm2d, probability=True, channels=3):
         super().__init__()
@@ -61,8 +89,10 @@ class Discriminator(nn.Module):
             nn.Conv2d(channels_in, channels_out, kernel, stride, padding=1), norm(channels_out), nn.LeakyReLU(0.2)
         )
 
+    @may_be_mixed
     def forward(self, pictures):
-        return self.layers(pictures).flatten()
+        scores = self.layers[:-1](pictures).float()  # [N, 1, 1, 1]; in half precision a Sigmoid jumps to 1 at 8
+        return self.layers[-1](scores).flatten()
 
 
 def dcgan_weights(module):
@@ -74,7 +104,9 @@ def dcgan_weights(module):
         nn.init.zeros_(module.bias)
 
 
-def on_device(network):
-    """The network on the device, in the layout that convolutions are fastest in."""
+def on_device(network, mixed=False):
+    """The network on the device. `mixed` allows it half precision, which a gradient penalty cannot bear."""
     print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
-    return network.to(device, memory_format=torch.channels_last)
+    network.mixed = mixed
+    # the layout that a GPU's convolutions are fastest in; a CPU's gain nothing by it
+    return network.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)

@@ -179,7 +179,8 @@ def load_checkpoint(**parts):
             changes = ", ".join(f"{name}: {then.get(name)} then, {now[name]} now" for name in changed)
             raise SystemExit(f"{run} holds a run with other settings ({changes}): set another `run`")
         for name, part in parts.items():
-            part.load_state_dict(state[name])
+            if state[name]:  # a scaler that was not in use has no state
+                part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"].cpu())
         random.setstate(state["python_rng"])
         if "cuda_rng" in state and device.type == "cuda":

@@ -6,11 +6,55 @@
 # swings less. The sample code does without, so the course's preset has `ema` $\beta = 0$; try 0.995.
 
 # %%
+def half_precision():
+    """The type in which this GPU's matrix units compute. A T4 claims bfloat16, and emulates it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+class ScaledSteps:
+    """An optimizer for a network in float16. Steps whose gradients were too large for it are left out, and the scale is
+    lowered. One scaler serves both networks: G's gradients come through D."""
+
+    def __init__(self, optimizer, scaler):
+        self.optimizer, self.scaler = optimizer, scaler
+
+    def __getattr__(self, name):
+        return getattr(self.optimizer, name)
+
+    def step(self):
+        self.scaler.unscale_(self.optimizer)  # so that grad_norms.csv has the true ones
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def mix_precision(network, optimizer, half, scaler):
+    """Lets a network compute in half precision, if it may; returns what its steps are made with."""
+    network.half, network.scaler = (half if getattr(network, "mixed", False) else None), scaler
+    return ScaledSteps(optimizer, scaler) if network.half == torch.float16 else optimizer
+
+
+@contextmanager
+def frozen(network):
+    """No gradients for the weights of the one who only looks on: a fifth of a step's time would go into them."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
 fixed_z = torch.randn(1000, settings.z_dim, generator=torch.Generator().manual_seed(settings.seed)).to(device)
 
 average_G = AveragedModel(G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
 
+half = half_precision()
+scaler = torch.amp.GradScaler(device.type, enabled=half == torch.float16)
+scaled_G, scaled_D = mix_precision(G, optimizer_G, half, scaler), mix_precision(D, optimizer_D, half, scaler)
+
 parts = {"G": G, "D": D, "average_G": average_G, "optimizer_G": optimizer_G, "optimizer_D": optimizer_D}
+parts["scaler"] = scaler
 start = load_checkpoint(**parts)
 log = LossLog(run / "log.csv", start)
 norms = GradientNorms(run / "grad_norms.csv", D, start)

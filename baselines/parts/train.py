@@ -5,11 +5,13 @@ batches = face_batches(faces, settings.batch_size, settings.seed, start)
 
 
 def update_D(real):
-    return discriminator_step(D, G, optimizer_D, real, noise(len(real)))
+    with frozen(G):
+        return discriminator_step(D, G, scaled_D, real, noise(len(real)))
 
 
 def update_G(count):
-    loss = generator_step(D, G, optimizer_G, noise(count))
+    with frozen(D):
+        loss = generator_step(D, G, scaled_G, noise(count))
     average_G.update_parameters(G)
     return loss
 
