@@ -24,6 +24,7 @@ class Settings:
     checkpoint_every: int = 500  # steps between checkpoints, each with a grid and 1,000 samples
     log_every: int = 50  # steps between lines in log.csv being written, the only time the GPU is waited for
     norms_every: int = 50  # steps between rows of grad_norms.csv
+    half: bool = False  # half precision on GPUs that compute in it: a faster step, with less exact sums
     seed: int = 2022  # of the weights, of z and of the order of the faces
 
 

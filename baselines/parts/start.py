@@ -7,8 +7,8 @@
 
 # %%
 def half_precision():
-    """The type in which this GPU's matrix units compute. A T4 claims bfloat16, and emulates it."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
+    """The type in which this GPU's matrix units compute, if asked for. A T4 claims bfloat16, and emulates it."""
+    if not settings.half or device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
         return None
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
