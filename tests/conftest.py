@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -28,12 +26,9 @@ def shared():
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory) -> Path:
-    """A folder of 300 drawn faces with their about.json."""
-    from data.render import render
+    """A folder of 300 drawn faces with their attributes.csv and about.json."""
+    from data.render import render_set
 
     folder = tmp_path_factory.mktemp("rendered") / "faces"
-    folder.mkdir()
-    for number, (picture, _) in enumerate(render(300, seed=1)):
-        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{number}.png")
-    (folder / "about.json").write_text('{"name": "rendered"}')
+    render_set(folder, 300, seed=1)
     return folder
