@@ -53,12 +53,27 @@ def main():
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder that a notebook's training wrote: its gradient norms and its history go into the page.",
 )
+@click.option(
+    "--by-class",
+    type=click.Path(path_type=Path, exists=True),
+    help="Score each class of a conditional set by itself, against these labelled real faces: a folder or .zip with "
+    "tags.csv or attributes.csv, or a folder a class.",
+)
+@click.option(
+    "--attribute", default="hair", show_default=True, help="What of the tables' labels --by-class goes by: hair or eye."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What each picture was asked to show, in rows as 1.jpg,aqua under file,label. SUBMISSION's labels.csv unless "
+    "given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
 @click.option("--loose", is_flag=True, help="Take any number, names and sizes of pictures.")
 @click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
 @click.option("--weights", type=click.Path(path_type=Path), help="A copy of pytorch-fid's Inception weights.")
 @click.option("--cascade", type=click.Path(path_type=Path), help="A copy of lbpcascade_animeface.xml.")
-def score(submission, reference, output, metrics, run, as_json, loose, offline, weights, cascade):
+def score(submission, reference, output, run, as_json, loose, **options):
     """Scores SUBMISSION, a folder or .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64, or an .npz with one array.
 
     FD-anime and AFD by the embedded network need nothing else. FID needs --reference and Inception's weights (91 MB),
@@ -69,6 +84,7 @@ def score(submission, reference, output, metrics, run, as_json, loose, offline, 
     Examples:
       python -m grader score outputs/
       python -m grader score submission.tgz --reference faces/ --output report/
+      python -m grader score outputs/ --by-class faces/ --attribute eye
     """
     from grader import report
     from grader.assets import AssetError
@@ -76,10 +92,11 @@ def score(submission, reference, output, metrics, run, as_json, loose, offline, 
     from grader.scoring import score as grade
     from grader.submission import BadSubmission
 
+    if options["labels"] and not options["by_class"]:
+        raise click.UsageError("--labels is for --by-class FACES")
     try:
         _writable(output)
-        sources = {"weights": weights, "cascade": cascade, "offline": offline}
-        result = grade(submission, reference, loose, _progress, metrics=metrics, **sources)
+        result = grade(submission, reference, loose, _progress, **options)
         paths = report.write(result, output, run)
     except BadSubmission as error:
         _stop(1, "bad submission", *error.problems)

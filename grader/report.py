@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from grader.by_class import ByClass, ClassScore
 from grader.embedded import detector
 from grader.scoring import Score
 from grader.verdict import Measure, load_baselines, on_scale
@@ -30,7 +31,8 @@ GOOD = {  # what is good of each measure, in a few words
     "density": "1 for real faces: pictures lie where real ones are dense",
     "coverage": "near 1: how many real faces have a picture near them",
 }
-MARK = (214, 58, 48)  # the frame of a picture in which no face is found
+CLASS_COLUMNS = ("class", "asked", "found", "real", "mistaken for", "FD-anime", "real", "KID")
+MARK = (214, 58, 48)  # the frame of a picture that is not as it should be
 
 
 def as_json(score: Score) -> str:
@@ -49,6 +51,17 @@ def as_dict(score: Score) -> dict:
         "measures": [asdict(measure) for measure in score.measures],
         "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
         "integrity": _findings(score),
+        "by_class": _by_class(score.by_class) if score.by_class else None,
+    }
+
+
+def _by_class(found: ByClass) -> dict:
+    return {
+        "faces": found.faces,
+        "overall": asdict(found.overall),
+        "classes": [asdict(one) for one in found.classes],
+        "names": found.names,
+        "confusion": found.confusion.tolist(),
     }
 
 
@@ -101,7 +114,54 @@ def as_tables(score: Score) -> list:
     for verdict in score.verdicts:
         passed = (_cell("", passed) for passed in verdict.passed.values())
         table.add_row(baselines["families"][verdict.family], "", "", *passed)
-    return [table, others] if others.row_count else [table]
+    tables = [table, others] if others.row_count else [table]
+    return [*tables, _class_table(score.by_class, style)] if score.by_class else tables
+
+
+def _class_table(found: ByClass, style: dict):
+    """What was found by class as a rich table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=escape(f"by class, against {found.faces}"), caption=class_sentence(found), caption_justify="left", **style
+    )
+    for heading in CLASS_COLUMNS:
+        table.add_column(heading, justify="left" if heading == CLASS_COLUMNS[0] else "right", no_wrap=True)
+    for row in class_rows(found):
+        table.add_row(*map(escape, row), end_section=row[0] == found.classes[-1].name)
+    return table
+
+
+def class_sentence(found: ByClass) -> str:
+    """How many pictures show what they were asked to, beside the best and the worst to be expected."""
+    overall = found.overall
+    return (
+        f"{overall.found:.1%} of the pictures show the class that they were asked for; of unseen real faces "
+        f"{overall.ceiling:.1%} do, of pictures at random {1 / len(found.names):.1%}."
+    )
+
+
+def class_rows(found: ByClass) -> list[tuple[str, ...]]:
+    """The cells of CLASS_COLUMNS: a row a class, and one for all."""
+    rows = [
+        _class_row(one, _mistake(found, one, counts))
+        for one, counts in zip(found.classes, found.confusion, strict=True)
+    ]
+    return [*rows, _class_row(found.overall, "")]
+
+
+def _class_row(one: ClassScore, mistake: str) -> tuple[str, ...]:
+    shares = (f"{share:.3f}" for share in (one.found, one.ceiling))
+    distances = ("–" if value is None else f"{value:.1f}" for value in (one.distance, one.floor))
+    kid = "–" if one.kid is None else f"{one.kid:.2f} ± {one.spread:.2f}"
+    return one.name, f"{one.asked:,}", *shares, mistake, *distances, kid
+
+
+def _mistake(found: ByClass, one: ClassScore, counts: np.ndarray) -> str:
+    """The other class that pictures of one are found to be of most, and how often: "blue 12%"; "" if there is none."""
+    wrong = np.where(np.array(found.names) == one.name, 0, counts)
+    return f"{found.names[wrong.argmax()]} {wrong.max() / one.asked:.0%}" if wrong.any() else ""
 
 
 def sentences(score: Score) -> list[str]:
@@ -170,20 +230,22 @@ def as_html(score: Score, run: Path | None = None) -> str:
         "report.html.j2",
         score=score,
         sources=_sources(score, load_baselines()),
-        grid=_png(sample_grid(score.submission.pictures, score.faces)),
+        grid=_png(sample_grid(score.submission.pictures, score.faces < detector.THRESHOLD)),
         shown=min(GRID * GRID, len(score.faces)),
         unseen=int((score.faces < detector.THRESHOLD).sum()),
         copies=[_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
         closest=[_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
         groups=[_group(score, group) for group in found.groups[:SHOWN]] if found else [],
         limit=found.limit if found else None,
+        strips=_strips(score) if score.by_class else [],
         plots=_plots(run) if run else [],
     )
 
 
 def as_fragment(score: Score) -> str:
-    """The verdict and the table alone, to stand inside another page: what Jupyter shows of a score."""
-    return page_of("table.html.j2", score=score)
+    """The verdict and the tables alone, to stand inside another page: what Jupyter shows of a score."""
+    tables = ["table.html.j2", "by_class.html.j2"] if score.by_class else ["table.html.j2"]
+    return "".join(page_of(table, score=score) for table in tables)
 
 
 def page_of(template: str, **values) -> str:
@@ -202,6 +264,9 @@ def page_of(template: str, **values) -> str:
         "tiers": load_baselines()["tiers"],
         "sentences": sentences,
         "warnings": warnings,
+        "class_sentence": class_sentence,
+        "class_rows": class_rows,
+        "class_columns": CLASS_COLUMNS,
     }
     return environment.get_template(template).render(values)
 
@@ -231,6 +296,17 @@ def _group(score: Score, group) -> dict:
     """Some of the pictures that are alike, side by side."""
     names = [score.submission.names[i] for i in group.members]
     return {"image": _png(_row([score.submission.pictures[i] for i in group.members[:SIDE_BY_SIDE]])), "names": names}
+
+
+def _strips(score: Score) -> list[dict]:
+    """Up to ten pictures of each class that was asked for, those in which another one is found framed."""
+    found, strips = score.by_class, []
+    for one in found.classes:
+        mine = found.asked == found.names.index(one.name)
+        wrong = found.asked[mine] != found.found[mine]
+        image = _png(sample_grid(score.submission.pictures[mine], wrong, GRID))
+        strips.append({"name": one.name, "image": image, "asked": one.asked, "found": one.asked - int(wrong.sum())})
+    return strips
 
 
 def _row(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
@@ -263,15 +339,16 @@ def _plots(run: Path) -> list[dict]:
     return plots
 
 
-def sample_grid(pictures: np.ndarray, faces: np.ndarray, gap: int = 3) -> np.ndarray:
-    """Up to 100 pictures spread evenly over the submission, uint8 [H, W, 3]; those without a face framed in red."""
-    chosen = np.linspace(0, len(pictures) - 1, min(GRID * GRID, len(pictures))).round().astype(int)
+def sample_grid(pictures: np.ndarray, marked: np.ndarray, most: int = GRID * GRID, gap: int = 3) -> np.ndarray:
+    """Up to `most` pictures [N, 64, 64, 3], spread evenly, as one, uint8 [H, W, 3]; those marked, bool [N], are framed
+    in red."""
+    chosen = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).round().astype(int)
     size, rows = pictures.shape[1], -(-len(chosen) // GRID)
     cell = size + 2 * gap
     grid = np.full((rows * cell, GRID * cell, 3), 255, np.uint8)
     for place, index in enumerate(chosen):
         y, x = cell * (place // GRID), cell * (place % GRID)
-        if faces[index] < detector.THRESHOLD:
+        if marked[index]:
             grid[y : y + cell, x : x + cell] = MARK
         grid[y + gap : y + gap + size, x + gap : x + gap + size] = pictures[index]
     return grid

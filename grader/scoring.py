@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import numpy as np
 from torch import nn
 
 from grader import assets, detection, integrity, reference, verdict
+from grader.by_class import ByClass, RealClasses
 from grader.embedded import detector, network
 from grader.embedded.detector import DETECTOR
 from grader.embedded.network import FEATURES
 from grader.embedded.reference import shipped_reference
 from grader.frechet import frechet_distance
 from grader.kid import kernel_distance
+from grader.labels import LabelledFaces, read_asked, read_faces
 from grader.manifold import manifold
 from grader.pictures import named
 from grader.reference import Reference
@@ -67,6 +69,7 @@ class Score:
     verdicts: list[Verdict]
     faces: np.ndarray
     findings: Findings | None = None
+    by_class: ByClass | None = None
 
     def _repr_html_(self) -> str:
         from grader.report import as_fragment  # what Jupyter shows
@@ -88,9 +91,11 @@ class Yardstick:
     against: Reference | None = None  # in Inception's features
     cascade: Path | None = None
     notes: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be had
+    classes: RealClasses | None = None
 
-    def score(self, submission: Submission, progress: Progress = silent) -> Score:
-        """Measures and verdicts of a submission."""
+    def score(self, submission: Submission, progress: Progress = silent, asked: Sequence[str] | None = None) -> Score:
+        """Measures and verdicts of a submission; by class as well if it is known what each picture was `asked` to show,
+        one of the names of `classes`."""
         pictures = submission.pictures
         seen = progress("embedded features", len(pictures))
         features = network.describe(pictures, progress=seen, network=self.net)
@@ -102,8 +107,11 @@ class Yardstick:
         ]
         verdicts = verdict.judge(measures, verdict.load_baselines())
         findings = self._findings(pictures) if "integrity" in self.metrics else None
+        by_class = None
+        if asked is not None:
+            by_class = self.classes.grade(np.array([self.classes.names.index(c) for c in asked]), pictures, features)
         faces = detector.faces(features)
-        return Score(submission, self.embedded.faces, measures, verdicts, faces, findings)
+        return Score(submission, self.embedded.faces, measures, verdicts, faces, findings, by_class)
 
     def _fd_anime(self, pictures, features, progress) -> list[Measure]:
         distance = frechet_distance(features, self.embedded.statistics)
@@ -163,12 +171,14 @@ def prepare(
     cascade: Path | None = None,
     offline: bool = False,
     progress: Progress = silent,
+    labelled: LabelledFaces | None = None,
 ) -> Yardstick:
     """What submissions are measured with.
 
     The reference is the shipped one of the course's faces, or a folder or archive of faces, or what `python -m grader
     reference` made of one, or (for FID only) an .npz of pytorch-fid's. `weights` and `cascade` name copies of
     Inception's weights and of lbpcascade; without them, copies from before are used or, unless `offline`, downloaded.
+    `labelled` faces are what conditional sets are scored with by class.
     Raises BadReference, AssetError for a named file that is wrong, and ValueError for an unknown metric.
     """
     if unknown := set(metrics) - set(METRICS):
@@ -197,15 +207,38 @@ def prepare(
         if faces:  # first, so that a face that both hold is found where there is a picture of it
             given = integrity.of_faces(faces)
             known, limits = given + known, integrity.limits(given.fingerprints)
-    return Yardstick(tuple(metrics), net, embedded, known, limits, faces, inception, against, cascade_path, notes)
+    classes = None
+    if labelled:
+        done = progress("labelled faces", len(labelled.pictures))
+        features = network.describe(labelled.pictures, progress=done, network=net)
+        classes = RealClasses.of(labelled.title, labelled.names, labelled.labels, labelled.pictures, features)
+    return Yardstick(
+        tuple(metrics), net, embedded, known, limits, faces, inception, against, cascade_path, notes, classes
+    )
 
 
 def score(
-    source: Path | str, reference: Path | str | None = None, loose: bool = False, progress: Progress = silent, **options
+    source: Path | str,
+    reference: Path | str | None = None,
+    loose: bool = False,
+    progress: Progress = silent,
+    by_class: Path | str | None = None,
+    attribute: str = "hair",
+    labels: Path | str | None = None,
+    **options,
 ) -> Score:
-    """Scores a folder or archive of pictures; `options` are those of `prepare`. Raises BadSubmission as well."""
+    """Scores a folder or archive of pictures; `options` are those of `prepare`. Raises BadSubmission as well.
+
+    `by_class` names labelled real faces, to score each class by itself, by that `attribute` of theirs, "hair" or "eye";
+    what the pictures were asked to show stands in their labels.csv, or in the file that `labels` names.
+    """
     submission = read_submission(Path(source), loose)
-    return prepare(Path(reference) if reference else None, progress=progress, **options).score(submission, progress)
+    asked = labelled = None
+    if by_class:
+        asked = read_asked(submission.source, submission.names, Path(labels) if labels else None)
+        labelled = read_faces(Path(by_class), attribute, set(asked))
+    yardstick = prepare(Path(reference) if reference else None, progress=progress, labelled=labelled, **options)
+    return yardstick.score(submission, progress, asked)
 
 
 def embedded_reference(source: Path | None, net: network.FaceNet, progress: Progress) -> Reference:

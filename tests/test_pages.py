@@ -1,8 +1,10 @@
 """The pages as a browser shows them, in headless Chromium; skipped where there is none."""
 
+import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from grader import integrity, leaderboard, report
+from grader.by_class import ByClass, ClassScore
 from grader.embedded.detector import DETECTOR
 from grader.embedded.network import FEATURES
 from grader.report import jpeg_strip
@@ -46,7 +49,12 @@ def score(tmp_path_factory):
     copies = [integrity.Copy(3, 7, 0.02, True)]
     findings = Findings([integrity.Group([1, 2, 5], 0.1)], True, copies, copies, 0.25, {7: "known"}, {7: pictures[8]})
     submission = Submission(tmp_path_factory.mktemp("page") / "mine.tgz", names, pictures, ["a note"])
-    return Score(submission, "crypko", measures, verdicts, rng.random(1000), findings)
+    one = ClassScore("<i>aqua", 500, 0.9, 0.95, 80.5, 60.5, 0.12, 0.03)
+    asked = np.arange(1000) % 2
+    by_class = ByClass(
+        "tagged (hair)", ["<i>aqua", "[red]"], asked, rng.permutation(asked), [one, replace(one, name="[red]")]
+    )
+    return Score(submission, "crypko", measures, verdicts, rng.random(1000), findings, by_class)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,17 @@ def test_text_stands_out_from_the_paper_in_light_and_in_dark(pages):
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"--{name} in {scheme}"  # WCAG 2 AA
 
 
+def test_names_of_classes_are_text_wherever_they_are_shown(pages, score):
+    page = (pages / "report.html").read_text()
+    assert "&lt;i&gt;aqua" in page and "<i>" not in page
+    assert "<i>" not in score._repr_html_()
+    from rich.console import Console
+
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(*report.as_tables(score))
+    assert "[red]" in console.export_text()
+
+
 @needs_chromium
 @pytest.mark.parametrize("name", ["report.html", "leaderboard.html"])
 def test_pages_open_without_errors_and_with_their_pictures(pages, tmp_path, name):
@@ -148,5 +167,5 @@ def test_the_report_prints(pages, tmp_path):
     assert file.read_bytes().startswith(b"%PDF")
     if shutil.which("pdftotext"):
         text = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, text=True).stdout
-        for words in ("FD-anime", "Samples", "Copies of known faces", "Gradient norms", "Training history"):
+        for words in ("FD-anime", "Samples", "By class", "Copies of known faces", "Gradient norms", "Training history"):
             assert words in text
