@@ -25,9 +25,11 @@ def read_labels(source, names, attribute="hair", only=""):
     """The class of each named picture of a folder or zip, a number or −1 where there is none, [N]; and their names.
 
     `attribute` says what the classes are of: "hair" or "eye" of a tags.csv, the beginning of a column's name in an
-    attributes.csv. `only` names the classes to take, separated by commas, in the order of their numbers; "" takes all,
-    sorted. Raises ValueError where that leaves fewer than two.
+    attributes.csv; "" puts all into one class. `only` names the classes to take, separated by commas, in the order of
+    their numbers; "" takes all, sorted. Raises ValueError where that leaves fewer than two.
     """
+    if not attribute:
+        return torch.zeros(len(names), dtype=torch.long), ["face"]
     archive = zipfile.ZipFile(source) if source.is_file() else None
     files = archive.namelist() if archive else [str(path) for path in source.rglob("*.csv")]
     table = next((file for file in sorted(files) if Path(file).name in ("tags.csv", "attributes.csv")), None)
