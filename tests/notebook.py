@@ -1,6 +1,7 @@
 """Running notebooks and their check cells, for the tests of all of them."""
 
 import math
+from functools import cache
 
 import nbformat
 import numpy as np
@@ -24,6 +25,7 @@ def run(path, folder, faces, preset="course", **overrides) -> str:
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
 
 
+@cache
 def sources(master, solved) -> dict[str, str]:
     """Cell id -> source of a built notebook."""
     text = build(master)[ROOT / ("baselines" if solved else "notebooks") / f"{master.stem}.ipynb"]

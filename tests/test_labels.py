@@ -24,10 +24,9 @@ matplotlib.use("Agg")
 
 @pytest.fixture(scope="module")
 def part():
-    """The functions of parts/labels.py, without the cell's last lines, which read the notebook's own faces."""
+    """What parts/read_labels.py defines."""
     names = {"csv": csv, "zipfile": zipfile, "Path": Path, "torch": torch}
-    text = (ROOT / "baselines/parts/labels.py").read_text()
-    exec(text[: text.index("\nlabels, classes = ")], names)
+    exec((ROOT / "baselines/parts/read_labels.py").read_text(), names)
     return SimpleNamespace(**names)
 
 
@@ -95,6 +94,11 @@ def test_chosen_classes_in_their_order(part, tmp_path, as_zip):
         else:
             with pytest.raises(ValueError, match=f"`classes` is '{wrong}': name two or more of a, b, c"):
                 part.read_labels(source, names, only=wrong)
+
+
+def test_without_an_attribute_all_are_one_class(part, tmp_path):
+    labels, classes = part.read_labels(tmp_path, ["1.png", "2.png"], "")
+    assert (labels.tolist(), labels.dtype, len(classes)) == ([0, 0], torch.long, 1)
 
 
 @AS
