@@ -38,8 +38,8 @@ class LadderSettings(Settings):
     beta1: float = 0.0
     beta2: float = 0.9
     n_critic: int = 5
-    steps: int = 100_000
-    checkpoint_every: int = 5000
+    steps: int = 50_000
+    checkpoint_every: int = 2500
     spectral_norm: str = "torch"  # the style: "torch" is the library's, "ajbrock" the one below, "" none
     spectral_norm_G: bool = False  # in G too, not in D alone
     attention: int = 0  # maps of this size get self-attention, in G and in D; 0 is none
@@ -68,8 +68,11 @@ BIGGAN = replace(
     ema_start=1000,
     ema_buffers=0.9,
     beta2=0.999,
+    steps=20_000,
+    checkpoint_every=1000,
 )
-PRESETS = with_longer(BIGGAN) | {"sngan": SNGAN, "sagan": SAGAN, "biggan": BIGGAN}  # "course" is BigGAN
+PRESETS = with_longer(replace(BIGGAN, width=64, accumulate=1))  # the batches of a T4 are small
+PRESETS |= {"sngan": SNGAN, "sagan": SAGAN, "biggan": BIGGAN, "course": BIGGAN}
 SMALL = {  # ten minutes on one CPU core, where attention to maps of 32 would take longer than all the rest
     "steps": 1800,
     "batch_size": 16,
@@ -444,10 +447,13 @@ def check_projection_logit(logit):
     psi = nn.Linear(6, 1).to(device)
     features, vectors = torch.randn(4, 6, device=device), torch.randn(4, 6, device=device)
     scores = logit(features, vectors, psi)
-    assert scores.shape != (4, 4), "each picture meets the vectors of all: its own only, (e * φ).sum(1)"
-    assert scores.shape == (4,), f"4 pictures gave {list(scores.shape)}, not one number each"
     by_class = torch.stack([e @ phi for e, phi in zip(vectors, features, strict=True)])
     near = lambda wrong: torch.allclose(scores, wrong, atol=1e-4)  # noqa: E731
+    assert scores.shape != (4, 4) or not near(by_class + psi(features)), (
+        "ψ gives [N, 1], and with [N] that makes [N, N]"
+    )
+    assert scores.shape != (4, 4), "each picture meets the vectors of all: its own only, (e * φ).sum(1)"
+    assert scores.shape == (4,), f"4 pictures gave {list(scores.shape)}, not one number each"
     assert not near(by_class), "ψ(φ(x)) is missing"
     assert not near(psi(features)[:, 0]), "the projection e · φ(x) is missing"
     assert not near(psi(features + vectors)[:, 0]), "e is multiplied with φ(x), not added to it"

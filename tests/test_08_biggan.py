@@ -499,7 +499,7 @@ MISTAKES = [
     ),
     ("projection_logit", ".sum(1)", ".mean(1)", "not a mean"),
     ("projection_logit", "psi(features)", "psi(class_vectors)", "not of the class"),
-    ("projection_logit", ".squeeze(1)", "", "each picture meets the vectors of all"),
+    ("projection_logit", ".squeeze(1)", "", "that makes [N, N]"),
 ]
 # Other right solutions: (TODO, the whole function's body).
 ALSO_RIGHT = [
