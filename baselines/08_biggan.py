@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 @dataclass
 class LadderSettings(Settings):
-    """The defaults are SNGAN; each rung above changes some."""
+    """The defaults are SNGAN's; each rung above changes some."""
 
     run: str = "runs/biggan"
     attribute: str = "hair"  # what the classes are of, "hair" or "eye" or a column's name; "" trains without classes
@@ -152,7 +152,8 @@ check_hinge_losses(hinge_loss_D, hinge_loss_G)
 # $\sigma = u^\top W v$. Weights move little in a step, so one iteration a step is enough, if $u$ is kept.
 #
 # The gradient flows through $W$ in $u^\top W v$, and not through $u$ and $v$, which are constants here. The weight of a
-# convolution, `[out, in, k, k]`, counts as a matrix with a row an output.
+# convolution, `[out, in, k, k]`, counts as a matrix with a row an output; where its windows overlap, the convolution
+# itself may stretch up to $k$ times as much.
 
 
 # %% todo="largest_singular_value"
@@ -204,7 +205,7 @@ check_largest_singular_value(largest_singular_value)
 # %% [markdown]
 # The two styles differ in what they keep. `torch` keeps $u$ and $v$, iterates in training only, and trusts them in
 # evaluation. `ajbrock`, after BigGAN's PyTorch code, keeps $u$ alone, iterates in every forward pass, and stores the
-# new $u$ in training only: so $\sigma$ is right for averaged weights as well, whose $u$ was never trained.
+# new $u$ in training only: so $\sigma$ fits averaged weights as well, whose $u$ was never trained.
 
 
 # %%
