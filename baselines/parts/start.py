@@ -3,7 +3,7 @@
 #
 # $G$ never settles: it swings around what $D$ would accept, and single steps leave noise in the pictures. The samples
 # can come from a running average of its weights, $\bar\theta \leftarrow \beta\bar\theta + (1-\beta)\theta$, which
-# swings less. The sample code does without, so the course's preset has `ema` $\beta = 0$; try 0.995.
+# swings less. The sample code does without, which is `ema` $\beta = 0$; try 0.995.
 
 # %%
 def half_precision():
