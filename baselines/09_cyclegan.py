@@ -30,7 +30,7 @@
 # %%
 @dataclass
 class CycleSettings(Settings):
-    """Those above, save z_dim and n_critic, which mean nothing here: there is no z, and all take turns."""
+    """Those above, save z_dim, n_critic and half, which mean nothing here: there is no z, and all take turns."""
 
     faces_b: str = ""  # folder or zip of domain B's faces, `faces` being A's; "" makes both of `faces`, by their labels
     attribute: str = "hair"  # what the labels tell: "hair" or "eye" of a tags.csv, a column of an attributes.csv
@@ -687,7 +687,9 @@ def mirrored(pictures):
 
 def take_step(step):
     real_A, real_B = mirrored(next(batches_A)), mirrored(next(batches_B))
+    D.requires_grad_(False)  # it only looks on: no time goes into gradients for its weights
     loss_G, fake_A, fake_B = generator_step(G, D, optimizer_G, real_A, real_B)
+    D.requires_grad_(True)
     average_G.update_parameters(G)
     loss_A = discriminator_step(D.A, optimizer_A, real_A, fake_A, history_A)
     loss_B = discriminator_step(D.B, optimizer_B, real_B, fake_B, history_B)
