@@ -108,11 +108,11 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_been_left_alone(tmp_path
     whole, killed = (
         torch.load(tmp_path / name / "run/checkpoints/last.pt", weights_only=True) for name in ("whole", "killed")
     )
-    assert whole["step"] == 4 * int(KILLS)
+    assert whole["step"] == 6 * int(KILLS)
     assert equal(whole, killed)
     rows = [[row[:-1] for row in read_rows(tmp_path / name / "run/log.csv")] for name in ("whole", "killed")]
     assert rows[0] == rows[1]  # but for the seconds
-    assert [row[0] for row in rows[1]] == ["step", *map(str, range(1, 1 + 4 * int(KILLS)))]
+    assert [row[0] for row in rows[1]] == ["step", *map(str, range(1, 1 + 6 * int(KILLS)))]
     norms = [(tmp_path / name / "run/grad_norms.csv").read_text() for name in ("whole", "killed")]
     assert norms[0] == norms[1]
     names = [sorted(path.name for path in (tmp_path / name / "run/samples").iterdir()) for name in ("whole", "killed")]

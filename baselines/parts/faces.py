@@ -58,13 +58,13 @@ def read_faces(source, size=64):
 
 def batch_indices(count, batch_size, seed, step=0):
     """Endless index tensors [batch_size] into `count` pictures, each epoch in a new order that depends on the seed
-    alone: starting at `step` gives what an uninterrupted run would see there."""
+    alone: starting at `step` gives what an uninterrupted run would see there. Each of several processes gets a part."""
     steps_per_epoch = count // batch_size
     while True:
         epoch, position = divmod(step, steps_per_epoch)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch)).to(device)
         for i in range(position, steps_per_epoch):
-            yield order[i * batch_size : (i + 1) * batch_size]
+            yield order[i * batch_size : (i + 1) * batch_size][RANK::PROCESSES]
             step += 1
 
 

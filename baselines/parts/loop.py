@@ -21,8 +21,19 @@ def stop_asked():
             signal.signal(number, handler)
 
 
+def any_process(end, step):
+    """Why the session ends, if any process has a reason: they ask each other every settings.log_every steps."""
+    if step % settings.log_every:
+        return ""
+    reasons = [None] * PROCESSES
+    torch.distributed.all_gather_object(reasons, end)
+    return max(reasons)
+
+
+if PROCESSES > 1 and "share_gradients" not in globals():
+    raise SystemExit("this notebook trains in one process: each of several would go its own way")
 total = None if settings.hours else settings.steps
-progress = tqdm(range(start + 1, settings.steps + 1), "training", total, initial=start, mininterval=5)
+progress = tqdm(range(start + 1, settings.steps + 1), "training", total, initial=start, mininterval=5, disable=RANK > 0)
 began, writing, repeats = time.time(), 0.0, []
 with stop_asked() as stopped:
     for step in progress:
@@ -30,12 +41,13 @@ with stop_asked() as stopped:
 
         time_is_up = 0 < settings.hours * 3600 <= time.time() - began + writing
         end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if time_is_up else ""
+        end = end if PROCESSES == 1 else any_process(end, step)
         at_checkpoint = step % settings.checkpoint_every == 0 or step == settings.steps or end
         if step % settings.log_every == 0 or at_checkpoint:
             for table in tables:
                 table.flush()
             progress.set_postfix({name: f"{loss:.3f}" for name, loss in log.losses.items()}, refresh=False)
-        if at_checkpoint:
+        if at_checkpoint and not RANK:
             written_from = time.time()
             check_weights(step, **parts)
             pictures = sample(average_G, fixed_z)  # [1000, 3, 64, 64]
@@ -50,4 +62,6 @@ with stop_asked() as stopped:
         if end:
             print(f"{end}: run the notebook again to go on from here")
             break
+if RANK:  # what comes next is for the first process
+    raise SystemExit
 pack_run()

@@ -30,7 +30,10 @@ def full_disk_reported(path):
 
 
 def write_safely(path, write):
-    """Writes to a temporary name first: a session that dies in between, or a full disk, leaves the old file whole."""
+    """Writes to a temporary name first: a session that dies in between, or a full disk, leaves the old file whole. Only
+    the first of several processes writes."""
+    if RANK:
+        return
     unfinished = path.with_name(path.name + ".part")
     with full_disk_reported(path):
         try:
@@ -53,6 +56,8 @@ class StepTable:
         self.last = kept[-1] if kept else None
 
     def append(self, rows, path=None, mode="a"):
+        if RANK:
+            return
         with full_disk_reported(self.path), open(path or self.path, mode, newline="") as file:
             csv.writer(file).writerows(rows)
 
@@ -224,7 +229,7 @@ def fetch_run(places=("/kaggle/input",)):
     print(f"took up the run in {path} (without it, a new one would begin)")
 
 
-if not LAST.exists() and not PREVIOUS.exists():
+if not RANK and not LAST.exists() and not PREVIOUS.exists():
     fetch_run()
 
 # %% [markdown]

@@ -8,12 +8,13 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tarfile
 import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +29,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
+# Set by `accelerate launch` and `torchrun`, which start this notebook, saved as a script, once for every GPU.
+RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
 
 def choose_device():
     """The GPU when there is one that this torch can really run on, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     try:  # an old card (Kaggle's P100) is "available" and fails only at its first kernel
         torch.zeros(1, device="cuda").add_(1).item()
     except RuntimeError as error:
@@ -41,7 +46,7 @@ def choose_device():
             f"{name} cannot run torch {torch.__version__} ({error}).\n"
             "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
         ) from None
-    return torch.device("cuda")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def seed_everything(seed):
@@ -50,6 +55,13 @@ def seed_everything(seed):
     torch.manual_seed(seed)  # every device
 
 
-device = choose_device()
+device, before_others = choose_device(), nullcontext
+if PROCESSES > 1:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    before_others = accelerator.main_process_first
+if RANK:  # the first process speaks for all
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 print(f"torch {torch.__version__} on {where}")

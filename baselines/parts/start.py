@@ -45,6 +45,15 @@ def frozen(network):
         network.requires_grad_(True)
 
 
+def share_gradients(network):
+    """Of several processes each sees its part of a batch. With the mean of their gradients all make the same step, that
+    of one process with the whole batch; for that, BatchNorm has to see the whole batch too, which it can on GPUs."""
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for weight in network.parameters():
+        weight.register_hook(lambda gradient: accelerator.reduce(gradient, "mean"))
+
+
 fixed_z = torch.randn(1000, settings.z_dim, generator=torch.Generator().manual_seed(settings.seed)).to(device)
 
 average_G = AveragedModel(G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
@@ -55,7 +64,15 @@ scaled_G, scaled_D = mix_precision(G, optimizer_G, half, scaler), mix_precision(
 
 parts = {"G": G, "D": D, "average_G": average_G, "optimizer_G": optimizer_G, "optimizer_D": optimizer_D}
 parts["scaler"] = scaler
-start = load_checkpoint(**parts)
+with before_others():  # the first may set broken files aside
+    start = load_checkpoint(**parts)
+if PROCESSES > 1:
+    if settings.batch_size % PROCESSES:
+        raise SystemExit(f"{PROCESSES} processes cannot share a batch of {settings.batch_size} evenly")
+    share_gradients(G)
+    share_gradients(D)
+    if RANK:  # noise of its own
+        torch.manual_seed(settings.seed + start + 1_000_003 * RANK)
 log = LossLog(run / "log.csv", start)
 norms = GradientNorms(run / "grad_norms.csv", D, start)
 tables = [log, norms]

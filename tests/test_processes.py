@@ -1,0 +1,85 @@
+"""Training in several processes: two on the CPU stand for two GPUs."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import torch
+
+from baselines.build import ROOT
+from tests.notebook import as_script
+
+# What each process does: its part of a batch, and the first the whole batch as well.
+ONE_BATCH = """
+from types import SimpleNamespace
+parts = "{root}/baselines/parts"
+exec(open(f"{{parts}}/setup.py").read())
+settings = SimpleNamespace(faces="{faces}", batch_size=16, seed=1)
+exec(open(f"{{parts}}/faces.py").read())
+exec(open(f"{{parts}}/dcgan.py").read())
+start = open(f"{{parts}}/start.py").read()
+exec(start[start.index("def share_gradients") : start.index("fixed_z = ")])
+D, G = Discriminator(4, norm=nn.Identity), nn.Sequential(nn.Linear(8, 3 * 64 * 64), nn.Unflatten(1, (3, 64, 64)))
+for weight in [*D.parameters(), *G.parameters()]:  # both processes begin alike
+    torch.nn.init.normal_(weight, 0, 0.1, generator=torch.Generator().manual_seed(weight.numel()))
+
+
+def gradients(real, z):
+    loss = -D(real).log().mean() - (1 - D(G(z))).log().mean()
+    x = real.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)  # a penalty is averaged as well
+    (loss + slope.flatten(1).norm(dim=1).mean()).backward()
+    found = [weight.grad.clone() for weight in [*D.parameters(), *G.parameters()]]
+    D.zero_grad(), G.zero_grad()
+    return found
+
+
+indices = next(batch_indices(len(faces), 16, 1))
+z = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+everything = [None] * PROCESSES
+torch.distributed.all_gather_object(everything, indices.tolist())
+joint = torch.tensor(everything).T.flatten()  # dealt out one by one
+right = gradients(as_input(faces[joint]), z)
+share_gradients(D), share_gradients(G)
+found = gradients(as_input(faces[indices]), z[RANK::PROCESSES])
+assert len(indices) == 8 and joint.unique().numel() == 16
+error = max(float((one - other).abs().max()) for one, other in zip(found, right))
+assert max(float(one.abs().max()) for one in right) > 1e-2
+print(f"error {{error:.1e}}")
+assert error < 1e-5, error
+"""
+
+
+def launch(script, folder):
+    """What two processes of a script print, which gloo joins; the run must succeed."""
+    (folder / "script.py").write_text(script)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_two_processes_have_the_gradient_of_the_joint_batch(tmp_path, rendered):
+    out = launch(ONE_BATCH.format(root=ROOT, faces=rendered), tmp_path)
+    assert out.count("error ") == 1  # the second process is silent
+
+
+def test_two_processes_train_alike_on_noise_of_their_own_and_one_writes(tmp_path, rendered):
+    script = as_script(ROOT / "baselines/01_gan.ipynb", faces=str(rendered), run="run", outputs="outputs")
+    told = """
+found = {"noise": noise(1).sum().item(), "weights": [float(w.double().sum()) for w in D.parameters()], "rank": RANK}
+with open(f"told{RANK}.json", "w") as file:
+    json.dump(found, file)
+if RANK:  # what comes next is for the first process
+"""
+    assert "if RANK:  # what comes next" in script
+    out = launch(script.replace("if RANK:  # what comes next is for the first process\n", told), tmp_path)
+    told = [json.loads((tmp_path / f"told{rank}.json").read_text()) for rank in (0, 1)]
+    assert told[0]["noise"] != told[1]["noise"]
+    assert told[0]["weights"] == told[1]["weights"]
+    assert out.count("step 4: ") == 1
+    with open(tmp_path / "run/log.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"] == 4
+    assert len(list((tmp_path / "outputs").iterdir())) == 1000
