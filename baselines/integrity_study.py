@@ -19,9 +19,10 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from grader import integrity
+from grader.archives import members
 from grader.embedded.corruptions import KINDS
 from grader.embedded.faces import read_faces
-from grader.pictures import ENDINGS, decode, members
+from grader.pictures import ENDINGS, decode
 from grader.submission import read_submission
 
 SIZE = 64

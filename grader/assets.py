@@ -7,10 +7,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from grader.errors import GraderError
+
 TIMEOUT = 10  # seconds to wait for a server; offline is a normal state, not one to hang in
 
 
-class AssetError(Exception):
+class AssetError(GraderError):
     """A file that is not what it should be, or cannot be had; the message names it and the remedy."""
 
 

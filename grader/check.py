@@ -6,6 +6,7 @@ user's own code on the user's own machine: do not check notebooks of strangers o
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,13 +16,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from grader.archives import bytes_of
+from grader.errors import GraderError
+
 CHECK = re.compile(r"def check_(\w+)\(")  # how a check cell begins: Colab forgets tags when it saves
 PARAMETERS = re.compile(r"^overrides = \{.*$", re.MULTILINE)
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
+MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
 DONE, WRONG, NOT_YET, BROKEN = "done", "wrong", "not yet", "broken"
 
 
-class BadNotebook(Exception):
+class BadNotebook(GraderError):
     """A file that is not one of our notebooks; the message names it and the remedy."""
 
 
@@ -39,17 +44,11 @@ def check_notebook(path: Path, seconds: int = 120) -> Iterator[Todo]:
 
     A cell may take `seconds`. Raises BadNotebook.
     """
-    import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except OSError as error:
-        raise BadNotebook(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception:  # whatever a broken file makes of JSON and of its schema
-        raise BadNotebook(f"{path}: not a notebook: download it again as .ipynb") from None
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    notebook = _read(path)
+    cells = notebook.cells
     names = [_check_name(cell.source) for cell in cells]
     if not any(names):
         raise BadNotebook(f"{path}: has no check cells: name one of the notebooks in notebooks/")
@@ -81,6 +80,20 @@ def check_notebook(path: Path, seconds: int = 120) -> Iterator[Todo]:
                 else:
                     if name:
                         yield Todo(name, DONE)
+
+
+def _read(path: Path):
+    """The code of a notebook, as a new one: what else is in it matters to no check, and may be broken."""
+    import nbformat
+
+    try:
+        read = json.loads(bytes_of(path, MAX_BYTES))
+        sources = ["".join(cell["source"]) for cell in read["cells"] if cell["cell_type"] == "code"]
+        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    except OSError as error:
+        raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
+    except Exception:  # whatever a broken file makes of JSON and of what should be in it
+        raise BadNotebook(f"{path}: not a notebook: download it again as .ipynb") from None
 
 
 def _check_name(source: str) -> str | None:

@@ -5,7 +5,7 @@ A GAN does not end at its best, and its losses do not show when that was.
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from grader.embedded import detector, network
+from grader.errors import whole
 from grader.frechet import frechet_distance
+from grader.gradnorm import read_rows
 from grader.reference import Reference
 from grader.submission import BadSubmission, read_submission
 
@@ -30,7 +32,8 @@ class Checkpoint:
 
 def checkpoints(run: Path) -> list[Path]:
     """The archives of samples in a run, runs/NAME/samples/STEP.tgz, by step. Raises BadSubmission if there is none."""
-    found = sorted((path for path in run.glob("samples/*.tgz") if path.stem.isdigit()), key=lambda path: int(path.stem))
+    named = (path for path in run.glob("samples/*.tgz") if re.fullmatch("[0-9]{1,12}", path.stem))
+    found = sorted(named, key=lambda path: int(path.stem))
     if not found:
         raise BadSubmission([f"{run}: no samples/STEP.tgz: name the folder that a notebook's `run` setting named"])
     return found
@@ -59,9 +62,8 @@ def best(history: list[Checkpoint]) -> Checkpoint:
 
 def pack(checkpoint: Checkpoint, output: Path) -> None:
     """Makes a checkpoint's samples the submission, whole or not at all. Raises OSError."""
-    unfinished = output.with_name(output.name + ".part")
-    shutil.copyfile(checkpoint.samples, unfinished)
-    os.replace(unfinished, output)
+    with whole(output) as unfinished:
+        shutil.copyfile(checkpoint.samples, unfinished)
 
 
 def as_csv(history: list[Checkpoint]) -> str:
@@ -70,17 +72,18 @@ def as_csv(history: list[Checkpoint]) -> str:
     return "\n".join(["step,fd_anime,afd", *rows]) + "\n"
 
 
-def from_csv(text: str) -> list[Checkpoint]:
-    """What `as_csv` wrote."""
-    rows = (line.split(",") for line in text.splitlines()[1:])
-    return [Checkpoint(int(step), Path(f"samples/{step}.tgz"), float(fd), float(afd)) for step, fd, afd in rows]
+def from_csv(path: Path) -> list[Checkpoint]:
+    """What `as_csv` gave, from a file. Raises BadRun."""
+    rows = read_rows(path, {"step": int, "fd_anime": float, "afd": float})
+    return [Checkpoint(step, Path(f"samples/{step}.tgz"), distance, faces) for step, distance, faces in rows.tolist()]
 
 
 def as_table(history: list[Checkpoint], reference: Reference):
     """A rich table of the history, the best checkpoint marked."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"against {reference.faces}", title_justify="left")
+    table = Table(title=f"against {escape(reference.faces)}", title_justify="left")
     for column in ("step", "FD-anime", "AFD", ""):
         table.add_column(column, justify="right")
     for checkpoint in history:
@@ -90,7 +93,7 @@ def as_table(history: list[Checkpoint], reference: Reference):
 
 
 def plot(history: list[Checkpoint], path: Path) -> None:
-    """Draws both scores over the steps, and a line at the best checkpoint."""
+    """Draws both scores over the steps, and a line at the best checkpoint. Raises OSError."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -104,4 +107,5 @@ def plot(history: list[Checkpoint], path: Path) -> None:
         axes.axvline(best(history).step, color="C2", linestyle="--", label=f"best: step {best(history).step:,}")
         axes.grid(alpha=0.3)
     upper.legend()
-    figure.savefig(path, dpi=150)
+    with whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=150)

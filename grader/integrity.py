@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 import lzma
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +29,9 @@ from safetensors.numpy import save_file
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from grader.pictures import ENDINGS, BadArchive, UnreadablePicture, decode, members
+from grader.archives import BadArchive, members
+from grader.errors import GraderError, shortened, whole
+from grader.pictures import ENDINGS, UnreadablePicture, decode
 
 # A copy. Of 12,000 Crypko faces, every pair up to 0.26 is one drawing that the set holds twice, in another crop or with
 # another mouth, seen by eye; the nearest two drawings are 0.31 apart. Of 1,000 faces that were kept apart, 3 lie below
@@ -66,7 +67,7 @@ VIEWS = ((0, 0, 0), (2, 0, 0), (4, 0, 0))
 CLOSE_VIEWS = tuple(itertools.product((0, 2, 4), (-1.5, 0, 1.5), (-1.5, 0, 1.5)))
 
 
-class BadFingerprints(Exception):
+class BadFingerprints(GraderError):
     """Known faces that cannot be read; the message names the file and the remedy."""
 
 
@@ -173,27 +174,34 @@ def duplicates(prints: np.ndarray, limit: float = ALIKE, chunk: int = 1024) -> l
     A set of real faces has some, since it holds some drawings twice: see `collapsed` for when there are too many.
     Pictures of one colour are alike when the colour is.
     """
-    rows, columns, squares = [], [], []
+    if not len(prints):
+        return []
+    home = np.arange(len(prints))  # the first picture of the group that each one is in
+    least = np.full(len(prints), np.inf, np.float32)
     most = (limit / STEP) ** 2 * len(_WEIGHTS)
     for first in range(0, len(prints), chunk):
         for start, squared in _squared(prints[first : first + chunk], prints[first:], chunk):
             i, j = np.nonzero(squared <= most)
             later = start + j > i  # each pair once, and nothing with itself
-            rows.append(first + i[later])
-            columns.append(first + start + j[later])
-            squares.append(squared[i[later], j[later]])
-    if not rows:
-        return []
-    row, column, square = map(np.concatenate, (rows, columns, squares))
-    least = np.full(len(prints), np.inf, np.float32)
-    np.minimum.at(least, row, square)
-    np.minimum.at(least, column, square)
-    links = coo_array((np.ones(len(row), bool), (row, column)), shape=(len(prints), len(prints)))
-    label = connected_components(links, directed=False)[1]
-    order = np.argsort(label, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+            row, column, square = first + i[later], first + start + j[later], squared[i[later], j[later]]
+            if len(row):
+                np.minimum.at(least, row, square)
+                np.minimum.at(least, column, square)
+                home = _joined(home, row, column)
+    order = np.argsort(home, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(home[order])) + 1)
     found = [Group(group.tolist(), float(_distance(least[group].max()))) for group in groups if len(group) > 1]
     return sorted(found, key=lambda group: (-len(group.members), group.members))
+
+
+def _joined(home: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Groups, each named by its first member, once pairs are joined as well: so that pairs need not be kept, of which
+    10,000 equal pictures have 50 million."""
+    nodes = np.arange(len(home))
+    ends = np.concatenate([nodes, row]), np.concatenate([home, column])
+    links = coo_array((np.ones(len(ends[0]), bool), ends), shape=(len(home), len(home)))
+    label = connected_components(links, directed=False)[1]
+    return np.unique(label, return_index=True)[1][label]
 
 
 def collapsed(groups: list[Group], count: int) -> bool:
@@ -264,7 +272,7 @@ def of_faces(source: Path) -> Known:
 
     Warns of files that cannot be read. Raises BadFingerprints.
     """
-    names, prints, batch = [], [], []
+    names, prints, batch, skipped = [], [], [], []
 
     def describe():
         prints.append(fingerprints(np.stack(batch)))
@@ -277,13 +285,15 @@ def of_faces(source: Path) -> Known:
                     batch.append(decode(read(), SIZE)[0])
                     names.append(PurePosixPath(name).stem)
                 except UnreadablePicture as error:
-                    warnings.warn(f"{source}: left out {name}, which {error}", stacklevel=2)
+                    skipped.append(f"{name}, which {error}")
             if len(batch) == 512:
                 describe()
     except (BadArchive, OSError) as error:
         raise BadFingerprints(f"{source}: not usable ({error}): name a folder or zip of faces") from None
     if batch:
         describe()
+    for line in shortened(skipped):
+        warnings.warn(f"{source}: left out {line}", stacklevel=2)
     if not names:
         raise BadFingerprints(f"{source}: holds no picture ({', '.join(ENDINGS)}): name a folder or zip of faces")
     order = sorted(range(len(names)), key=lambda i: (len(names[i]), names[i]))  # 2 before 10
@@ -291,13 +301,11 @@ def of_faces(source: Path) -> Known:
 
 
 def save_known(known: Known, recipe: str, path: Path = KNOWN) -> None:
-    """Writes 48 bytes a face and the packed names, under a temporary name first; `recipe` says which faces they are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes 48 bytes a face and the packed names, whole or not at all; `recipe` says which faces they are."""
     packed = lzma.compress("\n".join(known.names).encode())  # names that count upwards take about a byte each
     tensors = {"fingerprints": known.fingerprints, "names": np.frombuffer(packed, np.uint8)}
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, unfinished, {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))})
-    os.replace(unfinished, path)
+    with whole(path) as unfinished:
+        save_file(tensors, unfinished, {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))})
 
 
 def load_known(path: Path = KNOWN) -> Known:

@@ -14,6 +14,8 @@ import numpy as np
 
 from grader.frechet import checked
 
+ROWS = 1024  # of a kernel, held at a time: 10,000 pictures have one of 800 MB
+
 
 @dataclass(frozen=True)
 class KernelDistance:
@@ -61,15 +63,26 @@ def _masks(rng: np.random.Generator, count: int, size: int, subsets: int) -> np.
 
 def _within(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The mean kernel [S] over pairs of two different rows of x [N, d], in each set of the mask [S, N]."""
-    kernel = _kernel(x, x)
-    np.fill_diagonal(kernel, 0)  # a picture paired with itself is what makes the usual estimate biased
     size = mask.sum(axis=1)
-    return np.sum(mask @ kernel * mask, axis=1) / (size * (size - 1))
+    # A picture paired with itself is what makes the usual estimate biased.
+    return _sums(x, x, mask, mask, itself=0) / (size * (size - 1))
 
 
 def _across(x: np.ndarray, y: np.ndarray, mask: np.ndarray, y_mask: np.ndarray) -> np.ndarray:
     """The mean kernel [S] over pairs of a row of x [N, d] and one of y [M, d], in the masks [S, N] and [S, M]."""
-    return np.sum(mask @ _kernel(x, y) * y_mask, axis=1) / (mask.sum(axis=1) * y_mask.sum(axis=1))
+    return _sums(x, y, mask, y_mask) / (mask.sum(axis=1) * y_mask.sum(axis=1))
+
+
+def _sums(x: np.ndarray, y: np.ndarray, mask: np.ndarray, y_mask: np.ndarray, itself: float | None = None):
+    """The sum of the kernel [S] over pairs of a row of x [N, d] and one of y [M, d], in the masks; `itself` is what a
+    row counts with itself, where the two are one set."""
+    total = np.zeros(len(mask))
+    for start in range(0, len(x), ROWS):
+        kernel = _kernel(x[start : start + ROWS], y)  # [≤ ROWS, M]
+        if itself is not None:
+            np.fill_diagonal(kernel[:, start:], itself)
+        total += np.sum(mask[:, start : start + ROWS] @ kernel * y_mask, axis=1)
+    return total
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

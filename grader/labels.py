@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.pictures import ENDINGS, BadArchive, UnreadablePicture, decode, members
+from grader.archives import BadArchive, members
+from grader.pictures import ENDINGS, UnreadablePicture, decode
 from grader.reference import BadReference, face_set_name
 from grader.submission import LABELS, SIZE, BadSubmission
 

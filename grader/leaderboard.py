@@ -16,11 +16,13 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
+from grader.errors import GraderError, first_line, printable, whole
 from grader.pictures import ENDINGS
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
@@ -33,21 +35,34 @@ def submissions(folder: Path) -> dict[str, Path]:
     """Name -> archive or folder of pictures, for each entry of a folder.
 
     A student's folder that holds one archive and no picture stands for that archive, as course platforms pack them.
-    Names are what comes before the first ending. Raises NotADirectoryError.
+    Names are what comes before the first ending. Raises GraderError.
     """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            files = [path for path in entry.iterdir() if path.is_file() and not path.is_symlink()]
-            packed = [path for path in files if path.name.lower().endswith(ARCHIVES)]
-            pictures = any(path.suffix.lower() in ENDINGS for path in files)
-            found[entry.name] = packed[0] if len(packed) == 1 and not pictures else entry
+            found[entry.name] = _handed_in(entry)
         elif entry.name.lower().endswith(ARCHIVES):
             name = entry.name[: -len(next(ending for ending in ARCHIVES if entry.name.lower().endswith(ending)))]
             found[name if name not in found else entry.name] = entry
     return found
+
+
+def _handed_in(folder: Path) -> Path:
+    """The one archive of a folder without pictures, or else the folder itself."""
+    packed = []
+    with suppress(OSError):  # that it cannot be read is said where it is graded
+        for path in folder.iterdir():
+            if path.suffix.lower() in ENDINGS or len(packed) > 1:
+                return folder
+            if path.name.lower().endswith(ARCHIVES) and path.is_file() and not path.is_symlink():
+                packed.append(path)
+    return packed[0] if len(packed) == 1 else folder
 
 
 def grade(name: str, source: Path, options: dict) -> dict:
@@ -58,7 +73,7 @@ def grade(name: str, source: Path, options: dict) -> dict:
     try:
         score = _yardstick(tuple(sorted(options.items()))).score(read_submission(source))
     except BadSubmission as error:
-        problems = [problem.removeprefix(f"{source}: ") for problem in error.problems]
+        problems = [problem.removeprefix(printable(f"{source}: ")) for problem in error.problems]
         return {"name": name, "status": BROKEN, "problems": problems}
     except MemoryError:
         return {"name": name, "status": BROKEN, "problems": [f"{source}: takes too much memory"]}
@@ -90,14 +105,11 @@ def grade_all(
     `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
     happens twice is given up.
     """
-    from grader.report import write_whole
-
-    parts.mkdir(parents=True, exist_ok=True)
     results, waiting = {}, {}
     for name, source in found.items():
-        path = parts / f"{urllib.parse.quote(name, safe='')}.json"
+        path = parts / f"{_file_name(name)}.json"
         key = _key(source, options)
-        if (before := _read(path)) and before.get("key") == key:
+        if (before := _read(path)) and before["key"] == key:
             results[name] = before
             done(1)
         else:
@@ -107,7 +119,7 @@ def grade_all(
         _, path, key = waiting.pop(name)
         results[name] = result | {"key": key}
         if stored:
-            write_whole(path, json.dumps(results[name]))
+            _write(path, results[name])
         done(1)
 
     def give_up(name: str, problem: str, stored: bool = True) -> None:
@@ -124,7 +136,7 @@ def grade_all(
                     except BrokenProcessPool:
                         return False
                     except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
-                        give_up(futures[future], f"grading it failed ({error})", stored=False)
+                        give_up(futures[future], f"grading it failed ({first_line(error)})", stored=False)
                     else:
                         keep(futures[future], result)
             except BaseException:  # stopped, or a full disk: what is waiting need not begin
@@ -150,11 +162,18 @@ def local(jobs: int) -> Executor:
 def dask(address: str) -> Iterator[Executor]:
     """An existing Dask cluster, whose workers have this package and see the same files under the same names.
 
-    What a lost worker was doing is done by another one. Raises OSError, ImportError.
+    What a lost worker was doing is done by another one. Raises GraderError.
     """
-    from distributed import Client
+    try:
+        from distributed import Client
 
-    with Client(address, timeout=20) as client:
+        client = Client(address, timeout=20)
+    except ImportError:
+        raise GraderError("--dask needs the package distributed: pip install distributed") from None
+    except (OSError, ValueError) as error:
+        reason = f"no Dask scheduler answers ({first_line(error)})"
+        raise GraderError(f"{address}: {reason}: name one that runs, as tcp://host:8786") from None
+    with client:
         yield client.get_executor(pure=False)
 
 
@@ -177,10 +196,10 @@ def ranked(results: list[dict]) -> list[dict]:
             remarks.append(f"the same pictures as {owner}")
         rows.append(
             {
-                "name": result["name"],
+                "name": printable(result["name"]),
                 "passed": best.get("embedded") or "",
                 **{column: values.get(column) for column in COLUMNS},
-                "remarks": remarks,
+                "remarks": [printable(remark) for remark in remarks],
                 "graded": result["status"] == GRADED,
                 "strip": result.get("strip"),
             }
@@ -191,7 +210,7 @@ def ranked(results: list[dict]) -> list[dict]:
 
 def write(results: list[dict], page: Path) -> list[Path]:
     """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
-    from grader.report import page_of, write_whole
+    from grader.report import page_of
 
     rows = ranked(results)
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
@@ -208,9 +227,9 @@ def write(results: list[dict], page: Path) -> list[Path]:
         page.with_suffix(".csv"): table.getvalue(),
         page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
     }
-    page.parent.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
-        write_whole(path, text)
+        with whole(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", newline="")
     return list(texts)
 
 
@@ -225,21 +244,43 @@ def _key(source: Path, options: dict) -> str:
     from grader.embedded.detector import DETECTOR
     from grader.embedded.network import FEATURES
     from grader.report import SCHEMA
+    from grader.submission import MAX_FILES
 
     digest = hashlib.sha256(f"{SCHEMA} {FEATURES} {DETECTOR} {sorted(options.items())}".encode())
-    for path in _files(source):
-        digest.update(path.name.encode(errors="surrogateescape"))
-        state = path.lstat()
-        digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+    for path in islice(_files(source), 2 * MAX_FILES):  # of those that hold more, none is taken anyway
+        with suppress(OSError):
+            state = os.lstat(path)
+            digest.update(os.fsencode(path) + f" {state.st_size} {state.st_mtime_ns} ".encode())
     return digest.hexdigest()
 
 
-def _files(source: Path) -> Iterator[Path]:
-    yield from sorted(source.rglob("*")) if source.is_dir() else [source]
+def _files(source: Path) -> Iterator[str]:
+    if not source.is_dir():
+        yield str(source)
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        yield from (os.path.join(folder, name) for name in sorted(names))
+
+
+def _file_name(name: str) -> str:
+    """A name for a file that stands for a submission's and that any file system takes."""
+    quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
+    return quoted if len(quoted) < 200 else quoted[:150] + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+
+
+def _write(path: Path, result: dict) -> None:
+    """Keeps a result with a seal: what was broken off, or changed by hand, is graded again."""
+    with whole(path) as unfinished:
+        unfinished.write_text(json.dumps({"seal": _seal(result)} | result), encoding="utf-8")
 
 
 def _read(path: Path) -> dict | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = json.loads(path.read_bytes())
+        return result if result.pop("seal") == _seal(result) else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
+
+
+def _seal(result: dict) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

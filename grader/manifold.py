@@ -63,4 +63,5 @@ def manifold(features: np.ndarray, real: np.ndarray, k: int = 5) -> Manifold:
 
 def _radii(points: np.ndarray, k: int) -> np.ndarray:
     """Distance [N] of each of the points [N, d] to its k-th nearest other one; a copy of it is another one, at 0."""
-    return np.partition(cdist(points, points), k, axis=1)[:, k]  # in sorted order, 0 is the point itself
+    some = (points[start : start + 1024] for start in range(0, len(points), 1024))  # [N, N] may be too large
+    return np.concatenate([np.partition(cdist(x, points), k, axis=1)[:, k] for x in some])  # 0 is the point itself

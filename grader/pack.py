@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import os
+import shutil
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.pictures import ENDINGS, BadArchive, UnreadablePicture, decode, members
+from grader.archives import bytes_of, members
+from grader.errors import whole
+from grader.pictures import ENDINGS, UnreadablePicture, decode
 from grader.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50)  # of JPEG: the first that fits is taken
@@ -47,21 +50,33 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 def cut(grids: Iterable[Path], output: Path) -> int:
     """Cuts grids as torchvision's save_image writes them into single pictures 1.jpg, 2.jpg … in a new folder.
 
-    Returns their number. Raises BadSubmission for a file that is no such grid, and FileExistsError.
+    Returns their number. Raises BadSubmission for a file that is no such grid, and OSError. The folder appears whole or
+    not at all.
     """
-    tiles = []
-    for path in grids:
+    if output.exists():
+        raise FileExistsError(errno.EEXIST, "exists", str(output))
+    with whole(output) as unfinished:
+        unfinished.mkdir()
+        tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
         try:
-            pixels, _ = decode(path.read_bytes())
-        except (OSError, UnreadablePicture) as error:
-            raise BadSubmission([f"{path} {error}: name grids of pictures"]) from None
-        if not (found := cut_grid(pixels)):
-            raise BadSubmission([f"{path} is {pixels.shape[1]}x{pixels.shape[0]}: no grid of {SIZE}x{SIZE} pictures"])
-        tiles += found
-    output.mkdir(parents=True)
-    for number, tile in enumerate(tiles, 1):
-        Image.fromarray(tile).save(output / f"{number}.jpg", quality=QUALITIES[0])
-    return len(tiles)
+            for number, tile in enumerate(tiles, 1):
+                Image.fromarray(tile).save(unfinished / f"{number}.jpg", quality=QUALITIES[0])
+        except BaseException:
+            shutil.rmtree(unfinished)
+            raise
+    return number
+
+
+def _tiles(path: Path) -> list[np.ndarray]:
+    try:
+        pixels, _ = decode(bytes_of(path))
+    except OSError as error:
+        raise BadSubmission(f"{path}: cannot be read ({error.strerror}): name grids of pictures") from None
+    except (ValueError, UnreadablePicture) as error:
+        raise BadSubmission(f"{path} {error}: name grids of pictures") from None
+    if not (found := cut_grid(pixels)):
+        raise BadSubmission(f"{path} is {pixels.shape[1]}x{pixels.shape[0]}: no grid of {SIZE}x{SIZE} pictures")
+    return found
 
 
 def cut_grid(pixels: np.ndarray, size: int = SIZE) -> list[np.ndarray]:
@@ -104,15 +119,7 @@ def _tgz(files: dict[str, bytes]) -> bytes:
 
 
 def _verified(packed: bytes, output: Path) -> Submission:
-    """Writes under a temporary name, reads that, and renames it if it is a submission."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f"{output.name}.{os.getpid()}.part")
-    try:
+    """Writes what is read back as a submission, or raises and leaves `output` as it was."""
+    with whole(output) as unfinished:
         unfinished.write_bytes(packed)
-        submission = read_submission(unfinished)
-        os.replace(unfinished, output)
-    except BadArchive as error:
-        raise BadSubmission([str(error)]) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return submission
+        return read_submission(unfinished)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,17 +17,23 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from grader.archives import BadArchive, bytes_of, members
+from grader.arrays import BadArray, read_arrays
 from grader.assets import cache_folder
+from grader.errors import GraderError, printable, shortened, whole
 from grader.frechet import Statistics, frechet_distance
-from grader.pictures import ENDINGS, BadArchive, batches, members
+from grader.pictures import ENDINGS, batches
 
 TENSORS = ("mean", "covariance", "sample")
 SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
+LARGEST = 1e12  # no feature comes near it, and its square does not overflow
+MAX_NUMBERS = 2**23  # of a tensor: 2,048 features have a covariance of 2^22
+MAX_HEADER = 2**20  # bytes of metadata in front of the tensors: ours have a few hundred
 
 
-class BadReference(Exception):
+class BadReference(GraderError):
     """A reference that cannot be used; the message names it and the remedy."""
 
 
@@ -93,64 +99,89 @@ def of_faces(source: Path, features: str, extract: Callable) -> Reference:
                 sampler.watch(extract(batch) for batch in batches(source, skipped=skipped))
             )
             made = Reference(face_set_name(source), features, statistics, sampler.rows)
-            save_reference(path, made)
-            for line in skipped:
+            for line in shortened(skipped):
                 warnings.warn(f"{source}: left out {line}", stacklevel=2)
+            _keep(path, made)
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
     return made
 
 
-def of_npz(source: Path, features: str) -> Reference:
-    """pytorch-fid's format: an .npz with `mu` [d] and `sigma` [d, d]. Raises BadReference."""
+def _keep(path: Path, made: Reference) -> None:
     try:
-        with np.load(source, allow_pickle=False) as arrays:
-            mean, covariance = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
-    except (OSError, ValueError, KeyError) as error:
+        save_reference(path, made)
+    except OSError as error:  # a cache that cannot be written costs time, not the score
+        warnings.warn(f"{path}: the reference is not kept ({error.strerror}): set GRADER_CACHE", stacklevel=3)
+
+
+def of_npz(source: Path, features: str, dim: int | None = None) -> Reference:
+    """pytorch-fid's format: an .npz with `mu` [d] and `sigma` [d, d], d = `dim` if given. Raises BadReference."""
+    try:
+        mean, covariance = (array.astype(np.float64) for array in read_arrays(source, ("mu", "sigma")))
+    except (BadArray, PermissionError) as error:
         raise BadReference(f"{source}: no statistics of pytorch-fid's form, mu and sigma ({error})") from None
-    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
-        raise BadReference(f"{source}: mu {mean.shape} and sigma {covariance.shape} do not go together")
-    return Reference(source.stem, features, Statistics(mean, covariance, 0))
+    if not _sound(mean, covariance) or len(mean) != (dim or len(mean)):
+        raise BadReference(f"{source}: mu {mean.shape} and sigma {covariance.shape} are no mean and covariance")
+    return Reference(printable(source.stem), features, Statistics(mean, covariance, 0))
 
 
-def of_file(path: Path, features: str) -> Reference:
-    """A reference that `python -m grader reference` wrote. Raises BadReference."""
-    if (made := load_reference(path, None, features)) is None:
+def _sound(mean: np.ndarray, covariance: np.ndarray, sample: np.ndarray | None = None) -> bool:
+    """Whether the shapes go together, and a distance to the numbers would be one."""
+    sample = mean[None] if sample is None else sample
+    shapes = (mean.shape, covariance.shape, sample.shape[1:])
+    return (
+        mean.size > 0
+        and shapes == ((mean.size,), (mean.size, mean.size), (mean.size,))
+        and all((np.abs(array) < LARGEST).all() for array in (mean, covariance, sample))
+    )
+
+
+def of_file(path: Path, features: str, dim: int) -> Reference:
+    """A reference in `dim` features that `python -m grader reference` wrote. Raises BadReference."""
+    made = load_reference(path, None, features)
+    if made is None or len(made.statistics.mean) != dim:
         raise BadReference(f"{path}: no reference in the features {features}: python -m grader reference FACES")
     return made
 
 
 def face_set_name(source: Path) -> str:
     """The name in the set's about.json, which `python -m data` writes, else that of the folder or file."""
-    about = source / "about.json"
+    about, own = source / "about.json", printable(source.stem)
     try:
-        return str(json.loads(about.read_text())["name"]) if about.is_file() else source.stem
-    except (OSError, ValueError, KeyError, TypeError):
-        return source.stem
+        name = json.loads(bytes_of(about, 2**20))["name"] if about.is_file() else own
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return own
+    return printable(name) if isinstance(name, str) and len(name) < 100 else own
 
 
 def load_reference(path: Path, faces: str | None, features: str) -> Reference | None:
     """A reference from a file of `save_reference`, under another name if `faces` is one; None when there is none, it is
     not whole, or of other features."""
+    if not path.is_file():
+        return None
     try:
+        with open(path, "rb") as file:
+            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
+                return None
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata()
-            if metadata["features"] != features:
+            metadata = file.metadata() or {}
+            shapes = [file.get_slice(name).get_shape() for name in TENSORS]
+            if metadata["features"] != features or max(map(math.prod, shapes)) > MAX_NUMBERS:
                 return None
             mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
-            statistics = Statistics(mean, covariance, int(metadata["count"]))
-            return Reference(faces or metadata["faces"], features, statistics, sample, metadata["aside"] == "True")
-    except (OSError, SafetensorError, KeyError):
+            count, aside, faces = int(metadata["count"]), metadata["aside"] == "True", faces or metadata["faces"]
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
+    if not _sound(mean, covariance, sample) or len(sample) > SAMPLE or count < 2:
+        return None
+    return Reference(printable(faces[:100]), features, Statistics(mean, covariance, count), sample, aside)
 
 
 def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3) -> None:
-    """Writes under a temporary name, then renames, so that two graders can share a cache.
+    """Writes a file, whole or not at all, so that two graders can share a cache. Raises OSError.
 
     `kinds` are the types that the mean, the covariance and the sample are kept in.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     arrays = (reference.statistics.mean, reference.statistics.covariance, reference.sample)
     tensors = {name: array.astype(kind) for name, array, kind in zip(TENSORS, arrays, kinds, strict=True)}
     about = {
@@ -160,5 +191,5 @@ def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np
         "aside": reference.aside,
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
-    save_file(tensors, unfinished, metadata)
-    os.replace(unfinished, path)
+    with whole(path) as unfinished:
+        unfinished.write_bytes(save(tensors, metadata))

@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from grader.by_class import ByClass, ClassScore
 from grader.embedded import detector
+from grader.errors import printable, whole
 from grader.scoring import Score
 from grader.verdict import Measure, load_baselines, on_scale
+
+if TYPE_CHECKING:
+    from grader.gradnorm import LayerNorms
+    from grader.history import Checkpoint
 
 SCHEMA = 2  # of report.json: raised whenever a field changes its name or its meaning
 GRID = 10  # pictures a side in the sample grid
@@ -91,12 +96,13 @@ def _findings(score: Score) -> dict | None:
 def as_tables(score: Score) -> list:
     """The score as rich tables: the measures that have thresholds, a column a tier, and the others."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     baselines = load_baselines()
     style = {"title_justify": "left", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
     title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures against {score.reference}"
-    table = Table(title=title, **style)
+    table = Table(title=escape(printable(title)), **style)
     table.add_column("measure", no_wrap=True)
     for heading in ("score", "real faces", *baselines["tiers"]):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -249,7 +255,7 @@ def as_fragment(score: Score) -> str:
 
 
 def page_of(template: str, **values) -> str:
-    """A template filled in."""
+    """A template filled in; whatever strangers named, the page is HTML that any encoding takes."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -268,7 +274,7 @@ def page_of(template: str, **values) -> str:
         "class_rows": class_rows,
         "class_columns": CLASS_COLUMNS,
     }
-    return environment.get_template(template).render(values)
+    return "\n".join(map(printable, environment.get_template(template).render(values).split("\n")))
 
 
 def jpeg_strip(score: Score, count: int) -> bytes:
@@ -315,24 +321,30 @@ def _row(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
     return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
 
 
+def read_run(run: Path) -> tuple[LayerNorms | None, list[Checkpoint] | None]:
+    """The gradient norms and the history of a run, as far as it has them. Raises BadRun."""
+    from grader import gradnorm, history
+
+    return (
+        gradnorm.read_run(run) if (run / "grad_norms.csv").exists() else None,
+        history.from_csv(run / "history.csv") if (run / "history.csv").exists() else None,
+    )
+
+
 def _plots(run: Path) -> list[dict]:
-    """The gradient norms and the history of a run, as far as it has them: a heading, a picture, and what it shows."""
+    """What a run has, drawn: a heading, a picture, and what it shows. Raises BadRun."""
     import tempfile
 
     from grader import gradnorm, history
 
-    plots = []
+    plots, (norms, scored) = [], read_run(run)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "plot.png")
-        try:
-            norms = gradnorm.read_run(run)
+        if norms:
             gradnorm.plot([norms], file)
             text = f"L2 norm of the discriminator’s gradient by layer, {norms.label}: quartiles of {norms.steps} steps"
             plots.append({"title": "Gradient norms", "image": _uri(file.read_bytes()), "text": text})
-        except gradnorm.BadRun:
-            pass
-        if (run / "history.csv").is_file():
-            scored = history.from_csv((run / "history.csv").read_text())
+        if scored:
             history.plot(scored, file)
             text = f"Scores of {len(scored)} checkpoints; the best by FD-anime is step {history.best(scored).step:,}"
             plots.append({"title": "Training history", "image": _uri(file.read_bytes()), "text": text})
@@ -354,19 +366,12 @@ def sample_grid(pictures: np.ndarray, marked: np.ndarray, most: int = GRID * GRI
     return grid
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes under a temporary name, then renames. Raises OSError."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
 def write(score: Score, folder: Path, run: Path | None = None) -> list[Path]:
     """Writes report.json and report.html to a folder, each whole or not at all. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {folder / "report.json": as_json(score) + "\n", folder / "report.html": as_html(score, run)}
     for path, text in texts.items():
-        write_whole(path, text)
+        with whole(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     return list(texts)
 
 

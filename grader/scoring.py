@@ -247,7 +247,7 @@ def embedded_reference(source: Path | None, net: network.FaceNet, progress: Prog
     if source is None or source.suffix == ".npz":
         return shipped
     if source.suffix == ".safetensors":
-        return recognised(reference.of_file(source, FEATURES), shipped)
+        return recognised(reference.of_file(source, FEATURES, network.DIM), shipped)
     done = progress("reference faces", 0)
     given = reference.of_faces(source, FEATURES, lambda batch: network.describe(batch, progress=done, network=net))
     return recognised(given, shipped)
@@ -266,9 +266,10 @@ def _inception(source: Path | None, faces: str, weights: Path | None, offline: b
         raise assets.AssetError("needs --reference: a folder or zip of real faces, or an .npz of pytorch-fid's")
     from grader import inception
 
+    against = reference.of_npz(source, "inception", inception.DIM) if source.suffix == ".npz" else None
     net = inception.load(assets.obtain(assets.INCEPTION, weights, offline))
-    if source.suffix == ".npz":
-        return net, reference.of_npz(source, "inception")
+    if against:
+        return net, against
     done = progress("reference faces, Inception", 0)
     against = reference.of_faces(source, "inception", lambda batch: inception.features(net, batch, done))
     return net, replace(against, faces=faces)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.pictures import ENDINGS, BadArchive, UnreadablePicture, decode, members
+from grader.archives import BadArchive, members
+from grader.arrays import BadArray, read_arrays
+from grader.errors import GraderError, shortened
+from grader.pictures import ENDINGS, UnreadablePicture, WrongSize, decode
 
 COUNT = 1000
 SIZE = 64
@@ -18,14 +19,13 @@ MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
 MAX_FILES = 5_000
 MAX_BYTES = 256 * 10**6
 LABELS = "labels.csv"  # what each picture of a conditional set was asked to show; grader.labels reads it
+MAX_LOOSE = 10_000  # pictures: all of them are held, and each is compared with each
 
 
-class BadSubmission(Exception):
+class BadSubmission(GraderError):
     """A submission that cannot be scored; `problems` are one line each, with the remedy."""
 
-    def __init__(self, problems: list[str]):
-        super().__init__("; ".join(problems))
-        self.problems = problems
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Submission:
 def read_submission(source: Path, loose: bool = False) -> Submission:
     """Reads a submission from a folder, .tgz, .tar or .zip, or an .npz that holds one array of pictures.
 
-    `loose` takes any number (2 and more) of pictures of any name, size and folder, shrunk to 64x64.
+    `loose` takes 2 to 10,000 pictures of any name, size and folder, shrunk to 64x64.
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
     if source.suffix == ".npz" and source.is_file():
@@ -55,25 +55,24 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
                     extra.append(name)
                 continue
             found += 1
+            if found > MAX_LOOSE:
+                raise BadSubmission([f"{source}: more than {MAX_LOOSE:,} pictures: score a part of them"])
+            if name in pictures:
+                problems.append(f"{name} is there twice: pack each picture once")
+                continue
             try:
-                picture, mode = decode(read(), SIZE if loose else None)
+                pictures[name], mode = decode(read(), SIZE, shrink=loose)
+                modes[mode] += 1
+            except WrongSize as error:
+                problems.append(f"{name} {error}: write pictures of {SIZE}x{SIZE}")
             except UnreadablePicture as error:
                 problems.append(f"{name} {error}: make it again")
-                continue
-            height, width, _ = picture.shape
-            if (height, width) != (SIZE, SIZE):
-                problems.append(f"{name} is {width}x{height}: write pictures of {SIZE}x{SIZE}")
-            elif name in pictures:
-                problems.append(f"{name} is there twice: pack each picture once")
-            else:
-                pictures[name] = picture
-                modes[mode] += 1
     except (BadArchive, FileNotFoundError) as error:
         raise BadSubmission([str(error)]) from None
     except OSError as error:
         raise BadSubmission([f"{source}: cannot be read ({error.strerror or error}): check its permissions"]) from None
 
-    problems = _shortened(problems) + ([] if loose else _form(source, list(pictures), found))
+    problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
     if not found:
         problems = [f"{source}: holds no picture: it should hold 1.jpg … {COUNT}.jpg"]
     elif loose and len(pictures) < 2:
@@ -94,13 +93,8 @@ def _read_array(source: Path, loose: bool) -> Submission:
     """The pictures in an .npz, its first array: uint8, [N, 64, 64, 3] or [N, 3, 64, 64]. Nothing is unpickled."""
     remedy = f"save uint8 pictures [{COUNT}, {SIZE}, {SIZE}, 3] with numpy.savez"
     try:
-        with zipfile.ZipFile(source) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            if size > MAX_BYTES:
-                raise BadSubmission([f"{source}: {size / 1e6:.0f} MB unpacked: {remedy}"])
-        with np.load(source, allow_pickle=False) as arrays:
-            pictures = arrays[arrays.files[0]]
-    except (OSError, ValueError, IndexError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        (pictures,) = read_arrays(source, max_bytes=MAX_LOOSE * SIZE * SIZE * 3)
+    except (BadArray, PermissionError) as error:
         raise BadSubmission([f"{source}: cannot be read ({error}): {remedy}"]) from None
     if pictures.ndim == 4 and pictures.shape[1:] == (3, SIZE, SIZE):
         pictures = pictures.transpose(0, 2, 3, 1)
@@ -132,7 +126,3 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
 def _some(names, most: int = 3) -> str:
     names = sorted(names, key=lambda name: (len(name), name))
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
-def _shortened(problems: list[str], most: int = 10) -> list[str]:
-    return problems[:most] + ([f"and {len(problems) - most:,} more such files"] if len(problems) > most else [])

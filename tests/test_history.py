@@ -3,6 +3,7 @@
 import csv
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli
+from grader.gradnorm import BadRun
+from grader.history import Checkpoint, as_csv, from_csv
 
 
 def write_samples(path, pictures):
@@ -64,3 +67,28 @@ def test_a_folder_without_checkpoints(tmp_path):
     result = CliRunner().invoke(cli.main, ["history", str(tmp_path)])
     assert result.exit_code == 1
     assert "no samples/STEP.tgz" in result.stderr
+
+
+def test_names_that_are_no_steps(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for name in ("²", "x", "9" * 20, "-1"):
+        (tmp_path / f"samples/{name}.tgz").touch()
+    result = CliRunner().invoke(cli.main, ["history", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no samples/STEP.tgz" in result.stderr
+
+
+@pytest.mark.parametrize("rows", ["", "10,500", "10,nan,0.1", "x,1,1", "10,500,0.1\n20,-1,0.5", "\0"])
+def test_a_broken_history_is_known_before_the_work(tmp_path, rows):
+    (tmp_path / "history.csv").write_text(f"step,fd_anime,afd\n{rows}\n")
+    with pytest.raises(BadRun, match=r"history\.csv"):
+        from_csv(tmp_path / "history.csv")
+    result = CliRunner().invoke(cli.main, ["score", "nowhere", "--run", str(tmp_path), "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "history.csv" in result.stderr
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path):
+    scored = [Checkpoint(step, Path(f"samples/{step}.tgz"), 100.5, 0.25) for step in (10, 2000)]
+    (tmp_path / "history.csv").write_text(as_csv(scored))
+    assert from_csv(tmp_path / "history.csv") == scored

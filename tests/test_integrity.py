@@ -264,7 +264,8 @@ def read_first(source, count):
     """The first pictures of a zip by the names that fingerprints give them."""
     from itertools import islice
 
-    from grader.pictures import decode, members
+    from grader.archives import members
+    from grader.pictures import decode
 
     return {
         name.rpartition("/")[2].partition(".")[0]: decode(read())[0] for name, read in islice(members(source), count)

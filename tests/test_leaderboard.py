@@ -8,6 +8,7 @@ import signal
 import tarfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -180,3 +181,71 @@ def test_an_empty_class(tmp_path):
     result = CliRunner().invoke(cli.main, ["class", str(tmp_path), "-o", str(tmp_path / "x.html")])
     assert result.exit_code == 1
     assert "holds no submission" in result.stderr
+
+
+def listed(name, source, options):
+    return {"name": name, "status": "broken", "problems": [f"{name} is bad"]}
+
+
+HOSTILE = ["\x1b[31mred\x07", "<script>alert(1)<", "\udc80\udcff", "王" * 80, "a\nb", "[red]", "=1+1", "'><img src=x>"]
+
+
+def test_names_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "grade", listed)
+    folder, page = tmp_path / "class", tmp_path / "board.html"
+    folder.mkdir()
+    for name in HOSTILE:
+        (folder / f"{name}.tgz").touch()
+    found = leaderboard.submissions(folder)
+    assert set(found) == set(HOSTILE)
+    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+    assert len(list((tmp_path / "parts").iterdir())) == len(HOSTILE)
+    leaderboard.write(results, page)
+    text = page.read_text(encoding="utf-8")
+    assert all(line.isprintable() for line in text.splitlines())
+    assert text.count("<script") == 1 and "<img" not in text
+    with open(page.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(HOSTILE)
+    assert {row["name"] for row in rows} >= {r"\x1b[31mred\x07", r"\udc80\udcff", r"a\nb", "'=1+1", "王" * 80}
+    assert {row["name"] for row in json.loads(page.with_suffix(".json").read_text())} == set(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("is bad", "is good"),
+        lambda text: text.replace("problems", "problfms"),
+        lambda text: "[]",
+        lambda text: '{"seal": null}',
+        lambda text: "[" * 100_000,
+        lambda text: "",
+    ],
+)
+def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, spoil):
+    monkeypatch.setattr(leaderboard, "grade", listed)
+    (tmp_path / "eve.tgz").touch()
+
+    def grade():
+        return leaderboard.grade_all({"eve": tmp_path / "eve.tgz"}, tmp_path, {}, lambda: ThreadPoolExecutor(1))
+
+    before = grade()
+    path = tmp_path / "eve.json"
+    whole = path.read_text()
+    path.write_text(spoil(whole))
+    assert grade() == before
+    assert path.read_text() == whole
+    monkeypatch.setattr(leaderboard, "grade", None)
+    assert grade() == before  # and then it is kept
+
+
+def test_what_a_student_handed_in(tmp_path):
+    for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/a.tgz").symlink_to("/etc/passwd")
+    expected = {"one": "one/a.tgz", "two": "two", "both": "both", "link": "link"}
+    assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from grader import reference
 from grader.frechet import Statistics, frechet_distance
@@ -82,6 +83,84 @@ def test_npz_of_pytorch_fid(tmp_path):
     for name in ("odd", "other", "pickled", "missing"):
         with pytest.raises(BadReference, match=name):
             reference.of_npz(tmp_path / f"{name}.npz", "inception")
+
+
+@pytest.mark.parametrize(
+    ("mean", "covariance"),
+    [
+        (np.full(4, np.nan), np.eye(4)),
+        (np.zeros(4), np.full((4, 4), np.inf)),
+        (np.zeros(4), np.eye(4) * 1e300),
+        (np.zeros(0), np.eye(0)),
+        (np.zeros((4, 1)), np.eye(4)),
+        (np.zeros(4, complex), np.eye(4)),
+        (np.array(["a"] * 4), np.eye(4)),
+    ],
+)
+def test_numbers_that_no_distance_can_be_taken_to(tmp_path, mean, covariance):
+    np.savez(tmp_path / "odd.npz", mu=mean, sigma=covariance)
+    with pytest.raises(BadReference, match=r"odd\.npz"):
+        reference.of_npz(tmp_path / "odd.npz", "inception")
+    if mean.dtype != float:
+        return
+    made = reference.Reference("x", "f", Statistics(mean, covariance, 300), np.zeros((5, 4)))
+    reference.save_reference(tmp_path / "odd.safetensors", made)
+    with pytest.raises(BadReference, match=r"odd\.safetensors"):
+        reference.of_file(tmp_path / "odd.safetensors", "f", 4)
+
+
+def test_statistics_in_other_features(tmp_path):
+    np.savez(tmp_path / "x.npz", mu=np.zeros(4), sigma=np.eye(4))
+    assert reference.of_npz(tmp_path / "x.npz", "inception", 4).statistics.mean.shape == (4,)
+    with pytest.raises(BadReference, match=r"x\.npz"):
+        reference.of_npz(tmp_path / "x.npz", "inception", 2048)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        save({"mean": np.zeros(4)}),  # no metadata
+        save({"mean": np.zeros(4)}, {"features": "f"}),
+        save(
+            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "x", "aside": "", "faces": ""}
+        ),
+        save(
+            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "9", "aside": "", "faces": ""}
+        ),
+        (90 * 2**20).to_bytes(8, "little") + b"{}",
+        b"",
+    ],
+)
+def test_other_safetensors_are_no_references(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(BadReference, match=r"x\.safetensors"):
+        reference.of_file(tmp_path / "x.safetensors", "f", 4)
+
+
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ('{"name": "mine"}', "mine"),
+        ('{"name": "\\u001b[31m<b>"}', r"\x1b[31m<b>"),
+        ('{"name": ["x"]}', "faces"),
+        (f'{{"name": "{"x" * 500}"}}', "faces"),
+        ("[" * 100_000, "faces"),
+        ("[]", "faces"),
+        ("\ud800", "faces"),
+        (" " * 2**21, "faces"),
+    ],
+)
+def test_a_set_tells_its_name(tmp_path, about, name):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces/about.json").write_text(about, errors="surrogatepass")
+    assert reference.face_set_name(tmp_path / "faces") == name
+
+
+def test_a_cache_that_cannot_be_written_costs_no_score(rendered, counted, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADER_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="the reference is not kept"):
+        assert reference.of_faces(rendered, "colours", counted[0]).statistics.count == 300
 
 
 def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():

@@ -187,7 +187,7 @@ def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path):
     result = run(outputs, "--offline", "--output", tmp_path)
     tmp_path.chmod(0o700)
     assert result.exit_code == 2
-    assert "no permission to write" in result.stderr
+    assert "cannot be written (Permission denied)" in result.stderr
 
 
 def test_an_interrupt_leaves_nothing(outputs, tmp_path, monkeypatch, capsys):

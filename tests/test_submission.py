@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import tarfile
 import warnings
 import zipfile
@@ -122,9 +123,9 @@ def test_one_picture_short_or_over(files, tmp_path):
         (b"just text", "7.jpg is not a picture"),
         (b"", "7.jpg is not a picture"),
         (encoded(size=(1, 1)), "7.jpg is 1x1: write pictures of 64x64"),
-        (encoded(size=(20000, 20000), mode="1", form="PNG"), "7.jpg is far too large"),
+        (encoded(size=(15000, 15000), mode="1", form="PNG"), "7.jpg is far too large"),
     ],
-    ids=["truncated", "text", "nothing", "1x1", "20000x20000"],
+    ids=["truncated", "text", "nothing", "1x1", "15000x15000"],
 )
 def test_bad_pictures_are_named(files, tmp_path, data, message):
     assert message in problems(tgz_of(files | {"7.jpg": data}, tmp_path / "my.tgz"))
@@ -150,6 +151,35 @@ def test_transparency_is_laid_on_white(files, tmp_path):
     Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(file, "PNG")
     submission = read_submission(tgz_of(files | {"7.jpg": file.getvalue()}, tmp_path / "my.tgz"))
     assert (submission.pictures[6] == 255).all()
+
+
+def test_16_bits_are_scaled_and_nothing_is_turned_or_animated(files, tmp_path):
+    deep, moving, turned = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.full((64, 64), 200 * 257, np.uint16)).save(deep, "PNG")
+    red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
+    red.save(moving, "WEBP", save_all=True, append_images=[blue] * 20, lossless=True)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    half = red.copy()
+    half.paste(blue, (0, 32))
+    half.save(turned, "PNG", exif=exif)
+    odd = {"1.jpg": deep.getvalue(), "2.jpg": moving.getvalue(), "3.jpg": turned.getvalue()}
+    pictures = read_submission(tgz_of(files | odd, tmp_path / "my.tgz")).pictures
+    assert (pictures[0] == 200).all()
+    assert (pictures[1] == (255, 0, 0)).all()
+    assert (pictures[2, :32] == (255, 0, 0)).all() and (pictures[2, 32:] == (0, 0, 255)).all()
+
+
+def test_other_formats_are_not_opened_whatever_their_name(files, tmp_path):
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n"
+    for data in (postscript, encoded(form="GIF"), encoded(form="TIFF"), encoded(form="PPM")):
+        assert "7.jpg is not a picture" in problems(tgz_of(files | {"7.jpg": data}, tmp_path / "my.tgz"))
+
+
+def test_large_pictures_are_refused_by_their_header(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("it was decoded"))
+    folder = folder_of(dict.fromkeys(files, encoded(size=(65, 64), form="PNG")), tmp_path / "large")
+    assert "1.jpg is 65x64: write pictures of 64x64" in problems(folder)
 
 
 def test_parent_folder_in_the_archive(files, tmp_path):
@@ -189,7 +219,7 @@ def test_too_many_files_and_bombs_are_refused(tmp_path):
     assert "more than 5,000 files" in problems(many)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(1, 11):
-            archive.writestr(f"{number}.jpg", bytes(40 * 10**6))
+            archive.writestr(f"{number}.jpg", bytes(30 * 10**6))
     assert "MB unpacked" in problems(tmp_path / "bomb.zip")
 
 
@@ -218,6 +248,22 @@ def test_loose_takes_any_pictures(tmp_path):
     assert "at least 2" in problems(tmp_path, loose=True)
 
 
+def test_loose_takes_no_more_than_can_be_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("grader.submission.MAX_LOOSE", 3)
+    folder = folder_of({f"{number}.png": encoded(form="PNG") for number in range(3)}, tmp_path)
+    assert len(read_submission(folder, loose=True).pictures) == 3
+    (folder / "4.png").write_bytes(encoded())
+    assert "more than 3 pictures: score a part of them" in problems(folder, loose=True)
+
+
+def test_names_reach_no_terminal_raw(files, tmp_path):
+    nasty = {"\x1b[2J.jpg": b"text", "\udcff\r.jpg": files["1.jpg"], "\x07.txt": b""}
+    tgz = tgz_of(files | nasty, tmp_path / "\x1b]0;owned\x07.tgz")
+    message = problems(tgz)
+    assert message.replace("\n", "").isprintable()
+    assert r"\x1b[2J.jpg is not a picture" in message and r"\udcff\r.jpg" in message
+
+
 def test_an_oversize_archive_is_noted(files, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -243,7 +289,7 @@ def test_arrays_of_pictures(tmp_path, shape):
         (np.zeros((1000, 64, 64, 3), np.float32), "float32"),
         (np.zeros((1000, 32, 32, 3), np.uint8), "32, 32"),
         (np.array([{"a": open}] * 3, dtype=object), "cannot be read"),
-        (np.zeros((30000, 64, 64, 3), np.uint8), "MB unpacked"),
+        (np.zeros((30000, 64, 64, 3), np.uint8), "30000, 64"),
     ],
 )
 def test_arrays_of_something_else(tmp_path, array, problem):
@@ -253,3 +299,43 @@ def test_arrays_of_something_else(tmp_path, array, problem):
     (tmp_path / "torn.npz").write_bytes((tmp_path / "mine.npz").read_bytes()[:200])
     with pytest.raises(BadSubmission, match="cannot be read"):
         read_submission(tmp_path / "torn.npz")
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+def npy(text: str, version=b"\1\0", length: int | None = None) -> bytes:
+    size = (len(text) if length is None else length).to_bytes(2 if version == b"\1\0" else 4, "little")
+    return b"\x93NUMPY" + version + size + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 64, 64, 3)}"), "1000000000000, 64"),
+        (npy("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 64, 64, 3)}"), r"-1, 64"),
+        (npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1000, 64, 64, 3)}"), "too early"),
+        (npy("{'descr': '|S2147483647', 'fortran_order': False, 'shape': (9,)}"), "S2147483647"),
+        (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1000, 64, 64, 3)}"), "object"),
+        (npy("{}", b"\2\0", 2**32 - 1), "format"),
+        (npy("-" * 9000 + "1"), "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_an_array_is_not_believed(tmp_path, content, problem):
+    path = zip_of({"a.npy": content}, tmp_path / "mine.npz")
+    assert problem in problems(path).replace("\\", "")
+
+
+def test_nothing_is_unpickled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("object.npz", np.array([Payload()] * 1000, dtype=object))
+    with open("plain.npz", "wb") as file:
+        pickle.dump(Payload(), file)
+    zip_of({"a.npy": pickle.dumps(Payload())}, tmp_path / "packed.npz")
+    for name in ("object", "plain", "packed"):
+        assert "cannot be read" in problems(tmp_path / f"{name}.npz")
+    assert "cannot be read" in problems(zip_of({}, tmp_path / "empty.npz"))
+    assert not (tmp_path / "unpickled").exists()

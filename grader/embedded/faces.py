@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from grader.pictures import ENDINGS, decode, members
+from grader.archives import members
+from grader.pictures import ENDINGS, decode
 
 SIZE = 64  # pixels a side
 
@@ -15,7 +16,7 @@ SIZE = 64  # pixels a side
 def read_faces(path: str | Path) -> np.ndarray:
     """Every picture of a folder, .zip or .tgz as uint8 [N, 64, 64, 3], in the numeric order of their names.
 
-    Raises ValueError when there is no picture, and what grader.pictures raises when one cannot be read.
+    Raises ValueError when there is no picture, and what `members` and `decode` raise when one cannot be read.
     """
     files = ((name, read) for name, read in members(Path(path)) if name.lower().endswith(ENDINGS))
     pictures = {name: decode(read(), SIZE)[0] for name, read in files}

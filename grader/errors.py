@@ -1,0 +1,53 @@
+"""What a user can mend, said in lines that name the file, the reason and the remedy, and that any terminal can show."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class GraderError(Exception):
+    """What a user can mend; `problems` are one line each."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | list[str]):
+        self.problems = [printable(problem) for problem in ([problems] if isinstance(problems, str) else problems)]
+        super().__init__("; ".join(self.problems))
+
+
+def printable(text: str) -> str:
+    """The text as one line that any terminal and any encoding takes: what is no visible character is written out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of others says, as one line."""
+    return printable(str(error).partition("\n")[0].rstrip(": ")) or type(error).__name__
+
+
+def shortened(lines: list[str], most: int = 10) -> list[str]:
+    """The first few lines, and how many more there are."""
+    return lines[:most] + ([f"and {len(lines) - most:,} more such files"] if len(lines) > most else [])
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, which is renamed when all went well: `path` is whole, or as it was before.
+
+    Raises OSError, which names `path`.
+    """
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield unfinished
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
