@@ -16,7 +16,8 @@
 # large as the picture, one more channel beside red, green and blue. The paper had no convolutions yet; the last section
 # builds its network as it was, for small grey pictures.
 #
-# You write how labels join, and both steps. You need faces with labels: see *The labels* below.
+# You write how labels join, and both steps. No tier asks for this: what counts is that the hair has the colour that you
+# asked for. You need faces with labels, drawn ones (`python -m data render faces`) or real ones with their tags.
 
 # %% include: setup, settings
 
@@ -337,8 +338,9 @@ def take_step(step):
 # %% [markdown]
 # ## What the label does
 #
-# `labels.csv` beside the pictures says which class each was asked to be: `python -m grader score outputs --by-class`
-# scores each class by itself. Below, all rows share their eight $z$: what changes down a column is the label alone.
+# `labels.csv` beside the pictures says what each was asked to be. `python -m grader score outputs --by-class FACES`
+# tells in how many of them the label shows, and scores each class by itself against real faces that have labels. Below,
+# all rows share their eight $z$: what changes down a column is the label alone.
 
 # %%
 write_labels(outputs, fixed_labels, classes)
