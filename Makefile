@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-kill bench bench-training notebooks nbgrader lint lock
+.PHONY: demo test test-kill bench bench-training fuzz notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -23,6 +23,10 @@ test: $(VENV)/installed
 # A run killed with SIGKILL at 20 random moments; make test kills it three times.
 test-kill: $(VENV)/installed
 	KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_training.py -k killed_again -s
+
+# Hostile archives, pictures and tables, 10,000 of them: each is read, or refused in a line that says why.
+fuzz: $(VENV)/installed
+	FUZZ=10000 $(PY) -m pytest tests/test_fuzz.py
 
 # Our FID against pytorch-fid's, side by side, on 1,000 pictures: name yours, PICTURES=outputs, or the demo's are taken.
 PICTURES ?= outputs

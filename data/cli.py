@@ -20,58 +20,105 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again", err=True)
             ctx.exit(130)
+        except click.UsageError as error:
+            command = (error.ctx or ctx).command_path
+            click.echo(f"error: {error.format_message()} See {command} --help", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough
         except OSError as error:
-            click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            where, reason = error.filename or "output", error.strerror or error
+            click.echo(f"error: {where}: {reason}; make room, or name another place", err=True)
         ctx.exit(1)
 
 
-@click.group(cls=_Commands, context_settings={"show_default": True})
+@click.group(cls=_Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's."""
+    """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.
+
+    A set is a folder (or a .zip, if OUTPUT is named so) of 1.png, 2.png … and an about.json that says what it is. It
+    appears whole or not at all.
+
+    \b
+    Examples:
+      python -m data render faces/
+      python -m data prepare --help
+
+    \b
+    Exit codes of every command:
+      0    done
+      1    a file that cannot be read, written or downloaded: one line
+      2    wrong use
+      130  stopped by Ctrl-C; nothing is left behind but a download to go on with
+    """
 
 
 _path = click.Path(path_type=Path)
-_workers = click.option("--workers", type=click.IntRange(1), help="Processes.  [default: every core]")
+_workers = click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="How many processes.  [default: one for each core]"
+)
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is a set made here.")
-_size = click.option("--size", type=click.IntRange(16, 256), default=64, help="Pixels a side.")
+_size = click.option("--size", type=click.IntRange(16, 256), default=64, metavar="N", help="Pixels a side.")
 
 
-@main.command()
+@main.command(short_help="Draw faces by rule, with their attributes.")
 @click.argument("output", type=_path)
-@click.option("--count", type=click.IntRange(1), default=4000, help="How many faces.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other faces.")
+@click.option("--count", type=click.IntRange(1), default=4000, metavar="N", help="How many faces.")
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Another seed draws other faces.")
 @_size
 @_workers
 @_overwrite
 def render(output: Path, **options) -> None:
-    """Draw faces by rule into the folder (or .zip) OUTPUT, with attributes.csv."""
+    """Draw faces by rule into OUTPUT, a folder or a .zip, with attributes.csv: hair, eyes and so on of each. The same
+    seed draws the same faces; 4,000 take about 30 seconds on two cores.
+
+    \b
+    Example:
+      python -m data render faces/ --count 4000 --seed 1
+    """
     from data.render import render_set
 
     render_set(output, **options)
     click.echo(f"{options['count']:,} faces written to {output}", err=True)
 
 
-@main.command()
+@main.command(short_help="Shrink your own faces to 64x64.")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=_path)
 @_size
-@click.option("--limit", type=click.IntRange(1), help="Only the first N files.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N files.  [default: all]")
 @click.option("--name", help="What about.json calls the set.  [default: the source's name]")
 @_workers
 @_overwrite
 def prepare(source: Path, output: Path, **options) -> None:
-    """Shrink the faces in SOURCE, a folder or a zip, into the folder (or .zip) OUTPUT."""
+    """Shrink the faces in SOURCE, a folder or a zip of pictures of any kind and size, into OUTPUT, a folder or a .zip.
+
+    They keep their names, in natural order; tags.csv and attributes.csv go along. A file that is no picture is named
+    and skipped.
+
+    \b
+    Example:
+      python -m data prepare faces.zip faces/
+    """
     from data.prepare import prepare
 
     written, skipped = prepare(source, output, **options)
     click.echo(f"{written:,} faces written, {skipped:,} skipped", err=True)
 
 
-@main.command()
+@main.command(short_help="Download the course's 71,314 faces (453 MB).")
 @click.argument("output", type=_path, default="faces.zip")
 @click.option("--url", help="A mirror of the same file.  [default: the course's]")
 def fetch(output: Path, url: str | None) -> None:
-    """Download the course's 71,314 faces (452 MB) to OUTPUT; a broken download is gone on with."""
+    """Download the course's 71,314 faces (453 MB) to OUTPUT, a .zip, and verify that it is they.
+
+    What has come so far is kept in OUTPUT.part: after a lost connection the same command goes on with it.
+
+    \b
+    Examples:
+      python -m data fetch
+      python -m data fetch /data/faces.zip --url https://mirror.example/faces.zip
+    """
     from data.fetch import URL, fetch
 
     fresh = fetch(output, url or URL)

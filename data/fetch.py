@@ -1,7 +1,7 @@
 """The course's 71,314 faces: downloaded once, however often the line drops, and proved to be the right ones.
 
 Why no download library: neither pooch nor torch.hub goes on where a broken download stopped, and on a dormitory's
-network 452 MB rarely come in one piece.
+network 453 MB rarely come in one piece.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def _download(url: str, part: Path, pause: float) -> None:
             status = error.response.status_code if error.response is not None else None
             if status and status < 500 and status != 429:
                 raise DataError(f"{url}: the server answers {status}; name a mirror with --url") from error
+            if isinstance(error, ValueError):
+                raise DataError(f"{url}: is no address of a server; name one as https://…") from error
             failures = 1 if _size(part) > best else failures + 1
             best = max(best, _size(part))
             if failures == ATTEMPTS:

@@ -60,7 +60,7 @@ def cut(grids: Iterable[Path], output: Path) -> int:
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
         try:
             for number, tile in enumerate(tiles, 1):
-                Image.fromarray(tile).save(unfinished / f"{number}.jpg", quality=QUALITIES[0])
+                (unfinished / f"{number}.jpg").write_bytes(_jpeg(tile, QUALITIES[0]))
         except BaseException:
             shutil.rmtree(unfinished)
             raise
@@ -103,6 +103,7 @@ def _empty(tile: np.ndarray) -> bool:
 
 
 def _jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """In memory, since Pillow does not notice a disk that is full before the last byte."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
     return file.getvalue()

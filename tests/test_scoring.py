@@ -243,6 +243,7 @@ def mean_colours_as_inception(monkeypatch):
     monkeypatch.setattr("grader.scoring.assets.obtain", lambda asset, *args: asset)
     monkeypatch.setattr("grader.inception.load", lambda weights: None)
     monkeypatch.setattr("grader.inception.features", features)
+    monkeypatch.setattr("grader.inception.DIM", 3)
     monkeypatch.setattr("grader.detection.cascade_faces", lambda pictures, cascade: np.ones(len(pictures), bool))
     return features
 
