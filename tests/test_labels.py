@@ -96,6 +96,15 @@ def test_chosen_classes_in_their_order(part, tmp_path, as_zip):
                 part.read_labels(source, names, only=wrong)
 
 
+def test_the_tagged_faces(part, shared):
+    source = shared / "tagged_3000_64px.zip"
+    with zipfile.ZipFile(source) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+    for attribute, count in (("hair", 12), ("eye", 10)):
+        labels, classes = part.read_labels(source, names, attribute)
+        assert len(labels) == 3000 and labels.min() == 0 and len(classes) == count
+
+
 def test_without_an_attribute_all_are_one_class(part, tmp_path):
     labels, classes = part.read_labels(tmp_path, ["1.png", "2.png"], "")
     assert (labels.tolist(), labels.dtype, len(classes)) == ([0, 0], torch.long, 1)
