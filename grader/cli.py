@@ -109,8 +109,8 @@ def main():
 @click.option(
     "--labels",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What each picture was asked to show, in rows as 1.jpg,aqua under file,label. SUBMISSION's labels.csv unless "
-    "given.",
+    help="What each picture was asked to show, in rows as 1.jpg,aqua under file,label.  [default: labels.csv in "
+    "SUBMISSION]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
 @click.option("--loose", is_flag=True, help="Take 2 to 10,000 pictures of any name and size, shrunk to 64x64.")
