@@ -134,7 +134,7 @@ def test_faces_without_labels(part, tmp_path, as_zip, files, attribute, hint):
 def samples(tmp_path):
     """What parts/labelled_samples.py defines for 12 classes; its run's folder is tmp_path."""
     names = {"csv": csv, "io": io, "os": os, "np": np, "torch": torch, "plt": plt, "Image": Image, "device": "cpu"}
-    names |= {"contextmanager": contextmanager}
+    names |= {"contextmanager": contextmanager, "RANK": 0}
     names |= {"make_grid": make_grid, "display": mock.Mock(), "run": tmp_path, "classes": list("abcdefghijkl")}
     run = (ROOT / "baselines/parts/run.py").read_text()
     exec(run[run.index("@contextmanager") : run.index("class StepTable")], names)
