@@ -282,9 +282,11 @@ def test_repeats_among_samples_are_seen(tmp_path):
     collapsed[:100] = pictures[:1]
     assert names["near_repeats"](collapsed) == pytest.approx(1 / 3)
     history = []
+    numbers = torch.get_rng_state()
     assert "collapsing" not in names["what_is_seen"](pictures, history)
     assert "33.3% near repeats, a face found in " in (line := names["what_is_seen"](collapsed, history))
     assert "collapsing" in line
+    assert torch.equal(torch.get_rng_state(), numbers)  # the training goes on as if nobody had looked
 
 
 def one_step(half=None, freeze=True, width=8):
