@@ -51,7 +51,7 @@ from unittest import mock
 sys.modules.setdefault("aim", ModuleType("aim"))  # imported by the package, and not used
 # Without a GPU, and only then: the package refuses to be imported there, and calls .cuda() on whatever it makes. So the
 # first question is answered with yes, and .cuda() leaves things where they are. Good for a try, too slow for more.
-if device.type == "cpu":
+if not torch.cuda.is_available():
     torch.Tensor.cuda = nn.Module.cuda = lambda self, *_, **__: self
 with mock.patch("torch.cuda.is_available", return_value=True):
     import stylegan2_pytorch

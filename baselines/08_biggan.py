@@ -630,7 +630,7 @@ def update_D(chosen):
 
 
 def update_G(count):
-    return generator_step(D, G, optimizer_G, [fakes_to_make(settings.batch_size) for _ in range(count)])
+    return generator_step(D, G, optimizer_G, [fakes_to_make(settings.batch_size // PROCESSES) for _ in range(count)])
 
 
 def take_step(step):

@@ -1,14 +1,19 @@
 """Training in several processes: two on the CPU stand for two GPUs."""
 
+import asyncio
 import csv
 import json
 import subprocess
 import sys
+import time
+from threading import Thread
 
+import nbformat
 import torch
+from nbclient import NotebookClient
 
 from baselines.build import ROOT
-from tests.notebook import as_script
+from tests.notebook import SMOKE, as_script
 
 # What each process does: its part of a batch, and the first the whole batch as well.
 ONE_BATCH = """
@@ -83,3 +88,30 @@ if RANK:  # what comes next is for the first process
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
     assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"] == 4
     assert len(list((tmp_path / "outputs").iterdir())) == 1000
+
+
+def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendered):
+    notebook = nbformat.read(ROOT / "baselines/01_gan.ipynb", as_version=4)
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    overrides = SMOKE | {"faces": str(rendered), "run": "run", "steps": 100_000, "processes": 2}
+    parameters.source = f"preset, overrides = 'course', {overrides!r}"
+    failed = nbformat.v4.new_code_cell("raise ValueError('a slip')", metadata={"tags": ["raises-exception"]})
+    notebook.cells.insert(1, failed)
+    client = NotebookClient(
+        notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, timeout=300
+    )
+
+    def interrupt():
+        while not (tmp_path / "run/checkpoints/000004.pt").exists():
+            time.sleep(0.2)
+        asyncio.run(client.km.interrupt_kernel())
+
+    Thread(target=interrupt, daemon=True).start()
+    client.execute()
+    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert said.count("stopped: run the notebook again") == 1
+    last = torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"]
+    assert 4 <= last < 100_000 and f"going on from step {last:,}" in said
+    with open(tmp_path / "run/log.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == [str(step) for step in range(1, last + 1)]
+    assert len(list((tmp_path / "outputs").iterdir())) == 1000  # the notebook's own cells go on from there

@@ -30,10 +30,42 @@ def any_process(end, step):
     return max(reasons)
 
 
-if PROCESSES > 1 and "share_gradients" not in globals():
+def run_cells(cells):
+    """What each of several processes does: the notebook's cells so far, with the GPU that is its own."""
+    torch.set_num_threads(1)  # the notebook's other threads are not in a process forked from it
+    names = {"__name__": "__main__"}
+    for number, cell in enumerate(cells, 1):
+        try:
+            exec(cell, names)
+        except SystemExit as over:
+            if over.code:
+                raise RuntimeError(over.code) from None
+        except Exception as error:
+            if number == len(cells):
+                raise
+            print(f"cell {number}: {type(error).__name__}: {error}")  # as it did in the notebook, before you mended it
+    if names["end"] == "stopped":  # as the launcher was, which only waits for this process to be gone
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def train_in_processes():
+    """Trains in settings.processes processes, until they end or an interrupt does. Returns the step they came to."""
+    cells = [cell for cell in get_ipython().user_ns["In"] if not cell.startswith(("%", "!"))]
+    with stop_asked(), suppress(SignalException):  # they get the interrupt as well
+        notebook_launcher(
+            run_cells, (cells,), settings.processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", rdzv_id=str(run)
+        )
+    return load_checkpoint(**parts)
+
+
+if (several or PROCESSES > 1) and "share_gradients" not in globals():
     raise SystemExit("this notebook trains in one process: each of several would go its own way")
-total = None if settings.hours else settings.steps
-progress = tqdm(range(start + 1, settings.steps + 1), "training", total, initial=start, mininterval=5, disable=RANK > 0)
+steps = settings.steps
+if several:
+    start = steps = train_in_processes()
+total = None if settings.hours else steps
+progress = tqdm(range(start + 1, steps + 1), "training", total, initial=start, mininterval=5, disable=RANK > 0)
 began, writing, repeats = time.time(), 0.0, []
 with stop_asked() as stopped:
     for step in progress:

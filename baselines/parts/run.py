@@ -169,7 +169,8 @@ def read_checkpoint():
     return None
 
 
-FREE = ("faces", "run", "outputs", "steps", "hours", "checkpoint_every", "log_every")  # may change when a run goes on
+# What may change when a run goes on.
+FREE = ("faces", "run", "outputs", "steps", "hours", "checkpoint_every", "log_every", "processes")
 
 
 def load_checkpoint(**parts):

@@ -25,6 +25,7 @@ class Settings:
     log_every: int = 50  # steps between lines in log.csv being written, the only time the GPU is waited for
     norms_every: int = 50  # steps between rows of grad_norms.csv
     half: bool = False  # half precision on GPUs that compute in it: a faster step, with less exact sums
+    processes: int = 1  # GPUs to train on, each with its part of every batch; Kaggle lends two
     seed: int = 2022  # of the weights, of z and of the order of the faces
 
 

@@ -14,7 +14,7 @@ import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
-# Set by `accelerate launch` and `torchrun`, which start this notebook, saved as a script, once for every GPU.
+# Set where this notebook runs once for every GPU: by accelerate, and by torchrun for a notebook saved as a script.
 RANK, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -55,13 +55,5 @@ def seed_everything(seed):
     torch.manual_seed(seed)  # every device
 
 
-device, before_others = choose_device(), nullcontext
-if PROCESSES > 1:
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(cpu=device.type == "cpu")
-    before_others = accelerator.main_process_first
 if RANK:  # the first process speaks for all
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-print(f"torch {torch.__version__} on {where}")

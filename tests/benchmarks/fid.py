@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from grader.assets import INCEPTION
 from grader.submission import read_submission
@@ -72,6 +73,20 @@ def timed(command: list[str], **environment: str) -> tuple[float, str]:
     return time.perf_counter() - started, done.stdout
 
 
+@torch.inference_mode()
+def least_seconds(network: nn.Module, pictures: np.ndarray) -> tuple[float, float]:
+    """(seconds the network would take if its convolutions ran like a matrix product, GFLOP/s of a matrix product)."""
+    with FlopCounterMode(display=False) as counter:
+        network(torch.from_numpy(pictures[:1]).permute(0, 3, 1, 2).float() / 255)
+    square, times = torch.randn(2048, 2048), []
+    for _ in range(10):
+        started = time.perf_counter()
+        square @ square
+        times.append(time.perf_counter() - started)
+    peak = 2 * len(square) ** 3 / min(times)
+    return len(pictures) * counter.get_total_flops() / peak, peak / 1e9
+
+
 @click.command()
 @click.argument("submission", type=click.Path(exists=True, path_type=Path))
 def main(submission):
@@ -84,7 +99,9 @@ def main(submission):
         random_weights(weights, pictures[:64])
         from grader import inception
 
-        reference(folder / "reference.npz", inception.features(inception.load(weights), pictures[:250]))
+        network = inception.load(weights)
+        reference(folder / "reference.npz", inception.features(network, pictures[:250]))
+        least, peak = least_seconds(network, pictures)
         (folder / "pictures").mkdir()
         for number, picture in enumerate(pictures, 1):
             Image.fromarray(picture).save(folder / f"pictures/{number}.png")  # the same pixels for both
@@ -104,6 +121,7 @@ def main(submission):
     print(f"pytorch-fid  {theirs:6.1f} s  FID {their_fid:.6f}")
     print(f"grader       {ours:6.1f} s  FID {our_fid:.6f}")
     print(f"ratio        {theirs / ours:6.2f}    difference {abs(their_fid - our_fid):.2g}")
+    print(f"the network's arithmetic alone {least:.1f} s, at the {peak:.0f} GFLOP/s that a matrix product reaches here")
 
 
 if __name__ == "__main__":
