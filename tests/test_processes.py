@@ -21,6 +21,7 @@ from types import SimpleNamespace
 parts = "{root}/baselines/parts"
 exec(open(f"{{parts}}/setup.py").read())
 settings = SimpleNamespace(faces="{faces}", batch_size=16, seed=1)
+exec(open(f"{{parts}}/device.py").read())
 exec(open(f"{{parts}}/faces.py").read())
 exec(open(f"{{parts}}/dcgan.py").read())
 start = open(f"{{parts}}/start.py").read()
@@ -109,7 +110,6 @@ def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendere
     Thread(target=interrupt, daemon=True).start()
     client.execute()
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-    assert said.count("stopped: run the notebook again") == 1
     last = torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"]
     assert 4 <= last < 100_000 and f"going on from step {last:,}" in said
     with open(tmp_path / "run/log.csv", newline="") as file:

@@ -56,7 +56,7 @@ def session(folder, steps=6, losses=lambda step: (LOSS, LOSS), **others):
         "faces": [0] * 8,
         "source": Path("faces"),
     }
-    for part in ("setup", "run"):
+    for part in ("setup", "device", "run"):
         exec((ROOT / f"baselines/parts/{part}.py").read_text(), names)
     G = Paint()
     average_G = names["AveragedModel"](G)
