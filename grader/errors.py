@@ -26,8 +26,9 @@ def printable(text: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of others says, as one line."""
-    return printable(str(error).partition("\n")[0].rstrip(": ")) or type(error).__name__
+    """What an error of others says, as one line of a length to read: some quote whatever the file holds."""
+    line = printable(str(error).partition("\n")[0].rstrip(": ")) or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def shortened(lines: list[str], most: int = 10) -> list[str]:
