@@ -46,7 +46,7 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
 
     It reads the folder or zip of faces that the setting `faces` names, or looks for one, and writes the folders that
     `run` and `outputs` name: losses, checkpoints, samples, 1,000 pictures. Run again, it goes on from its last
-    checkpoint. Its settings and presets stand at its beginning: course, t4_1h, t4_3h, t4_12h, and in 01 to 04 cpu.
+    checkpoint. Its settings and presets stand at its beginning: course, t4_1h, t4_3h, t4_12h, and in all but 05 cpu.
 
     \b
     Exit codes:
