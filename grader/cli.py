@@ -253,6 +253,7 @@ def history(run, reference, pack):
     from grader.submission import BadSubmission
 
     total = 1000 * len(scored.checkpoints(run))
+    _writable(run)
     net = network.load()
     against = embedded_reference(reference, net, _progress)
     read = []
@@ -344,6 +345,7 @@ def reference(faces, output):
     from grader.scoring import embedded_reference
 
     output = output or faces.with_name(f"{faces.stem}.safetensors")
+    _writable(output.parent)
     made = embedded_reference(faces, network.load(), _progress)
     save_reference(output, made, f"{made.statistics.count:,} faces of {made.faces}")
     floor = "" if made.floor is None else f"; 1,000 real faces score {made.floor:.4g}"
