@@ -80,7 +80,7 @@ SMALL = {  # ten minutes on one CPU core, where attention to maps of 32 would ta
     "accumulate": 1,
     "n_critic": 1,
     "lr_G": 1e-3,
-    "lr_D": 1e-3,
+    "lr_D": 5e-4,
     "beta2": 0.999,
     "ema": 0.99,
     "ema_start": 100,
