@@ -34,6 +34,7 @@ if PROCESSES > 1:
     from tqdm import tqdm  # widgets are the notebook's own
 
     accelerator = Accelerator(cpu=device.type == "cpu")
+    atexit.register(torch.distributed.destroy_process_group)  # its threads, left alone, may abort an ending process
     before_others = accelerator.main_process_first
 where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 print(f"torch {torch.__version__} on {where}")

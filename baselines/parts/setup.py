@@ -1,4 +1,5 @@
 # %%
+import atexit
 import csv
 import importlib
 import io
