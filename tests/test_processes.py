@@ -115,3 +115,7 @@ def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendere
     with open(tmp_path / "run/log.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == [str(step) for step in range(1, last + 1)]
     assert len(list((tmp_path / "outputs").iterdir())) == 1000  # the notebook's own cells go on from there
+
+    parameters.source = parameters.source.replace("100000", str(last))  # nothing is left to do
+    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"] == last

@@ -44,7 +44,7 @@ def run_cells(cells):
             if number == len(cells):
                 raise
             print(f"cell {number}: {type(error).__name__}: {error}")  # as it did in the notebook, before you mended it
-    if names["end"] == "stopped":  # as the launcher was, which only waits for this process to be gone
+    if names.get("end") == "stopped":  # as the launcher was, which only waits for this process to be gone
         sys.stdout.flush()
         os._exit(0)
 
