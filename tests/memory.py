@@ -171,7 +171,7 @@ def others(folder: Path) -> Iterator[tuple[str, Callable]]:
     path = folder / "x.safetensors"
     path.write_bytes(safetensors(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' + b" " * 90 * MEGA, 90 * MEGA))
     yield "safetensors: a header of 90 MB", lambda: reference.of_file(path, "x", 3)
-    (folder / "run").mkdir()
+    (folder / "run").mkdir(exist_ok=True)
     for name, unit in (("grad_norms.csv", b"1,1,1\n"), ("history.csv", b"1,1,1\n"), ("config.json", b"[")):
         with open(folder / "run" / name, "wb") as file:
             columns = {"grad_norms.csv": b"step,layer,norm\n", "history.csv": b"step,fd_anime,afd\n"}
