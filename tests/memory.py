@@ -57,22 +57,26 @@ def many(kind: bytes, count: int) -> bytes:
     return tgz(repeated(header("x" * 90, 0, kind) * 100, count // 100))
 
 
-def lying_zip(names: list[str], unpacked: int) -> bytes:
-    """A zip whose files say that they have 1,000 bytes."""
-    data = repeated(bytes(MEGA), unpacked // MEGA)
+def claiming(names: list[str], data: bytes, size: int) -> bytes:
+    """A zip of files that all hold the same deflated data, and are said to have `size` bytes unpacked."""
     file, places = io.BytesIO(), []
     for name in names:
         places.append(file.tell())
         text = name.encode()
-        file.write(struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(data), 1000, len(text), 0) + text + data)
+        file.write(struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(data), size, len(text), 0) + text + data)
     start = file.tell()
     for name, place in zip(names, places, strict=True):
         text = name.encode()
-        fields = (20, 20, 0, 8, 0, 0, 0, len(data), 1000, len(text), 0, 0, 0, 0, 0, place)
+        fields = (20, 20, 0, 8, 0, 0, 0, len(data), size, len(text), 0, 0, 0, 0, 0, place)
         file.write(struct.pack("<4s6H3L5H2L", b"PK\1\2", *fields) + text)
-    size = file.tell() - start
-    file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, len(names), len(names), size, start, 0))
+    length = file.tell() - start
+    file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, len(names), len(names), length, start, 0))
     return file.getvalue()
+
+
+def lying_zip(names: list[str], unpacked: int) -> bytes:
+    """A zip whose files say that they have 1,000 bytes."""
+    return claiming(names, repeated(bytes(MEGA), unpacked // MEGA), 1000)
 
 
 def crowded_zip(size: int) -> bytes:
@@ -148,12 +152,7 @@ def lying_npz() -> bytes:
     """An .npy of format 2 whose header has no end."""
     packer = zlib.compressobj(9, wbits=-15)
     start = packer.compress(b"\x93NUMPY\2\0" + struct.pack("<I", HUGE)) + packer.flush(zlib.Z_FULL_FLUSH)
-    data = start + repeated(bytes(MEGA), HUGE // MEGA)
-    text = b"a.npy"
-    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(data), HUGE, len(text), 0) + text + data
-    fields = (20, 20, 0, 8, 0, 0, 0, len(data), HUGE, len(text), 0, 0, 0, 0, 0, 0)
-    directory = struct.pack("<4s6H3L5H2L", b"PK\1\2", *fields) + text
-    return local + directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(local), 0)
+    return claiming(["a.npy"], start + repeated(bytes(MEGA), HUGE // MEGA), HUGE)
 
 
 def _packed(data: bytes) -> bytes:
