@@ -32,11 +32,18 @@ def sources(master, solved) -> dict[str, str]:
     return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells}
 
 
+def with_parameters(path, preset="course", **overrides) -> nbformat.NotebookNode:
+    """A notebook with its parameters set."""
+    notebook = nbformat.read(path, as_version=4)
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source = f"preset, overrides = {preset!r}, {SMOKE | overrides!r}"
+    return notebook
+
+
 def as_script(path, preset="course", **overrides) -> str:
     """The code of a notebook as one script, with its parameters set."""
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    parameters = f"preset, overrides = {preset!r}, {SMOKE | overrides!r}"
-    return "\n".join(parameters if "parameters" in cell.metadata.get("tags", []) else cell.source for cell in cells)
+    cells = with_parameters(path, preset, **overrides).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
 
 
 def run_check(cells, todo, solution, names):

@@ -13,7 +13,7 @@ import torch
 from nbclient import NotebookClient
 
 from baselines.build import ROOT
-from tests.notebook import SMOKE, as_script
+from tests.notebook import as_script, with_parameters
 
 # What each process does: its part of a batch, and the first the whole batch as well.
 ONE_BATCH = """
@@ -92,15 +92,12 @@ if RANK:  # what comes next is for the first process
 
 
 def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendered):
-    notebook = nbformat.read(ROOT / "baselines/01_gan.ipynb", as_version=4)
-    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    overrides = SMOKE | {"faces": str(rendered), "run": "run", "steps": 100_000, "processes": 2}
-    parameters.source = f"preset, overrides = 'course', {overrides!r}"
+    overrides = {"faces": str(rendered), "run": "run", "outputs": "outputs", "processes": 2}
+    notebook = with_parameters(ROOT / "baselines/01_gan.ipynb", steps=100_000, **overrides)
     failed = nbformat.v4.new_code_cell("raise ValueError('a slip')", metadata={"tags": ["raises-exception"]})
     notebook.cells.insert(1, failed)
-    client = NotebookClient(
-        notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, timeout=300
-    )
+    settings = {"kernel_name": "python3", "resources": {"metadata": {"path": str(tmp_path)}}, "timeout": 300}
+    client = NotebookClient(notebook, **settings)
 
     def interrupt():
         while not (tmp_path / "run/checkpoints/000004.pt").exists():
@@ -116,6 +113,6 @@ def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendere
         assert [row["step"] for row in csv.DictReader(file)] == [str(step) for step in range(1, last + 1)]
     assert len(list((tmp_path / "outputs").iterdir())) == 1000  # the notebook's own cells go on from there
 
-    parameters.source = parameters.source.replace("100000", str(last))  # nothing is left to do
-    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    again = with_parameters(ROOT / "baselines/01_gan.ipynb", steps=last, **overrides)  # nothing is left to do
+    NotebookClient(again, **settings).execute()
     assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"] == last
