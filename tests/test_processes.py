@@ -91,6 +91,21 @@ if RANK:  # what comes next is for the first process
     assert len(list((tmp_path / "outputs").iterdir())) == 1000
 
 
+def test_an_interrupt_that_the_launcher_passes_on_again_ends_nothing_early(tmp_path, rendered):
+    script = as_script(ROOT / "baselines/01_gan.ipynb", faces=str(rendered), run="run", outputs="outputs")
+    twice = """    for step in progress:
+        if step == 3:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+"""
+    assert script.count("    for step in progress:\n") == 1
+    out = launch(script.replace("    for step in progress:\n", twice), tmp_path)
+    assert "stopped: run the notebook again" in out
+    assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["step"] in (3, 4)
+    assert len(list((tmp_path / "outputs").iterdir())) == 1000
+
+
 def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendered):
     overrides = {"faces": str(rendered), "run": "run", "outputs": "outputs", "processes": 2}
     notebook = with_parameters(ROOT / "baselines/01_gan.ipynb", steps=100_000, **overrides)

@@ -6,12 +6,14 @@
 # %%
 @contextmanager
 def stop_asked():
-    """Yields a function that says whether an interrupt or SIGTERM came. A second one ends training at once."""
+    """Yields a function that says whether an interrupt or SIGTERM came. A second one ends training at once; not so in
+    several processes, to which their launcher passes on what they got themselves."""
     asked, before = [], {}
 
     def ask(number, _frame):
         asked.append(number)
-        signal.signal(number, before[number])
+        if PROCESSES == 1:
+            signal.signal(number, before[number])
 
     before.update((number, signal.signal(number, ask)) for number in (signal.SIGINT, signal.SIGTERM))
     try:
