@@ -59,7 +59,7 @@ def place(tmp_path, monkeypatch, rendered):
     return tmp_path
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", list(commands()))
 def test_help_says_what_how_and_gives_examples_that_parse(words, place):
     name, *rest = words.split()
     command = program(name).commands[rest[0]] if rest else program(name)
