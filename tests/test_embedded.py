@@ -126,7 +126,8 @@ def test_detector_ranks_as_a_person_does(judged):
     share = {name: verdict[1] for name, verdict in judged.items()}
     assert share["real"] >= 0.95
     assert share["real jpeg"] >= 0.95
-    assert share["gan_fair"] > share["wgan_blurry"] > max(share["gan_early_noisy"], share["gan_overexposed"])
+    assert share["gan_fair"] > share["wgan_blurry"] > 0.5
+    assert max(share["gan_early_noisy"], share["gan_overexposed"]) <= 0.02
 
 
 def test_detector_knows_another_style_and_upright_faces(network, shared):
