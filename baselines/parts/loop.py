@@ -54,6 +54,7 @@ def run_cells(cells):
 def train_in_processes():
     """Trains in settings.processes processes, until they end or an interrupt does. Returns the step they came to."""
     cells = [cell for cell in get_ipython().user_ns["In"] if not cell.startswith(("%", "!"))]
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "120"  # seconds to write samples in, once interrupted; else 30
     with stop_asked(), suppress(SignalException):  # they get the interrupt as well
         notebook_launcher(
             run_cells, (cells,), settings.processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", rdzv_id=str(run)
