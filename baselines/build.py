@@ -167,9 +167,9 @@ def checks_page() -> str:
     lines = [
         "# What the checks catch",
         "",
-        "A check cell compares what your code does to the weights with what the right formula does. It accepts every right",
-        "answer, and tells you what is wrong with the others. Each row below was planted into a solution and tried. (This",
-        "page is built from [baselines/mistakes/](../baselines/mistakes/) by `make notebooks`.)",
+        "A check cell compares what your code does to the weights with what the right formula does. It accepts every",
+        "right answer, and tells you what is wrong with the others. Each row was planted into a solution and tried.",
+        "`make notebooks` builds this page from [baselines/mistakes/](../baselines/mistakes/).",
     ]
     for master in masters():
         cases = tomllib.loads((ROOT / f"baselines/mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
