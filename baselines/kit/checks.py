@@ -5,6 +5,13 @@ from torch import nn
 
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
+TORCH_SAYS = {  # what backward() says when a step cannot be taken, and what that means
+    "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
+    "only for scalar outputs": "the loss is not one number: take the mean before backward()",
+    "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
+    "modified by an inplace operation": "optimizer.step() comes before a backward() that needs the old weights",
+}
+
 
 class TinyD(nn.Module):
     """pictures [N, 3, H, W] -> probability of being real [N], or any number [N]. It is small, and not linear."""
@@ -112,9 +119,9 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         try:
             returned = check_scalar(step(D, G, optimizer, *arguments))
         except RuntimeError as error:
-            if "does not require grad" in str(error):
-                hint = "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?"
-                raise AssertionError(hint) from None
+            for words, hint in TORCH_SAYS.items():
+                if words in str(error):
+                    raise AssertionError(hint) from None
             raise
 
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
