@@ -57,11 +57,15 @@ def tiny_batch():
 
 
 class WatchedSGD(torch.optim.SGD):
-    """Plain gradient descent that remembers the gradients at each of its steps."""
+    """Plain gradient descent that remembers the gradients at each of its steps, and whether zero_grad() took any."""
 
     def __init__(self, network, lr=0.3):
         super().__init__(network.parameters(), lr)
-        self.network, self.seen = network, []
+        self.network, self.seen, self.took = network, [], False
+
+    def zero_grad(self, set_to_none=True):
+        self.took = self.took or has_values(weight.grad for weight in self.network.parameters())
+        super().zero_grad(set_to_none)
 
     def step(self, closure=None):
         self.seen.append([None if w.grad is None else w.grad.clone() for w in self.network.parameters()])
@@ -127,6 +131,7 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
             map(has_values, optimizer.seen)
         ):
+            assert not optimizer.took, f"optimizer_{trains} has no gradient: is there a zero_grad() after backward()?"
             reached = any(weight.grad is not None for weight in other.parameters())
             assert not reached, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
             raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
@@ -153,7 +158,8 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
                 "the sign is wrong: this climbs where it should descend"
             )
             for hint, (_, wrong_value) in wrong.items():
-                assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
+                if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
+                    assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
             raise AssertionError(
                 f"the gradient at optimizer_{trains}.step() is not that of the loss: its norm is "
                 f"{norm_of(found):.4f}, and should be {norm_of(expected):.4f}; the loss is {returned:.4f}, and should "
