@@ -1,5 +1,7 @@
 """What the check cells share: tiny networks that show mistakes, and a watch over the gradients of a step."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -116,8 +118,7 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
     for _ in range(3):
         loss_before = right_loss(D, G, *arguments)
         expected, value = gradients_of(loss_before, network), loss_before.item()
-        wrong = {hint: loss(D, G, *arguments) for hint, loss in mistakes.items()}
-        wrong = {hint: (gradients_of(loss, network), loss.item()) for hint, loss in wrong.items()}
+        before = copy.deepcopy((D, G))
         others_before = [weight.detach().clone() for weight in other.parameters()]
         optimizer.seen.clear()
         try:
@@ -152,6 +153,9 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
                 found, [p + scales[0] * e for p, e in zip(previous, expected, strict=True)]
             ):
                 raise AssertionError("gradients pile up from step to step: call zero_grad() before backward()")
+            wrong = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
+            twin = before[0 if trains == "D" else 1]
+            wrong = {hint: (gradients_of(loss, twin), loss.item()) for hint, loss in wrong.items()}
             for hint, (gradients, _) in wrong.items():
                 assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
             assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
