@@ -1,9 +1,18 @@
 """What the check cells share: tiny networks that show mistakes, and a watch over the gradients of a step."""
 
+import copy
+
 import torch
 from torch import nn
 
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+TORCH_SAYS = {  # what backward() says when a step cannot be taken, and what that means
+    "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
+    "only for scalar outputs": "the loss is not one number: take the mean before backward()",
+    "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
+    "modified by an inplace operation": "optimizer.step() comes before a backward() that needs the old weights",
+}
 
 
 class TinyD(nn.Module):
@@ -50,11 +59,15 @@ def tiny_batch():
 
 
 class WatchedSGD(torch.optim.SGD):
-    """Plain gradient descent that remembers the gradients at each of its steps."""
+    """Plain gradient descent that remembers the gradients at each of its steps, and whether zero_grad() took any."""
 
     def __init__(self, network, lr=0.3):
         super().__init__(network.parameters(), lr)
-        self.network, self.seen = network, []
+        self.network, self.seen, self.took = network, [], False
+
+    def zero_grad(self, set_to_none=True):
+        self.took = self.took or has_values(weight.grad for weight in self.network.parameters())
+        super().zero_grad(set_to_none)
 
     def step(self, closure=None):
         self.seen.append([None if w.grad is None else w.grad.clone() for w in self.network.parameters()])
@@ -105,21 +118,21 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
     for _ in range(3):
         loss_before = right_loss(D, G, *arguments)
         expected, value = gradients_of(loss_before, network), loss_before.item()
-        wrong = {hint: loss(D, G, *arguments) for hint, loss in mistakes.items()}
-        wrong = {hint: (gradients_of(loss, network), loss.item()) for hint, loss in wrong.items()}
+        before = copy.deepcopy((D, G))
         others_before = [weight.detach().clone() for weight in other.parameters()]
         optimizer.seen.clear()
         try:
             returned = check_scalar(step(D, G, optimizer, *arguments))
         except RuntimeError as error:
-            if "does not require grad" in str(error):
-                hint = "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?"
-                raise AssertionError(hint) from None
+            for words, hint in TORCH_SAYS.items():
+                if words in str(error):
+                    raise AssertionError(hint) from None
             raise
 
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
             map(has_values, optimizer.seen)
         ):
+            assert not optimizer.took, f"optimizer_{trains} has no gradient: is there a zero_grad() after backward()?"
             reached = any(weight.grad is not None for weight in other.parameters())
             assert not reached, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
             raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
@@ -140,13 +153,17 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
                 found, [p + scales[0] * e for p, e in zip(previous, expected, strict=True)]
             ):
                 raise AssertionError("gradients pile up from step to step: call zero_grad() before backward()")
+            wrong = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
+            twin = before[0 if trains == "D" else 1]
+            wrong = {hint: (gradients_of(loss, twin), loss.item()) for hint, loss in wrong.items()}
             for hint, (gradients, _) in wrong.items():
                 assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
             assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
                 "the sign is wrong: this climbs where it should descend"
             )
             for hint, (_, wrong_value) in wrong.items():
-                assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
+                if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
+                    assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
             raise AssertionError(
                 f"the gradient at optimizer_{trains}.step() is not that of the loss: its norm is "
                 f"{norm_of(found):.4f}, and should be {norm_of(expected):.4f}; the loss is {returned:.4f}, and should "
