@@ -43,6 +43,16 @@ def before_todos(master) -> dict:
         exec(compile(source, f"{master.stem} {name}", "exec"), names)
 
 
+@cache
+def before_launch(master) -> dict:
+    """The names that a solved notebook's cells have defined when training begins: its functions, `train` too."""
+    names = {"__name__": "__main__"}
+    for name, source in cells(master).items():
+        if "run = launch(" in source:
+            return names
+        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+
+
 def check(master, todo, solution) -> None:
     """Runs a notebook's cells from its first TODO to the check of `todo`, which gets the given solution."""
     names = dict(before_todos(master))
