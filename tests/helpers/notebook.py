@@ -75,8 +75,8 @@ def solution_with(master, case) -> str:
     """The TODO cell of a solved notebook, changed as a case of `written` says."""
     source = cells(master)[f"todo-{case['todo']}"]
     if "body" in case:
-        head, found, _ = source.rpartition("    ### BEGIN SOLUTION\n")
+        head, found, _ = source.rpartition("### BEGIN SOLUTION\n")
         assert found, f"no solution in {case['todo']}"
-        return head + case["body"].strip("\n") + "\n"
+        return head.rstrip(" ") + case["body"].strip("\n") + "\n"
     assert case["old"] in source, f"{case['old']!r} is not in the solution of {case['todo']}"
     return source.replace(case["old"], case["new"])
