@@ -376,7 +376,8 @@ run = launch(train, settings, one_process=True)  # the package has its own way w
 # %% [markdown]
 # ## What it learned
 #
-# $D$'s hinge loss is 2 when it knows nothing, and 0 when it tells all fakes. In between the two hold each other.
+# $D$'s hinge loss is 2 when it knows nothing, and 0 when it tells all reals from all fakes. In between
+# neither is ahead.
 
 # %%
 plot_losses(run)

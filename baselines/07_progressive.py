@@ -320,11 +320,11 @@ def check_equalized_conv(Conv):
     repeatable = torch.Generator().manual_seed(3)
 
     def check(channels_in, channels_out, kernel, padding, gain):
-        conv = Conv(channels_in, channels_out, kernel, padding, gain).to(CHECK_DEVICE)
+        conv = Conv(channels_in, channels_out, kernel, padding, gain).to(CHECK_DEVICE).double()  # new GPUs round floats
         with torch.no_grad():
             for weight in conv.parameters():
                 weight.copy_(torch.randn(weight.shape, generator=repeatable))
-        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(CHECK_DEVICE)
+        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(CHECK_DEVICE).double()
         x, before = 1 * x.requires_grad_(), conv.weight.detach().clone()
 
         def scaled(scale, scale_bias=1.0):
