@@ -190,6 +190,59 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
     return remarks
 
 
+def output_of(function, *inputs, shape=None):
+    """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
+    that names the inputs' shapes."""
+    given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
+    try:
+        out = function(*inputs)
+    except NotImplementedError:  # not written yet
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AssertionError(f"for {given} it stops with {type(error).__name__}: {reason}") from error
+    assert out is not None, "it returns nothing: is the return missing?"
+    if shape is not None:
+        assert torch.is_tensor(out), f"it returns no tensor, but {type(out).__name__}"
+        assert out.shape == shape, f"{given} became {[*out.shape]}, not {[*shape]}"
+    return out
+
+
+def slopes(out, inputs):
+    """The gradient for each input of a sum over `out` in which no two numbers have the same weight."""
+    if not out.requires_grad:
+        return [torch.zeros_like(one) for one in inputs]
+    weights = torch.linspace(-1.0, 2.0, out.numel(), device=out.device).view(out.shape)
+    found = torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(one) if slope is None else slope for one, slope in zip(inputs, found, strict=True)]
+
+
+def check_function(function, right, inputs, mistakes):
+    """Checks that a function of tensors has the values of `right`, and its gradient for each input that wants one.
+    When the values differ, `mistakes`, {hint: function like right}, tells why."""
+    expected = right(*inputs)
+    before = [one.detach().clone() if torch.is_tensor(one) else one for one in inputs]
+    out = output_of(function, *inputs, shape=expected.shape)
+    for one, was in zip(inputs, before, strict=True):
+        assert not torch.is_tensor(one) or torch.equal(one, was), "it changes what it is given: make a new tensor"
+    if not are_close([out], [expected]):
+        for hint, wrong in mistakes.items():
+            assert not are_close([out], [wrong(*inputs)]), hint
+        raise AssertionError(
+            f"the numbers differ from the formula's: the first are {first_of(out)}, and should be {first_of(expected)}"
+        )
+    variables = [one for one in inputs if torch.is_tensor(one) and one.requires_grad]
+    found, wanted = slopes(out, variables), slopes(expected, variables)
+    assert are_close(found, wanted), (
+        f"the values are right, but their gradient is not: its norm is {norm_of(found):.4f}, and should be "
+        f"{norm_of(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"
+    )
+
+
+def first_of(tensor, count=3):
+    return ", ".join(f"{value:.4g}" for value in tensor.detach().flatten()[:count].tolist())
+
+
 def norm_of(gradients):
     return sum(g.square().sum() for g in gradients if g is not None).sqrt().item()
 

@@ -16,10 +16,10 @@ from torch import distributed
 
 def launch(train, settings, one_process=False):
     """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
-    one per GPU; a script that torchrun started is one of them already. Raises SystemExit for several processes where
-    training can only be done in `one_process`."""
+    one per GPU; a script that torchrun started is one of them already. With `one_process` it raises SystemExit where
+    more than one are asked for."""
     if one_process and max(settings.processes, int(os.environ.get("WORLD_SIZE", 1))) > 1:
-        raise SystemExit("this notebook trains in one process: each of several would go its own way")
+        raise SystemExit("this notebook trains in one process: set `processes` to 1")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         run = train_together(train, settings)
         if int(os.environ["RANK"]):
