@@ -1,6 +1,7 @@
 """What the check cells share: tiny networks that show mistakes, and a watch over the gradients of a step."""
 
 import copy
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -93,6 +94,36 @@ def are_close(found, expected, tolerance=1e-3):
 def has_values(gradients):
     """Whether any gradient is there and not 0."""
     return any(gradient is not None and gradient.any() for gradient in gradients)
+
+
+@contextmanager
+def explained(hint):
+    """Turns an error of torch's inside of a solution into a hint, which says what the shapes should be."""
+    try:
+        yield
+    except NotImplementedError:  # nothing is written yet
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AssertionError(f"{hint} (your code stopped with: {reason})") from None
+
+
+def check_gradients(output, right, inputs):
+    """Compares the gradients of two outputs, equal in value, for each of the inputs, {name: tensor with gradient}."""
+    lost = "is there a detach(), no_grad() or item() on the way?"
+    assert output.requires_grad, f"no gradient comes back from the output: {lost}"
+    weights = (
+        torch.linspace(0, 40, right.numel(), device=right.device).sin().view_as(right)
+    )  # no place counts as another
+    found = torch.autograd.grad((output * weights).sum(), [*inputs.values()], allow_unused=True)
+    expected = torch.autograd.grad((right * weights).sum(), [*inputs.values()])
+    for name, gradient, right_one in zip(inputs, found, expected, strict=True):
+        assert has_values([gradient]) or not has_values([right_one]), f"{name} gets no gradient: {lost}"
+    for name, gradient, right_one in zip(inputs, found, expected, strict=True):
+        assert are_close([gradient], [right_one]), (
+            f"the output is right, but the gradient for {name} is not: its norm is {norm_of([gradient]):.4f}, and "
+            f"should be {norm_of([right_one]):.4f}; is a part of the formula detached?"
+        )
 
 
 def check_scalar(loss):

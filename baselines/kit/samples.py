@@ -86,7 +86,7 @@ def write_submission(run):
             (outputs / entry.name).write_bytes(packed.extractfile(entry).read())
     size = archive.stat().st_size / 1e6
     print(f"{len(pictures):,} pictures in {outputs}/ and in {archive} ({size:.2f} MB; the limit is 2 MB)")
-    show(picture_grid(pictures[:SHOWN]))
+    show(picture_grid(pictures[: run.shown]))
     return pictures
 
 
