@@ -69,8 +69,10 @@ def read_labels(source, names, attribute="hair", only=""):
 
 
 def load_labelled_faces(settings, device):
-    """Faces uint8 [N, 3, 64, 64] and their labels [N], both on the device, and the classes' names. Faces without a label
-    are left out. Raises SystemExit when the others do not fill one batch."""
+    """Faces uint8 [N, 3, 64, 64] and their labels [N], both on the device, and the classes' names.
+
+    Faces without a label are left out. Raises SystemExit when the others do not fill one batch.
+    """
     source = find_faces(settings.faces)
     faces, names = read_faces(source)
     labels, classes = read_labels(source, names, settings.attribute, settings.classes)
