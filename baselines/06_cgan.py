@@ -7,9 +7,9 @@
 #
 # $$\min_G \max_D \; \mathbb E_{x, y}\big[\log D(x, y)\big] + \mathbb E_{z, y}\big[\log(1 - D(G(z, y), y))\big]$$
 #
-# For each label this is the game of 01: at its end, $G(\cdot, y)$ draws pictures with the label $y$. Show $D$
-# the finest face with red hair as *blue*: it should reject it, because no real pair looks like that. Both players must
-# know the label. If only $G$ knows it, it is more noise. If only $D$ knows it, $G$ cannot answer to it.
+# For each label this is the game of 01: at its end, $G(\cdot, y)$ draws pictures with the label $y$. Show $D$ the
+# finest face with red hair as *blue*: it should reject it, because no real pair looks like that. Both players must know
+# the label. If only $G$ knows it, it is more noise. If only $D$ knows it, $G$ cannot answer to it.
 #
 # A label enters a network as a **one-hot** vector. It has one number per class: 1 for the label's own class, 0 for the
 # others. $G$ gets it joined to $z$. $D$ has convolutions, so it gets the label joined to the picture: every number
@@ -414,10 +414,10 @@ def check_discriminator_step(step):
         "fakes and wrong labels count half each, so that they do not outweigh reals": wrong_mistake(
             lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2, fakes=0.5
         ),
-        "reals count half, fakes and wrong labels a quarter each, and not all three alike": lambda *batch: (
+        "all three count alike: reals count half, fakes and wrong labels a quarter each": lambda *batch: (
             wrong_mistake(lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2, fakes=0.5)(*batch) * 2 / 3
         ),
-        "the fakes fell out: reject fakes and wrong labels": wrong_mistake(
+        "the fakes no longer count: reject fakes and wrong labels": wrong_mistake(
             lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2, fakes=0.0
         ),
         "only the fakes count half: wrong labels count half as well": wrong_mistake(

@@ -1,6 +1,8 @@
 """06: runs solved, goes on bit-equal, learns what labels mean, and its checks tell of one TODO alone."""
 
 import csv
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from types import SimpleNamespace
@@ -81,6 +83,14 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, rendered, notebook, 
     )
     for name in ("G", "D", "G_ema", "optimizer_G", "optimizer_D", "rng", "step"):
         assert equal(resumed[name], whole[name]), f"{name} differs after a resume"
+
+
+def test_its_training_can_be_sent_to_new_processes(tmp_path, notebook):
+    path = tmp_path / "train.pkl"
+    path.write_bytes(notebook.as_bytes(notebook.train))
+    code = "import cloudpickle, sys; print(cloudpickle.load(open(sys.argv[1], 'rb')).__name__)"
+    printed = subprocess.run([sys.executable, "-c", code, str(path)], cwd=tmp_path, capture_output=True, text=True)
+    assert printed.stdout == "train\n", printed.stderr
 
 
 def test_labels_csv_is_there_before_the_first_step(tmp_path, rendered, notebook):
