@@ -654,9 +654,8 @@ def train_on_shapes(settings, device):
     for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", mininterval=5):
         labels = torch.randint(len(SHAPES), (64,), device=device)
         y = one_hot(labels, len(SHAPES))
-        z_D, z_G = torch.randn(2, 64, settings.z_dim, device=device)
-        discriminator_step(D, G, optimizer_D, draw_shapes(labels), z_D, y)
-        generator_step(D, G, optimizer_G, z_G, y)
+        discriminator_step(D, G, optimizer_D, draw_shapes(labels), torch.randn(64, settings.z_dim, device=device), y)
+        generator_step(D, G, optimizer_G, torch.randn(64, settings.z_dim, device=device), y)
     return G
 
 
