@@ -346,7 +346,9 @@ def check_layer_norms(norms_of):
 
     def give_gradients():
         for weight in D.parameters():
-            weight.grad = torch.randn(weight.shape, generator=repeatable).to(CHECK_DEVICE) * weight.abs().mean()
+            weight.grad = (
+                torch.randn(weight.shape, generator=repeatable).to(CHECK_DEVICE) * weight.detach().abs().mean()
+            )
 
     layers = {name: weight for name, weight in D.named_parameters() if weight.dim() > 1}
     previous = None
