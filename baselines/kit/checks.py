@@ -243,13 +243,14 @@ def check_critic(make, settings):
     assert first == settings.width, (
         f"width is {settings.width}, but the first layer has {first}: pass settings.width on"
     )
+    large = []
     with torch.no_grad():
-        for weight in last.parameters():
-            weight.mul_(1024)  # exact, in whatever precision convolutions are
-        larger = critic(pictures)
-        for weight in last.parameters():
-            weight.div_(1024)
-    if not are_close([larger], [1024 * scores]):
+        for factor in (1024, -1, 1 / 1024, -1):  # exact, in whatever precision convolutions are
+            for weight in last.parameters():
+                weight.mul_(factor)
+            large.append(critic(pictures))
+    larger = torch.cat(large[:2])
+    if not are_close([larger], [torch.cat([1024 * scores, -1024 * scores])]):
         assert larger.min() < 0 or larger.max() > 1, (
             "the Sigmoid is still in: its gradients vanish, and a distance is no probability. Pass probability=False"
         )
