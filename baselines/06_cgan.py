@@ -33,7 +33,8 @@ from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
 from kit.networks import Discriminator, Generator, bce
-from kit.run import Run, frozen, layer_norms
+from kit.norms import layer_norms
+from kit.run import Run, frozen
 from kit.samples import fixed_noise, plot_losses, sample, write_submission
 from PIL import Image
 from torch import nn

@@ -38,7 +38,8 @@ from kit.checks import CHECK_DEVICE, are_close, check_gradients, check_scalar, d
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
-from kit.run import Run, frozen, layer_norms
+from kit.norms import layer_norms
+from kit.run import Run, frozen
 from kit.samples import fixed_noise, picture_grid, plot_losses, sample, show, write_submission
 from torch import nn
 from torch.nn import functional as F

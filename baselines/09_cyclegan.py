@@ -44,7 +44,8 @@ from kit.faces import as_input, batches_of, find_faces, read_faces
 from kit.files import StepTable, atomic_write
 from kit.labels import read_labels
 from kit.launch import launch
-from kit.run import Run, frozen, layer_norms
+from kit.norms import layer_norms
+from kit.run import Run, frozen
 from kit.samples import pack, picture_grid, plot_losses, sample, show, write_submission
 from torch import nn
 

@@ -97,6 +97,10 @@ class Run:
         `batches_of` makes them. Between steps it writes what was logged, samples and checkpoints, and it ends early
         when the session's hours are over or an interrupt came."""
         settings, began = self.settings, time.time()
+        if self.start and len(tensors[0]) != self.pictures:
+            counts = f"{self.pictures:,} then, {len(tensors[0]):,} now"
+            raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
+        self.pictures = len(tensors[0])
         batches = batches_of(
             *tensors, batch_size=batch_size or settings.batch_size, seed=settings.seed, start=self.start
         )
@@ -218,7 +222,7 @@ class Run:
         """Networks, optimizers and random states: all that an uninterrupted run would have at this step. The one before
         is kept as previous.pt."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"step": self.step, "settings": self.config()}
+        state |= {"step": self.step, "settings": self.config(), "pictures": self.pictures}
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state()
@@ -261,6 +265,7 @@ class Run:
                 raise SystemExit(f"{self.folder} holds a run with other settings ({changes}): set another `run`")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
+            self.pictures = state["pictures"]
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
             if "cuda_rng" in state and self.device.type == "cuda":
