@@ -16,15 +16,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.features.reference import BadReference, face_set_name
+from grader.files import natural
 from grader.inputs.archives import BadArchive, members
+from grader.inputs.faces import BadReference, face_set_name
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.submission import LABELS, SIZE, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
 MAX_TABLE_BYTES = 16 * 2**20  # 100,000 rows of attributes have 12 MB
 MAX_ROWS = 200_000
-FEWEST = 20  # real faces of a class: half of them fit the probe, the others tell how far it can be trusted
+FEWEST = 20  # real faces of a class: half of them fit the classifier, the others tell how far it can be trusted
 MOST = 6000  # real faces in all, as many of each class: more would take time and tell little
 
 
@@ -188,5 +189,5 @@ def _rows(data: bytes) -> list[list[str]]:
 
 def _quoted(names: Collection[str], most: int = 3) -> str:
     """Some of the names on one line, whatever strangers wrote in them."""
-    shown = [name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in sorted(names)[:most]]
+    shown = [name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in sorted(names, key=natural)[:most]]
     return ", ".join(shown) + f" and {len(names) - most:,} more" * (len(names) > most)

@@ -84,7 +84,7 @@ def test_reference_fits_the_weights():
 def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
     make_reference(noise, noise, "noise", tmp_path / "noise.safetensors")
     assert shipped_reference(tmp_path / "noise.safetensors").statistics.count == len(noise)
-    monkeypatch.setattr("grader.features.reference.FEATURES", "embedded-00000000")
+    monkeypatch.setattr("grader.features.anime.scale", lambda: "embedded-00000000")
     with pytest.raises(ValueError, match="no statistics of embedded-00000000"):
         shipped_reference(tmp_path / "noise.safetensors")
 
@@ -92,8 +92,8 @@ def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
 def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
     rng = np.random.default_rng(0)
     for corrupt in KINDS.values():
-        for strength in (0.0, 0.5, 1.0):
-            result = corrupt(noise[0], strength, rng, noise[1])
+        for severity in (0.0, 0.5, 1.0):
+            result = corrupt(noise[0], severity, rng, noise[1])
             assert result.shape == (64, 64, 3)
             assert result.dtype == np.uint8
     for kind in KINDS.keys() - {"jpeg"}:
@@ -133,7 +133,7 @@ def test_detector_ranks_as_a_person_does(judged):
 
 
 def test_detector_knows_another_style_and_upright_faces(network, shared):
-    tagged = read_faces(shared / "tagged_3000_64px.zip")[5::6]  # the part that training keeps aside
+    tagged = read_faces(shared / "tagged_3000_64px.zip")[5::6]  # the part that training holds out
     assert detector.ratio(describe(tagged, network=network)) >= 0.95
     rng = np.random.default_rng(0)
     for kind in ("patches", "upside down"):
@@ -142,17 +142,17 @@ def test_detector_knows_another_style_and_upright_faces(network, shared):
 
 
 def test_training_runs(rendered, tmp_path):
-    args = [str(rendered), "--output", str(tmp_path / "weights"), "--steps", "3", "--impostor-steps", "20"]
+    args = [str(rendered), "--output", str(tmp_path / "weights"), "--steps", "3", "--negative-steps", "20"]
     result = CliRunner().invoke(train.main, args, catch_exceptions=False)
     assert result.exit_code == 0
     assert np.isfinite(describe(read_faces(rendered), network=load(tmp_path / "weights"))).all()
 
 
-def test_likeness_follows_bayes(monkeypatch):
+def test_face_probabilities_follow_bayes(monkeypatch):
     """It finds half of the real faces and a tenth of what is none; of the moment it finds .3, so half are faces."""
     found = {"real": 0.5, "none": 0.1, "moment": 0.3, "early": 0.05}
     monkeypatch.setattr(train_detector, "cascade_faces", lambda kind, _: np.arange(100) < 100 * found[kind])
-    moment, early = train_detector.likeness(["moment", "early"], "real", "none", None)
+    moment, early = train_detector.face_probabilities(["moment", "early"], "real", "none", None)
     np.testing.assert_allclose(moment[:30], 0.5 * 0.5 / 0.3)
     np.testing.assert_allclose(moment[30:], 0.5 * 0.5 / 0.7)
     assert moment.mean() == pytest.approx(0.5)
@@ -171,7 +171,7 @@ def test_detector_training_gives_the_probabilities_of_its_labels():
 def test_detector_training_runs(rendered, tmp_path, monkeypatch):
     monkeypatch.setattr(train_detector, "cascade_faces", lambda pictures, _: pictures.mean(axis=(1, 2, 3)) > 128)
     args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
-    args += ["--examples", "300", "--epochs", "1", "--impostor-steps", "20"]
+    args += ["--examples", "300", "--epochs", "1", "--negative-steps", "20"]
     assert CliRunner().invoke(train_detector.main, args, catch_exceptions=False).exit_code == 0
     found = detector.faces(describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
     assert found.shape == (300,)
