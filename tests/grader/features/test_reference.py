@@ -123,7 +123,8 @@ def test_statistics_in_other_features(tmp_path):
         save({"mean": np.zeros(4)}),  # no metadata
         save({"mean": np.zeros(4)}, {"features": "f"}),
         save(
-            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "x", "aside": "", "faces": ""}
+            {name: np.zeros(4) for name in reference.TENSORS},
+            {"features": "f", "count": "x", "held_out": "", "faces": ""},
         ),
         save(
             {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "9", "aside": "", "faces": ""}

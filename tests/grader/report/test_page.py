@@ -140,9 +140,9 @@ def test_pages_open_without_errors_and_with_their_pictures(pages, tmp_path, name
         with Image.open(shot) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         assert pixels.std() > 10
-    probe = "<script>document.title = [...document.images].filter(i => !i.naturalWidth).length + ' missing, ' "
-    probe += "+ (document.documentElement.scrollWidth > innerWidth ? 'too wide' : 'fits')</script>"
-    (tmp_path / name).write_text((pages / name).read_text().replace("</body>", f"{probe}</body>"))
+    script = "<script>document.title = [...document.images].filter(i => !i.naturalWidth).length + ' missing, ' "
+    script += "+ (document.documentElement.scrollWidth > innerWidth ? 'too wide' : 'fits')</script>"
+    (tmp_path / name).write_text((pages / name).read_text().replace("</body>", f"{script}</body>"))
     dom = chromium(tmp_path, "--window-size=390,800", "--dump-dom", f"file://{tmp_path / name}").stdout
     assert "<title>0 missing, fits</title>" in dom
 
