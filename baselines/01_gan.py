@@ -1,62 +1,85 @@
 # %% [markdown]
 # # 01 · The vanilla GAN
 #
-# Two networks play against each other. The **generator** $G$ turns noise $z$ into a picture; the **discriminator** $D$
-# says how likely a picture is to be real. $D$ learns to tell the two apart, $G$ learns to be taken for real:
+# Two networks play against each other. The **generator** $G$ turns noise $z$ into a picture. The **discriminator** $D$
+# says how likely a picture is to be real. $D$ learns to tell the two apart. $G$ learns to be taken for real:
 #
 # $$\min_G \max_D \; \mathbb E_{x}\big[\log D(x)\big] + \mathbb E_{z}\big[\log(1 - D(G(z)))\big]$$
 #
-# ([Goodfellow et al., 2014](https://arxiv.org/abs/1406.2661)). Taken literally, $G$ has no gradient left just when it
-# needs it most: while $D$ sees through every fake, $\log(1 - D(G(z)))$ is flat. So $G$ maximises $\log D(G(z))$
-# instead, the *non-saturating* loss, which has the same fixed point and a strong gradient when $G$ is losing.
+# ([Goodfellow et al., 2014](https://arxiv.org/abs/1406.2661)). Taken literally, $G$ has no gradient just when it needs
+# one most: while $D$ sees through every fake, $\log(1 - D(G(z)))$ is flat. So $G$ maximises $\log D(G(z))$ instead.
+# This *non-saturating* loss has the same fixed point, and a strong gradient while $G$ is losing.
 #
-# You write both training steps. Everything else is given: read it, it is short. The score to beat is **Simple**.
+# You write both training steps. The score to beat is **Simple**.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
+# not read them, but you can: open a cell by its title.
 
 # %%
-PRESETS = with_longer(Settings())  # "course": the sample code's sizes
+from dataclasses import replace
+
+import torch
+from kit.checks import check_step, done
+from kit.device import get_device, place, seed_everything
+from kit.faces import load_faces
+from kit.launch import launch
+from kit.run import Run, frozen, layer_norms
+from kit.samples import plot_losses, write_submission
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
+
+# %%
+PRESETS = t4_presets(Settings())  # "course": the sample code's sizes
 PRESETS["cpu"] = Settings(  # ten minutes on one CPU core
     steps=3000, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99
 )
-PRESETS["demo"] = Settings(  # a few minutes on two CPU cores
-    steps=1400, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=350
-)
+PRESETS["demo"] = replace(PRESETS["cpu"], steps=1400, checkpoint_every=350)  # a few minutes on two CPU cores
 
 # %% tags=["parameters"]
 preset = "course"
 overrides = {}  # any setting by name, for example {"steps": 20 * 1115}
 
-# %% include: choose, faces, dcgan
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
 
 # %%
-seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width), mixed=True)
-D = on_device(Discriminator(settings.width), mixed=True)
+settings = make_settings(PRESETS, preset, overrides)
+
+# %% [markdown]
+# ## The two networks
+#
+# The DCGAN pair of the course's sample code. The generator makes a 4×4 picture of many channels from z, and doubles its
+# size four times. The discriminator mirrors it, and ends in one number per picture.
+
+# %% show=true
+from kit.networks import Discriminator, Generator, bce
 
 # %% [markdown]
 # ## The two steps
 #
-# With binary cross-entropy the two goals become two losses. $D$ is to answer 1 for reals and 0 for fakes; $G$ is to
+# With binary cross-entropy the two goals become two losses. $D$ should answer 1 for reals and 0 for fakes. $G$ should
 # make $D$ answer 1 for its fakes:
 #
 # $$L_D = -\tfrac12\,\mathbb E_x[\log D(x)] - \tfrac12\,\mathbb E_z[\log(1 - D(G(z)))]$$
 # $$L_G = -\mathbb E_z[\log D(G(z))]$$
 #
-# In $D$'s step the fakes are only examples: `detach()` them, so that no time goes into gradients for $G$ which nobody
-# uses.
+# In $D$'s step the fakes are only examples. `detach()` them: then no time goes into gradients for $G$ that nobody uses.
 
-# %% include: toy
 
 # %% todo="discriminator_step"
-bce = nn.BCELoss()  # of probabilities [N] and labels [N]
-
-
 def discriminator_step(D, G, optimizer_D, real, z):
     """One step of D on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
     ### BEGIN SOLUTION
-    fake = G(z).detach()
-    p_real, p_fake = D(real), D(fake)
+    p_real, p_fake = D(real), D(G(z).detach())
     loss = (bce(p_real, torch.ones_like(p_real)) + bce(p_fake, torch.zeros_like(p_fake))) / 2
     optimizer_D.zero_grad()
     loss.backward()
@@ -67,19 +90,22 @@ def discriminator_step(D, G, optimizer_D, real, z):
 
 # %% check="discriminator_step"
 def check_discriminator_step(step):
-    D, G = toy_pair()
-    real, z = toy_batch()
-    with torch.no_grad():
-        right_real, right_fake = -D(real).log().mean(), -(1 - D(G(z))).log().mean()
-        swapped = -(1 - D(real)).log().mean() - D(G(z)).log().mean()
-    loss = check_loss_alone(step(D, G, torch.optim.SGD(D.parameters(), lr=0.0), real, z))
-    right = (right_real + right_fake).item()
-    assert abs(loss - swapped) > 1e-4 and abs(loss - swapped / 2) > 1e-4, "labels swapped: reals are 1, fakes are 0"
-    assert min(abs(loss - right), abs(loss - right / 2)) < 1e-4, (
-        f"the loss is {loss:.4f}, not {right / 2:.4f} (or twice that): add BCE(D(real), 1) and BCE(D(G(z)), 0)"
-    )
-    check_step_of_D(step)
-    print("discriminator_step: done")
+    def right(D, G, real, z):
+        return -(D(real).log().mean() + (1 - D(G(z))).log().mean()) / 2
+
+    mistakes = {
+        "labels swapped: reals are 1, fakes are 0": lambda D, G, real, z: (
+            -((1 - D(real)).log().mean() + D(G(z)).log().mean()) / 2
+        ),
+        "only the reals count: add BCE(D(G(z)), 0), and let its gradient through D": lambda D, G, real, z: (
+            -D(real).log().mean() / 2
+        ),
+        "only the fakes count: add BCE(D(real), 1)": lambda D, G, real, z: -(1 - D(G(z))).log().mean() / 2,
+        "fakes get the label 1 too: D should answer 0 for them": lambda D, G, real, z: (
+            -(D(real).log().mean() + D(G(z)).log().mean()) / 2
+        ),
+    }
+    done("discriminator_step", check_step(step, right, mistakes, scales=(1.0, 2.0)))  # the mean of both, or the sum
 
 
 check_discriminator_step(discriminator_step)
@@ -100,23 +126,74 @@ def generator_step(D, G, optimizer_G, z):
 
 # %% check="generator_step"
 def check_generator_step(step):
-    D, G = toy_pair()
-    _, z = toy_batch()
-    with torch.no_grad():
-        right, saturating = -D(G(z)).log().mean().item(), (1 - D(G(z))).log().mean().item()
-    loss = check_loss_alone(step(D, G, torch.optim.SGD(G.parameters(), lr=0.0), z))
-    assert abs(loss - saturating) > 1e-4, "this is log(1 − D(G(z))), which saturates: use −log D(G(z))"
-    assert abs(loss + saturating) > 1e-4, "labels swapped: G wants D to answer 1 for its fakes"
-    assert abs(loss - right) < 1e-4, f"the loss is {loss:.4f}, not {right:.4f}: take BCE(D(G(z)), 1)"
-    check_step_of_G(step)
-    print("generator_step: done")
+    def right(D, G, z):
+        return -D(G(z)).log().mean()
+
+    mistakes = {
+        "this is log(1 − D(G(z))), which saturates: use −log D(G(z))": lambda D, G, z: (1 - D(G(z))).log().mean(),
+        "labels swapped: G wants D to answer 1 for its fakes": lambda D, G, z: -(1 - D(G(z))).log().mean(),
+    }
+    done("generator_step", check_step(step, right, mistakes, trains="G"))
 
 
 check_generator_step(generator_step)
 
-# %%
-betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+# %% [markdown]
+# ## Training
+#
+# $G$ never settles: it swings around what $D$ would accept. So samples can come from `G_ema`, a running average of its
+# weights, $\bar\theta \leftarrow \beta\bar\theta + (1-\beta)\theta$. The sample code does without: its `ema` $\beta$ is
+# 0. Try 0.995.
+#
+# Every checkpoint has 1,000 samples. **Keep them all**: a GAN does not end at its best, and the losses do not tell when
+# that was. After a lost session run the notebook again: it goes on from the last checkpoint.
 
-# %% include: run, solved train_step, train, loop, handin
+
+# %%
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    G = place(Generator(settings.z_dim, settings.width), settings, device)
+    D = place(Discriminator(settings.width), settings, device)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+    run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise()))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, run.noise()))
+            run.update_average()
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings)
+
+# %% [markdown]
+# ## What it learned
+#
+# In a vanilla GAN the losses say only which of the two is ahead. Read them for trouble, not for quality: when $D$'s
+# loss is 0, $G$ learns nothing more.
+
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+
+# %%
+pictures = write_submission(run)

@@ -1,18 +1,24 @@
 """Builds the notebooks from their masters: `python -m baselines.build`.
 
-A master, baselines/NN_name.py, is py:percent (https://jupytext.readthedocs.io) with three marks of its own:
+A master, baselines/NN_name.py, is a script that runs by itself, in cells of py:percent (https://jupytext.readthedocs.io)
+with marks of its own:
 
-    # %% include: run, handin         the cells of parts/run.py and parts/handin.py come here; parts include as well
-    # %% include: solved train_step   those of parts/train_step.py, no longer the student's to write
-    # %% todo="name"                  what stands between BEGIN and END SOLUTION is the student's to write
-    # %% check="name"                 tells the student at once whether it is right
+    from kit.faces import …        the module is laid in before this cell, folded, with what it imports from kit
+    # %% show=true                 the modules that this cell imports from kit are laid in unfolded
+    # %% todo="name"               what stands between BEGIN and END SOLUTION is the student's to write; where the cell
+                                   imports a module of kit, it is that module's
+    # %% check="name"              tells the student at once whether it is right; folded
+    # %% fold="title"              folded
+    # %% only="script"             left out of the notebook
 
-Each master becomes notebooks/NN_name.ipynb, with its solutions taken out, and baselines/NN_name.ipynb, solved. The
-marks of solutions stay in both: nbgrader wants them (https://nbgrader.readthedocs.io).
+Each master becomes notebooks/NN_name.ipynb, without its solutions, and baselines/solved/NN_name.ipynb. The marks of
+solutions stay in both: nbgrader wants them (https://nbgrader.readthedocs.io). A folded cell shows its title alone in
+JupyterLab, VS Code, Colab and Kaggle.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -26,9 +32,9 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-INCLUDE = re.compile(r"^# %% include: (.+)$", re.MULTILINE)
+KIT = ROOT / "baselines/kit"
 SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n| todo=\"\w+\"$", re.MULTILINE)
+SOLUTION_MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n", re.MULTILINE)
 TODO = r'\1\2\1# TODO: your code in place of the next line\n\1raise NotImplementedError("{}")\n\1\3'
 
 
@@ -37,19 +43,23 @@ def masters() -> list[Path]:
 
 
 def build(master: Path) -> dict[Path, str]:
-    """The text of the student's and of the solved notebook of a master, by the path each belongs at."""
+    """The text of the student's and of the solved notebook of a master, by the path of each."""
     return {
         ROOT / folder / f"{master.stem}.ipynb": nbformat.writes(_notebook(master, folder, solved)) + "\n"
-        for folder, solved in (("notebooks", False), ("baselines", True))
+        for folder, solved in (("notebooks", False), ("baselines/solved", True))
     }
 
 
 def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
-    text = INCLUDE.sub(_parts, master.read_text())
-    notebook = jupytext.reads(text, fmt="py:percent")
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(badges(f"{folder}/{master.stem}.ipynb")))
-    for number, cell in enumerate(notebook.cells):
-        todo, check = cell.metadata.pop("todo", None), cell.metadata.pop("check", None)
+    laid: set[str] = set()  # modules of kit that stand in the notebook already
+    cells = []
+    for cell in jupytext.reads(master.read_text(encoding="utf-8"), fmt="py:percent").cells:
+        if cell.metadata.get("only") != "script":
+            cells += _with_modules(cell, laid)
+    cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(f"{folder}/{master.stem}.ipynb")))
+    for number, cell in enumerate(cells):
+        todo, check, title = (cell.metadata.pop(mark, None) for mark in ("todo", "check", "fold"))
+        cell.metadata.pop("show", None)
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
         if todo and not solved:
@@ -57,14 +67,73 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
         if todo or check:
             cell.metadata["tags"] = ["todo" if todo else "check"]
             cell.metadata["nbgrader"] = _nbgrader(cell.id, graded=bool(check))
+        if title or check:
+            _fold(cell, title or f"Check: {check}")
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
         "accelerator": "GPU",  # Colab opens it on one
     }
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def _with_modules(cell: nbformat.NotebookNode, laid: set[str]) -> list[nbformat.NotebookNode]:
+    """The cell without its imports from kit, after the cells of the modules that are not laid in yet."""
+    source, modules = without_kit(cell.source) if cell.cell_type == "code" else (cell.source, [])
+    new = [module for name in modules for module in _needed(name, laid)]
+    if cell.metadata.get("todo") and new:  # the module is what the student writes
+        cell.source = "\n".join([module_source(new[-1]), source])
+        return [*map(_folded_module, new[:-1]), cell]
+    shown = cell.metadata.get("show")
+    cells = []
+    for name in new:
+        if shown and name in modules:
+            cells.append(nbformat.v4.new_code_cell(SOLUTION_MARK.sub("", module_source(name)).strip("\n")))
+        else:
+            cells.append(_folded_module(name))
+    cell.source = source
+    return [*cells, cell] if source.strip() else cells
+
+
+def _needed(name: str, laid: set[str]) -> list[str]:
+    """A module of kit and those that it needs, these first, without what is laid in already."""
+    if name in laid:
+        return []
+    laid.add(name)
+    _, modules = without_kit((KIT / f"{name}.py").read_text(encoding="utf-8"))
+    return [module for needed in modules for module in _needed(needed, laid)] + [name]
+
+
+def without_kit(source: str) -> tuple[str, list[str]]:
+    """Python source without its imports from kit, and the modules that these name."""
+    lines, modules = source.split("\n"), []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("kit."):
+            modules.append(node.module.removeprefix("kit."))
+            lines[node.lineno - 1 : node.end_lineno] = [None] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(line for line in lines if line is not None), modules
+
+
+def module_source(name: str) -> str:
+    """A module of kit as it stands in a notebook: without its docstring and its imports from kit."""
+    source, _ = without_kit((KIT / f"{name}.py").read_text(encoding="utf-8"))
+    docstring = ast.parse(source).body[0]
+    return "\n".join(source.split("\n")[docstring.end_lineno :]).strip("\n")
+
+
+def _folded_module(name: str) -> nbformat.NotebookNode:
+    title = ast.get_docstring(ast.parse((KIT / f"{name}.py").read_text(encoding="utf-8"))).partition("\n")[0]
+    source = SOLUTION_MARK.sub("", module_source(name))
+    return nbformat.v4.new_code_cell(source, metadata={"fold": title.rstrip(".")})
+
+
+def _fold(cell: nbformat.NotebookNode, title: str) -> None:
+    """Hides a cell's code under its title, in whatever opens it."""
+    cell.source = f"# @title {title}\n{cell.source}"
+    cell.metadata |= {"cellView": "form", "_kg_hide-input": True, "jupyter": {"source_hidden": True}}
 
 
 def _nbgrader(cell_id: str, graded: bool) -> dict:
@@ -74,19 +143,16 @@ def _nbgrader(cell_id: str, graded: bool) -> dict:
     return mark | {"task": False, "cell_type": "code"} | ({"points": 1} if graded else {})
 
 
-def _parts(mark: re.Match) -> str:
-    return "\n".join(_part(name.strip()) for name in mark[1].split(","))
-
-
-def _part(name: str) -> str:
-    solved, name = name.startswith("solved "), name.removeprefix("solved ")
-    text = (ROOT / f"baselines/parts/{name}.py").read_text()
-    return INCLUDE.sub(_parts, MARK.sub("", text) if solved else text)
-
-
-def badges(path: str) -> str:
-    """ "Open in Kaggle" and "Open in Colab" for a notebook at `path` in the repository of pyproject.toml."""
-    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+def how_to_open(path: str) -> str:
+    """Badges that open the notebook at `path` in Kaggle and Colab, if pyproject.toml names the project's public
+    repository under [project.urls]; else how to upload the file."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    repository = project.get("urls", {}).get("Repository")
+    if not repository:
+        return (
+            "*Open this file on Kaggle (Create > New Notebook > File > Import Notebook) or on Colab (File > Upload "
+            "notebook), and switch a GPU on.*"
+        )
     file = f"blob/main/{path}"
     return (
         f"[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]"
@@ -96,8 +162,59 @@ def badges(path: str) -> str:
     )
 
 
+def checks_page() -> str:
+    """docs/checks.md: what the check cells catch and accept, from the planted cases that the tests try."""
+    lines = [
+        "# What the checks catch",
+        "",
+        "A check cell compares what your code does to the weights with what the right formula does. It accepts every",
+        "right answer, and tells you what is wrong with the others. Each row was planted into a solution and tried.",
+        "`make notebooks` builds this page from [baselines/mistakes/](../baselines/mistakes/).",
+    ]
+    for master in masters():
+        cases = tomllib.loads((ROOT / f"baselines/mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
+        lines += ["", f"## {master.stem}", "", "| TODO | mistake | the check says |", "|---|---|---|"]
+        lines += [f"| `{case['todo']}` | {_cell(case['what'])} | {_cell(case['hint'])} |" for case in cases["mistake"]]
+        if right := cases.get("right"):
+            lines += ["", "Right as well:", ""]
+            lines += [
+                f"- `{case['todo']}`: {case['what']}" + (f" (*{case['remark']}*)" if "remark" in case else "")
+                for case in right
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("*", "\\*")
+
+
+def code_lines(source: str) -> int:
+    """Lines that are neither blank nor comments."""
+    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in source.split("\n"))
+
+
+def line_counts(notebook: nbformat.NotebookNode) -> dict[str, int]:
+    """Code lines of a notebook: `unfolded`, `folded`, and the unfolded ones before the first TODO, `before_todo`."""
+    counts = {"unfolded": 0, "folded": 0, "before_todo": 0}
+    todo_seen = False
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        todo_seen = todo_seen or cell.id.startswith("todo-")
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden")
+        lines = code_lines(cell.source)
+        counts["folded" if folded else "unfolded"] += lines
+        counts["before_todo"] += lines * (not folded and not todo_seen)
+    return counts
+
+
 if __name__ == "__main__":
+    (ROOT / "docs/checks.md").write_text(checks_page(), encoding="utf-8")
+    print(f"{'code lines of':24} unfolded  before the first TODO  folded")
     for master in masters():
         for path, text in build(master).items():
-            path.write_text(text)
-            print(path.relative_to(ROOT))
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            counts = line_counts(nbformat.reads(text, as_version=4))
+            if path.parent.name == "solved":
+                print(f"{master.stem:24} {counts['unfolded']:8}  {counts['before_todo']:21}  {counts['folded']:6}")

@@ -1,0 +1,24 @@
+"""The parameters of a master that runs as a script: python baselines/01_gan.py --preset cpu --set steps=500"""
+
+import argparse
+import ast
+
+
+def value_of(text):
+    """A setting's value as Python writes it (4e-4, True, (1, 2)), else the text itself, for example a path."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def read_parameters(presets, arguments=None):
+    """(preset, overrides) of a command line."""
+    parser = argparse.ArgumentParser(description="Trains this baseline and writes its 1,000 pictures.")
+    parser.add_argument("--preset", choices=presets, default="course", help="the settings to start from")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting")
+    given = parser.parse_args(arguments)
+    pairs = [pair.partition("=") for pair in given.set]
+    if wrong := ["".join(pair) for pair in pairs if not pair[1]]:
+        parser.error(f"{wrong[0]!r} is not of the form NAME=VALUE")
+    return given.preset, {name: value_of(text) for name, _, text in pairs}

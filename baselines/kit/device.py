@@ -1,0 +1,130 @@
+"""The device, and networks on it: layout, half precision, several GPUs."""
+
+import os
+import random
+
+import numpy as np
+import torch
+from torch import distributed, nn
+
+
+def seed_everything(seed):
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)  # every device
+
+
+def rank():
+    """The number of this process among those that train together; the first, 0, writes and speaks for all."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size():
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def get_device():
+    """The GPU of this process if this torch can run on it, else the CPU."""
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+        name = torch.cuda.get_device_name()
+        try:  # an old card (Kaggle's P100) is "available" and fails only at its first kernel
+            torch.zeros(1, device=device).add_(1).item()
+        except RuntimeError as error:
+            raise SystemExit(
+                f"{name} cannot run torch {torch.__version__} ({error}).\n"
+                "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
+            ) from None
+        torch.backends.cudnn.benchmark = True  # all batches have one size: the fastest kernels are worth a search
+    where = name if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__} on {where}")
+    return device
+
+
+def place(network, settings, device, half=True):
+    """The network on the device, ready to train. Without `half` it stays in float32 whatever settings.half says."""
+    print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
+    dtype = half_dtype(device) if half and settings.half else None
+    network = network.to(device)
+    if device.type == "cuda" and channels_last_pays(network, device, dtype):
+        network = network.to(memory_format=torch.channels_last)
+    if world_size() > 1:
+        network = share_gradients(network)
+    return HalfPrecision(network, dtype) if dtype else network
+
+
+def channels_last_pays(network, device, dtype):
+    """Whether the layout [N, H, W, C] is faster: in half precision and on new GPUs, but InstanceNorm copies in it."""
+    has_instance_norm = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    return (dtype is not None or torch.cuda.get_device_capability(device) >= (8, 0)) and not has_instance_norm
+
+
+def half_dtype(device):
+    """The half precision of this GPU's matrix units, or None. A T4 claims bfloat16 and only emulates it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+class HalfPrecision(nn.Module):
+    """A network that trains in half precision. What goes in and comes out is float32, and so are its weights.
+
+    Small gradients would be 0 in float16. So they are multiplied by a scale where they enter the network, at its
+    exit, and divided by it where they leave, at its entrance and at its weights. A gradient that overflows counts as
+    0, and the scale is halved (https://arxiv.org/abs/1710.03740). All of it happens on the device: no step waits.
+    """
+
+    def __init__(self, module, dtype, scale=2.0**14):
+        super().__init__()
+        self.module, self.dtype = module, dtype
+        device = next(module.parameters()).device
+        # bfloat16 has the range of float32 and needs no scale
+        self.register_buffer("scale", torch.tensor(scale if dtype == torch.float16 else 1.0, device=device))
+        self.register_buffer("overflowed", torch.zeros((), dtype=torch.bool, device=device))
+        for weight in module.parameters():
+            weight.register_hook(self.unscaled)
+
+    def unscaled(self, gradient):
+        finite = gradient.isfinite().all()
+        self.overflowed.logical_or_(~finite)
+        return torch.where(finite, gradient / self.scale, 0)
+
+    def forward(self, x):
+        if not self.training:  # samples are float32
+            return self.module(x)
+        if torch.is_grad_enabled():
+            self.scale.copy_(torch.where(self.overflowed, self.scale / 2, self.scale))
+            self.overflowed.zero_()
+        scale = self.scale.clone()
+        x = x.view_as(x)
+        if x.requires_grad:
+            x.register_hook(lambda gradient: gradient / scale)
+        with torch.autocast(x.device.type, self.dtype):
+            out = self.module(x)
+        out = out.float()
+        if out.requires_grad:
+            out.register_hook(lambda gradient: gradient * scale)
+        return out
+
+
+def without_wrapper(network):
+    return network.module if isinstance(network, HalfPrecision) else network
+
+
+def share_gradients(network):
+    """Makes all processes take the step of the joint batch: each sees a part of it, and gradients are averaged.
+    BatchNorm sees the whole batch too, on GPUs; on CPUs it sees its part."""
+    if next(network.parameters()).is_cuda:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+    def averaged(gradient):
+        gradient = gradient.contiguous()
+        distributed.all_reduce(gradient)
+        return gradient / world_size()
+
+    for weight in network.parameters():
+        weight.register_hook(averaged)
+    return network

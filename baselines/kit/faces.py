@@ -1,0 +1,171 @@
+"""The faces: found, read once, kept as bytes on the GPU."""
+
+import io
+import os
+import re
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from kit.device import rank, world_size
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
+LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+
+
+def is_ignored(name):
+    """Whether a path inside a folder or archive is something that systems leave behind, or hidden."""
+    return any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in Path(name).parts)
+
+
+def natural_key(name):
+    """Sorts 2.jpg before 10.jpg."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def find_faces(given=""):
+    """The folder or zip to read faces from: the given one, else the largest set in the usual places.
+
+    Raises SystemExit when there is none.
+    """
+    if given:
+        if not Path(given).exists():
+            raise SystemExit(f"no faces at {given!r}: set `faces` to a folder or a zip of face pictures")
+        return Path(given)
+    places = {"/kaggle/input": 7, "/content/drive/MyDrive": 2, "/content": 2, ".": 3, "..": 2}  # how deep to look
+    for place, depth in places.items():
+        if found := largest_set(Path(place), depth):
+            return found
+    raise SystemExit(
+        "found no faces. Kaggle: Add Input > a data set of anime faces. Colab: upload faces.zip to /content or to your "
+        "Drive. Elsewhere: set `faces` to a folder or a zip of face pictures."
+    )
+
+
+def largest_set(place, depth, fewest=1000):
+    """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`."""
+    counts = {}  # folder or zip -> number of pictures
+    for folder, folders, names in os.walk(place):
+        folders[:] = [name for name in folders if name not in ("runs", "outputs") and name[0] not in "._"]
+        if len(Path(folder).relative_to(place).parts) >= depth:
+            folders.clear()
+        if count := sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
+            counts[Path(folder)] = count
+        counts |= {Path(folder, name): 10**6 for name in names if name in ("faces.zip", "MLHW_6.zip")}
+    by_parent = {}
+    for folder in counts:
+        by_parent.setdefault(folder.parent, []).append(folder)
+    for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
+        if len(children) > 2 and parent not in data_set_roots(place):
+            counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
+    best = max(counts, key=counts.get, default=None)
+    return best if best and counts[best] >= fewest else None
+
+
+def data_set_roots(place):
+    """The folders below which data sets stand side by side: they are never read as one."""
+    return {place, *place.glob("datasets"), *place.glob("datasets/*"), *place.glob("notebooks/*")}
+
+
+def decode(data, size):
+    """The RGB pixels, uint8 [size, size, 3], of a picture file: shrunk bilinearly as the course does, transparent parts
+    laid on white, 16-bit greys scaled to 8 bits, pixels as they are stored whatever EXIF says. Raises ValueError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width}x{picture.height} is too large")
+            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            elif picture.mode.startswith("I") or picture.mode == "F":
+                values = np.asarray(picture, dtype=np.float32)
+                picture = Image.fromarray((values / 257).clip(0, 255).astype(np.uint8))
+            picture = picture.convert("RGB")
+            if picture.size != (size, size):
+                picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(picture)
+    except Exception as error:  # a decoder fed with garbage may raise anything
+        raise ValueError(str(error).partition("\n")[0]) from None
+
+
+@cache  # so that training again in the same session does not read the faces again
+def read_faces(source, size=64):
+    """All pictures of a folder or zip in natural order: uint8 [N, 3, size, size], and their N names.
+
+    What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
+    """
+    archive = zipfile.ZipFile(source) if source.is_file() else None
+    names = archive.namelist() if archive else [str(path.relative_to(source)) for path in source.rglob("*")]
+    names = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored(name)]
+    names.sort(key=natural_key)
+    broken = []
+
+    def read(name):
+        try:  # a ZipFile reads one member at a time; decoding, the slow part, runs in parallel
+            return decode(archive.read(name) if archive else Path(source, name).read_bytes(), size)
+        except Exception as error:
+            broken.append(f"{name}: {error}")
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        progress = partial(tqdm, desc="reading faces", total=len(names), mininterval=5, disable=rank() > 0)
+        pictures = list(progress(pool.map(read, names)))
+    if broken:
+        print(f"left out {len(broken):,} pictures that cannot be read, such as {min(broken)}")
+    readable = {name: picture for name, picture in zip(names, pictures, strict=True) if picture is not None}
+    if not readable:
+        raise SystemExit(f"{source} holds no readable picture: set `faces` to a folder or a zip of face pictures")
+    pictures = torch.from_numpy(np.stack([*readable.values()]))
+    return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
+
+
+def usable_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_faces(settings, device):
+    """All faces as uint8 [N, 3, 64, 64] on the device: the course's 71,314 are 876 MB."""
+    source = find_faces(settings.faces)
+    faces, _ = read_faces(source)
+    return on_device(faces, source, settings, device)
+
+
+def on_device(faces, source, settings, device):
+    """Faces [N, 3, 64, 64] on the device. Raises SystemExit when they do not fill one batch."""
+    if len(faces) < settings.batch_size:
+        raise SystemExit(f"{source} holds {len(faces)} faces, fewer than one batch of {settings.batch_size}")
+    print(f"{len(faces):,} faces from {source}, {faces.numel() / 1e6:.0f} MB on {device}")
+    return faces.to(device)
+
+
+def as_input(pictures):
+    """Bytes 0 … 255 become −1 … 1, the range of tanh."""
+    return pictures.float() / 127.5 - 1
+
+
+def batch_indices(count, batch_size, seed, start, device):
+    """Endless index tensors [batch_size] into `count` pictures. Each epoch has a new order, which depends on the seed
+    alone: from step `start` on it gives what an uninterrupted run would see. Each of several processes gets its part
+    of a batch. An epoch's order is on the device at once, so that no step waits for a copy."""
+    steps_per_epoch = count // batch_size
+    step = start
+    while True:
+        epoch, position = divmod(step, steps_per_epoch)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch)).to(device)
+        for i in range(position, steps_per_epoch):
+            yield order[i * batch_size : (i + 1) * batch_size][rank() :: world_size()]
+            step += 1
+
+
+def batches_of(*tensors, batch_size, seed, start=0):
+    """Endless tuples with a batch of each tensor, which all have N rows: pictures uint8 [N, 3, H, W] become floats in
+    −1 … 1, labels [N] stay as they are."""
+    for indices in batch_indices(len(tensors[0]), batch_size, seed, start, tensors[0].device):
+        yield tuple(as_input(rows[indices]) if rows.dtype == torch.uint8 else rows[indices] for rows in tensors)

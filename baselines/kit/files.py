@@ -1,0 +1,55 @@
+"""Files that are whole at any moment, and tables with a row per step."""
+
+import csv
+import os
+import shutil
+from contextlib import contextmanager
+
+from kit.device import rank
+
+
+@contextmanager
+def full_disk_reported(path):
+    """One line for a file that cannot be written, which is what a full disk looks like."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise SystemExit(
+            f"{path} cannot be written: {reason}; {free:,.0f} MB are free. Earlier checkpoints are whole: make room, "
+            "and run the notebook again to go on from the last one."
+        ) from error
+
+
+def atomic_write(path, write):
+    """Calls write(temporary path), then renames: a session that dies in between, or a full disk, leaves the old file
+    whole. Of several processes only the first one writes."""
+    if rank():
+        return
+    unfinished = path.with_name(path.name + ".part")
+    with full_disk_reported(path):
+        try:
+            write(unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+class StepTable:
+    """A CSV file whose first column is the step. It keeps the rows of an earlier session up to step `start`."""
+
+    def __init__(self, path, columns, start):
+        self.path, kept = path, []
+        if start and path.exists():
+            with open(path, newline="") as file:  # its last row may be torn: a session died while it was written
+                rows = [row for row in csv.reader(file) if len(row) == 1 + len(columns) and row[0].isdigit()]
+            kept = [row for row in rows if int(row[0]) <= start]
+        atomic_write(path, lambda path: self.append([["step", *columns], *kept], path, "w"))
+        self.last = kept[-1] if kept else None
+
+    def append(self, rows, path=None, mode="a"):
+        if rank():
+            return
+        with full_disk_reported(self.path), open(path or self.path, mode, newline="") as file:
+            csv.writer(file).writerows(rows)

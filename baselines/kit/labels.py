@@ -1,0 +1,113 @@
+"""Labels: read from a table or from folders, dealt out evenly to samples, written beside them."""
+
+import csv
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from PIL import Image
+
+from kit.faces import find_faces, on_device, read_faces
+from kit.files import atomic_write
+from kit.samples import output_folder, picture_grid, show
+
+LABEL_TABLES = ("tags.csv", "attributes.csv")
+
+
+def read_table(text, attribute):
+    """What a tags.csv or an attributes.csv tells of an attribute, by the stem of the picture's name: {"12": "aqua"}."""
+    rows = [row for row in csv.reader(text.splitlines()) if len(row) > 1]
+    if rows and rows[0][0] == "file":  # a column per attribute
+        column = next((i for i, name in enumerate(rows[0]) if name.startswith(attribute)), None)
+        known = {row[0]: row[column] for row in rows[1:] if len(row) > column} if column else {}
+    else:  # "aqua hair blue eyes": the word before the attribute
+        found = {row[0]: re.search(rf"(\w+) {attribute}", row[1]) for row in rows}
+        known = {file: match[1] for file, match in found.items() if match}
+    return {Path(file).stem: value for file, value in known.items()}
+
+
+def read_labels(source, names, attribute="hair", only=""):
+    """The label of each named picture of a folder or zip, int [N], −1 where there is none; and the classes' names.
+
+    `attribute` says what the classes are of: "hair" or "eye" of a tags.csv, the beginning of a column's name in an
+    attributes.csv; "" makes one class of all. Without a table, folders are the classes: aqua/1.jpg. `only` names the
+    classes to take, separated by commas, in the order of their numbers; "" takes all, sorted. Raises SystemExit when
+    fewer than two are left.
+    """
+    if not attribute:
+        return torch.zeros(len(names), dtype=torch.long), ["face"]
+    archive = zipfile.ZipFile(source) if source.is_file() else None
+    files = archive.namelist() if archive else [str(path) for path in source.rglob("*.csv")]
+    table = next((file for file in sorted(files) if Path(file).name in LABEL_TABLES), None)
+    if table:
+        text = (archive.read(table) if archive else Path(table).read_bytes()).decode("utf-8-sig")  # Excel adds a mark
+        known = read_table(text, attribute)
+        values = [known.get(Path(name).stem) for name in names]
+    else:
+        values = [Path(name).parent.name for name in names]
+    found = sorted({value for value in values if value})
+    classes = [name.strip() for name in only.split(",") if name.strip()] or found
+    if len(found) < 2 and table:
+        raise SystemExit(f"{table} tells no two classes of {attribute!r} apart in {source}: set another `attribute`")
+    if len(found) < 2:
+        raise SystemExit(
+            f"{source} has no labels: put a tags.csv (1,blue hair green eyes) beside the pictures, or each class into "
+            "a folder of its own"
+        )
+    if len(classes) < 2 or set(classes) - set(found):
+        raise SystemExit(f"`classes` is {only!r}: name two or more of {', '.join(found)}")
+    return torch.tensor([classes.index(value) if value in classes else -1 for value in values]), classes
+
+
+def load_labelled_faces(settings, device):
+    """Faces uint8 [N, 3, 64, 64] and their labels [N], both on the device, and the classes' names."""
+    source = find_faces(settings.faces)
+    faces, names = read_faces(source)
+    labels, classes = read_labels(source, names, settings.attribute, settings.classes)
+    faces, labels = on_device(faces[labels >= 0], source, settings, device), labels[labels >= 0].to(device)
+    print(f"{len(classes)} classes: " + ", ".join(f"{name} {(labels == i).sum()}" for i, name in enumerate(classes)))
+    return faces, labels, classes
+
+
+def balanced_labels(count, n_classes, row=8):
+    """Labels [count], as many of each class as possible: first `row` of each class in turn, then one of each."""
+    rows = torch.arange(n_classes).repeat_interleave(row)
+    return torch.cat([rows, torch.arange(count) % n_classes])[:count]
+
+
+def write_labels(run, labels, classes):
+    """labels.csv in a run's folder and beside its submission: which class each of 1.jpg, 2.jpg, … should show."""
+    text = "file,label\n" + "".join(f"{n}.jpg,{classes[label]}\n" for n, label in enumerate(labels.tolist(), 1))
+    for folder in (run.folder, output_folder(run.settings)):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / "labels.csv", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def show_classes(pictures, classes, path):
+    """Shows and saves a grid of pictures [rows × columns, 3, H, W]: a row per class, its name beside it."""
+    columns, (height, width) = len(pictures) // len(classes), pictures.shape[2:]
+    figure, axes = plt.subplots(figsize=(1 + 0.6 * columns, 0.6 * len(classes) * height / width), layout="constrained")
+    axes.imshow(picture_grid(pictures, columns))
+    axes.set_yticks([(row + 0.5) * (height + 2) for row in range(len(classes))], classes)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.savefig(path, dpi=120)
+    show(figure)
+
+
+def animate(frames, path, most=24, limit=2e6):
+    """Shows and saves at most `most` of the frames (PIL pictures) as an animated GIF of at most `limit` bytes."""
+    frames = [frames[i] for i in np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
+    scale, gif = 1.0, None
+    while gif is None or len(gif.getvalue()) > limit:
+        size = [round(scale * side) for side in frames[0].size]
+        first, *others = [frame.convert("RGB").resize(size, Image.Resampling.BOX).quantize() for frame in frames]
+        gif, scale = io.BytesIO(), 0.8 * scale
+        first.save(gif, "GIF", save_all=True, append_images=others, duration=[250] * len(others) + [2000], loop=0)
+    atomic_write(path, lambda path: path.write_bytes(gif.getvalue()))
+    show(Image.open(path))

@@ -1,0 +1,108 @@
+"""Training in this process, or in one process per GPU."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+
+def launch(train, settings):
+    """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
+    one per GPU; a script that torchrun started is one of them already."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        run = train_together(train, settings)
+        if int(os.environ["RANK"]):
+            raise SystemExit  # what comes after training is for the first process
+        return run
+    if settings.processes > 1:
+        start_processes(train, settings)
+        last = Path(settings.run, "checkpoints/last.pt")
+        done = torch.load(last, map_location="cpu", weights_only=True)["step"]
+        settings = replace(settings, processes=1, steps=done)  # nothing is left to train: this only loads the run
+    return train(settings)
+
+
+def train_together(train, settings):
+    """Trains as one of several processes, whose number and place torchrun tells by the environment."""
+    if int(os.environ["RANK"]):  # the first process speaks for all
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        return train(settings)
+    finally:
+        distributed.destroy_process_group()
+
+
+def worker(train, settings, folder):
+    """What each new process does: it trains, and leaves word in the folder of what went wrong."""
+    sys.stderr = sys.stdout  # so that progress is seen; what the launcher itself has to say is not
+    try:
+        train_together(train, settings)
+    except BaseException as error:
+        text = str(error) if isinstance(error, SystemExit) else traceback.format_exc()
+        Path(folder, f"error{os.environ['RANK']}.txt").write_text(text, encoding="utf-8")
+        raise SystemExit(1) from None
+
+
+def start_processes(train, settings):
+    """Trains in settings.processes new processes and passes on what they print, and an interrupt. They start afresh
+    with nothing but `train` and the settings: a forked copy of this process could not use its GPUs. Raises SystemExit
+    with the first error of any process."""
+    try:
+        import cloudpickle  # functions of a notebook have no module to be imported from: it sends their code
+    except ImportError:
+        raise SystemExit("`processes` needs cloudpickle: pip install cloudpickle") from None
+    if 0 < torch.cuda.device_count() < settings.processes:
+        raise SystemExit(f"`processes` is {settings.processes}, but there are {torch.cuda.device_count()} GPUs")
+    with tempfile.TemporaryDirectory() as folder:
+        payload = Path(folder, "train.pkl")
+        payload.write_bytes(cloudpickle.dumps(partial(worker, train, settings, folder)))
+        code = "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        launcher += [f"--nproc-per-node={settings.processes}", "--no-python"]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // settings.processes)),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONUNBUFFERED": "1",
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "120",  # seconds for samples and a checkpoint, once interrupted; else 30
+        }
+        log = Path(folder, "launcher.txt")
+        with open(log, "wb") as file:
+            command = [*launcher, sys.executable, "-c", code, str(payload)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, env=environment)
+        asked_to_stop = pass_on(process)
+        errors = sorted(Path(folder).glob("error*.txt"), key=lambda path: path.stat().st_mtime)  # the cause comes first
+        if errors:
+            raise SystemExit(errors[0].read_text(encoding="utf-8"))
+        if process.returncode and not asked_to_stop:
+            raise SystemExit(f"the processes could not train: {log.read_text(errors='replace')[-2000:]}")
+
+
+def pass_on(process):
+    """Prints what a process prints, until it ends. Signals that ask to stop are passed on. Returns those that came."""
+    asked = []
+
+    def ask(number, _frame):
+        asked.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while text := os.read(process.stdout.fileno(), 65536):
+            sys.stdout.write(text.decode(errors="replace"))
+        process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return asked

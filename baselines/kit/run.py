@@ -1,0 +1,333 @@
+"""A run: one folder with settings, losses, samples and checkpoints, from which training goes on."""
+
+import copy
+import json
+import os
+import random
+import signal
+import time
+import zipfile
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import distributed, nn
+from tqdm.auto import tqdm
+
+from kit.device import rank, without_wrapper, world_size
+from kit.faces import batches_of
+from kit.files import StepTable, atomic_write
+from kit.samples import SHOWN, fixed_noise, near_repeats, pack, picture_grid, sample, show
+
+LOSSES = ("loss_D", "loss_G")
+EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
+FREE_SETTINGS = (  # what may change when a run goes on
+    *("faces", "run", "outputs", "steps", "hours", "processes"),
+    *("checkpoint_every", "checkpoint_minutes", "log_every"),
+)
+
+
+def layer_norms(D):
+    """The L2 norm of the gradient of each layer's weight in D: {name: norm, a scalar tensor}, from the picture on."""
+    return {name: weight.grad.norm() for name, weight in D.named_parameters() if weight.dim() > 1}
+
+
+@contextmanager
+def frozen(network):
+    """No gradients for the weights of a network that only looks on: they would cost a fifth of a step's time."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+@contextmanager
+def stop_asked():
+    """Yields a function that says whether an interrupt or SIGTERM came. A second one ends training at once; not so in
+    several processes, which get each one twice: from the terminal, and from what launched them."""
+    asked, before = [], {}
+
+    def ask(number, _frame):
+        asked.append(number)
+        if world_size() == 1:
+            signal.signal(number, before[number])
+
+    before.update((number, signal.signal(number, ask)) for number in (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Run:
+    """One training of a pair G and D. It goes on from its last checkpoint when there is one.
+
+    G_ema is the running average of G that samples come from, z what they are made of. `parts` are all other things
+    that have a state: optimizers, and whatever else training changes. A run's folder holds config.json, log.csv,
+    grad_norms.csv, checkpoints/ (last.pt, the one before, and G_ema's weights at each) and samples/ (a grid and a .tgz
+    of 1,000 pictures at each).
+    """
+
+    def __init__(self, settings, G, D, z=None, **parts):
+        self.settings, self.G, self.folder = settings, G, Path(settings.run)
+        self.device = next(G.parameters()).device
+        self.G_ema = copy.deepcopy(without_wrapper(G)).eval().requires_grad_(False)
+        self.z = (fixed_noise(settings) if z is None else z).to(self.device)
+        self.parts = {"G": G, "D": D, "G_ema": self.G_ema, **parts}
+        if settings.batch_size % world_size():
+            raise SystemExit(f"{world_size()} processes cannot share a batch of {settings.batch_size} evenly")
+        for name in ("checkpoints", "samples"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
+        if rank() == 0 and not self.last.exists() and not self.previous.exists():
+            fetch_run(self.folder)
+        self.step = self.start = self.load_checkpoint()
+        if rank():  # noise of its own
+            torch.manual_seed(settings.seed + self.start + 1_000_003 * rank())
+        self.log_table = StepTable(self.folder / "log.csv", [*LOSSES, "seconds"], self.start)
+        self.norms_table = StepTable(self.folder / "grad_norms.csv", ["layer", "name", "norm"], self.start)
+        *losses, self.seconds = map(float, self.log_table.last[1:] if self.log_table.last else [0, 0, 0])
+        self.losses = {name: torch.tensor(loss, device=self.device) for name, loss in zip(LOSSES, losses, strict=True)}
+        self.log_rows, self.norms_rows, self.repeats = [], [], []
+
+    # what the loop calls
+
+    def steps(self, *tensors, batch_size=0):
+        """Yields (step, batch, …) from the step after the last checkpoint to the last one: a batch of each tensor, as
+        `batches_of` makes them. Between steps it writes what was logged, samples and checkpoints, and it ends early
+        when the session's hours are over or an interrupt came."""
+        settings, began = self.settings, time.time()
+        batches = batches_of(
+            *tensors, batch_size=batch_size or settings.batch_size, seed=settings.seed, start=self.start
+        )
+        total = None if settings.hours else settings.steps
+        steps = range(self.start + 1, settings.steps + 1)
+        progress = tqdm(steps, "training", total, initial=self.start, mininterval=5, disable=rank() > 0 or not steps)
+        saved_at, writing = began, 0.0
+        with stop_asked() as stopped:
+            for step in progress:
+                self.step = step
+                yield (step, *next(batches))
+                row = torch.stack([self.losses[name] for name in LOSSES])
+                self.log_rows.append((step, row, self.seconds + time.time() - began))
+                if step == self.start + 50 and step < settings.steps:
+                    self.print_estimate(time.time() - began)
+                hours_over = 0 < settings.hours * 3600 <= time.time() - began + writing
+                end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if hours_over else ""
+                end = self.any_process(end)
+                with_samples = step % settings.checkpoint_every == 0 or step == settings.steps or end
+                due = with_samples or time.time() - saved_at > settings.checkpoint_minutes * 60
+                if due or step % settings.log_every == 0:
+                    self.flush()
+                    progress.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.shown), refresh=False)
+                if due and rank() == 0:
+                    saved_at = time.time()
+                    self.check_weights()
+                    if with_samples:
+                        self.save_samples()
+                    self.save_checkpoint()
+                    writing = max(writing, time.time() - saved_at)
+                if end:
+                    print(f"{end}: run the notebook again to go on from here")
+                    break
+        if self.step > self.start:
+            self.pack()
+
+    def noise(self, count=0):
+        """New z [count, z_dim], for this process's part of a batch unless `count` says otherwise."""
+        count = count or self.settings.batch_size // world_size()
+        return torch.randn(count, self.settings.z_dim, device=self.device)
+
+    def log(self, **losses):
+        """Keeps losses, scalar tensors, for log.csv; one that a step does not log stays as it was. They stay on the
+        device until they are written, so that no step waits for the GPU."""
+        self.losses |= {name: loss.detach() for name, loss in losses.items()}
+
+    def record_norms(self, norms):
+        """Keeps {name: norm, a scalar tensor} for grad_norms.csv."""
+        self.norms_rows.append((self.step, [*norms], torch.stack([*norms.values()])))
+
+    def update_average(self):
+        """Moves G_ema towards G: θ_ema ← β θ_ema + (1 − β) θ, β = settings.ema; BatchNorm's statistics likewise."""
+        G, weight = without_wrapper(self.G), 1 - self.settings.ema
+        torch._foreach_lerp_([*self.G_ema.parameters()], [p.detach() for p in G.parameters()], weight)
+        averages, values = [*self.G_ema.buffers()], [*G.buffers()]
+        floats = [buffer.is_floating_point() for buffer in values]
+        if any(floats):
+            torch._foreach_lerp_(
+                [a for a, f in zip(averages, floats, strict=True) if f],
+                [v for v, f in zip(values, floats, strict=True) if f],
+                weight,
+            )
+        for average, value, is_float in zip(averages, values, floats, strict=True):
+            if not is_float:
+                average.copy_(value)
+
+    # what is written
+
+    def flush(self):
+        """Writes the rows that were kept. Raises SystemExit when a loss is NaN or has exploded."""
+        if not self.log_rows:
+            return
+        steps, rows, seconds = zip(*self.log_rows, strict=True)
+        values = torch.stack(rows).tolist()  # the one wait for the GPU
+        self.shown = values[-1]
+        self.log_table.append(
+            [step, *(f"{loss:.6g}" for loss in losses), f"{second:.3f}"]
+            for step, losses, second in zip(steps, values, seconds, strict=True)
+        )
+        for step, names, norms in self.norms_rows:
+            layers = enumerate(zip(names, norms.tolist(), strict=True), 1)
+            self.norms_table.append([step, layer, name, f"{norm:.6g}"] for layer, (name, norm) in layers)
+        self.log_rows.clear(), self.norms_rows.clear()
+        for step, losses in zip(steps, values, strict=True):
+            if not all(abs(loss) < EXPLODED for loss in losses):  # NaN is not smaller either
+                self.diverged("loss_D is {:.3g} and loss_G {:.3g}".format(*losses), step)
+
+    def save_samples(self):
+        """A grid and a .tgz of 1,000 pictures by G_ema, its weights, and a line on what is seen."""
+        pictures = sample(self.G_ema, self.z)  # [1000, 3, 64, 64]
+        grid = picture_grid(pictures[:SHOWN])
+        atomic_write(self.folder / f"samples/{self.step:06d}.png", partial(grid.save, format="PNG"))
+        pack(pictures, self.folder / f"samples/{self.step:06d}.tgz")
+        weights = self.G_ema.state_dict()
+        atomic_write(self.folder / f"checkpoints/{self.step:06d}.pt", partial(torch.save, weights))
+        self.repeats.append(near_repeats(pictures))
+        # an untrained generator's pictures are alike as well, and become less so
+        collapsing = self.repeats[-1] > min(self.repeats) + 0.1
+        hint = ": G is collapsing, earlier samples may be better" if collapsing else ""
+        print(f"step {self.step:,}: {self.repeats[-1]:.1%} near repeats{hint}")
+        show(grid)
+
+    def print_estimate(self, seconds):
+        """How long this session still takes, after its first 50 steps, which took `seconds`."""
+        left = (self.settings.steps - self.step) * seconds / 50
+        if self.settings.hours:
+            left = min(left, self.settings.hours * 3600 - seconds)
+        time_left = f"{left / 3600:.1f} hours" if left > 5400 else f"{left / 60:.0f} minutes"
+        print(f"{50 / seconds:.1f} steps per second: about {time_left} to go")
+
+    # checkpoints
+
+    def config(self):
+        """The settings as JSON has them, which stay the same while a run lasts."""
+        return json.loads(json.dumps(asdict(self.settings)))
+
+    def save_checkpoint(self):
+        """Networks, optimizers and random states: all that an uninterrupted run would have at this step. The one before
+        is kept as previous.pt."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"step": self.step, "settings": self.config()}
+        state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state()
+
+        def write(unfinished):
+            torch.save(state, unfinished)
+            if self.last.exists():  # killed from here on, the run has only previous.pt, which is whole
+                os.replace(self.last, self.previous)
+
+        atomic_write(self.last, write)
+
+    def read_checkpoint(self):
+        """(path, state) of the last checkpoint that is whole, or None. Sets a broken one aside, and says so."""
+        for path in filter(Path.exists, (self.last, self.previous)):
+            try:
+                with zipfile.ZipFile(path) as archive:  # what torch.save writes; torch.load checks no checksums
+                    damaged = archive.testzip()
+            except zipfile.BadZipFile:
+                damaged = "its end"
+            if not damaged:  # on the CPU: an Adam with its step counters on a GPU waits for it at every step
+                return path, torch.load(path, map_location="cpu", weights_only=True)
+            if rank() == 0:
+                os.replace(path, path.with_name(path.name + ".broken"))
+                print(f"{path} is broken ({damaged} is damaged) and set aside: looking for the one before")
+        return None
+
+    def load_checkpoint(self):
+        """The step to go on from, 0 without a checkpoint. Refuses to mix runs with different settings."""
+        if world_size() > 1:
+            if rank() == 0:
+                self.read_checkpoint()  # sets broken files aside before the others look
+            distributed.barrier()
+        now, found, step = self.config(), self.read_checkpoint(), 0
+        if found:
+            path, state = found
+            then, step = state["settings"], state["step"]
+            changed = [name for name in now if then.get(name) != now[name] and name not in FREE_SETTINGS]
+            if changed:
+                changes = ", ".join(f"{name}: {then.get(name)} then, {now[name]} now" for name in changed)
+                raise SystemExit(f"{self.folder} holds a run with other settings ({changes}): set another `run`")
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            torch.set_rng_state(state["rng"])
+            random.setstate(state["python_rng"])
+            if "cuda_rng" in state and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["cuda_rng"])
+            print(f"going on from step {step:,} of {path}")
+        if step < self.settings.steps:
+            atomic_write(self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2)))
+        return step
+
+    def any_process(self, end):
+        """Why the session ends, if any process has a reason: they ask each other every settings.log_every steps."""
+        if world_size() == 1:
+            return end
+        if self.step % self.settings.log_every:
+            return ""
+        reasons = [None] * world_size()
+        distributed.all_gather_object(reasons, end)
+        return max(reasons)
+
+    def check_weights(self):
+        """Stops a run before a network that holds NaN replaces the last checkpoint that does not."""
+        for name, part in self.parts.items():
+            if isinstance(part, nn.Module) and not all(value.isfinite().all() for value in part.state_dict().values()):
+                self.diverged(f"weights of {name} are not finite", self.step)
+
+    def diverged(self, what, step):
+        """Ends a run in which there is nothing left to train: one line that names the last good checkpoint."""
+        last = self.read_checkpoint()
+        good = f"the last good checkpoint is {last[0]} of step {last[1]['step']:,}" if last else "no checkpoint exists"
+        raise SystemExit(
+            f"stopped at step {step:,}: {what}; {good}. Lower lr_D and lr_G, and set another `run`: in this one the "
+            "same would happen again."
+        )
+
+    def pack(self):
+        """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
+        names = ("config.json", "log.csv", "grad_norms.csv")
+        files = [self.folder / name for name in names] + sorted(self.folder.glob("samples/*.*")) + [self.last]
+        path = self.folder.with_name(f"{self.folder.name}.zip")
+
+        def write(unfinished):
+            with zipfile.ZipFile(unfinished, "w") as archive:  # weights and pictures cannot be compressed any further
+                for file in filter(Path.exists, files):
+                    archive.write(file, Path(self.folder.name, file.relative_to(self.folder)))
+
+        atomic_write(path, write)
+        if rank() == 0:
+            print(f"{path}, {path.stat().st_size / 1e6:,.0f} MB, is all that another session needs to go on from here")
+
+
+def fetch_run(folder, places=("/kaggle/input",)):
+    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, or the folder that
+    Kaggle made of it. Of several, the one that got furthest."""
+    archive = folder.with_name(f"{folder.name}.zip")
+    found = [archive] if archive.exists() else []
+    for place in map(Path, places):
+        found += [*place.rglob(archive.name), *(path.parents[1] for path in place.rglob("checkpoints/last.pt"))]
+    runs = [(path, zipfile.Path(path, f"{folder.name}/") if path.is_file() else path) for path in found]
+    runs = [(path, files) for path, files in runs if path.stem == folder.name and (files / "log.csv").exists()]
+    if not runs:
+        return
+    path, files = max(runs, key=lambda one: len((one[1] / "log.csv").read_bytes()))
+    for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
+        for file in (files / name).iterdir():
+            if file.is_file():
+                atomic_write(folder / name / file.name, lambda path, file=file: path.write_bytes(file.read_bytes()))
+    print(f"took up the run in {path} (without it, a new one would begin)")

@@ -1,0 +1,72 @@
+"""Notebooks for tests: run whole at a small size, and their check cells tried on what students write."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+
+import nbformat
+import papermill
+
+from baselines.build import ROOT, build
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
+
+
+def run(path, folder, faces, preset="course", **overrides) -> str:
+    """Runs a notebook in a folder; returns what its cells printed."""
+    places = {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")}
+    parameters = {"preset": preset, "overrides": SMOKE | places | overrides}
+    notebook = papermill.execute_notebook(path, None, parameters, cwd=folder, progress_bar=False, kernel_name="python3")
+    return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+
+
+@cache
+def cells(master, solved=True) -> dict[str, str]:
+    """The code cells of a built notebook: cell id -> source."""
+    text = build(master)[ROOT / ("baselines/solved" if solved else "notebooks") / f"{master.stem}.ipynb"]
+    return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"}
+
+
+@cache
+def before_todos(master) -> dict:
+    """The names that a notebook's cells have defined when its first TODO comes."""
+    names = {"__name__": "__main__"}
+    for name, source in cells(master).items():
+        if name.startswith("todo-"):
+            return names
+        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+
+
+def check(master, todo, solution) -> None:
+    """Runs a notebook's cells from its first TODO to the check of `todo`, which gets the given solution."""
+    names = dict(before_todos(master))
+    started = False
+    for name, source in cells(master).items():
+        started = started or name.startswith("todo-")
+        if started:
+            exec(compile(solution if name == f"todo-{todo}" else source, f"{master.stem} {name}", "exec"), names)
+        if name == f"check-{todo}":
+            return
+
+
+def written(master) -> dict:
+    """The planted mistakes and the other right answers of a notebook."""
+    path = ROOT / f"baselines/mistakes/{master.stem}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def solution_with(master, case) -> str:
+    """The TODO cell of a solved notebook, changed as a case of `written` says."""
+    source = cells(master)[f"todo-{case['todo']}"]
+    if "body" in case:
+        head, found, _ = source.rpartition("    ### BEGIN SOLUTION\n")
+        assert found, f"no solution in {case['todo']}"
+        return head + case["body"].strip("\n") + "\n"
+    assert case["old"] in source, f"{case['old']!r} is not in the solution of {case['todo']}"
+    return source.replace(case["old"], case["new"])
