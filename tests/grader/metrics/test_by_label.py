@@ -1,7 +1,6 @@
 """A conditional set scored by class: closed forms, generators whose faults are known, and every wrong table."""
 
 import base64
-import csv
 import io
 import json
 import os
@@ -13,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from baselines.build import ROOT
 from grader import cli, score
 from grader.features.anime import describe
 from grader.inputs.labels import LabelledFaces, read_asked, read_faces
@@ -28,6 +25,7 @@ from grader.report.images import MARK
 from grader.report.json import as_dict
 from grader.report.page import as_html
 from grader.report.words import label_rows
+from kit.labels import read_labels
 
 REAL, ASKED = 400, 200  # drawn faces
 
@@ -257,17 +255,7 @@ def test_tagged_eyes(shared, monkeypatch):
     assert real.ceilings.mean() > 0.65  # 0.35 on the embedded features
 
 
-# Labels of real faces
-
-
-@pytest.fixture(scope="module")
-def notebooks_read():
-    """read_labels of the notebooks, which share no code with the grader."""
-    parts = (path.read_text() for path in (ROOT / "baselines/parts").glob("*.py"))
-    text = next(text for text in parts if "def read_labels(" in text)
-    names = {"csv": csv, "io": io, "re": re, "zipfile": zipfile, "Path": Path, "torch": torch}
-    exec(text.partition("\nlabels, classes = ")[0], names)
-    return names["read_labels"]
+# Labels of real faces: the notebooks' reader shares no code with the grader's
 
 
 TAGS = "".join(
@@ -281,7 +269,7 @@ ATTRIBUTES = "file,skin,hair_colour,hair_shape,eye_colour\n" + "".join(
 
 @pytest.mark.parametrize("attribute", ["hair", "eye"])
 @pytest.mark.parametrize("table", [{"tags.csv": TAGS}, {"x/attributes.csv": ATTRIBUTES}, {}], ids=str)
-def test_real_faces_are_read_as_the_notebooks_read_them(tmp_path, notebooks_read, table, attribute):
+def test_real_faces_are_read_as_the_notebooks_read_them(tmp_path, table, attribute):
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(60):
@@ -290,7 +278,7 @@ def test_real_faces_are_read_as_the_notebooks_read_them(tmp_path, notebooks_read
         for name, text in table.items():
             archive.writestr(name, text)
         names = [name for name in archive.namelist() if name.endswith(".png")]
-    labels, classes = notebooks_read(path, names, attribute)
+    labels, classes = read_labels(path, names, attribute)
     read = read_faces(path, attribute)
     assert (read.names, len(read.labels)) == (classes, 60)
     numbers = read.pictures[:, 0, 0, 0]
