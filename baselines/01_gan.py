@@ -26,7 +26,8 @@ from kit.checks import check_step, done
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
-from kit.run import Run, frozen, layer_norms
+from kit.norms import layer_norms
+from kit.run import Run, frozen
 from kit.samples import plot_losses, write_submission
 
 # %% [markdown]

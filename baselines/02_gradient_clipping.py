@@ -1,31 +1,57 @@
 # %% [markdown]
 # # 02 · Gradient clipping
 #
-# The vanilla GAN's gradients are unruly. When $D$ is sure of itself, $-\log D(G(z))$ is steep, and one batch can throw
-# $G$ far away from what it had learned: pictures that were faces at one checkpoint are noise at the next. The cheapest
-# cure is to shorten a gradient $g$ that is too long, and to leave its direction alone:
+# The vanilla GAN's gradients are unruly. While $D$ sees through the fakes, $-\log D(G(z))$ is steep. One batch can then
+# throw $G$ far away from what it has learned: faces at one checkpoint are noise at the next. The cheapest cure shortens
+# a gradient $g$ that is too long, and keeps its direction:
 #
 # $$g \leftarrow g \cdot \min\!\Big(1, \frac{c}{\lVert g \rVert_2}\Big)$$
 #
-# where $\lVert g \rVert_2$ is the norm over **all** parameters of a network together
-# ([Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)). Short gradients pass unchanged: $c$ is a speed limit, not a
-# learning rate. Watch that it does not bind always: then every step has the same length, and a smaller learning rate
-# would say the same more honestly. Adam divides by the size of past gradients, so clipping helps against outliers, not
-# against gradients that are large throughout.
+# Here $\lVert g \rVert_2$ is the norm over **all** parameters of a network together
+# ([Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)). A short gradient passes unchanged: $c$ is a speed limit,
+# not a learning rate. If every gradient is clipped, $c$ is too small: then all gradients have the same length. Adam
+# divides by the size of past gradients. So clipping helps against single long gradients, not against gradients that are
+# always long.
 #
-# Two more changes make the **Medium** baseline: $D$ makes two steps for one of $G$ (`n_critic`), so that $G$ follows a
-# better judge, and training lasts 50 epochs. Everything else is as in 01.
+# Two more changes make the **Medium** baseline. $D$ makes two steps per step of $G$ (`n_critic`), so $G$ learns from a
+# better $D$. And training lasts 50 epochs. All else is as in 01.
+#
+# You write the clipped step.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
+# two networks of 01. You need not read them, but you can: open a cell by its title.
+
+# %%
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from kit.checks import check_step, done, gradients_of, has_values, norm_of
+from kit.device import get_device, place, seed_everything
+from kit.faces import load_faces
+from kit.launch import launch
+from kit.networks import Discriminator, Generator, bce
+from kit.norms import layer_norms
+from kit.run import Run, frozen
+from kit.samples import plot_losses, write_submission
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
 
 
 # %%
-@dataclass
+@dataclass(frozen=True)
 class ClippingSettings(Settings):
-    max_norm: float = 1.0  # c, the longest gradient that a step may have
+    max_norm: float = 1.0  # c, the norm of the longest gradient that a step may use
 
 
-PRESETS = with_longer(ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230))
+PRESETS = t4_presets(ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230))
 PRESETS["cpu"] = replace(  # ten minutes on one CPU core
     PRESETS["course"], steps=4000, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=500
 )
@@ -34,81 +60,187 @@ PRESETS["cpu"] = replace(  # ten minutes on one CPU core
 preset = "course"
 overrides = {}  # any setting by name, for example {"max_norm": 5.0}
 
-# %% include: choose, faces, dcgan
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
 
 # %%
-seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width))
-D = on_device(Discriminator(settings.width))
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## One clipped step
 #
-# The gradient exists only after `backward()`, and it has done its work after `step()`: clip in between.
-# `nn.utils.clip_grad_norm_` does it in place, for all parameters together.
+# `backward()` makes the gradient, and the optimizer's `step()` uses it: clip in between. `nn.utils.clip_grad_norm_`
+# takes one norm over all the parameters that it gets, and clips in place.
 
 
 # %% todo="clipped_step"
-def clipped_step(loss, network, optimizer):
-    """One step of an optimizer on a loss, its gradient no longer than settings.max_norm over all of the network."""
+def clipped_step(loss, network, optimizer, max_norm):
+    """One step of the network's optimizer on a loss, a scalar. The gradient that it uses is no longer than max_norm, an
+    L2 norm over all parameters of the network."""
     ### BEGIN SOLUTION
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), settings.max_norm)
+    nn.utils.clip_grad_norm_(network.parameters(), max_norm)
     optimizer.step()
     ### END SOLUTION
 
 
 # %% check="clipped_step"
-def check_clipped_step(step):
-    def moved(slopes):
-        """How far a step of plain gradient descent moves two parameters whose gradients are the slopes."""
-        network = nn.ParameterList([torch.zeros(1, device=device), torch.zeros(1, device=device)])
-        optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-        for weight in network:
-            weight.grad = torch.full_like(weight, 7.0)  # what an earlier batch left behind
-        step(sum(slope * weight.sum() for slope, weight in zip(slopes, network, strict=True)), network, optimizer)
-        return [-weight.item() for weight in network]
+def check_clipped_step(clipped_step):
+    def loss_of(D, G, real, z):
+        return -3 * (D(real).log().mean() + (1 - D(G(z).detach())).log().mean())
 
-    c = settings.max_norm
-    short, long = moved([0.3 * c, 0.4 * c]), moved([30 * c, 40 * c])
-    assert any(short) or any(long), "nothing moved: call optimizer.step()"
-    if not np.allclose(short, [0.3 * c, 0.4 * c], rtol=1e-3):
-        assert not np.allclose(short, [0.6 * c, 0.8 * c], rtol=1e-3), "a short gradient got longer: min(1, c/‖g‖)"
-        raise AssertionError("a gradient shorter than max_norm must pass unchanged: zero_grad() first, then backward()")
-    assert not np.allclose(long, [30 * c, 40 * c]), "not clipped: clip after backward() and before optimizer.step()"
-    assert not np.allclose(long, [c, c], rtol=1e-3), "clipped value by value: take one norm over all parameters"
-    assert np.allclose(long, [0.6 * c, 0.8 * c], rtol=1e-3), f"a gradient of (30c, 40c) became {long}, not (0.6c, 0.8c)"
-    print("clipped_step: done")
+    def clipped(change, value=1):
+        """A loss with `value` times the value of loss_of, and with its gradients changed: change([each weight's])."""
+
+        def changed(D, *arguments):
+            loss = loss_of(D, *arguments)
+            gradients = change(gradients_of(loss, D))
+            return value * loss.detach() + sum(
+                (g * (weight - weight.detach())).sum() for g, weight in zip(gradients, D.parameters(), strict=True)
+            )
+
+        return changed
+
+    def scaled(gradients, norm, c):
+        return [g * min(1, c / norm) for g in gradients]
+
+    def p_norm(gradients, p):
+        return torch.cat([g.flatten() for g in gradients]).norm(p)
+
+    def matrices(gradients):
+        return [g for g in gradients if g.dim() > 1]
+
+    remarks = []
+    for max_norm in (23.7, 0.37):  # the gradient, whose norm is about 3, is short for one and long for the other
+
+        def right(gradients, c=max_norm):
+            return scaled(gradients, norm_of(gradients), c)
+
+        mistakes = {
+            "not clipped: call nn.utils.clip_grad_norm_ between backward() and optimizer.step()": lambda g: g,
+            "a short gradient got longer: it must pass unchanged, so multiply by min(1, c / ‖g‖)": (
+                lambda g, c=max_norm: [one * c / norm_of(g) for one in g]
+            ),
+            "clipped value by value, which changes the direction: take one norm over all parameters": (
+                lambda g, c=max_norm: [one.clamp(-c, c) for one in g]
+            ),
+            "each parameter is clipped by its own norm: take one norm over all parameters together": (
+                lambda g, c=max_norm: [scaled([one], one.norm(), c)[0] for one in g]
+            ),
+            "this is the L1 norm: take the L2 norm": lambda g, c=max_norm: scaled(g, p_norm(g, 1), c),
+            "this is the largest value: take the L2 norm": lambda g, c=max_norm: scaled(g, p_norm(g, torch.inf), c),
+            "this is the squared norm: take its root": lambda g, c=max_norm: scaled(g, norm_of(g) ** 2, c),
+            "the biases are not clipped: use all parameters": lambda g, c=max_norm: [
+                scaled([one], norm_of(matrices(g)), c)[0] if one.dim() > 1 else one for one in g
+            ],
+            "the biases are not in the norm: use all parameters": (
+                lambda g, c=max_norm: scaled(g, norm_of(matrices(g)), c)
+            ),
+        }
+        for limit in (1.0, 5.0, 10.0):
+            mistakes[f"the norm is at most {limit}, whatever max_norm says (here {max_norm}): use max_norm"] = (
+                lambda g, c=limit: scaled(g, norm_of(g), c)
+            )
+
+        def step(D, G, optimizer, real, z, c=max_norm):
+            loss = loss_of(D, G, real, z)
+            before = [weight.detach().clone() for weight in D.parameters()]
+            clipped_step(loss, D, optimizer, c)
+            used, left = (optimizer.seen or [[]])[0], [weight.grad for weight in D.parameters()]
+            if has_values(used) and has_values(left) and norm_of(used) > 1.01 * c:
+                assert norm_of(left) > 1.01 * c, (
+                    "clipped too late, optimizer.step() has used the long gradient: clip before it"
+                )
+            if has_values(used) and len(optimizer.seen) == 1:
+                lr = optimizer.param_groups[0]["lr"]
+                for weight, was, g in zip(D.parameters(), before, used, strict=True):
+                    assert torch.allclose(weight, was - lr * g, atol=1e-5), (
+                        "weights moved without the optimizer: clip the gradient, and leave the weights alone"
+                    )
+            return loss
+
+        remarks = check_step(step, clipped(right), {hint: clipped(wrong, 0) for hint, wrong in mistakes.items()})
+    done("clipped_step", remarks)
 
 
 check_clipped_step(clipped_step)
 
 # %% [markdown]
-# Both steps are those of 01 with this one in their middle.
+# Both steps are those of 01, with this one at their end.
+
 
 # %%
-bce = nn.BCELoss()  # of probabilities [N] and labels [N]
-
-
-def discriminator_step(D, G, optimizer_D, real, z):
+def discriminator_step(D, G, optimizer_D, real, z, max_norm):
     """One step of D on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
     p_real, p_fake = D(real), D(G(z).detach())
     loss = (bce(p_real, torch.ones_like(p_real)) + bce(p_fake, torch.zeros_like(p_fake))) / 2
-    clipped_step(loss, D, optimizer_D)
+    clipped_step(loss, D, optimizer_D, max_norm)
     return loss
 
 
-def generator_step(D, G, optimizer_G, z):
+def generator_step(D, G, optimizer_G, z, max_norm):
     """One step of G on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
     p_fake = D(G(z))
     loss = bce(p_fake, torch.ones_like(p_fake))
-    clipped_step(loss, G, optimizer_G)
+    clipped_step(loss, G, optimizer_G, max_norm)
     return loss
 
 
-betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+# %% [markdown]
+# ## Training
+#
+# The loop is that of 01. The norms that it records are those of clipped gradients: in `grad_norms.csv`, the root of the
+# sum of all squares is never over `max_norm`.
 
-# %% include: run, solved train_step, train, loop, handin
+
+# %%
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    G = place(Generator(settings.z_dim, settings.width), settings, device)
+    D = place(Discriminator(settings.width), settings, device)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+    run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(), settings.max_norm))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, run.noise(), settings.max_norm))
+            run.update_average()
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings)
+
+# %% [markdown]
+# ## What it learned
+#
+# The losses still say only which of the two is ahead. Compare them with those of 01: the single high peaks should be
+# rarer.
+
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+
+# %%
+pictures = write_submission(run)

@@ -1,37 +1,74 @@
 # %% [markdown]
 # # 03 · Wasserstein GAN
 #
-# A vanilla discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is the loss. Behind
-# that stands the Jensen–Shannon divergence which it estimates: it is $\log 2$ for any two distributions that do not
-# overlap, however near they are. The **earth mover's distance** does tell how far away they are, so that $G$ always
-# knows which way to go ([Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)). It is
+# A vanilla discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is the loss. The
+# reason is the Jensen–Shannon divergence, which it estimates. It is $\log 2$ for any two distributions that do not
+# overlap, however near they are. The **earth mover's distance** does say how far apart they are, so $G$ always knows
+# which way to go ([Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)). It is
 #
 # $$W(p_{\text{real}}, p_G) = \max_{\lVert D \rVert_L \le 1} \; \mathbb E_x[D(x)] - \mathbb E_z[D(G(z))]$$
 #
-# over all $D$ whose slope is at most 1. $D$ is no longer asked for a probability: it is a **critic** that gives any
-# number. So the Sigmoid goes, and the logarithms go. The slope is bounded crudely: after each step, every weight is
-# clipped to $[-c, c]$. Momentum makes a critic with clipped weights unstable, so both optimizers are RMSprop; and the
-# better the critic, the better its advice, so it makes five steps for one of $G$.
+# over all $D$ whose slope is at most 1. $D$ no longer gives a probability: it is a **critic** that gives any number. So
+# the Sigmoid goes, and the logarithms go.
 #
-# You take the Sigmoid away, choose the optimizers, write both steps, and record the gradient norms for your report.
-# Watch `loss_D`: its negative estimates the distance, and unlike a vanilla GAN's loss it falls as the pictures get
-# better. And watch the gradient norms that this notebook records: a clipped layer scales what passes through it by a
-# factor that $c$ decides, and over many layers the factors multiply, so that the gradient fades or explodes. BatchNorm
-# hides much of that, by scaling back: try `{"batch_norm": False, "layers": 12}` for your report. 04 mends it.
-# The score to beat is **Strong**.
+# - The slope is bounded crudely: after each step, every weight is clipped to $[-c, c]$.
+# - Momentum makes a critic with clipped weights unstable, so both optimizers are RMSprop.
+# - The better the critic, the better its advice, so it makes five steps per step of $G$.
+#
+# You take the Sigmoid away, make the optimizers, write both steps, and measure the gradient norms for your report.
+#
+# Watch `loss_D`. Its negative estimates the distance, and unlike a vanilla GAN's loss it falls as the pictures get
+# better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on $c$.
+# Over many layers the factors multiply, so the gradient fades or explodes. BatchNorm hides much of that, because it
+# scales back: try `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is
+# **Strong**.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
+# two networks of 01. You need not read them, but you can: open a cell by its title.
+
+# %%
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from kit.checks import (
+    CHECK_DEVICE,
+    WatchedSGD,
+    are_close,
+    check_critic,
+    check_step,
+    done,
+    gradients_of,
+    output_of,
+    tiny_batch,
+    tiny_pair,
+)
+from kit.device import get_device, place, seed_everything
+from kit.faces import load_faces
+from kit.launch import launch
+from kit.networks import Discriminator, Generator
+from kit.run import Run, frozen
+from kit.samples import plot_losses, write_submission
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
 
 
 # %%
-@dataclass
+@dataclass(frozen=True)
 class WganSettings(Settings):
     clip: float = 0.01  # c: weights of D stay between −c and c
     layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
-    batch_norm: bool = True  # BatchNorm in D; without it, the gradients of clipped layers go where they want
+    batch_norm: bool = True  # BatchNorm in D; without it, the gradients of clipped layers fade or explode
 
 
-PRESETS = with_longer(
+PRESETS = t4_presets(
     WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230)
 )
 PRESETS["cpu"] = replace(  # ten minutes on one CPU core, with larger steps and a wider clip than the paper's
@@ -51,58 +88,53 @@ PRESETS["cpu"] = replace(  # ten minutes on one CPU core, with larger steps and 
 preset = "course"
 overrides = {}  # any setting by name, for example {"clip": 0.1}
 
-# %% include: choose, faces, dcgan
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## The critic
 #
-# `Discriminator` of 01 ends in a Sigmoid unless told otherwise. With `layers` over 4 it gets more layers of the same
-# size, for the gradient norms of a deep critic.
+# `Discriminator(width, layers, norm, probability)` of 01 ends in a Sigmoid unless told otherwise. With `layers` over 4
+# it has more layers of the same size, for the gradient norms of a deep critic. `norm` is the class of its norm layers,
+# `nn.BatchNorm2d` by default. `nn.Identity` in its place changes nothing that passes through.
 
 
 # %% todo="make_critic"
-def make_critic():
-    """A critic of settings.width and settings.layers: pictures [N, 3, 64, 64] -> any number [N]."""
+def make_critic(settings):
+    """A critic of settings.width and settings.layers, with BatchNorm if settings.batch_norm is True, else without any
+    norm: pictures [N, 3, 64, 64] -> any number [N]."""
     ### BEGIN SOLUTION
-    return Discriminator(settings.width, settings.layers, probability=False)
+    norm = nn.BatchNorm2d if settings.batch_norm else nn.Identity
+    return Discriminator(settings.width, settings.layers, norm, probability=False)
     ### END SOLUTION
 
 
 # %% check="make_critic"
 def check_make_critic(make):
-    critic = make()
-    convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
-    with torch.no_grad():
-        for convolution in convolutions[-1:]:
-            convolution.weight.mul_(1000)
-        scores = critic(torch.randn(8, 3, 64, 64))
-    assert scores.shape == (8,), f"8 pictures gave {list(scores.shape)}, not one number each"
-    assert scores.min() < 0 or scores.max() > 1, (
-        "the Sigmoid is still in: its gradients vanish, and W is no probability"
-    )
-    assert len(convolutions) == settings.layers + 1, "pass settings.layers on"
-    print("make_critic: done")
+    odd = replace(settings, width=5, layers=6)
+    norms = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
+    for batch_norm in (True, False):
+        critic = check_critic(make, replace(odd, batch_norm=batch_norm))
+        kinds = {type(module).__name__ for module in critic.modules() if isinstance(module, norms)}
+        right = {"BatchNorm2d"} if batch_norm else set()
+        assert kinds == right, (
+            f"settings.batch_norm is {batch_norm}, but the critic's norms are {', '.join(kinds) or 'missing'}: give "
+            "Discriminator nn.BatchNorm2d or nn.Identity as its norm"
+        )
+    done("make_critic")
 
 
 check_make_critic(make_critic)
 
-# %%
-seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width), mixed=True)
-D = on_device(make_critic(), mixed=True)
-if not settings.batch_norm:
-    for block in D.layers:
-        for name, module in block.named_children():
-            if isinstance(module, nn.BatchNorm2d):
-                setattr(block, name, nn.Identity())
-
-
-# %% include: toy
-
 
 # %% todo="make_optimizers"
-def make_optimizers(G, D):
-    """(optimizer of G, optimizer of D), without momentum, with settings.lr_G and settings.lr_D."""
+def make_optimizers(G, D, settings):
+    """(optimizer of G, optimizer of D): RMSprop without momentum, with settings.lr_G and settings.lr_D."""
     ### BEGIN SOLUTION
     return (
         torch.optim.RMSprop(G.parameters(), settings.lr_G),
@@ -113,14 +145,30 @@ def make_optimizers(G, D):
 
 # %% check="make_optimizers"
 def check_make_optimizers(make):
-    D, G = toy_pair()
-    for optimizer, network, lr in zip(make(G, D), (G, D), (settings.lr_G, settings.lr_D), strict=True):
-        (group,) = optimizer.param_groups
-        assert {*map(id, group["params"])} == {*map(id, network.parameters())}, "first G's optimizer, then D's"
-        assert group["lr"] == lr, f"the learning rate is {group['lr']}, the settings say {lr}"
-        momentum = group.get("betas", (group.get("momentum", 0),))[0]
-        assert momentum == 0, "no momentum with clipped weights: RMSprop, as the paper, or Adam with beta1 = 0"
-    print("make_optimizers: done")
+    D, G = tiny_pair(probability=False)
+    odd = replace(settings, lr_G=3e-4, lr_D=7e-5)
+    made = make(G, D, odd)
+    assert isinstance(made, (tuple, list)) and len(made) == 2, "return two optimizers: that of G, that of D"
+    for letter, optimizer, network, lr in zip("GD", made, (G, D), (odd.lr_G, odd.lr_D), strict=True):
+        assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer of torch"
+        trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        assert trained == {*map(id, network.parameters())}, (
+            f"optimizer_{letter} must train all parameters of {letter} and nothing else. Return G's optimizer first"
+        )
+        for group in optimizer.param_groups:
+            assert group["lr"] == lr, (
+                f"the learning rate of optimizer_{letter} is {group['lr']}, settings.lr_{letter} is {lr}"
+            )
+            momentum = group.get("betas", (group.get("momentum", 0),))[0]
+            assert momentum == 0, (
+                f"optimizer_{letter} has momentum {momentum}, with which a clipped critic is unstable: use RMSprop "
+                "as in the paper, or Adam with beta1 = 0"
+            )
+            assert not group.get("maximize"), f"optimizer_{letter} climbs: leave maximize out, the losses are minimised"
+            assert not group.get("weight_decay"), (
+                f"optimizer_{letter} has weight_decay, which the paper does not use: leave it out"
+            )
+    done("make_optimizers")
 
 
 check_make_optimizers(make_optimizers)
@@ -130,14 +178,13 @@ check_make_optimizers(make_optimizers)
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)] \qquad L_G = -\mathbb E_z[D(G(z))]$$
 #
-# Minimising $L_D$ maximises the difference. The clipping comes **after** the optimizer's step, or the step leaves the
-# allowed range again.
+# To minimise $L_D$ is to maximise the difference. Clip **after** the optimizer's step: a step can leave $[-c, c]$.
 
 
 # %% todo="discriminator_step"
-def discriminator_step(D, G, optimizer_D, real, z):
-    """One step of the critic on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim], and its weights
-    clipped to ±settings.clip. Returns its loss, a scalar."""
+def discriminator_step(D, G, optimizer_D, real, z, clip):
+    """One step of the critic on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim]. Then all its parameters
+    are clipped to −clip … clip. Returns its loss, a scalar."""
     ### BEGIN SOLUTION
     loss = D(G(z).detach()).mean() - D(real).mean()
     optimizer_D.zero_grad()
@@ -145,104 +192,281 @@ def discriminator_step(D, G, optimizer_D, real, z):
     optimizer_D.step()
     with torch.no_grad():
         for weight in D.parameters():
-            weight.clamp_(-settings.clip, settings.clip)
+            weight.clamp_(-clip, clip)
     return loss
     ### END SOLUTION
 
 
 # %% check="discriminator_step"
 def check_discriminator_step(step):
-    def one(lr):
-        """A step on a fresh pair: the loss, and D's weight after it."""
-        D, G = toy_pair(probability=False)
-        loss = check_loss_alone(step(D, G, torch.optim.SGD(D.parameters(), lr), *toy_batch()))
-        return loss, abs(D.weight.item())
+    def right(D, G, real, z, clip=None):
+        return D(G(z)).mean() - D(real).mean()
 
-    D, G = toy_pair(probability=False)
-    real, z = toy_batch()
-    with torch.no_grad():
-        right = (D(G(z)).mean() - D(real).mean()).item()
-    clip, inside = settings.clip, settings.clip * 1.001
-    loss, weight = one(lr=0.0)
-    assert abs(loss + right) > 1e-4, "the sign is wrong: D(fake) is to fall, D(real) to rise, and the loss is minimised"
-    assert abs(loss - right) < 1e-4, (
-        f"the loss is {loss:.4f}, not {right:.4f}: mean D(fake) − mean D(real), no log, no BCE"
+    def log_loss(D, G, real, z, clip):
+        return -(D(real).sigmoid().log().mean() + (1 - D(G(z)).sigmoid()).log().mean())
+
+    def hinge(D, G, real, z, clip):
+        return (1 - D(real)).relu().mean() + (1 + D(G(z))).relu().mean()
+
+    def pair(sign=1):
+        return tiny_pair(probability=False, sign=sign)
+
+    def batch():
+        return *tiny_batch(), 1e6  # a clip that leaves all weights as they are
+
+    mistakes = {
+        "the sign is wrong: D(fake) should fall, D(real) should rise, and the loss is minimised": (
+            lambda *given: -right(*given)
+        ),
+        "only the reals count: add mean D(G(z)), and let its gradient through D": lambda D, G, real, *_: (
+            -D(real).mean()
+        ),
+        "only the fakes count: subtract mean D(real)": lambda D, G, real, z, clip: D(G(z)).mean(),
+        "the loss is halved: W is the whole difference": lambda *given: right(*given) / 2,
+        "this is the sum over the batch: take the mean": lambda D, G, real, *rest: len(real) * right(D, G, real, *rest),
+        "this is 01's cross-entropy: no log, no BCE": log_loss,
+        "D(real) has a log: no log, no BCE": (
+            lambda D, G, real, z, clip: D(G(z)).mean() - D(real).sigmoid().log().mean()
+        ),
+        "this is BCE's half, divided by 2: no log, no BCE": lambda *given: log_loss(*given) / 2,
+        "this is the hinge loss: leave the relu out": hinge,
+        "these are squared errors: no square": (
+            lambda D, G, real, z, clip: (D(real) - 1).square().mean() + D(G(z)).square().mean()
+        ),
+    }
+    remarks = check_step(step, right, mistakes, pair=pair, batch=batch)
+    # once more where the fakes have the higher scores
+    mistakes = {"there is an abs() too many: W may be below 0 for a while": lambda *given: -right(*given).abs()}
+    check_step(step, right, mistakes, pair=lambda: pair(sign=-1), batch=batch)
+    for clip in (0.0137, 0.21):
+        check_clipping(step, right, clip)
+    done("discriminator_step", remarks)
+
+
+def check_clipping(step, loss_of, clip):
+    """Checks D's weights after a step that would bring some of them over ±clip."""
+
+    def after(start_inside):
+        """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
+        D, G = tiny_pair(probability=False)
+        real, z = tiny_batch()
+        with torch.no_grad():
+            for weight in D.parameters() if start_inside else ():
+                weight.clamp_(-clip, clip)
+        before, G_before = [[w.detach().clone() for w in network.parameters()] for network in (D, G)]
+        steepest = max(g.abs().max().item() for g in gradients_of(loss_of(D, G, real, z), D))
+        optimizer = WatchedSGD(D, lr=0.7 * clip / steepest)  # at most 0.7 of the way from 0 to the limit
+        step(D, G, optimizer, real, z, clip)
+        used = optimizer.seen[-1]
+        assert all(map(torch.equal, G.parameters(), G_before)), "G's weights changed in D's step: clip D's alone"
+        free = [w - optimizer.param_groups[0]["lr"] * g for w, g in zip(before, used, strict=True)]
+        return [w.detach().clone() for w in D.parameters()], free, used
+
+    def clipped(weights, low=-clip, high=clip):
+        return [weight.clamp(low, high) for weight in weights]
+
+    found, free, _ = after(start_inside=True)
+    if are_close(found, clipped(free), 1e-5):
+        return
+    widest = max(weight.abs().max().item() for weight in found)
+    if are_close(found, free, 1e-5):
+        far, _, used = after(start_inside=False)
+        assert max(g.abs().max() for g in used) > 1.01 * clip, "this clips the gradients: clip D's weights"
+        assert max(w.abs().max() for w in far) > 1.71 * clip, (
+            "clipped before optimizer_D.step(), which leaves the range again: clip after it"
+        )
+        raise AssertionError(f"after the step D has a weight of {widest:.4f}: clip all to −clip … clip, here ±{clip}")
+    assert not are_close(found, [c if c.dim() > 1 else f for c, f in zip(clipped(free), free, strict=True)], 1e-5), (
+        "the biases are not clipped: clip all of D.parameters()"
     )
-    assert weight <= inside, f"a weight of 0.7 is {weight:.3f} after the step: clip it to ±{clip}"
-    assert one(lr=100.0)[1] <= inside, "clipped before the step, which leaves the range again: clip after it"
-    settings.clip = 1e6  # wide enough to see the rest
-    try:
-        check_step_of_D(step, probability=False)
-    finally:
-        settings.clip = clip
-    print("discriminator_step: done")
+    assert not are_close(found, clipped(free, high=None), 1e-5), "weights over clip stay: clip at both ends"
+    assert not are_close(found, clipped(free, low=None), 1e-5), "weights under −clip stay: clip at both ends"
+    assert not are_close(found, clipped(free, -widest, widest), 1e-5), (
+        f"the weights are clipped to ±{widest:.4g}, but clip is {clip}"
+    )
+    raise AssertionError(
+        "clip each weight by itself: what is over clip becomes clip, what is under −clip becomes −clip"
+    )
 
 
 check_discriminator_step(discriminator_step)
 
 
-# %% include: wgan_generator_step
+# %% todo="generator_step"
+from kit.wgan import generator_step
 
 
 # %% check="generator_step"
 def check_generator_step(step):
-    D, G = toy_pair(probability=False)
-    _, z = toy_batch()
-    with torch.no_grad():
-        right = -D(G(z)).mean().item()
-    loss = check_loss_alone(step(D, G, torch.optim.SGD(G.parameters(), lr=0.0), z))
-    assert abs(loss + right) > 1e-4, "the sign is wrong: G wants D(G(z)) to rise, and the loss is minimised"
-    assert abs(loss - right) < 1e-4, f"the loss is {loss:.4f}, not {right:.4f}: −mean D(G(z)), no log, no BCE"
-    check_step_of_G(step, probability=False)
-    print("generator_step: done")
+    def right(D, G, z):
+        return -D(G(z)).mean()
+
+    mistakes = {
+        "the sign is wrong: G wants D(G(z)) to rise, and the loss is minimised": lambda D, G, z: D(G(z)).mean(),
+        "this is 01's cross-entropy: no log, no BCE": lambda D, G, z: -D(G(z)).sigmoid().log().mean(),
+        "this is log(1 − D(G(z))): no log, no BCE": lambda D, G, z: (1 - D(G(z)).sigmoid()).log().mean(),
+        "D(G(z)) has a Sigmoid: leave it as it is": lambda D, G, z: -D(G(z)).sigmoid().mean(),
+        "this is the sum over the batch: take the mean": lambda D, G, z: -D(G(z)).sum(),
+        "the loss is halved: take the mean as it is": lambda D, G, z: -D(G(z)).mean() / 2,
+        "this is a squared error: no square": lambda D, G, z: (D(G(z)) - 1).square().mean(),
+    }
+
+    def pair(sign=-1):
+        return tiny_pair(probability=False, sign=sign)
+
+    remarks = check_step(step, right, mistakes, trains="G", pair=pair)
+    # once more where the fakes' scores are below 0
+    mistakes = {"there is an abs() too many: D(G(z)) may be below 0": lambda D, G, z: -D(G(z)).abs().mean()}
+    check_step(step, right, mistakes, trains="G", pair=lambda: pair(sign=1))
+    done("generator_step", remarks)
 
 
 check_generator_step(generator_step)
 
 # %% [markdown]
-# ## The order of a step
+# ## The gradient norms
 #
-# `.grad` is a running sum. G's loss goes through D and leaves its own gradients there, so the norms that your report
-# shows must be read after D's step and before G's.
+# Your report shows how strong the critic's gradient is at each layer. $D$'s step leaves it in each weight's `.grad`. Of
+# each layer take the weight, which has more than one dimension. Biases, and the vectors of BatchNorm, have only one:
+# leave them out.
 
 
-# %% include: train_step
+# %% todo="layer_norms"
+from kit.norms import layer_norms
 
 
-# %% check="train_step"
-def check_train_step(train_step):
-    before = settings.n_critic, settings.norms_every
-    settings.n_critic, settings.norms_every = 2, 4
+# %% check="layer_norms"
+def check_layer_norms(norms_of):
+    repeatable = torch.Generator().manual_seed(8)
+    D = Discriminator(5, 6, probability=False)
+    with torch.no_grad():
+        for weight in D.parameters():  # no two of a size
+            weight.copy_(torch.randn(weight.shape, generator=repeatable) * torch.rand((), generator=repeatable))
+    D.to(CHECK_DEVICE)
+
+    def give_gradients():
+        for weight in D.parameters():
+            weight.grad = (
+                torch.randn(weight.shape, generator=repeatable).to(CHECK_DEVICE) * weight.detach().abs().mean()
+            )
+
+    layers = {name: weight for name, weight in D.named_parameters() if weight.dim() > 1}
+    previous = None
+    for _ in range(2):
+        give_gradients()
+        gradients = [weight.grad.clone() for weight in D.parameters()]
+        found = output_of(norms_of, D)
+        assert isinstance(found, dict), f"return a dict, {{name: norm}}, not {type(found).__name__}"
+        assert all(weight.grad is not None for weight in D.parameters()) and are_close(
+            [weight.grad for weight in D.parameters()], gradients
+        ), "it changes the gradients: only read them"
+        vectors = [name for name, weight in D.named_parameters() if weight.dim() == 1 and name in found]
+        assert not vectors, f"{vectors[0]} has one dimension: leave the biases and the norms' vectors out"
+        missing = [name for name in layers if name not in found]
+        assert not missing, f"{missing[0]} is missing: take each weight with more than one dimension, by its name"
+        strange = [name for name in found if name not in layers]
+        assert not strange, f"{strange[0]!r} is no weight of D: name the norms as D.named_parameters() does"
+        assert [*found] == [*layers], "the order is wrong: from the picture on, as D.named_parameters() has them"
+        for name, norm in found.items():
+            assert torch.is_tensor(norm), (
+                f"the norm of {name} is of type {type(norm).__name__}: keep it a tensor, item() waits for the GPU"
+            )
+            assert norm.dim() == 0, f"the norm of {name} has the shape {[*norm.shape]}: take one number per layer"
+        found = torch.stack([*found.values()])
+
+        def all_of(measure):
+            return torch.stack([measure(weight.grad) for weight in layers.values()])
+
+        right = all_of(lambda g: g.square().sum().sqrt())
+        if not are_close([found], [right]):
+            wrong = {
+                "these are norms of the weights: take weight.grad": torch.stack([w.norm() for w in layers.values()]),
+                "this is the L1 norm: take the L2 norm, weight.grad.norm()": all_of(lambda g: g.abs().sum()),
+                "this is the squared norm: take its root": all_of(lambda g: g.square().sum()),
+                "this is the largest value: take the L2 norm": all_of(lambda g: g.abs().max()),
+                "this is the mean size: take the L2 norm": all_of(lambda g: g.abs().mean()),
+                "this is the root of the mean square: take the L2 norm, of the sum": (
+                    all_of(lambda g: g.square().mean().sqrt())
+                ),
+                "this is the sum: take the L2 norm": all_of(torch.sum),
+                "this is the mean: take the L2 norm": all_of(torch.mean),
+                "this is the logarithm: the plot takes it": right.log(),
+                "one norm for all layers: take one for each": right.norm().expand_as(right),
+            }
+            if previous is not None:
+                kept = "it keeps values of an earlier call: read the gradients that D has now"
+                for memory in (previous, previous + right, (previous + right) / 2, (previous**2 + right**2).sqrt()):
+                    assert not are_close([found], [memory]), kept
+            for hint, values in wrong.items():
+                assert not are_close([found], [values.detach()]), hint
+            raise AssertionError(
+                f"the norms are {', '.join(f'{norm:.4g}' for norm in found[:3].tolist())}, …, and should be "
+                f"{', '.join(f'{norm:.4g}' for norm in right[:3].tolist())}, …: the L2 norm of each weight's gradient"
+            )
+        previous = right
+
+    D.zero_grad()  # as a D's step leaves it that ends so
+    remarks = []
     try:
-        for step, expected in {1: "D", 2: "DG", 3: "D", 4: "DNG"}.items():
-            order = []
-            update_D, update_G, record = (
-                lambda real, order=order: order.append("D") or "loss of D",
-                lambda count, order=order: order.append("G") or "loss of G",
-                lambda step, order=order: order.append("N"),
-            )
-            losses = train_step(step, torch.zeros(3), update_D, update_G, record)
-            order = "".join(order)
-            assert order != "DGN", (
-                "the norms are read after G's step: its gradients are in them. Record before update_G"
-            )
-            assert order != "NDG", "the norms are read before D's step: they are those of the step before"
-            assert order.count("G") == expected.count("G"), (
-                f"n_critic = 2: step {step} made {order.count('G')} steps of G"
-            )
-            assert order.count("N") == expected.count("N"), (
-                f"norms_every = 4: recorded {order.count('N')} times in step {step}"
-            )
-            assert order == expected, f"step {step} did {order}, not {expected}"
-            assert losses == ("loss of D", "loss of G" if "G" in expected else None), "return (loss_D, loss_G or None)"
-    finally:
-        settings.n_critic, settings.norms_every = before
-    print("train_step: done")
+        if any(float(norm) for norm in norms_of(D).values()):
+            raise AssertionError("it gives norms where there is no gradient: read weight.grad, and keep nothing")
+    except (AttributeError, TypeError):
+        remarks = ["without a gradient weight.grad is None, which stops training: leave such weights out"]
+    done("layer_norms", remarks)
 
 
-check_train_step(train_step)
+check_layer_norms(layer_norms)
+
+# %% [markdown]
+# ## Training
+#
+# `.grad` is a running sum. $G$'s loss goes through $D$ and would leave its own gradients there. So the loop reads the
+# norms after $D$'s step and before $G$'s.
+
 
 # %%
-optimizer_G, optimizer_D = make_optimizers(G, D)
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    G = place(Generator(settings.z_dim, settings.width), settings, device)
+    D = place(make_critic(settings), settings, device)
+    optimizer_G, optimizer_D = make_optimizers(G, D, settings)
+    run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
 
-# %% include: run, train, loop, handin
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(), settings.clip))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, run.noise()))
+            run.update_average()
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings)
+
+# %% [markdown]
+# ## What it learned
+#
+# The negative of `loss_D` estimates the distance: it should fall slowly. The gradient norms are in `grad_norms.csv`.
+# `python -m grader gradnorm runs/wgan` draws them for your report.
+
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+
+# %%
+pictures = write_submission(run)

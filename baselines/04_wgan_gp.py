@@ -1,35 +1,72 @@
 # %% [markdown]
 # # 04 · WGAN with gradient penalty
 #
-# Clipping bounds the critic's slope by crippling the critic: most weights end at $\pm c$, it can express only simple
-# functions, and on their way through the layers gradients vanish or explode, whichever $c$ you choose. What the theory
-# asks for is a slope of 1. So ask for that directly, where it matters: between the reals and the fakes
+# Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only
+# simple functions. On their way through the layers gradients fade or explode, whatever $c$ is. The theory asks for a
+# slope of 1. So ask for that directly, where it matters: between the reals and the fakes
 # ([Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)):
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
 #   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]
 #   \qquad \hat x = \alpha x + (1 - \alpha)\, G(z), \;\; \alpha \sim U[0, 1]$$
 #
-# with $\lambda = 10$ and one $\alpha$ for each picture. The norm is taken of the gradient with respect to the
-# **picture**, over all its pixels and channels together. The penalty is itself trained, so its gradient is needed too:
+# Here $\lambda = 10$, and each picture has one $\alpha$. The gradient is that with respect to the **picture**, and its
+# norm goes over all its pixels and channels together. The penalty is itself trained, so its own gradient is needed too:
 # `create_graph=True`.
 #
-# The penalty holds for each picture alone, and BatchNorm would make $D$'s answer for one depend on all the others: the
-# critic takes InstanceNorm instead. With no clipped weights about, Adam works again, with $\beta_1 = 0$. Watch the
-# gradient norms: from layer to layer they stay within an order of magnitude, where 03's ran away. The score to beat is
-# **Strong**.
+# The penalty holds for each picture alone. BatchNorm would make $D$'s answer for one picture depend on all the others,
+# so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
+#
+# You write the critic, the penalty, and $D$'s step. Watch the gradient norms: from layer to layer they stay within an
+# order of magnitude, where 03's did not. The score to beat is **Strong**.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
+# two networks of 01. You need not read them, but you can: open a cell by its title.
+
+# %%
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from kit.checks import (
+    CHECK_DEVICE,
+    are_close,
+    check_critic,
+    check_scalar,
+    check_step,
+    done,
+    gradients_of,
+    has_values,
+    output_of,
+    tiny_batch,
+    tiny_pair,
+)
+from kit.device import get_device, place, seed_everything
+from kit.faces import load_faces
+from kit.launch import launch
+from kit.networks import Discriminator, Generator
+from kit.norms import layer_norms
+from kit.run import Run, frozen
+from kit.samples import plot_losses, write_submission
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
 
 
 # %%
-@dataclass
+@dataclass(frozen=True)
 class PenaltySettings(Settings):
     penalty: float = 10.0  # λ
     layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
 
 
-PRESETS = with_longer(
+PRESETS = t4_presets(
     PenaltySettings(run="runs/wgan_gp", n_critic=5, beta1=0.0, beta2=0.9, steps=50 * 1115, checkpoint_every=2230)
 )
 PRESETS["cpu"] = replace(  # ten minutes on one CPU core
@@ -48,101 +85,237 @@ PRESETS["cpu"] = replace(  # ten minutes on one CPU core
 preset = "course"
 overrides = {}  # any setting by name, for example {"layers": 10}
 
-# %% include: choose, faces, dcgan
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## The critic
 #
-# As in 03 without a Sigmoid, and now without BatchNorm: `nn.InstanceNorm2d` normalises each picture by itself. Give it
-# its learned scale and shift, `affine=True`, which BatchNorm has by default.
+# As in 03 it has no Sigmoid, and now it has no BatchNorm: `nn.InstanceNorm2d` normalises each picture by itself. Let it
+# learn a scale and a shift, `affine=True`, as BatchNorm does by default. `Discriminator(width, layers, norm,
+# probability)` calls `norm` with a number of channels, so `norm` can be any function that returns a layer.
 
 
 # %% todo="make_critic"
-def make_critic():
-    """A critic of settings.width and settings.layers: pictures [N, 3, 64, 64] -> any number [N], each by itself."""
+def make_critic(settings):
+    """A critic of settings.width and settings.layers, with InstanceNorm that learns a scale and a shift: pictures
+    [N, 3, 64, 64] -> any number [N], each by itself."""
+
     ### BEGIN SOLUTION
-    norm = lambda channels: nn.InstanceNorm2d(channels, affine=True)  # noqa: E731
+    def norm(channels):
+        return nn.InstanceNorm2d(channels, affine=True)
+
     return Discriminator(settings.width, settings.layers, norm, probability=False)
     ### END SOLUTION
 
 
 # %% check="make_critic"
 def check_make_critic(make):
-    critic, pictures = make(), torch.randn(8, 3, 64, 64)
-    convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
-    with torch.no_grad():
-        for convolution in convolutions[-1:]:
-            convolution.weight.mul_(1000)
-        scores, others = critic(pictures), critic(torch.cat([pictures[:1], torch.randn(7, 3, 64, 64)]))
-    assert scores.shape == (8,), f"8 pictures gave {list(scores.shape)}, not one number each"
-    assert scores.min() < 0 or scores.max() > 1, "the Sigmoid is still in"
-    assert torch.isclose(scores[0], others[0], rtol=1e-3, atol=1e-3), (
+    odd = replace(settings, width=5, layers=6)
+    critic, pictures = check_critic(make, odd), tiny_batch()[0].requires_grad_()
+    (slope,) = torch.autograd.grad(critic(pictures)[0], pictures)
+    assert not slope[1:].any(), (
         "a picture's score depends on the rest of its batch: there is BatchNorm in the critic. Use InstanceNorm2d"
     )
-    assert len(convolutions) == settings.layers + 1, "pass settings.layers on"
-    print("make_critic: done")
+    kinds = (nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
+    norms = [module for module in critic.modules() if isinstance(module, kinds)]
+    assert len(norms) >= odd.layers - 1, (
+        f"the critic has {len(norms)} norm layers, and should have {odd.layers - 1}: give Discriminator a norm"
+    )
+    assert all([*norm.parameters()] for norm in norms), "the norm learns no scale and no shift: affine=True"
+    done("make_critic")
 
 
 check_make_critic(make_critic)
-
-# %%
-seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim, settings.width), mixed=True)
-D = on_device(make_critic())
-
-# %% include: toy
 
 # %% [markdown]
 # ## The penalty
 #
 # `torch.autograd.grad(outputs, inputs, create_graph=True)` gives the gradient with respect to the pictures. Sum $D$'s
-# answers first: each depends on its own picture alone, so the gradient of the sum holds each one's gradient.
+# answers first. Each depends on its own picture alone, so the gradient of the sum holds the gradient of each.
 
 
-# %% include: gradient_penalty
+# %% todo="gradient_penalty"
+from kit.gradient_penalty import gradient_penalty
 
 
 # %% check="gradient_penalty"
+class Waves(nn.Module):
+    """pictures [N, 3, 64, 64], or one alone, -> any number for each: a sum of tanh. No two pictures have one slope."""
+
+    def __init__(self):
+        super().__init__()
+        repeatable = torch.Generator().manual_seed(9)
+        self.directions = nn.Parameter(torch.randn(4, 3 * 64 * 64, generator=repeatable) / 64)
+        self.heights = nn.Parameter(torch.tensor([0.9, -0.6, 0.5, 0.4]))
+
+    def forward(self, pictures):
+        return torch.tanh(pictures.flatten(-3) @ self.directions.T) @ self.heights  # [N, 12288] -> [N, 4] -> [N]
+
+
+class Plane(Waves):
+    """The same without the tanh: its slope is the same everywhere."""
+
+    def forward(self, pictures):
+        return pictures.flatten(-3) @ self.directions.T @ self.heights
+
+
+class Bowl(nn.Module):
+    """D(x) = Σ w x² / 2, over pixels with a weight each. Its slope at a pixel is w x, which tells what x is."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3, 64, 64), weight))
+
+    def forward(self, pictures):
+        return (self.weight * pictures.square()).sum((-3, -2, -1)) / 2
+
+
+USUAL_ERRORS = {  # a part of torch's words: ours
+    "must match the size": "α needs the shape [N, 1, 1, 1], one number for each picture",
+    "implicitly created only for scalar": "autograd.grad wants one number: sum D's answers, D(x̂).sum()",
+    "does not require grad": "x̂ must ask for a gradient before it goes into D: requires_grad_()",
+    "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂",
+    "'tuple' object": "autograd.grad returns a tuple with one gradient for each input: take its first",
+    "the same device": "make α on the device of the pictures: device=real.device",
+}
+
+
+def penalty_of(penalty, D, real, fake):
+    """The value of a penalty, as a tensor. Usual errors end in a line that says what to do."""
+    before = [pictures.clone() for pictures in (real, fake)]
+    try:
+        value = output_of(penalty, D, real, fake)
+    except AssertionError as error:
+        reason = next((ours for theirs, ours in USUAL_ERRORS.items() if theirs in str(error)), str(error))
+        raise AssertionError(reason) from None
+    assert not any(weight.grad is not None for weight in D.parameters()), (
+        "backward() leaves gradients in D's weights: use torch.autograd.grad"
+    )
+    assert all(map(torch.equal, before, (real, fake))), "it changes the pictures: make x̂ a new tensor"
+    check_scalar(value)
+    return value
+
+
 def check_gradient_penalty(penalty):
-    class Bowl(nn.Module):
-        """D(x) = w · ‖x‖² / 2, whose gradient w · x is known."""
+    repeatable = torch.Generator().manual_seed(10)
+    scales = torch.linspace(0.05, 1.3, 6).view(-1, 1, 1, 1)
+    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(CHECK_DEVICE)
+    D = Waves().to(CHECK_DEVICE)
 
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor(0.02, device=device))
+    def slopes(D):
+        mixed = x.clone().requires_grad_()
+        return torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)[0]  # [6, 3, 64, 64]
 
-        def forward(self, pictures):
-            self.seen = pictures
-            return self.weight * pictures.square().flatten(1).sum(1) / 2
+    def right(slope):
+        return ((slope.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
 
-    D = Bowl().to(device)
-    x = torch.rand(6, 3, 64, 64, device=device) + 0.2
-    slopes = (D.weight * x).detach().flatten(1)
-    right = ((slopes.norm(2, dim=1) - 1) ** 2).mean().item()
-    value = check_loss_alone(penalty(D, x, x.clone()))  # wherever between them: x̂ = x
-    near = lambda wrong: abs(value - float(wrong)) < 1e-3 * abs(float(wrong))  # noqa: E731
-    assert not near(((slopes.abs().sum(1) - 1) ** 2).mean()), "this is the L1 norm: take the L2 norm, norm(2, dim=1)"
-    assert not near(settings.penalty * right), "λ is already in: it belongs to the loss of D, not in here"
-    assert not near((slopes.norm(2, dim=1) ** 2).mean()), "the norm is to be 1, not 0: subtract 1 before squaring"
-    assert not near((slopes.norm() - 1) ** 2), "one norm over the whole batch: take one for each picture"
-    assert near(right), f"the penalty is {value:.4f}, not {right:.4f}: flatten each picture, and take one norm of it"
-
-    real, fake = torch.ones_like(x), torch.zeros_like(x)  # so that x̂ is α
-    penalty(D, real, fake)
-    alpha = D.seen.detach().flatten(1)
-    assert alpha.min() >= 0 and alpha.max() <= 1, (
-        "x̂ lies between real and fake: α real + (1 − α) fake, with α in [0, 1]"
+    mistakes = {
+        "this is the L1 norm: take the L2 norm, norm(2, dim=1)": lambda s: (
+            (s.flatten(1).abs().sum(1) - 1) ** 2
+        ).mean(),
+        "this is the squared norm: take its root before you subtract 1": (
+            lambda s: ((s.flatten(1).square().sum(1) - 1) ** 2).mean()
+        ),
+        "this is the root of the mean square: take the L2 norm, of the sum": (
+            lambda s: ((s.flatten(1).square().mean(1).sqrt() - 1) ** 2).mean()
+        ),
+        "this is the largest value: take the L2 norm": lambda s: ((s.flatten(1).abs().amax(1) - 1) ** 2).mean(),
+        "the norm should be 1, not 0: subtract 1 before squaring": lambda s: s.flatten(1).norm(dim=1).square().mean(),
+        "slopes below 1 count too: leave out what makes them 0": (
+            lambda s: ((s.flatten(1).norm(dim=1) - 1).relu() ** 2).mean()
+        ),
+        "slopes over 1 count too: leave out what makes them 0": (
+            lambda s: ((1 - s.flatten(1).norm(dim=1)).relu() ** 2).mean()
+        ),
+        "the difference is not squared: (norm − 1)²": lambda s: (s.flatten(1).norm(dim=1) - 1).mean(),
+        "the difference is not squared but made positive: (norm − 1)²": (
+            lambda s: (s.flatten(1).norm(dim=1) - 1).abs().mean()
+        ),
+        "one norm over the whole batch: take one for each picture": lambda s: (s.norm() - 1) ** 2,
+        "one norm for each pixel: flatten each picture, and take one norm of it": lambda s: (
+            (s.norm(dim=1) - 1) ** 2
+        ).mean(),
+        "one norm for each channel: flatten each picture, and take one norm of it": (
+            lambda s: ((s.flatten(2).norm(dim=2) - 1) ** 2).mean()
+        ),
+        "one norm for each row of pixels: flatten each picture, and take one norm of it": (
+            lambda s: ((s.norm(dim=3) - 1) ** 2).mean()
+        ),
+        "the norms run over the batch: flatten(1) keeps it, and norm(2, dim=1) leaves one for each picture": (
+            lambda s: ((s.flatten(1).norm(dim=0) - 1) ** 2).mean()
+        ),
+        "the mean comes too early: square each picture's difference first": (
+            lambda s: (s.flatten(1).norm(dim=1).mean() - 1) ** 2
+        ),
+        "this is the sum over the batch: take the mean": lambda s: len(s) * right(s),
+        "the penalty is halved": lambda s: right(s) / 2,
+        "λ is already in: it belongs to the loss of D, not in here": lambda s: 10 * right(s),
+        "settings.penalty is already in: it belongs to the loss of D": lambda s: settings.penalty * right(s),
+    }
+    expected = right(slopes(D))
+    found = penalty_of(penalty, D, x, x.clone())  # wherever between them: x̂ = x
+    if not are_close([found], [expected]):
+        for hint, wrong in mistakes.items():
+            assert not are_close([found], [wrong(slopes(D))]), hint
+        plane = Plane().to(CHECK_DEVICE)
+        assert not are_close([penalty_of(penalty, plane, x, x.clone())], [right(slopes(plane))]), (
+            "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"
+        )
+        raise AssertionError(
+            f"the penalty is {found.item():.4f}, and should be {expected.item():.4f}: flatten each picture's gradient, "
+            "take one norm of it, subtract 1, square, and take the mean"
+        )
+    gradients, wanted = gradients_of(found, D), gradients_of(expected, D)
+    assert has_values(gradients), "the penalty has no gradient for D's weights: create_graph=True, and no detach()"
+    assert are_close(gradients, wanted), (
+        "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"
     )
-    assert (alpha.max(1).values - alpha.min(1).values).max() < 1e-6, (
-        "one α per pixel or channel: take one for each picture"
-    )
-    assert alpha[:, 0].unique().numel() > 1, "one α for the whole batch: take one for each picture"
+    check_alpha(penalty)
+    done("gradient_penalty")
 
-    loss = penalty(D, x, x.clone())
-    assert loss.requires_grad, "the penalty has no gradient: create_graph=True"
-    loss.backward()
-    assert D.weight.grad is not None and D.weight.grad.abs() > 0, "the penalty has no gradient: create_graph=True"
-    print("gradient_penalty: done")
+
+def check_alpha(penalty, count=32, calls=32):
+    """Checks the α of a penalty whose value is right. A Bowl's gradient tells them, whatever way they are drawn."""
+    weight = 0.0034
+    D = Bowl(weight).to(CHECK_DEVICE)
+    columns = torch.arange(64, device=CHECK_DEVICE) % count
+    own = (columns == torch.arange(count, device=CHECK_DEVICE).view(-1, 1)).float()  # [N, 64]: columns of each picture
+    own = own.view(count, 1, 1, 64).expand(-1, 3, 64, -1)  # 0 in all others' columns
+    real, fake = 3 * own, 1 * own  # so there x̂ = 1 + 2α
+
+    def drawn():
+        """α [N, 384] of one call, at each pixel of a picture's own columns."""
+        (gradient,) = gradients_of(penalty_of(penalty, D, real, fake), D)
+        # P = mean over i of (n_i − 1)² with n_i² = Σ w² x̂², so that ∂P/∂w · N / 2w = (n_i − 1) / n_i · x̂² =: r
+        r = torch.stack([gradient[one.bool()] for one in own]) * count / (2 * weight)  # [N, 384]
+        n = (1 - (1 + 4 * weight**2 * r.sum(1, keepdim=True)).clamp(min=0).sqrt()) / 2  # from Σ w² r = (n − 1) n
+        return ((r * n / (n - 1)).clamp(min=0).sqrt() - 1) / 2
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        alpha = torch.stack([drawn() for _ in range(calls)]).cpu()  # [calls, N, 384]
+    assert alpha.isfinite().all(), "the penalty of some pictures has a gradient of NaN: is there a root of 0?"
+    assert alpha.abs().max() > 0.02, "x̂ is always the fake: mix real and fake"
+    assert (alpha - 1).abs().max() > 0.02, "x̂ is always the real picture: mix real and fake"
+    assert alpha.amin() > -0.02 and alpha.amax() < 1.02, (
+        f"α goes from {alpha.amin():.1f} to {alpha.amax():.1f}: x̂ lies between real and fake, with α in [0, 1]"
+    )
+    assert (alpha.amax(2) - alpha.amin(2)).max() < 0.02, "one α per pixel or channel: take one for each picture"
+    alpha = alpha.mean(2)  # [calls, N]
+    assert (alpha.amax(0) - alpha.amin(0)).max() > 0.02, "α is the same at every call: draw it anew"
+    assert (alpha.amax(1) - alpha.amin(1)).max() > 0.02, "one α for the whole batch: take one for each picture"
+    drawn_sorted = alpha.flatten().sort().values
+    uniform = (torch.arange(len(drawn_sorted)) + 0.5) / len(drawn_sorted)
+    # a fair draw is farther away than this once in a million times (Kolmogorov–Smirnov)
+    assert (drawn_sorted - uniform).abs().max() < 2.7 / len(drawn_sorted) ** 0.5, (
+        f"α is not uniform in [0, 1], its mean is {alpha.mean():.2f}: use torch.rand"
+    )
 
 
 check_gradient_penalty(gradient_penalty)
@@ -150,16 +323,16 @@ check_gradient_penalty(gradient_penalty)
 # %% [markdown]
 # ## The two steps
 #
-# $G$'s step is that of 03. $D$'s has lost its clipping, and gains $\lambda$ times the penalty.
+# $D$'s step is that of 03 without its clipping, and with $\lambda$ times the penalty.
 
 
 # %% todo="discriminator_step"
-def discriminator_step(D, G, optimizer_D, real, z):
-    """One step of the critic on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim], with
-    settings.penalty times the penalty. Returns its loss, a scalar."""
+def discriminator_step(D, G, optimizer_D, real, z, penalty):
+    """One step of the critic on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim], with `penalty` times the
+    gradient penalty between them. Returns its loss, a scalar."""
     ### BEGIN SOLUTION
     fake = G(z).detach()
-    loss = D(fake).mean() - D(real).mean() + settings.penalty * gradient_penalty(D, real, fake)
+    loss = D(fake).mean() - D(real).mean() + penalty * gradient_penalty(D, real, fake)
     optimizer_D.zero_grad()
     loss.backward()
     optimizer_D.step()
@@ -169,33 +342,166 @@ def discriminator_step(D, G, optimizer_D, real, z):
 
 # %% check="discriminator_step"
 def check_discriminator_step(step):
-    D, G = toy_pair(probability=False)
-    real, z = toy_batch()
-    with torch.no_grad():
-        distance = (D(G(z)).mean() - D(real).mean()).item()
-    penalty = (abs(D.weight.item()) / real[0].numel() ** 0.5 - 1) ** 2  # this D has the same slope everywhere
-    loss = check_loss_alone(step(D, G, torch.optim.SGD(D.parameters(), lr=0.0), real, z))
-    right = distance + settings.penalty * penalty
-    near = lambda wrong: abs(loss - wrong) < 1e-3  # noqa: E731
-    assert not near(-distance + settings.penalty * penalty), "the sign is wrong: mean D(fake) − mean D(real)"
-    assert not near(distance), "the penalty is missing"
-    assert not near(distance + penalty), "λ is missing: settings.penalty times the penalty"
-    assert not near(distance - settings.penalty * penalty), (
-        "the penalty is to be small, and the loss is minimised: add it"
-    )
-    assert near(right), f"the loss is {loss:.4f}, not {right:.4f}: mean D(fake) − mean D(real) + λ · penalty"
-    check_step_of_D(step, probability=False)
-    print("discriminator_step: done")
+    calls = []
+
+    def stand_in(D=None, real=None, fake=None, *more):
+        """No penalty, but as good to see λ by: it depends on D's weights, and on real and fake alike."""
+        calls.append(1)
+        assert isinstance(D, nn.Module) and torch.is_tensor(real) and torch.is_tensor(fake) and not more, (
+            "call gradient_penalty(D, real, fake)"
+        )
+        assert real.dim() == fake.dim() == 4, "gradient_penalty wants pictures, [N, 3, 64, 64]: fake is G(z)"
+        return measure(D, real, fake)
+
+    def measure(D, real, fake):
+        return 0.05 * D((real + fake) / 2).square().mean() + 0.2
+
+    def distance(D, G, real, z):
+        return D(G(z)).mean() - D(real).mean()
+
+    def right(D, G, real, z, penalty):
+        return distance(D, G, real, z) + penalty * measure(D, real, G(z))
+
+    def log_loss(D, G, real, z):
+        return -(D(real).sigmoid().log().mean() + (1 - D(G(z)).sigmoid()).log().mean())
+
+    mistakes = {
+        "the sign is wrong: mean D(fake) − mean D(real) is minimised": (
+            lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - distance(D, G, real, z)
+        ),
+        "the penalty has no part in the gradient: add penalty * gradient_penalty(D, real, fake) as a tensor": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z)
+        ),
+        "λ is missing: `penalty` times the gradient penalty": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) + measure(D, real, G(z))
+        ),
+        "λ is 10, whatever `penalty` says": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) + 10 * measure(D, real, G(z))
+        ),
+        "λ is settings.penalty, whatever the argument `penalty` says": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) + settings.penalty * measure(D, real, G(z))
+        ),
+        "the penalty is subtracted: it should be small, and the loss is minimised, so add it": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) - penalty * measure(D, real, G(z))
+        ),
+        "λ belongs to the penalty alone, not to the whole loss": (
+            lambda D, G, real, z, penalty: penalty * (distance(D, G, real, z) + measure(D, real, G(z)))
+        ),
+        "only the penalty counts: add mean D(fake) − mean D(real)": (
+            lambda D, G, real, z, penalty: penalty * measure(D, real, G(z))
+        ),
+        "only the reals count: add mean D(G(z)), and let its gradient through D": (
+            lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - D(real).mean()
+        ),
+        "only the fakes count: subtract mean D(real)": (
+            lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) + D(G(z)).mean()
+        ),
+        "the penalty is taken at (real, real): it wants real and fake": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) + penalty * measure(D, real, real)
+        ),
+        "the penalty is taken at (fake, fake): it wants real and fake": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) + penalty * measure(D, G(z), G(z))
+        ),
+        "the difference is halved: W is the whole": (
+            lambda D, G, real, z, penalty: distance(D, G, real, z) / 2 + penalty * measure(D, real, G(z))
+        ),
+        "the difference is a sum over the batch: take the mean": (
+            lambda D, G, real, z, penalty: len(z) * distance(D, G, real, z) + penalty * measure(D, real, G(z))
+        ),
+        "this is 01's cross-entropy: no log, no BCE": (
+            lambda D, G, real, z, penalty: log_loss(D, G, real, z) + penalty * measure(D, real, G(z))
+        ),
+    }
+
+    def watched(D, G, optimizer, real, z, penalty):
+        before = [weight.detach().clone() for weight in D.parameters()]
+        calls.clear()
+        loss = step(D, G, optimizer, real, z, penalty)
+        assert calls or not penalty, "the penalty is missing: call gradient_penalty(D, real, fake)"
+        if len(optimizer.seen) == 1 and has_values(optimizer.seen[0]):
+            lr = optimizer.param_groups[0]["lr"]
+            moved = [was if g is None else was - lr * g for was, g in zip(before, optimizer.seen[0], strict=True)]
+            assert are_close([*D.parameters()], moved, 1e-5), "weights moved without the optimizer: clip nothing here"
+        return loss
+
+    # The step finds gradient_penalty among this notebook's names. While it is checked, another function has this name:
+    # then a wrong penalty is not this step's fault, and λ is seen whatever the penalty is.
+    yours = globals()["gradient_penalty"]
+    globals()["gradient_penalty"] = stand_in
+    try:
+        for penalty in (7.3, 1.0, 0.0):
+            remarks = check_step(
+                watched,
+                right,
+                mistakes,
+                pair=lambda: tiny_pair(probability=False),
+                batch=lambda penalty=penalty: (*tiny_batch(), penalty),
+            )
+    finally:
+        globals()["gradient_penalty"] = yours
+    done("discriminator_step", remarks)
 
 
 check_discriminator_step(discriminator_step)
 
+# %% [markdown]
+# $G$'s step is that of 03.
 
-# %% include: solved wgan_generator_step
+# %% show=true
+from kit.wgan import generator_step
+
+# %% [markdown]
+# ## Training
+#
+# The loop is that of 03. Its $D$ gets `half=False`: a penalty in half precision soon is NaN. $D$'s step costs more than
+# 03's, since the penalty needs a gradient of a gradient.
+
 
 # %%
-betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    G = place(Generator(settings.z_dim, settings.width), settings, device)
+    D = place(make_critic(settings), settings, device, half=False)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+    run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
 
-# %% include: run, solved train_step, train, loop, handin
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(), settings.penalty))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, run.noise()))
+            run.update_average()
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings)
+
+# %% [markdown]
+# ## What it learned
+#
+# The negative of `loss_D` is about the distance, less the penalty: it should fall slowly. The gradient norms are in
+# `grad_norms.csv`. `python -m grader gradnorm runs/wgan runs/wgan_gp` draws them beside those of 03.
+
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+
+# %%
+pictures = write_submission(run)

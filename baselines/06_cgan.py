@@ -499,10 +499,10 @@ def train(settings):
     run.classes = classes
     write_labels(run, sample_labels, classes)
 
-    for step, real, own in run.steps(faces, labels):  # [batch_size, 3, 64, 64] in −1 … 1, and their labels
-        y, wrong_y = one_hot(own, len(classes)), None  # the fakes of this step get these labels as well
+    for step, real, real_labels in run.steps(faces, labels):  # [batch_size, 3, 64, 64] in −1 … 1, [batch_size]
+        y, wrong_y = one_hot(real_labels, len(classes)), None  # the fakes of this step get these labels as well
         if settings.wrong_labels:
-            wrong_y = one_hot(other_labels(own, len(classes)), len(classes))
+            wrong_y = one_hot(other_labels(real_labels, len(classes)), len(classes))
         run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(), y, wrong_y))
         if step % settings.norms_every == 0:
             run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
@@ -654,9 +654,8 @@ def train_on_shapes(settings, device):
     for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", mininterval=5):
         labels = torch.randint(len(SHAPES), (64,), device=device)
         y = one_hot(labels, len(SHAPES))
-        z_D, z_G = torch.randn(2, 64, settings.z_dim, device=device)
-        discriminator_step(D, G, optimizer_D, draw_shapes(labels), z_D, y)
-        generator_step(D, G, optimizer_G, z_G, y)
+        discriminator_step(D, G, optimizer_D, draw_shapes(labels), torch.randn(64, settings.z_dim, device=device), y)
+        generator_step(D, G, optimizer_G, torch.randn(64, settings.z_dim, device=device), y)
     return G
 
 

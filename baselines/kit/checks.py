@@ -43,13 +43,15 @@ class TinyG(nn.Module):
         return self.layers(z)[:, :, None, None].expand(-1, -1, 64, 64)
 
 
-def tiny_pair(probability=True):
-    """(D, G) with weights that are always the same, and of which no two are alike."""
+def tiny_pair(probability=True, sign=1):
+    """(D, G) with weights that are always the same, and of which no two are alike. `sign` multiplies D's scores."""
     D, G = TinyD(probability), TinyG()
     repeatable = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for weight in [*D.parameters(), *G.parameters()]:
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
+        for weight in D.layers[-1].parameters():
+            weight.mul_(sign)
     return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
 
 
@@ -290,6 +292,36 @@ def check_function(function, right, inputs, mistakes):
 
 def first_of(tensor, count=3):
     return ", ".join(f"{value:.4g}" for value in tensor.detach().flatten()[:count].tolist())
+
+
+def check_critic(make, settings):
+    """Checks what every critic needs: any number per picture, settings.layers, settings.width. Returns the critic."""
+    critic = make(settings)
+    assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
+    critic, pictures = critic.to(CHECK_DEVICE), tiny_batch()[0]
+    scores = output_of(critic, pictures, shape=pictures.shape[:1])
+    convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convolutions) == settings.layers + 1, (
+        f"layers is {settings.layers}, but before the last convolution there are {len(convolutions) - 1}: pass "
+        "settings.layers on"
+    )
+    first, last = convolutions[0].out_channels, convolutions[-1]
+    assert first == settings.width, (
+        f"width is {settings.width}, but the first layer has {first}: pass settings.width on"
+    )
+    large = []
+    with torch.no_grad():
+        for factor in (1024, -1, 1 / 1024, -1):  # exact, in whatever precision convolutions are
+            for weight in last.parameters():
+                weight.mul_(factor)
+            large.append(critic(pictures))
+    larger = torch.cat(large[:2])
+    if not are_close([larger], [torch.cat([1024 * scores, -1024 * scores])]):
+        assert larger.min() < 0 or larger.max() > 1, (
+            "the Sigmoid is still in: its gradients vanish, and a distance is no probability. Pass probability=False"
+        )
+        raise AssertionError("something changes what the last convolution gives: return it as it is")
+    return critic
 
 
 def norm_of(gradients):

@@ -29,11 +29,6 @@ FREE_SETTINGS = (  # what may change when a run goes on
 )
 
 
-def layer_norms(D):
-    """The L2 norm of the gradient of each layer's weight in D: {name: norm, a scalar tensor}, from the picture on."""
-    return {name: weight.grad.norm() for name, weight in D.named_parameters() if weight.dim() > 1}
-
-
 @contextmanager
 def frozen(network):
     """No gradients for the weights of a network that only looks on: they would cost a fifth of a step's time."""
@@ -150,7 +145,8 @@ class Run:
 
     def record_norms(self, norms):
         """Keeps {name: norm, a scalar tensor} for grad_norms.csv."""
-        self.norms_rows.append((self.step, [*norms], torch.stack([*norms.values()])))
+        if norms:  # none where D's step cleared its gradients
+            self.norms_rows.append((self.step, [*norms], torch.stack([*norms.values()])))
 
     def update_average(self):
         """Moves G_ema towards G: θ_ema ← β θ_ema + (1 − β) θ, β = settings.ema; BatchNorm's statistics likewise."""

@@ -1,0 +1,52 @@
+"""04: the critic stays in float32, each picture is penalised for itself, and a resumed run is the uninterrupted one."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from baselines.build import ROOT
+from kit.gradient_penalty import gradient_penalty
+from tests.helpers.notebook import SMOKE, before_launch
+
+MASTER = ROOT / "baselines/04_wgan_gp.py"
+
+
+def small(folder, faces, **others):
+    few = {"n_critic": 2, "norms_every": 2, "checkpoint_every": 100}
+    places = {"faces": str(faces), "run": str(folder / "run")}
+    return replace(before_launch(MASTER)["settings"], **SMOKE | few | places | others)
+
+
+@pytest.mark.parametrize("slope", [0.25, 1.0, 3.0])
+def test_a_linear_critic_is_penalised_for_its_slope(slope):
+    D = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 1))
+    with torch.no_grad():
+        D[1].weight.mul_(slope / D[1].weight.norm())
+    penalty = gradient_penalty(D, *torch.randn(2, 5, 3, 16, 16))
+    assert penalty.item() == pytest.approx((slope - 1) ** 2, abs=1e-5)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
+    train = before_launch(MASTER)["train"]
+    train(small(tmp_path, rendered, steps=3))
+    resumed = train(small(tmp_path, rendered, steps=5))
+    whole = train(small(tmp_path / "whole", rendered, steps=5))
+    assert resumed.start == 3
+    for name in ("G", "D", "G_ema"):
+        for key, value in whole.parts[name].state_dict().items():
+            assert torch.equal(resumed.parts[name].state_dict()[key], value), f"{name}.{key} differs"
+
+
+def test_half_precision_is_not_for_the_critic(tmp_path, rendered, monkeypatch):
+    notebook = before_launch(MASTER)
+    monkeypatch.setitem(notebook, "half_dtype", lambda device: torch.bfloat16)
+    run = notebook["train"](small(tmp_path, rendered, half=True, layers=6, steps=2))
+    assert isinstance(run.parts["G"], notebook["HalfPrecision"])
+    assert not isinstance(run.parts["D"], notebook["HalfPrecision"])
+    with open(tmp_path / "run/grad_norms.csv", newline="") as file:
+        norms = [float(row["norm"]) for row in csv.DictReader(file)]
+    assert len(norms) == 7
+    assert min(norms) > 0
