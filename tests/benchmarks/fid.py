@@ -26,8 +26,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from grader.assets import INCEPTION
-from grader.submission import read_submission
+from grader.inputs.downloads import INCEPTION
+from grader.inputs.submission import read_submission
 
 
 def random_weights(path: Path, pictures: np.ndarray) -> None:
@@ -97,7 +97,7 @@ def main(submission):
         weights = folder / "hub/checkpoints" / INCEPTION.file  # where torch.hub, and so pytorch-fid, looks
         weights.parent.mkdir(parents=True)
         random_weights(weights, pictures[:64])
-        from grader import inception
+        from grader.features import inception
 
         network = inception.load(weights)
         reference(folder / "reference.npz", inception.features(network, pictures[:250]))
@@ -111,8 +111,9 @@ def main(submission):
         theirs, text = timed([*python, "pytorch_fid", *paths, "--device", "cpu"], TORCH_HOME=str(folder))
         their_fid = float(re.search(r"FID:\s*([\d.eE+-]+)", text)[1])
         # the grader takes no weights but the real ones: for this once, these are
-        accept = "import dataclasses; from grader import assets, cli; assets.INCEPTION = dataclasses.replace("
-        accept += f"assets.INCEPTION, sha256={hashlib.sha256(weights.read_bytes()).hexdigest()!r}); cli.run()"
+        accept = "import dataclasses; from grader import cli; from grader.inputs import downloads as d; "
+        accept += "d.INCEPTION = dataclasses.replace("
+        accept += f"d.INCEPTION, sha256={hashlib.sha256(weights.read_bytes()).hexdigest()!r}); cli.run()"
         options = ["--loose", "--reference", paths[1], "--weights", str(weights), "--output", str(folder / "report")]
         command = [sys.executable, "-c", accept, "score", paths[0], "--metrics", "fid", "--json", *options]
         ours, text = timed(command)

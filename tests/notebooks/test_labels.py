@@ -13,7 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from grader.labels import read_faces
+from grader.inputs.labels import read_faces
 from kit.labels import animate, balanced_labels, load_labelled_faces, read_labels, show_classes, write_labels
 from kit.samples import write_submission
 
@@ -166,7 +166,7 @@ def test_labels_are_those_that_the_grader_reads(tmp_path, as_zip, tables, attrib
 
 
 def test_the_grader_reads_what_samples_should_show(tmp_path):
-    from grader.labels import read_asked
+    from grader.inputs.labels import read_asked
 
     classes = ["aqua", 'light, "blue"', "schwarz-grün"]
     asked = balanced_labels(50, 3)

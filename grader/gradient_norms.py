@@ -1,0 +1,50 @@
+"""The second report: how long the discriminator's gradient is in each of its layers, run against run.
+
+Weight clipping lets it fade or explode from layer to layer, the gradient penalty keeps it level: Gulrajani et al.,
+https://arxiv.org/abs/1704.00028, figure 1b.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from grader.files import write_text
+from grader.inputs.runs import LayerNorms, read_gradient_norms
+from grader.report.plots import plot_norms
+
+
+def compare(runs: list[Path], output: Path) -> list[LayerNorms]:
+    """Plots the gradient norms of runs to `output`, the numbers beside it as .csv. Raises BadRun, OSError."""
+    read = [read_gradient_norms(path) for path in runs]
+    plot_norms(read, output)
+    write_text(output.with_suffix(".csv"), as_csv(read))
+    return read
+
+
+def as_csv(runs: list[LayerNorms]) -> str:
+    """One line per layer of a run: setting, layer, lower quartile, median, upper quartile."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(["setting", "layer", "q25", "median", "q75"])
+    for run in runs:
+        lines.writerows([run.label, n, *(f"{q:.6g}" for q in qs)] for n, qs in enumerate(run.quartiles.T, 1))
+    return file.getvalue()
+
+
+def as_table(runs: list[LayerNorms]):
+    """A rich table: a row per layer, the median norm of each run; last the largest over the smallest."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="L2 norm of D's gradient, median over steps", title_justify="left")
+    table.add_column("layer")
+    for run in runs:
+        table.add_column(escape(run.label), justify="right")
+    for layer in range(max(run.quartiles.shape[1] for run in runs)):
+        cells = (f"{run.quartiles[1, layer]:.3g}" if layer < run.quartiles.shape[1] else "" for run in runs)
+        table.add_row(str(layer + 1), *cells)
+    table.add_section()
+    table.add_row("largest / smallest", *(f"{run.spread:.3g}" for run in runs))
+    return table

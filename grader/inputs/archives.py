@@ -1,0 +1,213 @@
+"""From a folder or an archive to the files in it.
+
+Files come from strangers. Archives are read member by member and never extracted, links are not followed, and nothing
+that an archive says of itself is believed: whatever is held in memory is counted first. For that, tar's headers are
+walked here: tarfile reads long names whole, keeps every header, follows chains of them by recursion, and on some
+versions never comes back from a negative size.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from grader.errors import first_line, printable
+from grader.files import left_behind, natural
+
+MAX_FILE_BYTES = 32 * 2**20  # of one file
+MAX_ENTRIES = 500_000  # folders and headers included
+MAX_DIRECTORY = 16 * 2**20  # of the list of its files at a zip's end: 71,314 faces have 6 MB
+MAX_HEADER = 2**16  # of the headers in which a tar keeps what has no room in its own: long names, mostly
+MAX_NAME = 400  # characters
+
+FILE, NOTHING, OTHER = "file", "nothing to read", "link or device"
+PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)  # a sparse file's data is not its content
+Entry = tuple[str, str, int, Callable[[], bytes] | None]  # name, one of these three, bytes, reads it
+
+
+class BadArchive(Exception):
+    """An archive that is broken, or holds what no honest one does; the message names the entry and the remedy."""
+
+
+def bytes_of(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    """A file's content. Raises OSError, and ValueError for a pipe, a device, or more than `most` bytes."""
+    if path.exists() and not path.is_file():
+        raise ValueError("is no file")
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"has more than {most / 1e6:.0f} MB")
+    return data
+
+
+def members(source: Path, max_files: int | None = None, max_bytes: int | None = None) -> Iterator[tuple[str, Callable]]:
+    """Yields (name, read) for every regular file of a folder, .zip or .tar[.gz], where read() returns its bytes.
+
+    Names are relative, printable, and have forward slashes. What systems leave behind (.DS_Store, __MACOSX) is
+    passed over. A member must be read before the next one is asked for.
+    Raises OSError, and BadArchive for links, absolute or parent paths, broken archives, more than `max_files` files, or
+    more than `max_bytes` bytes in all; read() raises BadArchive for a broken file, or one of over MAX_FILE_BYTES.
+    """
+    files = total = 0
+    for count, (name, kind, size, read) in enumerate(_entries(source), 1):
+        total += size
+        if count > MAX_ENTRIES:
+            raise BadArchive(f"{source}: more than {MAX_ENTRIES:,} entries: pack the pictures alone")
+        if max_bytes is not None and total > max_bytes:
+            raise BadArchive(f"{source}: more than {max_bytes / 1e6:.0f} MB unpacked: pack the pictures alone")
+        if kind == NOTHING:
+            continue
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if not parts or any(map(left_behind, parts)):
+            continue
+        name = printable("/".join(parts))
+        if len(name) > MAX_NAME:
+            raise BadArchive(f"{source}: {name[:40]!r}… is a name of {len(name):,} characters: pack the pictures alone")
+        if parts[0] == "/" or ".." in parts or parts[0].endswith(":"):
+            raise BadArchive(f"{source}: {name!r} points outside the archive: pack the pictures alone, flat")
+        if kind == OTHER:
+            raise BadArchive(f"{source}: {name!r} is a link or a device: pack the pictures themselves")
+        files += 1
+        if max_files is not None and files > max_files:
+            raise BadArchive(f"{source}: more than {max_files:,} files: pack the pictures alone")
+        yield name, partial(_unpacked, source, name, size, read)
+
+
+def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
+    if size > MAX_FILE_BYTES:
+        raise BadArchive(f"{source}: {name} has {size / 1e6:,.0f} MB: no picture needs as much, leave it out")
+    try:
+        return read()
+    except PermissionError:
+        raise
+    except Exception as error:  # broken off, a wrong checksum, encrypted, an unknown compression …
+        raise BadArchive(f"{source}: {name} cannot be unpacked ({first_line(error)}): pack it again") from None
+
+
+def _entries(source: Path) -> Iterator[Entry]:
+    if source.is_dir():
+        yield from _folder(source)
+        return
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder")
+    if not source.is_file():
+        raise BadArchive(f"{source}: is a pipe or a device: name a folder, .zip or .tar[.gz]")
+    try:
+        yield from _zip(source) if zipfile.is_zipfile(source) else _tar(source)
+    except (PermissionError, BadArchive):
+        raise
+    except Exception as error:  # parsers fed with garbage may raise anything
+        reason = first_line(error)
+        raise BadArchive(f"{source}: not a folder, .zip or .tar[.gz] that can be read ({reason})") from None
+
+
+def _folder(root: Path) -> Iterator[Entry]:
+    waiting = [root]
+    while waiting:  # no recursion: folders may lie in folders a thousand deep
+        folder = waiting.pop()
+        with os.scandir(folder) as listing:
+            found = list(islice(listing, MAX_ENTRIES + 1))
+        found.sort(key=lambda entry: natural(entry.name))
+        below = []
+        for entry in found:
+            path = Path(entry.path)
+            name = path.relative_to(root).as_posix()
+            if entry.is_dir(follow_symlinks=False):
+                below.append(path)
+                yield name, NOTHING, 0, None
+            else:
+                kind = FILE if entry.is_file(follow_symlinks=False) else OTHER
+                yield name, kind, entry.stat(follow_symlinks=False).st_size, path.read_bytes
+        waiting += reversed(below)
+
+
+class Frugal(io.FileIO):
+    """A file that gives no more than MAX_DIRECTORY bytes at once: zipfile reads a zip's list of files in one piece, and
+    believes what the zip says of its length."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = MAX_DIRECTORY + 1 if size is None or size < 0 else size
+        if (size is not None and size > MAX_DIRECTORY) or len(data := super().read(wanted)) > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"more than {MAX_DIRECTORY / 1e6:.0f} MB at once")
+        return data
+
+
+def _zip(source: Path) -> Iterator[Entry]:
+    with Frugal(source) as file, zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            kind = NOTHING if entry.is_dir() else FILE
+            if (entry.external_attr >> 16) & 0o170000 == 0o120000:
+                kind = OTHER
+            yield entry.filename, kind, entry.file_size, partial(_unzipped, archive, entry)
+
+
+def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    with opened(archive, entry) as file:
+        return file.read(entry.file_size)
+
+
+def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo):
+    """The file of an entry, whose read(n) takes memory for n bytes and no more. Raises BadZipFile."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack more than they are asked
+        raise zipfile.BadZipFile("compressed otherwise than by deflate")
+    return archive.open(entry)
+
+
+def _tar(source: Path) -> Iterator[Entry]:
+    """The entries of a tar in the forms of POSIX and GNU."""
+    with open(source, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(source) if packed else open(source, "rb") as file:
+        said = {}  # of the next entry, by the headers before it
+        while header := file.read(tarfile.BLOCKSIZE):
+            if not header.strip(b"\0"):
+                return  # the end, as far as tar is concerned
+            entry = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            size = int(said.get("size", entry.size)) if entry.type in PLAIN else entry.size
+            if size < 0:
+                raise tarfile.ReadError(f"a size of {size} bytes")
+            start = file.tell()
+            if entry.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                if size > MAX_HEADER:
+                    raise tarfile.ReadError(f"a header of {size} bytes")
+                text = _exactly(file, size)
+                said |= {"path": _text(text)} if entry.type == tarfile.GNUTYPE_LONGNAME else dict(_records(text))
+                yield "", NOTHING, size, None
+            elif entry.type in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
+                yield "", NOTHING, size, None  # links are refused, and what holds for all entries is no name
+            else:
+                kind = NOTHING if entry.isdir() else FILE if entry.type in PLAIN else OTHER
+                size = size if kind == FILE else 0  # others have no data, whatever they say
+                yield said.get("path", entry.name), kind, size, partial(_exactly, file, size)
+                said = {}
+            file.seek(start + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+
+
+def _records(text: bytes) -> Iterator[tuple[str, str]]:
+    """The (key, value) of a pax header, lines "LENGTH KEY=VALUE" whose length counts all of the line."""
+    start = 0
+    while start < len(text):
+        digits = text[start : start + 8].partition(b" ")[0]
+        line = text[start : start + int(digits)]
+        if not digits.isdigit() or not len(digits) + 2 < len(line) == int(digits):
+            raise tarfile.ReadError("a pax header that is broken")
+        key, _, value = line[len(digits) + 1 : -1].partition(b"=")
+        yield _text(key), _text(value)
+        start += len(line)
+
+
+def _text(data: bytes) -> str:
+    return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _exactly(file, size: int) -> bytes:
+    if len(data := file.read(size)) < size:
+        raise EOFError("it ends too early")
+    return data

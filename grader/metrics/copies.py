@@ -1,0 +1,103 @@
+"""Copies: pictures of a submission that are known real faces, by their fingerprints.
+
+The threshold comes from `python -m studies.copies`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from grader.features.fingerprints import MIRROR, blank, fingerprints, nearest, squared_distances
+from grader.features.fingerprints import distance as rms
+from grader.inputs.faces import named
+from grader.inputs.known_faces import Known
+from grader.metrics.duplicates import ALIKE, collapsed, duplicates
+from grader.results import Copy, Integrity
+
+# A copy. Of 12,000 Crypko faces, every pair up to 0.26 is one drawing that the set holds twice, in another crop or with
+# another mouth, seen by eye; the nearest two drawings are 0.31 apart. Of 1,000 faces that were kept apart, 3 lie below
+# 0.1, all three such drawings again, and the next at 0.32. Planted copies lie below 0.15, save where a crop or shift
+# falls between two views.
+COPY = 0.25
+CLOSEST = 10  # pictures that are shown beside the known face that is nearest to them
+
+# Where a copy's middle 56x56 may lie now: (pixels cropped a side, shift to the right, shift down). The nearest known
+# face is looked for with few views, then all are tried on that one face.
+VIEWS = ((0, 0, 0), (2, 0, 0), (4, 0, 0))
+CLOSE_VIEWS = tuple(itertools.product((0, 2, 4), (-1.5, 0, 1.5), (-1.5, 0, 1.5)))
+
+
+def limits(prints: np.ndarray) -> tuple[float, float]:
+    """(COPY, ALIKE), or less for known fingerprints [M, 48] of faces that are more alike than Crypko's.
+
+    Three in 1,000 Crypko faces have another one nearer than COPY, and of any 1,000 of them as many have one among
+    these nearer than ALIKE: of other faces, no more may.
+    """
+    some, submission = (prints[_spread(len(prints), size)] for size in (2000, 1000))
+    return min(COPY, _usual_least(some, prints)), min(ALIKE, _usual_least(submission, submission))
+
+
+def _spread(count: int, size: int) -> np.ndarray:
+    return np.unique(np.linspace(0, max(count - 1, 0), min(size, count)).round().astype(int))
+
+
+def _usual_least(some: np.ndarray, prints: np.ndarray) -> float:
+    """The distance to the nearest other one of `prints`, of which each of `some` is one, that 3 in 1,000 stay below."""
+    if len(prints) < 2:
+        return np.inf
+    two = np.full((len(some), 2), np.inf)  # the nearest is the print itself
+    for _, squared in squared_distances(some, prints, 1024):
+        two = np.sort(
+            np.column_stack([two, np.partition(squared, 1, axis=1)[:, :2] if squared.shape[1] > 1 else squared])
+        )
+        two = two[:, :2]
+    return float(np.quantile(rms(two[:, 1]), 0.003, method="lower"))
+
+
+def copies(pictures: np.ndarray, known: np.ndarray, limit: float = COPY) -> list[Copy]:
+    """The pictures uint8 [N, 64, 64, 3] that are one of the known fingerprints [M, 48], by their index.
+
+    Found are the same picture, stored again, mirrored, and cropped or shifted a little. Each is named with the nearest
+    of the known faces only. A blank picture is nobody's copy: among real faces there are nearly blank ones.
+    """
+    if not len(known):
+        return []
+    count = len(pictures)
+    face, distance, mirrored = np.zeros(count, np.int64), np.full(count, np.inf, np.float32), np.zeros(count, bool)
+    for view in VIEWS:
+        prints = fingerprints(pictures, view)
+        for flipped in (False, True):
+            index, found = nearest(prints * MIRROR if flipped else prints, known)
+            nearer = found < distance
+            face[nearer], distance[nearer], mirrored[nearer] = index[nearer], found[nearer], flipped
+    for view in CLOSE_VIEWS:
+        prints = fingerprints(pictures, view)
+        prints[mirrored] *= MIRROR
+        steps = prints.astype(np.float32) - known[face]
+        distance = np.minimum(distance, rms((steps**2).sum(axis=1)))
+    return [
+        Copy(int(index), int(face[index]), float(distance[index]), bool(mirrored[index]))
+        for index in np.flatnonzero((distance <= limit) & ~blank(fingerprints(pictures)))
+    ]
+
+
+def integrity(
+    pictures: np.ndarray, known: Known, limits: tuple[float, float] = (COPY, ALIKE), faces: Path | None = None
+) -> Integrity:
+    """Copies of known faces and near duplicates among pictures uint8 [N, 64, 64, 3].
+
+    `limits` are distances, of a copy and of pictures that are alike. `faces` is the folder or archive in which some of
+    the known faces lie.
+    """
+    copy_limit, alike_limit = limits
+    groups = duplicates(fingerprints(pictures), alike_limit)
+    found = copies(pictures, known.fingerprints, limit=np.inf)  # the nearest one of each
+    copied = [copy for copy in found if copy.distance <= copy_limit]
+    closest = sorted(found, key=lambda copy: copy.distance)[:CLOSEST]
+    names = {copy.known: known.names[copy.known] for copy in copied + closest}
+    shown = {name: index for index, name in names.items()}
+    seen = {shown[name]: picture for name, picture in named(faces, shown)} if faces else {}
+    return Integrity(groups, collapsed(groups, len(pictures)), copied, closest, copy_limit, names, seen)

@@ -1,0 +1,84 @@
+"""`grader check` on notebooks in every state of being filled in."""
+
+import json
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from baselines.build import ROOT
+from grader import cli
+from grader.check import _check_name
+
+(SOLVED,) = ROOT.glob("baselines/**/02_gradient_clipping.ipynb")
+STUDENT = ROOT / "notebooks/03_wgan.ipynb"
+
+
+def check(path, *args):
+    return CliRunner().invoke(cli.main, ["check", str(path), *args])
+
+
+def edited(path, target, old, new):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace(old, new)
+        cell.metadata = {}  # as Colab leaves it
+    nbformat.write(notebook, target)
+    return target
+
+
+def test_a_solved_notebook_is_done():
+    result = check(SOLVED)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "done     clipped_step\n"
+
+
+def test_the_stylegan_notebook_is_checked_without_a_gpu():
+    result = check(ROOT / "baselines/solved/05_stylegan2.ipynb")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "done     make_trainer\ndone     generate\n"
+
+
+def test_todos_not_yet_filled_do_not_hide_the_next():
+    result = check(STUDENT, "--json")
+    assert result.exit_code == 1
+    names = ["make_critic", "make_optimizers", "discriminator_step", "generator_step", "train_step"]
+    assert json.loads(result.stdout) == [{"name": name, "status": "not yet", "hint": ""} for name in names]
+
+
+def test_a_mistake_gets_its_hint(tmp_path):
+    path = edited(SOLVED, tmp_path / "mine.ipynb", "clip_grad_norm_", "clip_grad_value_")
+    result = check(path)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("wrong    clipped_step\n         clipped value by value")
+
+
+def test_an_endless_loop_is_stopped(tmp_path):
+    path = edited(SOLVED, tmp_path / "mine.ipynb", "    loss.backward()\n", "    while True:\n        pass\n")
+    result = check(path, "--seconds", "15")
+    assert result.exit_code == 1
+    assert "took longer than 15 s" in result.stdout
+
+
+@pytest.mark.parametrize("content", [None, "text", "{}", json.dumps({"cells": [], "nbformat": 4, "nbformat_minor": 5})])
+def test_other_files(tmp_path, content):
+    if content is not None:
+        (tmp_path / "x.ipynb").write_text(content)
+    result = check(tmp_path / "x.ipynb")
+    assert result.exit_code == 2
+    assert "x.ipynb" in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("def check_step(step):\n    pass", "step"),
+        ("# @title Check: step\ndef check_step(step):\n    pass", "step"),
+        ("#@title Check: step\ndef check_step(step):\n    pass", "step"),
+        ("# @title A run\nimport copy\ndef check_step(step):\n    pass", None),
+        ("x = 1", None),
+    ],
+)
+def test_a_check_cell_is_known_below_its_title(source, name):
+    assert _check_name(source) == name

@@ -1,0 +1,252 @@
+"""A class of submissions: good ones, broken ones, one that kills its process; stopped and started again."""
+
+import csv
+import io
+import json
+import os
+import signal
+import tarfile
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader import cli, leaderboard
+from grader.report import board
+
+OPTIONS = ("--offline", "--metrics", "fd-anime,afd", "--jobs", "1")
+
+
+def jpeg(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG")
+    return file.getvalue()
+
+
+def write_tgz(path, files):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def classroom(tmp_path_factory, rendered):
+    """Five that can be graded, packed in five ways, and four that cannot."""
+    folder = tmp_path_factory.mktemp("class") / "submissions"
+    faces = [np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))]
+    rng = np.random.default_rng(0)
+    noisy = [(face + rng.normal(0, 25, face.shape)).clip(0, 255).astype(np.uint8) for face in faces]
+    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 300]) for n in range(1000)} for pictures in (faces, noisy))
+    write_tgz(folder / "ada.tgz", good)
+    write_tgz(folder / "bob.noisy.tar.gz", worse)
+    write_tgz(folder / "eve/anything.tgz", good)
+    with zipfile.ZipFile(folder / "=cmd()|x.zip", "w") as archive:  # a name that a spreadsheet would run
+        for name, data in good.items():
+            archive.writestr(name, data)
+    (folder / "kim").mkdir()
+    for name, data in worse.items():
+        (folder / "kim" / name).write_bytes(data)
+    write_tgz(folder / "short.tgz", dict(list(good.items())[:999]))
+    (folder / "torn.tgz").write_bytes((folder / "ada.tgz").read_bytes()[:5000])
+    (folder / "empty").mkdir()
+    write_tgz(folder / "outside.tgz", {"../1.jpg": b""})
+    (folder / "notes.txt").write_text("no submission")
+    return folder
+
+
+def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch):
+    page = tmp_path / "board.html"
+    result = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
+    assert result.exit_code == 0, result.output
+    assert "9 submissions, 4 of which could not be graded" in result.stderr
+    graded = {row["name"]: row for row in json.loads(page.with_suffix(".json").read_text())}
+    assert set(graded) == {"ada", "bob.noisy", "eve", "=cmd()|x", "kim", "short", "torn", "empty", "outside"}
+    assert {name for name, row in graded.items() if row["status"] == "graded"} == {
+        "ada", "bob.noisy", "eve", "=cmd()|x", "kim",
+    }  # fmt: skip
+    assert "999" in graded["short"]["problems"][0]
+    assert "outside the archive" in graded["outside"]["problems"][0]
+    with open(page.with_suffix(".csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {rows[3]["name"], rows[4]["name"]} == {"bob.noisy", "kim"}  # after the three without noise
+    assert all(row["remarks"] for row in rows[5:])
+    remarks = {row["name"]: row["remarks"] for row in rows}
+    assert remarks["eve"] == remarks["ada"] == "the same pictures as =cmd()|x"
+    assert remarks["kim"] == "the same pictures as bob.noisy" and remarks["bob.noisy"] == ""
+    assert "'=cmd()|x" in {row["name"] for row in rows}
+    text = page.read_text()
+    assert 'src="http' not in text and "data:image/jpeg;base64," in text
+
+    # Started again after a kill: nothing is regraded but what has changed or is missing.
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "board.html.parts").iterdir()}
+    assert len(parts) == 9
+    gone = next(path for path in parts if path.name == "eve.json")
+    gone.unlink()
+    os.utime(classroom / "ada.tgz", ns=(1, 1))
+    again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
+    assert again.exit_code == 0, again.output
+    new = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
+    assert new == {"eve.json", "ada.json"}
+
+
+def dies_for_eve(name, source, options):
+    if name == "eve":
+        os._exit(1)  # as the kernel ends a process that takes too much memory
+    return {"name": name, "status": "graded", "problems": []}
+
+
+def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "grade", dies_for_eve)
+    found = {name: tmp_path / f"{name}.tgz" for name in ("ada", "bob", "eve", "kim", "zoe")}
+    for path in found.values():
+        path.touch()
+    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(2))
+    assert {result["name"]: result["status"] for result in results} == {
+        "ada": "graded", "bob": "graded", "eve": "broken", "kim": "graded", "zoe": "graded",
+    }  # fmt: skip
+    assert "ended the process" in results[2]["problems"][0]
+
+
+def slow(name, source, options):
+    time.sleep(0.3)
+    return {"name": name, "status": "graded", "problems": [], "process": os.getpid()}
+
+
+def fails_for_eve(name, source, options):
+    if name == "eve":
+        raise RuntimeError("a mistake of ours")
+    return slow(name, source, options)
+
+
+def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "grade", fails_for_eve)
+    found = {name: tmp_path / name for name in ("eve", "kim")}
+    for path in found.values():
+        path.touch()
+    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    assert [result["status"] for result in results] == ["broken", "graded"]
+    assert "a mistake of ours" in results[0]["problems"][0]
+    monkeypatch.setattr(leaderboard, "grade", slow)  # mended: it is graded now, and the other one not again
+    again = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    assert again[0]["status"] == "graded"
+    assert again[1] == results[1]
+
+
+def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(leaderboard, "grade", slow)
+    found = {f"{number:02d}": tmp_path / f"{number:02d}.tgz" for number in range(20)}
+    for path in found.values():
+        path.touch()
+    done = []
+
+    def kill_one(count):
+        done.append(count)
+        if len(done) == 4:
+            os.kill(json.loads((tmp_path / f"parts/{min(found)}.json").read_text())["process"], signal.SIGKILL)
+
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.dask(address), kill_one)
+    assert [result["name"] for result in results] == sorted(found)
+    assert {result["status"] for result in results} == {"graded"}
+    assert len({result["process"] for result in results}) >= 2
+
+
+def test_rows_are_ranked_and_shown():
+    def result(name, distance, **more):
+        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": []} | more
+
+    findings = {"copies": [{}, {}], "collapsed": True}
+    rows = board.ranked(
+        [
+            result("b", 90.0),
+            {"name": "x", "status": "broken", "problems": ["bad"]},
+            result("a", 5.0, integrity=findings),
+        ]
+    )
+    assert [row["name"] for row in rows] == ["a", "b", "x"]
+    assert rows[0]["remarks"] == ["2 copies of known faces", "collapsed"]
+    assert not rows[2]["graded"]
+
+
+def test_an_empty_class(tmp_path):
+    result = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path), "-o", str(tmp_path / "x.html")])
+    assert result.exit_code == 1
+    assert "holds no submission" in result.stderr
+
+
+def listed(name, source, options):
+    return {"name": name, "status": "broken", "problems": [f"{name} is bad"]}
+
+
+HOSTILE = ["\x1b[31mred\x07", "<script>alert(1)<", "\udc80\udcff", "王" * 80, "a\nb", "[red]", "=1+1", "'><img src=x>"]
+
+
+def test_names_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "grade", listed)
+    folder, page = tmp_path / "class", tmp_path / "board.html"
+    folder.mkdir()
+    for name in HOSTILE:
+        (folder / f"{name}.tgz").touch()
+    found = leaderboard.submissions(folder)
+    assert set(found) == set(HOSTILE)
+    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+    assert len(list((tmp_path / "parts").iterdir())) == len(HOSTILE)
+    board.write(results, page)
+    text = page.read_text(encoding="utf-8")
+    assert all(line.isprintable() for line in text.splitlines())
+    assert text.count("<script") == 1 and "<img" not in text
+    with open(page.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(HOSTILE)
+    assert {row["name"] for row in rows} >= {r"\x1b[31mred\x07", r"\udc80\udcff", r"a\nb", "'=1+1", "王" * 80}
+    assert {row["name"] for row in json.loads(page.with_suffix(".json").read_text())} == set(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("is bad", "is good"),
+        lambda text: text.replace("problems", "problfms"),
+        lambda text: "[]",
+        lambda text: '{"seal": null}',
+        lambda text: "[" * 100_000,
+        lambda text: "",
+    ],
+)
+def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, spoil):
+    monkeypatch.setattr(leaderboard, "grade", listed)
+    (tmp_path / "eve.tgz").touch()
+
+    def grade():
+        return leaderboard.grade_all({"eve": tmp_path / "eve.tgz"}, tmp_path, {}, lambda: ThreadPoolExecutor(1))
+
+    before = grade()
+    path = tmp_path / "eve.json"
+    whole = path.read_text()
+    path.write_text(spoil(whole))
+    assert grade() == before
+    assert path.read_text() == whole
+    monkeypatch.setattr(leaderboard, "grade", None)
+    assert grade() == before  # and then it is kept
+
+
+def test_what_a_student_handed_in(tmp_path):
+    for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/a.tgz").symlink_to("/etc/passwd")
+    expected = {"one": "one/a.tgz", "two": "two", "both": "both", "link": "link"}
+    assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
