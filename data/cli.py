@@ -36,8 +36,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.
 
-    A set is a folder (or a .zip, if OUTPUT is named so) of 1.png, 2.png … and an about.json that says what it is. It
-    appears whole or not at all.
+    A set is a folder of 1.png, 2.png and so on, with an about.json that says what it is. If OUTPUT ends in .zip, it is
+    a zip of them. It appears whole or not at all.
 
     \b
     Examples:
@@ -68,9 +68,9 @@ _size = click.option("--size", type=click.IntRange(16, 256), default=64, metavar
 @_size
 @_workers
 @_overwrite
-def render(output: Path, **options) -> None:
-    """Draw faces by rule into OUTPUT, a folder or a .zip, with attributes.csv: hair, eyes and so on of each. The same
-    seed draws the same faces; 4,000 take about 30 seconds on two cores.
+def render(output: Path, count: int, seed: int, size: int, workers: int | None, overwrite: bool) -> None:
+    """Draw faces by rule into OUTPUT, a folder or a .zip. An attributes.csv tells the hair, the eyes and so on of each
+    face. The same seed draws the same faces. 4,000 faces take about 30 seconds on two cores.
 
     \b
     Example:
@@ -78,8 +78,8 @@ def render(output: Path, **options) -> None:
     """
     from data.render import render_set
 
-    render_set(output, **options)
-    click.echo(f"{options['count']:,} faces written to {output}", err=True)
+    render_set(output, count, seed, size, workers, overwrite)
+    click.echo(f"{count:,} faces written to {output}", err=True)
 
 
 @main.command(short_help="Shrink your own faces to 64x64.")
@@ -90,29 +90,44 @@ def render(output: Path, **options) -> None:
 @click.option("--name", help="What about.json calls the set.  [default: the source's name]")
 @_workers
 @_overwrite
-def prepare(source: Path, output: Path, **options) -> None:
-    """Shrink the faces in SOURCE, a folder or a zip of pictures of any kind and size, into OUTPUT, a folder or a .zip.
+def prepare(
+    source: Path,
+    output: Path,
+    size: int,
+    limit: int | None,
+    name: str | None,
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Shrink the faces in SOURCE, and write them to OUTPUT, a folder or a .zip.
 
-    They keep their names, in natural order; tags.csv and attributes.csv go along. A file that is no picture is named
-    and skipped.
+    SOURCE is a folder, a .zip or a .tgz of JPEG, PNG, WebP or BMP pictures of any size. They keep their names.
+
+    Labels go along: tags.csv, attributes.csv and labels.csv. Without tags.csv and attributes.csv, folders are kept as
+    classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped.
 
     \b
     Example:
       python -m data prepare faces.zip faces/
     """
     from data.prepare import prepare
+    from grader.errors import shortened
 
-    written, skipped = prepare(source, output, **options)
-    click.echo(f"{written:,} faces written, {skipped:,} skipped", err=True)
+    made = prepare(source, output, size, limit, name, overwrite, workers)
+    for line in shortened([f"skipped {line}" for line in made.skipped]):
+        click.echo(line, err=True)
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{made.written:,} faces written, {len(made.skipped):,} skipped", err=True)
 
 
 @main.command(short_help="Download the course's 71,314 faces (453 MB).")
 @click.argument("output", type=_path, default="faces.zip")
 @click.option("--url", help="A mirror of the same file.  [default: the course's]")
 def fetch(output: Path, url: str | None) -> None:
-    """Download the course's 71,314 faces (453 MB) to OUTPUT, a .zip, and verify that it is they.
+    """Download the course's 71,314 faces (453 MB) to OUTPUT, a .zip, and check that they are the right ones.
 
-    What has come so far is kept in OUTPUT.part: after a lost connection the same command goes on with it.
+    What has come so far is kept in OUTPUT.part. After a lost connection, the same command goes on with it.
 
     \b
     Examples:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data import DataError
+from grader.files import atomic
 
 ABOUT = "about.json"  # what the set is; also the mark by which we know a folder of ours
 
@@ -24,23 +24,36 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
     """
     output = Path(output).resolve()
     _check_free(output, overwrite)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    old = None
     try:
-        if _is_zip(output):
-            with zipfile.ZipFile(partial, "w") as archive:  # stored: PNG does not get smaller
-                yield archive.writestr
-        else:
-            partial.mkdir()
-            yield lambda name, data: (partial / name).write_bytes(data)
-        _put_in_place(partial, output)
-    finally:
-        _remove(partial)
+        with atomic(output) as partial:
+            if _is_zip(output):
+                with zipfile.ZipFile(partial, "w") as archive:  # stored: PNG does not get smaller
+                    yield archive.writestr
+            else:
+                partial.mkdir()
+                yield lambda name, data: _write(partial / name, data)
+            if output.is_dir():  # a folder cannot be replaced in one step: out of the way, and back if need be
+                old = output.rename(partial.with_name(f"{partial.name}.old"))
+    except BaseException:
+        if old:
+            old.rename(output)
+        raise
+    if old:
+        shutil.rmtree(old)
 
 
 def about_json(about: dict) -> bytes:
     """The text of about.json."""
     return (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except FileNotFoundError:  # the first of its folder
+        path.parent.mkdir()
+        path.write_bytes(data)
 
 
 def _is_zip(path: Path) -> bool:
@@ -65,24 +78,3 @@ def _is_ours(output: Path) -> bool:
         return False
     with zipfile.ZipFile(output) as archive:
         return ABOUT in archive.namelist()
-
-
-def _put_in_place(partial: Path, output: Path) -> None:
-    if not output.is_dir():
-        os.replace(partial, output)
-        return
-    old = partial.with_suffix(".old")  # a folder cannot be replaced in one step: move it aside, and back if need be
-    output.rename(old)
-    try:
-        partial.rename(output)
-    except BaseException:
-        old.rename(output)
-        raise
-    shutil.rmtree(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -13,14 +13,13 @@ import re
 import shutil
 import sys
 import time
-import zipfile
-import zlib
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
 from data import DataError
+from grader.inputs.archives import BadArchive, members
 
 URL = "https://huggingface.co/datasets/LeoFeng/MLHW_6/resolve/main/faces.zip"
 COUNT = 71_314
@@ -60,21 +59,20 @@ def identity(archive: Path) -> tuple[int, str]:
     """How many <number>.jpg a zip holds, and the sha256 over their lines `<sha256 of the file>  <number>.jpg`.
 
     The lines go in numeric order, so that neither folders nor the way of packing matter.
-    Raises BadZipFile when the zip, or a file in it, is damaged.
+    Raises BadArchive when the zip, or a file in it, is damaged.
     """
-    lines = hashlib.sha256()
-    with zipfile.ZipFile(archive) as files:
-        names = [(re.fullmatch(r"(?:.*/)?(\d+)\.jpg", name), name) for name in files.namelist()]
-        numbered = sorted((int(match[1]), name) for match, name in names if match)
-        for number, name in tqdm(numbered, desc="checking", unit=" faces", disable=None):
-            lines.update(f"{hashlib.sha256(files.read(name)).hexdigest()}  {number}.jpg\n".encode())
-    return len(numbered), lines.hexdigest()
+    found = []
+    for name, read in tqdm(members(archive), desc="checking", total=COUNT, unit=" faces", disable=None):
+        if match := re.fullmatch(r"(?:.*/)?([0-9]+)\.jpg", name):
+            found.append((int(match[1]), name, hashlib.sha256(read()).hexdigest()))
+    lines = "".join(f"{digest}  {number}.jpg\n" for number, _, digest in sorted(found))
+    return len(found), hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _difference(archive: Path, count: int, digest: str) -> str | None:
     try:
         found, found_digest = identity(archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except BadArchive:
         return "is damaged"
     if found != count:
         return f"holds {found:,} faces, not the {count:,} of the course"
@@ -114,7 +112,7 @@ def _resume(url: str, part: Path) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
         if etag_file.exists():
-            headers["If-Range"] = etag_file.read_text()  # another file by now: send all of it
+            headers["If-Range"] = etag_file.read_text(encoding="utf-8")  # another file by now: send all of it
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             if answer.headers.get("Content-Range") == f"bytes */{have}":
@@ -137,7 +135,7 @@ def _resume(url: str, part: Path) -> None:
             etag_file.unlink(missing_ok=True)
             etag = answer.headers.get("ETag", "W/")
             if not etag.startswith("W/"):  # a weak one does not promise the same bytes
-                etag_file.write_text(etag)
+                etag_file.write_text(etag, encoding="utf-8")
         bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None)
         with bar, part.open("ab" if resumed else "wb") as file:
             for chunk in answer.iter_content(CHUNK):

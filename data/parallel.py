@@ -12,7 +12,7 @@ from contextlib import contextmanager
 CHUNK = 32  # items a worker takes at a time: a face is milliseconds, a message between processes is not free
 
 
-def ordered_map(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
+def ordered_map(function: Callable, items: Iterable, workers: int | None = None, chunk: int = CHUNK) -> Iterator:
     """function(item) for every item, in order, over `workers` processes (None: every core this process may use).
 
     With one worker everything runs here. Leaving the iterator early, by an error or Ctrl-C, ends the workers.
@@ -26,7 +26,7 @@ def ordered_map(function: Callable, items: Iterable, workers: int | None = None)
     with _deaf_to_ctrl_c():
         pool = context.Pool(workers, initializer=_start_worker)
     with pool:  # leaving the block terminates the workers
-        yield from pool.imap(function, items, CHUNK)
+        yield from pool.imap(function, items, chunk)
 
 
 def _cores() -> int:

@@ -1,28 +1,42 @@
-"""Real faces of any size and format, made into the 64x64 set which the notebooks read."""
+"""Real faces of any size, made into the 64x64 set which the notebooks read, with their labels."""
 
 from __future__ import annotations
 
+import csv
 import io
-import os
 import re
 import sys
-import warnings
-import zipfile
-from collections.abc import Iterable
-from functools import lru_cache, partial
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from data import DataError
 from data.faceset import ABOUT, about_json, new_set
 from data.parallel import ordered_map
+from grader.errors import printable
+from grader.files import natural
+from grader.inputs.archives import BadArchive, members
+from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.labels import TABLES
+from grader.inputs.submission import LABELS
 
-TABLES = ("tags.csv", "attributes.csv")  # what is known of the faces: goes along unchanged, tied by the stems
-MAX_PIXELS = 64 * 2**20
-MAX_BYTES = 256 * 2**20  # of one file inside a zip, unpacked
+CHUNK = 4  # pictures a worker takes at a time: they may be large
+MAX_STEM = 200  # bytes: file systems take 255, an ending included
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How many faces were written, a line for each file that was skipped, and notes on labels."""
+
+    written: int
+    skipped: list[str]
+    notes: list[str]
 
 
 def prepare(
@@ -33,125 +47,182 @@ def prepare(
     name: str | None = None,
     overwrite: bool = False,
     workers: int | None = None,
-) -> tuple[int, int]:
-    """Writes the first `limit` files of a folder or zip as a set of PNG [size, size]; returns (written, skipped).
+) -> Prepared:
+    """Writes the first `limit` files of a folder, .zip or .tar[.gz] as a set of PNG [size, size].
 
-    A file that cannot be read is named on stderr and skipped.
-    Raises DataError when the source is neither folder nor zip, holds no readable picture, or the output is taken.
+    Tables of labels go along. Where there are none, and the pictures lie in several folders, these are kept: they are
+    the classes. A file that cannot be read is skipped. Raises DataError when the source holds no readable picture, or
+    the output is taken.
     """
     source, output = Path(source).resolve(), Path(output).resolve()
     if output == source or output in source.parents:
         raise DataError(f"{output}: would replace its own source; name another output")
-    members = _members(source)
-    pictures = [member for member in members if PurePosixPath(member).name not in (*TABLES, ABOUT)][:limit]
-    written = 0
-    try:
-        with new_set(output, overwrite) as write:
-            shrunk = ordered_map(partial(_shrink_member, source, size), pictures, workers)
-            progress = tqdm(shrunk, total=len(pictures), unit=" faces", disable=None)
-            for member, stem, (png, problem) in zip(pictures, _stems(pictures), progress, strict=True):
-                if problem:
-                    tqdm.write(f"skipped {member}: {problem}", file=sys.stderr)
-                else:
-                    write(f"{stem}.png", png)
-                    written += 1
-            if not written:
-                raise DataError(f"{source}: no picture in it could be read; name the folder or zip with the faces")
-            for table in TABLES:
-                found = [member for member in members if PurePosixPath(member).name == table]
-                if found:
-                    write(table, _read(source, min(found, key=lambda member: member.count("/"))))
-            about = {"name": name or source.stem, "count": written, "size": size, "source": source.name}
-            write(ABOUT, about_json({**about, "filter": "bilinear"}))
-    finally:
-        _archive.cache_clear()
-    return written, len(pictures) - written
+    pictures, tables, skipped = _listed(source)
+    pictures = sorted(pictures, key=natural)[:limit]
+    classes = [] if tables.keys() & {*TABLES} else _classes(pictures)
+    stems: dict[str, list[str]] = {}  # by name; a zip may hold a name twice
+    for picture, stem in zip(pictures, _stems(pictures, keep_folders=bool(classes)), strict=True):
+        stems.setdefault(picture, []).append(stem)
+    written: dict[str, str] = {}
+    count = 0
+    with new_set(output, overwrite) as write:
+        shrunk = ordered_map(partial(_shrunk, size), _contents(source, stems), workers, CHUNK)
+        for picture, stem, png in tqdm(shrunk, total=len(pictures), unit=" faces", disable=None):
+            if isinstance(png, str):
+                skipped.append(f"{picture}: {png}")
+                continue
+            write(f"{stem}.png", png)
+            written[picture] = f"{stem}.png"
+            count += 1
+        if not written:
+            reason = f" ({skipped[0]})" if skipped else ""
+            raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")
+        notes = [f"{len(classes):,} folders are kept, as classes: {_some(classes)}"] if classes else []
+        for table, found in tables.items():
+            data, more = _carried(table, found, written)
+            notes += more
+            if data is not None:
+                write(table, data)
+        about = {"name": printable(name or source.stem), "count": count, "size": size, "source": printable(source.name)}
+        write(ABOUT, about_json({**about, "filter": "bilinear"}))
+    return Prepared(count, skipped, notes)
 
 
-def shrink(file, size: int = 64) -> Image.Image:
-    """One picture, a path or an open file, as RGB [size, size]; shrunk as the course does, by Pillow's bilinear filter.
-
-    Turned upright by its EXIF tag; what is transparent becomes white. Raises what Pillow raises for a broken
-    picture, and ValueError for one of more than MAX_PIXELS, before any pixel of it is decoded.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow grumbles over metadata; the size we check ourselves
-        try:
-            image = Image.open(file)
-        except Image.DecompressionBombError as error:
-            raise ValueError("more than 64 megapixels") from error
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} is more than 64 megapixels")
-            upright = ImageOps.exif_transpose(image)
-            return _rgb(upright).resize((size, size), Image.Resampling.BILINEAR)
+def shrink(data: bytes, size: int = 64) -> bytes:
+    """A picture file as a PNG of RGB [size, size], read and shrunk as the grader does. Raises UnreadablePicture."""
+    png = io.BytesIO()
+    Image.fromarray(decode(data, size)[0]).save(png, "PNG")
+    return png.getvalue()
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow itself would cut them off at 255
-        return Image.fromarray((np.asarray(image) / 257).clip(0, 255).round().astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _shrink_member(source: Path, size: int, member: str) -> tuple[bytes | None, str | None]:
-    """The PNG of one member, or in one line why there is none."""
-    try:
-        png = io.BytesIO()
-        shrink(io.BytesIO(_read(source, member)), size).save(png, "PNG")
-        return png.getvalue(), None
-    except Image.UnidentifiedImageError:
-        return None, "not a picture"
-    except Exception as error:  # whatever a broken file provokes in a decoder must not stop the other 71,313
-        return None, (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _members(source: Path) -> list[str]:
-    """Every file in a folder or zip, as a path with slashes, in natural order: 2.jpg before 10.jpg."""
-    if source.is_dir():
-        names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    elif source.exists():
-        raise DataError(f"{source}: neither a folder nor a whole zip; download it again or name another source")
-    else:
+def _listed(source: Path) -> tuple[list[str], dict[str, list], list[str]]:
+    """The files that may be pictures; of each kind of table the (name, bytes or the reason why there are none) of all
+    that were found, the uppermost first; and lines on what is no file."""
+    if not source.exists():
         raise DataError(f"{source}: does not exist; name a folder or zip of faces")
-    hidden = re.compile(r"(^|/)(\.[^./]|__MACOSX/)")  # what systems leave behind
-    return sorted((name for name in names if not hidden.search(name)), key=_natural)
+    pictures, tables, skipped = [], {}, []
+    try:
+        for name, read in members(source, refused=skipped):
+            file = PurePosixPath(name).name
+            if file in (*TABLES, LABELS):
+                tables.setdefault(file, []).append((name, _read(source, name, read)))
+            elif file != ABOUT:
+                pictures.append(name)
+    except BadArchive as error:
+        raise DataError(f"{error}; download it again, or name another source") from None
+    except OSError as error:
+        where, reason = error.filename or source, error.strerror or error
+        raise DataError(f"{where}: cannot be read ({reason}); check its permissions") from None
+    for found in tables.values():
+        found.sort(key=lambda table: (table[0].count("/"), table[0]))
+    return pictures, tables, skipped
 
 
-def _natural(name: str) -> list:
-    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name))]
+def _read(source: Path, name: str, read: Callable[[], bytes]) -> bytes | str:
+    """The file's bytes, or why there are none."""
+    try:
+        return read()
+    except BadArchive as error:
+        return str(error).removeprefix(f"{source}: {name} ")
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
 
 
-def _stems(members: Iterable[str]) -> list[str]:
-    """A file name without its suffix for each member: its own, made unique with -2, -3 … and safe on every system."""
+def _contents(source: Path, stems: dict[str, list[str]]) -> Iterator[tuple[str, str, bytes | str]]:
+    """(name, stem, bytes or the reason why there are none) of the named files, in the order in which they lie there."""
+    for name, read in members(source, refused=[]):
+        if stems.get(name):
+            yield name, stems[name].pop(0), _read(source, name, read)
+
+
+def _shrunk(size: int, item: tuple[str, str, bytes | str]) -> tuple[str, str, bytes | str]:
+    """(name, stem, PNG or the reason why there is none)."""
+    name, stem, data = item
+    try:
+        return name, stem, data if isinstance(data, str) else shrink(data, size)
+    except UnreadablePicture as error:
+        return name, stem, str(error)
+
+
+def _classes(pictures: Iterable[str]) -> list[str]:
+    """The folders that pictures lie in, where there are several: the notebooks take them as classes."""
+    found = {PurePosixPath(name).parent.name for name in pictures if name.lower().endswith(ENDINGS)} - {""}
+    return sorted(found) if len(found) > 1 else []
+
+
+def _stems(names: Iterable[str], keep_folders: bool = False) -> list[str]:
+    """A new name without suffix for each file: its own, made unique with -2, -3 … and safe on every system.
+
+    With `keep_folders` it begins with the folder that the file lies in: aqua/1.
+    """
     taken: dict[str, int] = {}
     stems = []
-    for member in members:
-        own = re.sub(r'[<>:"|?*\x00-\x1f]', "_", PurePosixPath(member.replace("\\", "/")).stem)
+    for name in names:
+        path = PurePosixPath(name)
+        own = _safe(path.stem)
+        if keep_folders and path.parent.name:
+            own = f"{_safe(path.parent.name)}/{own}"
         stem = own
-        while stem.casefold() in taken:
-            taken[own.casefold()] += 1
-            stem = f"{own}-{taken[own.casefold()]}"
-        taken[stem.casefold()] = 1
+        while _folded(stem) in taken:
+            taken[_folded(own)] += 1
+            stem = f"{own}-{taken[_folded(own)]}"
+        taken[_folded(stem)] = 1
         stems.append(stem)
     return stems
 
 
-def _read(source: Path, member: str) -> bytes:
-    if source.is_dir():
-        return (source / member).read_bytes()
-    archive = _archive(source, os.getpid())
-    if archive.getinfo(member).file_size > MAX_BYTES:
-        raise ValueError("more than 256 MiB unpacked")
-    return archive.read(member)
+def _safe(name: str) -> str:
+    """The name of a file or folder as every system takes it, and this one's file system can write it."""
+    encoding = sys.getfilesystemencoding()
+    name = name.encode(encoding, "backslashreplace").decode(encoding)
+    name = re.sub(r'[<>:"|?*\\\x00-\x1f]', "_", name).encode()[:MAX_STEM].decode(errors="ignore").rstrip(". ")
+    return f"_{name}" if DEVICES.match(name) or not name else name
 
 
-@lru_cache(maxsize=1)
-def _archive(source: Path, process: int) -> zipfile.ZipFile:
-    # Opened once a process: its directory is long to read, and two processes must not share a position in a file.
-    return zipfile.ZipFile(source)
+def _folded(name: str) -> str:
+    """Equal for names which some systems hold for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _carried(table: str, found: list[tuple[str, bytes | str]], written: dict[str, str]) -> tuple[bytes | None, list]:
+    """The table to write, or None, and notes on what of it does not go along; `written` are new names by old ones.
+
+    TABLES are tied to the pictures by their stems, and stay as they are; LABELS names files.
+    """
+    (name, data), *others = found
+    notes = [f"{other} is not carried along: {name} is" for other, _ in others]
+    if isinstance(data, str):
+        return None, [*notes, f"{name} is not carried along: {data}"]
+    try:
+        text = data.decode("utf-8-sig")  # Excel adds a mark
+    except UnicodeDecodeError:
+        return None, [*notes, f"{name} is not carried along, as it is not in UTF-8: save it as CSV UTF-8"]
+    if table == LABELS:
+        return _relabelled(name, text, written, notes)
+    renamed = [old for old, new in written.items() if PurePosixPath(old).stem != PurePosixPath(new).stem]
+    if renamed:
+        example = f"{renamed[0]} (now {written[renamed[0]]})"
+        notes.append(f"{name} does not know {len(renamed):,} faces by their new names, such as {example}")
+    return data, notes
+
+
+def _relabelled(name: str, text: str, written: dict[str, str], notes: list[str]) -> tuple[bytes | None, list[str]]:
+    """A labels.csv with the new names of the pictures."""
+    try:
+        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())] or [[]]
+    except csv.Error as error:
+        return None, [*notes, f"{name} is not carried along: {error}"]
+    if header != ["file", "label"]:
+        return None, [*notes, f"{name} is not carried along: it does not begin with the line file,label"]
+    folder, rows = PurePosixPath(name).parent, [row for row in rows if row]
+    known = [(written.get(str(folder / row[0].replace("\\", "/"))), *row[1:]) for row in rows]
+    known = [row for row in known if row[0]]
+    if len(known) < len(rows):
+        notes.append(f"{name}: {len(rows) - len(known):,} of {len(rows):,} rows name no face that was written")
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([header, *known])
+    return table.getvalue().encode(), notes
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

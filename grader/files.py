@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,8 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, which is renamed when all went well: `path` is whole, or as it was before.
+    """A name beside `path` to write a file or a new folder to, which is renamed when all went well: `path` is whole, or
+    as it was before.
 
     Raises OSError, which names `path`.
     """
@@ -53,7 +55,10 @@ def atomic(path: Path) -> Iterator[Path]:
             yield unfinished
             os.replace(unfinished, path)
         finally:
-            unfinished.unlink(missing_ok=True)
+            if unfinished.is_dir():
+                shutil.rmtree(unfinished)
+            else:
+                unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 

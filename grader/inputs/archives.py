@@ -11,9 +11,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -47,16 +49,21 @@ def bytes_of(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     return data
 
 
-def members(source: Path, max_files: int | None = None, max_bytes: int | None = None) -> Iterator[tuple[str, Callable]]:
+def members(
+    source: Path, max_files: int | None = None, max_bytes: int | None = None, refused: list[str] | None = None
+) -> Iterator[tuple[str, Callable]]:
     """Yields (name, read) for every regular file of a folder, .zip or .tar[.gz], where read() returns its bytes.
 
     Names are relative, printable, and have forward slashes. What systems leave behind (.DS_Store, __MACOSX) is
     passed over. A member must be read before the next one is asked for.
     Raises OSError, and BadArchive for links, absolute or parent paths, broken archives, more than `max_files` files, or
     more than `max_bytes` bytes in all; read() raises BadArchive for a broken file, or one of over MAX_FILE_BYTES.
+
+    A list `refused` is for a set of the user's own: links in a folder are followed, what points outside loses its "..",
+    and any other name that would be an error is passed over, and the reason is appended to the list.
     """
     files = total = 0
-    for count, (name, kind, size, read) in enumerate(_entries(source), 1):
+    for count, (name, kind, size, read) in enumerate(_entries(source, follow=refused is not None), 1):
         total += size
         if count > MAX_ENTRIES:
             raise BadArchive(f"{source}: more than {MAX_ENTRIES:,} entries: pack the pictures alone")
@@ -67,17 +74,29 @@ def members(source: Path, max_files: int | None = None, max_bytes: int | None = 
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if not parts or any(map(left_behind, parts)):
             continue
+        if refused is not None:
+            parts = [part for part in parts if part not in ("/", "..") and not part.endswith(":")]
         name = printable("/".join(parts))
-        if len(name) > MAX_NAME:
-            raise BadArchive(f"{source}: {name[:40]!r}… is a name of {len(name):,} characters: pack the pictures alone")
-        if parts[0] == "/" or ".." in parts or parts[0].endswith(":"):
-            raise BadArchive(f"{source}: {name!r} points outside the archive: pack the pictures alone, flat")
-        if kind == OTHER:
-            raise BadArchive(f"{source}: {name!r} is a link or a device: pack the pictures themselves")
+        if problem := _problem(name, parts, kind):
+            if refused is None:
+                raise BadArchive(f"{source}: {problem}")
+            refused.append(problem)
+            continue
         files += 1
         if max_files is not None and files > max_files:
             raise BadArchive(f"{source}: more than {max_files:,} files: pack the pictures alone")
         yield name, partial(_unpacked, source, name, size, read)
+
+
+def _problem(name: str, parts: Sequence[str], kind: str) -> str | None:
+    """Why no honest archive holds a file of this name, and the remedy."""
+    if len(name) > MAX_NAME:
+        return f"{name[:40]!r}… is a name of {len(name):,} characters: pack the pictures alone"
+    if not parts or parts[0] == "/" or ".." in parts or parts[0].endswith(":"):
+        return f"{name!r} points outside the archive: pack the pictures alone, flat"
+    if kind == OTHER:
+        return f"{name!r} is a link or a device: pack the pictures themselves"
+    return None
 
 
 def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
@@ -91,9 +110,9 @@ def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
         raise BadArchive(f"{source}: {name} cannot be unpacked ({first_line(error)}): pack it again") from None
 
 
-def _entries(source: Path) -> Iterator[Entry]:
+def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     if source.is_dir():
-        yield from _folder(source)
+        yield from _folder(source, follow)
         return
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
@@ -108,8 +127,8 @@ def _entries(source: Path) -> Iterator[Entry]:
         raise BadArchive(f"{source}: not a folder, .zip or .tar[.gz] that can be read ({reason})") from None
 
 
-def _folder(root: Path) -> Iterator[Entry]:
-    waiting = [root]
+def _folder(root: Path, follow: bool) -> Iterator[Entry]:
+    waiting, known = [root], {os.path.realpath(root)}
     while waiting:  # no recursion: folders may lie in folders a thousand deep
         folder = waiting.pop()
         with os.scandir(folder) as listing:
@@ -117,14 +136,19 @@ def _folder(root: Path) -> Iterator[Entry]:
         found.sort(key=lambda entry: natural(entry.name))
         below = []
         for entry in found:
-            path = Path(entry.path)
+            path, status = Path(entry.path), entry.stat(follow_symlinks=False)
             name = path.relative_to(root).as_posix()
-            if entry.is_dir(follow_symlinks=False):
+            if follow and entry.is_symlink():
+                with suppress(OSError):  # it leads nowhere: it stays a link
+                    status = path.stat()
+            real = os.path.realpath(path) if follow and stat.S_ISDIR(status.st_mode) else path
+            if stat.S_ISDIR(status.st_mode) and real not in known:  # or a link would lead round and round
+                known.add(real)
                 below.append(path)
                 yield name, NOTHING, 0, None
             else:
-                kind = FILE if entry.is_file(follow_symlinks=False) else OTHER
-                yield name, kind, entry.stat(follow_symlinks=False).st_size, path.read_bytes
+                kind = FILE if stat.S_ISREG(status.st_mode) else OTHER
+                yield name, kind, status.st_size, path.read_bytes
         waiting += reversed(below)
 
 

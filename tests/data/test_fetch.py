@@ -167,7 +167,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("problem", WRONG)
-def test_wrong_bytes_are_kept_aside(problem, tmp_path):
+def test_wrong_bytes_are_kept(problem, tmp_path):
     with serving(body=WRONG[problem]) as (url, _):
         with pytest.raises(DataError, match=rf"{problem}.*kept as .*faces\.zip\.bad"):
             fetch(tmp_path / "faces.zip", url)

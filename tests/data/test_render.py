@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from data.cli import main
 from data.render import CHOICES, HAIR, VERSION, render, render_face, render_set
 
-CASCADE = Path(__file__).parents[2] / "shared/data/lbpcascade_animeface.xml"
+CASCADE = Path(__file__).parents[3] / "shared/data/lbpcascade_animeface.xml"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_wrong_use_is_exit_code_2():
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "data", "render", str(tmp_path / "faces"), "--count", "100000", "--workers", "2"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 15
     while not list(tmp_path.glob("*/*.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
