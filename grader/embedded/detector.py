@@ -1,1 +1,0 @@
-from grader.metrics.afd import ratio  # noqa: F401

@@ -1,1 +1,0 @@
-from grader.features.anime import describe  # noqa: F401
