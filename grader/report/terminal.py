@@ -25,9 +25,9 @@ from grader.results import ByLabel, Score
 from grader.verdict import load_thresholds
 
 
-def show(score: Score) -> None:
+def show(score: Score, console: Console | None = None) -> None:
     """Prints the tables, the verdicts, and what is not as it should be with the pictures."""
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console.print(*as_tables(score), *sentences(score), sep="\n")
     for line in warnings(score):
         console.print(Text(line, "red"))

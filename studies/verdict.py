@@ -1,0 +1,33 @@
+"""Draws docs/verdict.svg, what `python -m grader score` shows on a terminal: `python -m studies.verdict PICTURES`."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from grader import score
+from grader.report.terminal import show
+
+
+@click.command()
+@click.argument("pictures", type=click.Path(exists=True, path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), default="docs/verdict.svg", show_default=True)
+def main(pictures: Path, output: Path) -> None:
+    """Scores PICTURES and draws the verdict as it is printed."""
+    console = Console(record=True, width=80, file=io.StringIO(), highlight=False, force_terminal=True)
+    console.print("[bold]$ python -m grader score runs/wgan_gp/submission.tgz[/]\n")
+    show(score(pictures, offline=True), console)
+    svg = console.export_svg(title="grader", theme=MONOKAI)
+    output.write_text(
+        re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8"
+    )  # no fonts from the net
+    click.echo(f"wrote {output}", err=True)
+
+
+if __name__ == "__main__":
+    main()
