@@ -533,7 +533,7 @@ plot_losses(run)
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`, with `labels.csv` beside the
-# pictures. Score them with `python -m grader score outputs`. With `--by-class FACES` the grader also tells in how many
+# pictures. Score them with `python -m grader score outputs`. With `--by-label FACES` the grader also tells in how many
 # of them the label shows, and scores each class by itself against real faces that have labels.
 
 # %%

@@ -865,7 +865,7 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`. `labels.csv` beside them says which class each picture should show:
-# `python -m grader score outputs --by-class` scores each class by itself.
+# `python -m grader score outputs --by-label FACES` scores each class by itself.
 
 # %%
 pictures = write_submission(run)
