@@ -27,7 +27,7 @@ test-kill: $(VENV)/installed
 # Hostile archives, pictures and tables, 10,000 of them (FUZZ counts them before they are shared out): each is read, or
 # refused in a line that says why.
 fuzz: $(VENV)/installed
-	FUZZ=9300 $(PY) -m pytest -s tests/test_fuzz.py
+	FUZZ=9300 $(PY) -m pytest -s tests/grader/test_fuzz.py
 
 # Our FID against pytorch-fid's, side by side, on 1,000 pictures: name yours, PICTURES=outputs, or the demo's are taken.
 PICTURES ?= outputs

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.archives import bytes_of
 from grader.errors import GraderError
+from grader.inputs.archives import bytes_of
 
 CHECK = re.compile(r"def check_(\w+)\(")  # how a check cell begins: Colab forgets tags when it saves
 PARAMETERS = re.compile(r"^overrides = \{.*$", re.MULTILINE)

@@ -152,7 +152,7 @@ def score(submission, reference, output, run, as_json, loose, **options):
       python -m grader score outputs/ --by-class faces/ --attribute eye
       python -m grader score outputs/ --json --offline --metrics fd-anime,afd
     """
-    from grader import report
+    from grader.report import page as report
     from grader.scoring import score as grade
 
     if options["labels"] and not options["by_class"]:
@@ -207,7 +207,7 @@ def gradnorm(runs, output):
     """
     from rich.console import Console
 
-    from grader import gradnorm as norms
+    from grader import gradient_norms as norms
     from grader.errors import whole
 
     read = [norms.read_run(path) for path in runs]
@@ -247,10 +247,10 @@ def history(run, reference, pack):
     from rich.console import Console
 
     from grader import history as scored
-    from grader.embedded import network
     from grader.errors import whole
+    from grader.features import anime as network
+    from grader.inputs.submission import BadSubmission
     from grader.scoring import embedded_reference
-    from grader.submission import BadSubmission
 
     total = 1000 * len(scored.checkpoints(run))
     _writable(run)
@@ -340,8 +340,8 @@ def reference(faces, output):
       python -m grader reference faces.zip -o faces.safetensors
       python -m grader score outputs/ --reference faces.safetensors
     """
-    from grader.embedded import network
-    from grader.reference import save_reference
+    from grader.features import anime as network
+    from grader.features.reference import save_reference
     from grader.scoring import embedded_reference
 
     output = output or faces.with_name(f"{faces.stem}.safetensors")
@@ -398,8 +398,8 @@ def class_(submissions, output, reference, metrics, jobs, address, offline):
     import os
 
     from grader import leaderboard
+    from grader.inputs.submission import BadSubmission
     from grader.scoring import prepare
-    from grader.submission import BadSubmission
 
     options = {
         "reference_source": reference.resolve() if reference else None,

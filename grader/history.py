@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from grader.embedded import detector, network
 from grader.errors import whole
-from grader.frechet import frechet_distance
-from grader.gradnorm import read_rows
-from grader.reference import Reference
-from grader.submission import BadSubmission, read_submission
+from grader.features import anime as network
+from grader.features.reference import Reference
+from grader.gradient_norms import read_rows
+from grader.inputs.submission import BadSubmission, read_submission
+from grader.metrics import afd as detector
+from grader.metrics.frechet import frechet_distance
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from grader.errors import GraderError, first_line, printable, whole
-from grader.pictures import ENDINGS
+from grader.inputs.images import ENDINGS
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 GRADED, BROKEN = "graded", "broken"
@@ -67,8 +67,8 @@ def _handed_in(folder: Path) -> Path:
 
 def grade(name: str, source: Path, options: dict) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
-    from grader.report import as_dict, jpeg_strip
-    from grader.submission import BadSubmission, read_submission
+    from grader.inputs.submission import BadSubmission, read_submission
+    from grader.report.page import as_dict, jpeg_strip
 
     try:
         score = _yardstick(tuple(sorted(options.items()))).score(read_submission(source))
@@ -210,7 +210,7 @@ def ranked(results: list[dict]) -> list[dict]:
 
 def write(results: list[dict], page: Path) -> list[Path]:
     """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
-    from grader.report import page_of
+    from grader.report.page import page_of
 
     rows = ranked(results)
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
@@ -241,10 +241,10 @@ def _plain(value):
 
 def _key(source: Path, options: dict) -> str:
     """Changes when the submission or what it is measured with does."""
-    from grader.embedded.detector import DETECTOR
-    from grader.embedded.network import FEATURES
-    from grader.report import SCHEMA
-    from grader.submission import MAX_FILES
+    from grader.features.anime import FEATURES
+    from grader.inputs.submission import MAX_FILES
+    from grader.metrics.afd import DETECTOR
+    from grader.report.page import SCHEMA
 
     digest = hashlib.sha256(f"{SCHEMA} {FEATURES} {DETECTOR} {sorted(options.items())}".encode())
     for path in islice(_files(source), 2 * MAX_FILES):  # of those that hold more, none is taken anyway

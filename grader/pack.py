@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.archives import bytes_of, members
 from grader.errors import whole
-from grader.pictures import ENDINGS, UnreadablePicture, decode
-from grader.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
+from grader.inputs.archives import bytes_of, members
+from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50)  # of JPEG: the first that fits is taken
 

@@ -9,19 +9,23 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from grader import assets, detection, integrity, reference, verdict
-from grader.by_class import ByClass, RealClasses
-from grader.embedded import detector, network
-from grader.embedded.detector import DETECTOR
-from grader.embedded.network import FEATURES
-from grader.embedded.reference import shipped_reference
-from grader.frechet import frechet_distance
-from grader.kid import kernel_distance
-from grader.labels import LabelledFaces, read_asked, read_faces
-from grader.manifold import manifold
-from grader.pictures import named
-from grader.reference import Reference
-from grader.submission import Submission, read_submission
+from grader import verdict
+from grader.features import anime as network
+from grader.features import reference
+from grader.features.anime import FEATURES
+from grader.features.reference import Reference, shipped_reference
+from grader.inputs import downloads as assets
+from grader.inputs.images import named
+from grader.inputs.labels import LabelledFaces, read_asked, read_faces
+from grader.inputs.submission import Submission, read_submission
+from grader.metrics import afd as detection
+from grader.metrics import afd as detector
+from grader.metrics import copies as integrity
+from grader.metrics.afd import DETECTOR
+from grader.metrics.by_label import ByClass, RealClasses
+from grader.metrics.frechet import frechet_distance
+from grader.metrics.kid import kernel_distance
+from grader.metrics.prdc import manifold
 from grader.verdict import Measure, Verdict
 
 METRICS = ("fd-anime", "afd", "kid", "manifold", "fid", "lbpcascade", "integrity")
@@ -39,7 +43,7 @@ def silent(what: str, total: int) -> Callable[[int], None]:
 
 @dataclass(frozen=True)
 class Findings:
-    """Pictures of a submission that are alike, and those that are known real faces; see grader.integrity.
+    """Pictures of a submission that are alike, and those that are known real faces; see grader.metrics.copies.
 
     `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `names`
     and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are those of the faces in `copies` and `closest`.
@@ -72,7 +76,7 @@ class Score:
     by_class: ByClass | None = None
 
     def _repr_html_(self) -> str:
-        from grader.report import as_fragment  # what Jupyter shows
+        from grader.report.page import as_fragment  # what Jupyter shows
 
         return as_fragment(self)
 
@@ -137,7 +141,7 @@ class Yardstick:
     def _fid(self, pictures, features, progress) -> list[Measure]:
         if self.against is None:
             return [Measure("FID", "inception", self.embedded.faces, None, note=self.notes["fid"])]
-        from grader import inception
+        from grader.features import inception
 
         rows = inception.features(self.inception, pictures, progress("Inception features", len(pictures)))
         distance = frechet_distance(rows, self.against.statistics)
@@ -264,7 +268,7 @@ def _inception(source: Path | None, faces: str, weights: Path | None, offline: b
     """Inception with its weights, and the reference in its features. Raises AssetError for whatever is missing."""
     if source is None or source.suffix == ".safetensors":
         raise assets.AssetError("needs --reference: a folder or zip of real faces, or an .npz of pytorch-fid's")
-    from grader import inception
+    from grader.features import inception
 
     against = reference.of_npz(source, "inception", inception.DIM) if source.suffix == ".npz" else None
     net = inception.load(assets.obtain(assets.INCEPTION, weights, offline))

@@ -1,4 +1,4 @@
-"""Which baselines a score passes: thresholds per scale, from baselines/baselines.toml."""
+"""Which baselines a score passes: thresholds per scale, from thresholds.toml beside this file."""
 
 from __future__ import annotations
 
@@ -59,10 +59,8 @@ class Verdict:
 
 
 def load_baselines() -> dict:
-    """baselines.toml, which lies beside this package in a checkout and inside it when installed."""
-    here = Path(__file__).resolve().parent
-    folder = next(folder for folder in (here / "baselines", here.parent / "baselines") if folder.is_dir())
-    return tomllib.loads((folder / "baselines.toml").read_text())
+    """What stands in thresholds.toml."""
+    return tomllib.loads(Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8"))
 
 
 def judge(measures: list[Measure], baselines: dict) -> list[Verdict]:
@@ -98,5 +96,5 @@ def judge(measures: list[Measure], baselines: dict) -> list[Verdict]:
 
 
 def on_scale(measure: Measure, scale: dict) -> bool:
-    """Whether a scale of baselines.toml is the one that a measure is on."""
+    """Whether a scale of thresholds.toml is the one that a measure is on."""
     return all(getattr(measure, key) == scale[key] for key in ("measure", "by", "reference") if key in scale)

@@ -26,8 +26,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from grader.assets import INCEPTION
-from grader.submission import read_submission
+from grader.inputs.downloads import INCEPTION
+from grader.inputs.submission import read_submission
 
 
 def random_weights(path: Path, pictures: np.ndarray) -> None:
@@ -97,7 +97,7 @@ def main(submission):
         weights = folder / "hub/checkpoints" / INCEPTION.file  # where torch.hub, and so pytorch-fid, looks
         weights.parent.mkdir(parents=True)
         random_weights(weights, pictures[:64])
-        from grader import inception
+        from grader.features import inception
 
         network = inception.load(weights)
         reference(folder / "reference.npz", inception.features(network, pictures[:250]))

@@ -1,0 +1,205 @@
+"""What a submission is compared with: a set of real faces in some network's features.
+
+Computing them takes minutes for a whole training set, so they are kept, under a name made of the content of the set
+and of the network: the same pictures anywhere give the same name, a changed set another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from grader.errors import GraderError, printable, shortened, whole
+from grader.features.anime import FEATURES
+from grader.features.statistics import Statistics
+from grader.inputs.archives import BadArchive, bytes_of, members
+from grader.inputs.arrays import BadArray, read_arrays
+from grader.inputs.downloads import cache_folder
+from grader.inputs.images import ENDINGS, batches
+from grader.metrics.frechet import frechet_distance
+
+TENSORS = ("mean", "covariance", "sample")
+SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
+SHIPPED, NAME = Path(__file__).parents[1] / "weights/crypko.safetensors", "crypko"
+LARGEST = 1e12  # no feature comes near it, and its square does not overflow
+MAX_NUMBERS = 2**23  # of a tensor: 2,048 features have a covariance of 2^22
+MAX_HEADER = 2**20  # bytes of metadata in front of the tensors: ours have a few hundred
+
+
+class BadReference(GraderError):
+    """A reference that cannot be used; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A set of real faces: its statistics, and the names that scores are labelled with, of the set and the features.
+
+    `sample` holds the features [n, d] of up to 1,000 of the faces, drawn at random, where they are known; `aside` tells
+    that these are not among the faces of the statistics.
+    """
+
+    faces: str
+    features: str
+    statistics: Statistics
+    sample: np.ndarray | None = None
+    aside: bool = False
+
+    @cached_property
+    def floor(self) -> float | None:
+        """The Fréchet distance of 1,000 real faces to the others: no honest submission can be expected below it.
+
+        None where it cannot be told, with under 2,000 faces: a distance depends on the number of pictures.
+        """
+        if self.sample is None or len(self.sample) < SAMPLE:
+            return None
+        if self.aside:
+            return frechet_distance(self.sample, self.statistics)
+        if self.statistics.count < 2 * SAMPLE:
+            return None
+        return frechet_distance(self.sample, self.statistics.without(self.sample))
+
+
+class Sampler:
+    """Keeps up to `size` of the rows that pass by, each with the same chance: those with the smallest random keys."""
+
+    def __init__(self, size: int = SAMPLE, seed: int = 0):
+        self.size, self.rng, self.keys, self.rows = size, np.random.default_rng(seed), np.empty(0), None
+
+    def watch(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The batches [n, d] themselves, seen on their way."""
+        for batch in batches:
+            keys = np.concatenate([self.keys, self.rng.random(len(batch))])
+            rows = batch if self.rows is None else np.concatenate([self.rows, batch])
+            kept = np.argsort(keys)[: self.size]
+            self.keys, self.rows = keys[kept], rows[kept]
+            yield batch
+
+
+def of_faces(source: Path, features: str, extract: Callable) -> Reference:
+    """The reference of a folder or archive of faces, from the cache or computed with `extract` (pictures -> [n, d]).
+
+    `features` names the network with its weights. Raises BadReference.
+    """
+    try:
+        digest = hashlib.sha256(features.encode())
+        for name, read in members(source):
+            if name.lower().endswith(ENDINGS):
+                digest.update(hashlib.sha256(read()).digest())
+        path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
+        if (made := load_reference(path, face_set_name(source), features)) is None:
+            skipped, sampler = [], Sampler()
+            statistics = Statistics.streamed(
+                sampler.watch(extract(batch) for batch in batches(source, skipped=skipped))
+            )
+            made = Reference(face_set_name(source), features, statistics, sampler.rows)
+            for line in shortened(skipped):
+                warnings.warn(f"{source}: left out {line}", stacklevel=2)
+            _keep(path, made)
+    except (BadArchive, OSError, ValueError) as error:
+        raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
+    return made
+
+
+def _keep(path: Path, made: Reference) -> None:
+    try:
+        save_reference(path, made)
+    except OSError as error:  # a cache that cannot be written costs time, not the score
+        warnings.warn(f"{path}: the reference is not kept ({error.strerror}): set GRADER_CACHE", stacklevel=3)
+
+
+def of_npz(source: Path, features: str, dim: int | None = None) -> Reference:
+    """pytorch-fid's format: an .npz with `mu` [d] and `sigma` [d, d], d = `dim` if given. Raises BadReference."""
+    try:
+        mean, covariance = (array.astype(np.float64) for array in read_arrays(source, ("mu", "sigma")))
+    except (BadArray, PermissionError) as error:
+        raise BadReference(f"{source}: no statistics of pytorch-fid's form, mu and sigma ({error})") from None
+    if not _sound(mean, covariance) or len(mean) != (dim or len(mean)):
+        raise BadReference(f"{source}: mu {mean.shape} and sigma {covariance.shape} are no mean and covariance")
+    return Reference(printable(source.stem), features, Statistics(mean, covariance, 0))
+
+
+def _sound(mean: np.ndarray, covariance: np.ndarray, sample: np.ndarray | None = None) -> bool:
+    """Whether the shapes go together, and a distance to the numbers would be one."""
+    sample = mean[None] if sample is None else sample
+    shapes = (mean.shape, covariance.shape, sample.shape[1:])
+    return (
+        mean.size > 0
+        and shapes == ((mean.size,), (mean.size, mean.size), (mean.size,))
+        and all((np.abs(array) < LARGEST).all() for array in (mean, covariance, sample))
+    )
+
+
+def of_file(path: Path, features: str, dim: int) -> Reference:
+    """A reference in `dim` features that `python -m grader reference` wrote. Raises BadReference."""
+    made = load_reference(path, None, features)
+    if made is None or len(made.statistics.mean) != dim:
+        raise BadReference(f"{path}: no reference in the features {features}: python -m grader reference FACES")
+    return made
+
+
+def face_set_name(source: Path) -> str:
+    """The name in the set's about.json, which `python -m data` writes, else that of the folder or file."""
+    about, own = source / "about.json", printable(source.stem)
+    try:
+        name = json.loads(bytes_of(about, 2**20))["name"] if about.is_file() else own
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return own
+    return printable(name) if isinstance(name, str) and len(name) < 100 else own
+
+
+def load_reference(path: Path, faces: str | None, features: str) -> Reference | None:
+    """A reference from a file of `save_reference`, under another name if `faces` is one; None when there is none, it is
+    not whole, or of other features."""
+    if not path.is_file():
+        return None
+    try:
+        with open(path, "rb") as file:
+            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
+                return None
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            shapes = [file.get_slice(name).get_shape() for name in TENSORS]
+            if metadata["features"] != features or max(map(math.prod, shapes)) > MAX_NUMBERS:
+                return None
+            mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
+            count, aside, faces = int(metadata["count"]), metadata["aside"] == "True", faces or metadata["faces"]
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+    if not _sound(mean, covariance, sample) or len(sample) > SAMPLE or count < 2:
+        return None
+    return Reference(printable(faces[:100]), features, Statistics(mean, covariance, count), sample, aside)
+
+
+def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3) -> None:
+    """Writes a file, whole or not at all, so that two graders can share a cache. Raises OSError.
+
+    `kinds` are the types that the mean, the covariance and the sample are kept in.
+    """
+    arrays = (reference.statistics.mean, reference.statistics.covariance, reference.sample)
+    tensors = {name: array.astype(kind) for name, array, kind in zip(TENSORS, arrays, kinds, strict=True)}
+    about = {
+        "faces": reference.faces,
+        "features": reference.features,
+        "count": reference.statistics.count,
+        "aside": reference.aside,
+    }
+    metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
+    with whole(path) as unfinished:
+        unfinished.write_bytes(save(tensors, metadata))
+
+
+def shipped_reference(path: Path = SHIPPED) -> Reference:
+    """The course's faces, as `python -m studies.reference` wrote them. Raises ValueError for other weights."""
+    if (shipped := load_reference(path, NAME, FEATURES)) is None:
+        raise ValueError(f"{path} holds no statistics of {FEATURES}: python -m studies.reference FACES")
+    return shipped

@@ -1,0 +1,100 @@
+"""From picture files to arrays: one path for submissions and references alike.
+
+Only plain picture formats are opened, and a picture's size is checked before it is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Container, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from grader.errors import first_line
+from grader.inputs.archives import members
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
+
+
+class UnreadablePicture(Exception):
+    """A file that is not a picture we can read; the message says why."""
+
+
+class WrongSize(UnreadablePicture):
+    """A picture of another size than it should have."""
+
+
+def decode(data: bytes, size: int | None = None, shrink: bool = True) -> tuple[np.ndarray, str]:
+    """The RGB pixels, uint8 [H, W, 3], of a picture file, and the mode that it was stored in ("RGB", "L", "RGBA" …).
+
+    With `size` it is shrunk to [size, size, 3] as the course does: bilinear with antialiasing, the aspect not kept; or,
+    unless `shrink`, one of another size is refused. Transparent pictures are laid on white, of animated ones the first
+    frame is taken, and no EXIF tag turns anything: pixels are scored as they are stored. Raises UnreadablePicture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow grumbles over metadata
+            return _decode(data, size, shrink)
+    except UnreadablePicture:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadablePicture("is far too large") from None
+    except Image.UnidentifiedImageError:
+        raise UnreadablePicture("is not a picture (JPEG, PNG, WebP or BMP)") from None
+    except Exception as error:  # a decoder fed with garbage may raise anything
+        raise UnreadablePicture(f"is damaged ({first_line(error)})") from None
+
+
+def _decode(data: bytes, size: int | None, shrink: bool) -> tuple[np.ndarray, str]:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise UnreadablePicture(f"is {picture.width}x{picture.height}, too large")
+        if not shrink and picture.size != (size, size):
+            raise WrongSize(f"is {picture.width}x{picture.height}")
+        mode = picture.mode
+        if mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        elif mode.startswith("I") or mode == "F":  # 16 bits and more: convert() would clip them to white
+            values = np.asarray(picture, dtype=np.float32)
+            picture = Image.fromarray((values / 257).clip(0, 255).astype(np.uint8))
+        picture = picture.convert("RGB")
+        if size and picture.size != (size, size):
+            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(picture), mode
+
+
+def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list | None = None) -> Iterator[np.ndarray]:
+    """Batches uint8 [≤ batch_size, size, size, 3] of all pictures of a folder or archive, shrunk to `size`.
+
+    "NAME REASON" of files that cannot be read is appended to `skipped`.
+    """
+    batch = []
+    for name, read in members(source):
+        if name.lower().endswith(ENDINGS):
+            try:
+                batch.append(decode(read(), size)[0])
+            except UnreadablePicture as error:
+                if skipped is not None:
+                    skipped.append(f"{name} {error}")
+        if len(batch) == batch_size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def named(source: Path, stems: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
+    """(stem, picture uint8 [size, size, 3]) of those pictures of a folder or archive whose file name is a stem."""
+    for name, read in members(source):
+        stem = PurePosixPath(name).stem
+        if stem in stems and name.lower().endswith(ENDINGS):
+            try:
+                yield stem, decode(read(), size)[0]
+            except UnreadablePicture:
+                continue  # whoever asked for it could read it: it has changed since

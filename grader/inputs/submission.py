@@ -1,0 +1,128 @@
+"""What the course takes: exactly 1,000 pictures 1.jpg … 1000.jpg of 64x64, as a folder or packed flat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from grader.errors import GraderError, shortened
+from grader.inputs.archives import BadArchive, members
+from grader.inputs.arrays import BadArray, read_arrays
+from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode
+
+COUNT = 1000
+SIZE = 64
+MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
+MAX_FILES = 5_000
+MAX_BYTES = 256 * 10**6
+LABELS = "labels.csv"  # what each picture of a conditional set was asked to show; grader.inputs.labels reads it
+MAX_LOOSE = 10_000  # pictures: all of them are held, and each is compared with each
+
+
+class BadSubmission(GraderError):
+    """A submission that cannot be scored; `problems` are one line each, with the remedy."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be."""
+
+    source: Path
+    names: list[str]
+    pictures: np.ndarray
+    notes: list[str]
+
+
+def read_submission(source: Path, loose: bool = False) -> Submission:
+    """Reads a submission from a folder, .tgz, .tar or .zip, or an .npz that holds one array of pictures.
+
+    `loose` takes 2 to 10,000 pictures of any name, size and folder, shrunk to 64x64.
+    Raises BadSubmission with everything that is wrong, not only the first thing.
+    """
+    if source.suffix == ".npz" and source.is_file():
+        return _read_array(source, loose)
+    pictures, modes, problems, extra = {}, Counter(), [], []
+    found = 0
+    try:
+        for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
+            if not name.lower().endswith(ENDINGS):
+                if PurePosixPath(name).name != LABELS:
+                    extra.append(name)
+                continue
+            found += 1
+            if found > MAX_LOOSE:
+                raise BadSubmission([f"{source}: more than {MAX_LOOSE:,} pictures: score a part of them"])
+            if name in pictures:
+                problems.append(f"{name} is there twice: pack each picture once")
+                continue
+            try:
+                pictures[name], mode = decode(read(), SIZE, shrink=loose)
+                modes[mode] += 1
+            except WrongSize as error:
+                problems.append(f"{name} {error}: write pictures of {SIZE}x{SIZE}")
+            except UnreadablePicture as error:
+                problems.append(f"{name} {error}: make it again")
+    except (BadArchive, FileNotFoundError) as error:
+        raise BadSubmission([str(error)]) from None
+    except OSError as error:
+        raise BadSubmission([f"{source}: cannot be read ({error.strerror or error}): check its permissions"]) from None
+
+    problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
+    if not found:
+        problems = [f"{source}: holds no picture: it should hold 1.jpg … {COUNT}.jpg"]
+    elif loose and len(pictures) < 2:
+        problems.append(f"{source}: a score needs at least 2 readable pictures")
+    if problems:
+        raise BadSubmission(problems)
+
+    names = sorted(pictures, key=lambda name: (len(name), name))
+    notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
+    if extra:
+        notes.append(f"{len(extra)} other files were passed over ({_some(extra)})")
+    if source.is_file() and source.stat().st_size > MAX_PACKED_BYTES:
+        notes.append(f"{source.name} is {source.stat().st_size / 1e6:.2f} MB, over the course's limit of 2 MB")
+    return Submission(source, names, np.stack([pictures[name] for name in names]), notes)
+
+
+def _read_array(source: Path, loose: bool) -> Submission:
+    """The pictures in an .npz, its first array: uint8, [N, 64, 64, 3] or [N, 3, 64, 64]. Nothing is unpickled."""
+    remedy = f"save uint8 pictures [{COUNT}, {SIZE}, {SIZE}, 3] with numpy.savez"
+    try:
+        (pictures,) = read_arrays(source, max_bytes=MAX_LOOSE * SIZE * SIZE * 3)
+    except (BadArray, PermissionError) as error:
+        raise BadSubmission([f"{source}: cannot be read ({error}): {remedy}"]) from None
+    if pictures.ndim == 4 and pictures.shape[1:] == (3, SIZE, SIZE):
+        pictures = pictures.transpose(0, 2, 3, 1)
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIZE, SIZE, 3):
+        raise BadSubmission([f"{source}: its array is {pictures.dtype} {list(pictures.shape)}: {remedy}"])
+    if len(pictures) != COUNT and not (loose and len(pictures) > 1):
+        raise BadSubmission([f"{source}: holds {len(pictures):,} pictures: the course takes exactly {COUNT:,}"])
+    names = [f"{number}.jpg" for number in range(1, len(pictures) + 1)]
+    return Submission(source, names, np.ascontiguousarray(pictures), ["read from an array: the course takes a .tgz"])
+
+
+def _form(source: Path, names: list[str], found: int) -> list[str]:
+    """What is wrong with the names and the number of the pictures."""
+    folders = {name.rpartition("/")[0] for name in names} - {""}
+    if folders:
+        return [f"{source}: the pictures are inside {_some(folders)}/: pack them flat (tar -czf ../my.tgz *.jpg)"]
+    expected = [f"{number}.jpg" for number in range(1, COUNT + 1)]
+    missing, unexpected = set(expected) - set(names), set(names) - set(expected)
+    problems = []
+    if found != COUNT:
+        problems.append(f"{source}: holds {found:,} pictures: the course takes exactly {COUNT:,}")
+    if unexpected:
+        problems.append(f"{source}: unexpected names ({_some(unexpected)}): name them 1.jpg … {COUNT}.jpg")
+    elif missing and found != COUNT:
+        problems.append(f"{source}: missing {_some(missing)}")
+    return problems
+
+
+def _some(names, most: int = 3) -> str:
+    names = sorted(names, key=lambda name: (len(name), name))
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -1,0 +1,166 @@
+"""Where the thresholds of grader.metrics.copies come from: python -m studies.copies FACES UNSEEN [SUBMISSION]...
+
+FACES are the known faces, UNSEEN are faces of the same kind that are not among them, as large as they were published.
+Copies of known faces are planted in every way that a copy may be disguised, and counted; what is found among UNSEEN is
+a false alarm, unless a person who looks at the two sees the same drawing. Then parts of a set of real faces are
+replaced by variations of a few, as a collapsing generator makes them.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+from PIL.Image import Resampling
+
+from grader.inputs.archives import members
+from grader.inputs.images import ENDINGS, decode
+from grader.inputs.submission import read_submission
+from grader.metrics import copies as integrity
+from studies.corruptions import KINDS
+from studies.faces import read_faces
+
+SIZE = 64
+PLANTED = 500
+COURSE = 71_314  # faces in the course's set
+
+
+def stored(picture: np.ndarray, kind: str, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, quality=quality)
+    return decode(file.getvalue())[0]
+
+
+def cropped(picture: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    inner = Image.fromarray(picture).crop((left, top, SIZE - right, SIZE - bottom))
+    return np.asarray(inner.resize((SIZE, SIZE), Resampling.BILINEAR))
+
+
+def shifted(picture: np.ndarray, right: int, down: int) -> np.ndarray:
+    index = np.arange(SIZE)
+    return picture[(index - down).clip(0, SIZE - 1)][:, (index - right).clip(0, SIZE - 1)]
+
+
+def relit(picture: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
+    mean = picture.mean()
+    return np.clip(np.rint((picture - mean) * contrast + mean * brightness), 0, 255).astype(np.uint8)
+
+
+def mixed(picture: np.ndarray) -> np.ndarray:
+    return stored(cropped(np.ascontiguousarray(picture[:, ::-1]), 2, 2, 2, 2), "JPEG", 75)
+
+
+DISGUISES = {
+    "none": lambda picture: picture,
+    **{f"JPEG, quality {quality}": partial(stored, kind="JPEG", quality=quality) for quality in (95, 75, 50, 30)},
+    "WebP, quality 50": partial(stored, kind="WEBP", quality=50),
+    "mirrored": lambda picture: picture[:, ::-1],
+    **{f"cropped {n} a side": partial(cropped, left=n, top=n, right=n, bottom=n) for n in (1, 2, 3, 4)},
+    "cropped 3 left, 0 top, 1 right, 1 bottom": partial(cropped, left=3, top=0, right=1, bottom=1),
+    "shifted 1 right, 1 down": partial(shifted, right=1, down=1),
+    "shifted 2 right, 2 up": partial(shifted, right=2, down=-2),
+    "brightness +5%": partial(relit, brightness=1.05, contrast=1),
+    "brightness -5%": partial(relit, brightness=0.95, contrast=1),
+    "contrast +5%": partial(relit, brightness=1, contrast=1.05),
+    "contrast -5%": partial(relit, brightness=1, contrast=0.95),
+    "contrast -30%": partial(relit, brightness=1, contrast=0.7),
+    "mirrored, cropped 2 a side, JPEG 75": mixed,
+}
+
+
+def planted_collapse(faces: np.ndarray, share: float, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """1,000 faces, of which a share are variations of ten: warped, relit and cast in another colour."""
+    pictures = faces[rng.choice(len(faces), 1000, replace=False)]
+    for i in range(10, round(1000 * share)):
+        picture = KINDS["warp"](pictures[i % 10], strength, rng, None)
+        picture = KINDS["colour cast"](picture, strength / 4, rng, None)
+        pictures[i] = relit(picture, rng.uniform(0.95, 1.05), rng.uniform(0.9, 1.1))
+    return pictures
+
+
+def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.random.Generator) -> None:
+    chosen = rng.choice(len(faces), min(PLANTED, len(faces)), replace=False)
+    click.echo(f"\n{len(chosen)} planted copies among {len(known):,} known, limit {integrity.COPY}\n")
+    click.echo(f"{'disguise':42s} {'found':>7s} {'wrongly named':>14s} {'distance 50%':>13s} {'100%':>6s}")
+
+    def row(disguise, pictures, known, expected):
+        found = integrity.copies(pictures, known)
+        right = [copy for copy in found if copy.known == expected[copy.index]]
+        distances = [copy.distance for copy in right] or [np.nan]
+        median, most = np.median(distances), max(distances)
+        share, wrong = len(right) / len(pictures), len(found) - len(right)
+        click.echo(f"{disguise:42s} {share:7.1%} {wrong:14d} {median:13.3f} {most:6.3f}")
+
+    for disguise, apply in DISGUISES.items():
+        row(disguise, np.stack([apply(picture) for picture in faces[chosen]]), known, chosen)
+    files = [read() for name, read in members(unseen) if name.lower().endswith(ENDINGS)][:PLANTED]
+    more = integrity.fingerprints(np.stack([decode(file, SIZE)[0] for file in files]))
+    for resampling in (Resampling.LANCZOS, Resampling.BICUBIC, Resampling.BOX, Resampling.NEAREST):
+        resized = [Image.fromarray(decode(file)[0]).resize((SIZE, SIZE), resampling) for file in files]
+        expected = len(known) + np.arange(len(files))
+        row(f"shrunk with {resampling.name.lower()}", np.stack(resized), np.concatenate([known, more]), expected)
+
+
+def study_false_alarms(faces: np.ndarray, known: np.ndarray, unseen: np.ndarray) -> None:
+    start = time.process_time()
+    found = integrity.copies(unseen, known)
+    took = time.process_time() - start
+    click.echo(f"\nunseen faces called a copy: {len(found)} of {len(unseen):,} ({took:.1f} s): look at them")
+    for copy in found:
+        click.echo(f"  unseen {copy.index}, known {copy.known}, {copy.distance:.3f}{', mirrored' * copy.mirrored}")
+    nearest = sorted(copy.distance for copy in integrity.copies(unseen, known, limit=0.5))
+    click.echo("  distances, least first: " + " ".join(f"{distance:.2f}" for distance in nearest[:10]))
+    halves = integrity.copies(faces[::2], known[1::2])
+    click.echo(f"of every second known face, in the other half: {len(halves)} of {len(faces[::2]):,}")
+    course = np.tile(known, (-(-COURSE // len(known)), 1))[:COURSE]
+    start = time.process_time()
+    integrity.copies(unseen, course)
+    click.echo(f"{len(unseen):,} against {COURSE:,}: {time.process_time() - start:.1f} s")
+
+
+def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:
+    click.echo(f"\nnear duplicates inside 1,000 pictures, limit {integrity.ALIKE}\n")
+    click.echo(
+        f"{'pictures':42s} {'repeated':>8s} {'alike':>7s} {'largest group':>14s} {'collapsed':>10s} {'copies':>7s}"
+    )
+    for name, pictures in sets.items():
+        prints = integrity.fingerprints(pictures)
+        repeats, groups = integrity.duplicates(prints, limit=0), integrity.duplicates(prints)
+        repeated, alike = (sum(len(group.members) for group in found) / len(prints) for found in (repeats, groups))
+        largest = len(groups[0].members) if groups else 0
+        verdict = "yes" if integrity.collapsed(groups, len(prints)) else "no"
+        copied = f"{len(integrity.copies(pictures, known)):7d}" if "faces" not in name else ""
+        click.echo(f"{name:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
+
+
+@click.command()
+@click.argument("faces", type=click.Path(exists=True, path_type=Path))
+@click.argument("unseen", type=click.Path(exists=True, path_type=Path))
+@click.argument("submissions", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--seed", default=0, show_default=True)
+def main(faces, unseen, submissions, seed):
+    rng = np.random.default_rng(seed)
+    pictures, others = read_faces(faces), read_faces(unseen)
+    known = integrity.fingerprints(pictures)
+    study_copies(pictures, known, unseen, rng)
+    study_false_alarms(pictures, known, others)
+
+    repeats, alike = integrity.duplicates(known, limit=0), integrity.duplicates(known)
+    click.echo(f"among the {len(known):,} known: {len(repeats)} exact repeats, {len(alike)} groups of alike ones")
+    sets = {f"{n}. real faces": pictures[rng.choice(len(pictures), 1000, replace=False)] for n in (1, 2, 3)}
+    sets["unseen faces"] = others
+    for share in (0.05, 0.12, 0.3, 1):
+        for strength in (0.05, 0.1, 0.2, 0.3):
+            collapse = planted_collapse(pictures, share, strength, rng)
+            sets[f"faces, {share:.0%} varied by {strength} from ten"] = collapse
+    sets |= {str(path)[-42:]: read_submission(path).pictures for path in submissions}
+    study_duplicates(sets, known)
+
+
+if __name__ == "__main__":
+    main()

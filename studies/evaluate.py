@@ -1,0 +1,218 @@
+"""Does the embedded network see what a person sees? python -m studies.evaluate --shared FOLDER
+
+Prints one table a question, beside a control: the same network with random weights, and beside Inception where
+`--weights` names its weights. The submissions and crypko_1000_96px were never used for training.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import torch
+from scipy.cluster.vq import kmeans2
+from scipy.stats import spearmanr
+
+from grader.features import anime as net
+from grader.features import inception
+from grader.features.reference import shipped_reference
+from grader.features.statistics import Statistics
+from grader.metrics import afd as detector
+from grader.metrics import copies as integrity
+from grader.metrics.frechet import frechet_distance
+from studies.corruptions import KINDS
+from studies.faces import read_faces, split
+from studies.train import scale_features
+
+SUBMISSIONS = ("gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
+LADDERS = (
+    "blur", "noise", "jpeg", "checkerboard", "colour cast", "black squares", "swapped patches", "salt and pepper"
+)  # fmt: skip
+UNSEEN = ("pixelate", "hue", "torn rows")  # harms that no training knew
+STRENGTHS = (0.05, 0.15, 0.3, 0.5, 0.8)
+
+Sets = dict[str, list[np.ndarray]]  # rows of sets of pictures uint8 [N, 64, 64, 3], in an order that a judge should see
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Sets of real faces uint8 [N, 64, 64, 3]: trained on, kept aside, never near any training, of another style."""
+
+    train: np.ndarray
+    aside: np.ndarray
+    real: np.ndarray
+    tagged: np.ndarray
+    submissions: dict[str, np.ndarray]
+
+    @classmethod
+    def read(cls, shared: Path) -> Faces:
+        train, aside = split(read_faces(shared / "crypko_12000_64px.zip"))
+        tagged = split(read_faces(shared / "tagged_3000_64px.zip"))[1]
+        sent = {name: read_faces(shared / "submissions" / f"{name}.tgz") for name in SUBMISSIONS}
+        return cls(train, aside, read_faces(shared / "crypko_1000_96px.zip"), tagged, sent)
+
+
+class Judge:
+    """Features, uint8 [N, 64, 64, 3] -> [N, d], and the statistics of real faces in them."""
+
+    def __init__(self, features: Callable[[np.ndarray], np.ndarray], reference: Statistics):
+        self.features, self.reference = features, reference
+
+    @classmethod
+    def of(cls, network: net.FaceNet, faces: np.ndarray) -> Judge:
+        """A network whose features are scaled by real faces, and judged against them."""
+        features = partial(net.describe, network=network)
+        return cls(features, Statistics.of(features(faces)))
+
+    def distance(self, pictures: np.ndarray) -> float:
+        return frechet_distance(self.features(pictures), self.reference)
+
+    def distances(self, sets: list[np.ndarray]) -> list[float]:
+        return [self.distance(pictures) for pictures in sets]
+
+
+def control(faces: np.ndarray, seed: int = 0) -> net.FaceNet:
+    """The network with random weights, its features scaled to variance 1 over real faces."""
+    torch.manual_seed(seed)
+    network = net.FaceNet().eval()
+    scale_features(network, faces)
+    return network
+
+
+@click.command()
+@click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
+@click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Inception's, to judge beside ours.")
+@click.option("--threads", default=2, show_default=True)
+def main(shared, weights, threads):
+    torch.set_num_threads(threads)
+    faces = Faces.read(shared)
+    judges = {
+        "ours": Judge(net.describe, shipped_reference().statistics),
+        "control": Judge.of(control(faces.aside), faces.aside),
+    }
+    if weights:
+        features = partial(inception.features, inception.load(weights))
+        judges["Inception"] = Judge(features, Statistics.of(features(faces.aside)))
+
+    print(f"Distances with weights {net.WEIGHTS_ID}, detector {detector.WEIGHTS_ID}")
+    _floors(judges["ours"], faces)
+    _memorised(judges["ours"], faces)
+    _sizes(judges["ours"], faces)
+    for title, question in QUESTIONS.items():
+        _table(title, judges, question(faces))
+    _invariance_and_speed(faces.real)
+
+
+def ladders(faces: Faces) -> Sets:
+    """Each harm at five growing strengths, and five growing shares of another style."""
+    kinds = (*LADDERS, *UNSEEN)
+    rows = {kind: [harmed(kind, faces.real, strength) for strength in STRENGTHS] for kind in kinds}
+    count = min(len(faces.real), len(faces.tagged))
+    shares = [round(count * share) for share in STRENGTHS]
+    mixed = [np.concatenate([faces.real[share:count], faces.tagged[:share]]) for share in shares]
+    return rows | {"another domain": mixed}
+
+
+def modes(faces: Faces) -> Sets:
+    """1,000 faces from 100, 50, 20 and 5 of 100 clusters of tiny pictures, and one repeated."""
+    rng = np.random.default_rng(0)
+    pool = np.concatenate([faces.train, faces.aside])
+    tiny = pool.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(pool), -1)  # [N, 8·8·3]
+    label, clusters = kmeans2(tiny, 100, minit="++", seed=rng)[1], rng.permutation(100)
+    kept = [pool[np.isin(label, clusters[:count])] for count in (100, 50, 20, 5)]
+    sets = [some[rng.integers(len(some), size=1000)] for some in kept]
+    return {"100, 50, 20, 5 clusters, one face": [*sets, pool[:1].repeat(1000, 0)]}
+
+
+def people(faces: Faces) -> Sets:
+    """Real faces and the submissions, in the order in which a person likes them."""
+    return {"real, fair, blurry, noisy, overexposed": [faces.real, *faces.submissions.values()]}
+
+
+QUESTIONS = {
+    "Grows with each harm, strengths " + ", ".join(map(str, STRENGTHS)): ladders,
+    "Punishes missing modes": modes,
+    "Ranks submissions (the last two are equals)": people,
+}
+
+
+def rank(distances: list[float]) -> float:
+    """Spearman's correlation of distances with their order: 1 when each is larger than the one before."""
+    return float(spearmanr(range(len(distances)), distances).statistic)
+
+
+def _table(title, judges, rows):
+    print(f"\n{title}\n{'':<40}" + "".join(f"{name:>10}" for name in judges) + "  (Spearman), and our distances")
+    for row, sets in rows.items():
+        distances = {name: judge.distances(sets) for name, judge in judges.items()}
+        ranks = "".join(f"{rank(distances[name]):10.2f}" for name in judges)
+        print(f"{row:<40}{ranks}  " + " ".join(f"{distance:.4g}" for distance in distances["ours"]))
+
+
+def _floors(judge, faces):
+    rng = np.random.default_rng(0)
+    unseen = judge.features(faces.aside)
+    draws = [frechet_distance(rng.permutation(unseen)[:1000], judge.reference) for _ in range(5)]
+    print(f"\nFloor: 5 draws of 1,000 faces kept aside {np.mean(draws):.2f} ± {np.std(draws):.2f}")
+
+
+def _sizes(judge, faces):
+    """The faces trained on stand in for unseen ones, of which there are too few: they score the same (see above)."""
+    features = np.random.default_rng(0).permutation(judge.features(faces.train))
+    reference = Statistics.of(judge.features(faces.aside))
+    print(f"{'real faces':<12}distance to {len(faces.aside):,} others")
+    for count in (250, 500, 1000, 2000, 5000, 10_000):
+        print(f"{count:<12,}{frechet_distance(features[:count], reference):.2f}")
+
+
+def _memorised(judge, faces):
+    copied = faces.train[:1000]
+    found = integrity.copies(copied, integrity.load_known().fingerprints)
+    print(f"1,000 of the reference's own faces, copied: {judge.distance(copied):.2f}, and {len(found)} named as copies")
+
+
+def _invariance_and_speed(real):
+    features = net.describe(real)
+    for size in (1, 1000):
+        change = np.abs(net.describe(real, size) - features).max() / np.abs(features).max()
+        print(f"\nbatch {size} against 64: features {change:.1e}", end="")
+    started = time.perf_counter()
+    detector.faces(net.describe(real))
+    rate = len(real) / (time.perf_counter() - started)
+    size = (net.WEIGHTS.stat().st_size + detector.WEIGHTS.stat().st_size) / 1e6
+    print(f"\n{rate:.0f} pictures/s on {torch.get_num_threads()} threads, {net.DIM} features, weights {size:.2f} MB")
+
+
+def harmed(kind: str, pictures: np.ndarray, strength: float) -> np.ndarray:
+    """Every picture harmed alike, with the next one as the other face."""
+    rng = np.random.default_rng(0)
+    harm = KINDS.get(kind) or {"pixelate": _pixelate, "hue": _hue, "torn rows": _tear}[kind]
+    pairs = zip(pictures, np.roll(pictures, 1, axis=0), strict=True)
+    return np.stack([harm(picture, strength, rng, other) for picture, other in pairs])
+
+
+def _pixelate(picture, strength, rng, other):
+    side = round(64 * (1 - 0.9 * strength))
+    return cv2.resize(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), (64, 64), interpolation=0)
+
+
+def _hue(picture, strength, rng, other):
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + round(90 * strength)) % 180  # half degrees: up to the opposite colour
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def _tear(picture, strength, rng, other):
+    shifts = np.rint(rng.normal(0, 10 * strength, len(picture))).astype(int)
+    return np.stack([np.roll(row, shift, axis=0) for row, shift in zip(picture, shifts, strict=True)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

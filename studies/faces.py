@@ -1,0 +1,43 @@
+"""The faces to train on and to keep aside, from a folder or an archive."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from grader.inputs.archives import members
+from grader.inputs.images import ENDINGS, decode
+
+SIZE = 64  # pixels a side
+
+
+def read_faces(path: str | Path) -> np.ndarray:
+    """Every picture of a folder, .zip or .tgz as uint8 [N, 64, 64, 3], in the numeric order of their names.
+
+    Raises ValueError when there is no picture, and what `members` and `decode` raise when one cannot be read.
+    """
+    files = ((name, read) for name, read in members(Path(path)) if name.lower().endswith(ENDINGS))
+    pictures = {name: decode(read(), SIZE)[0] for name, read in files}
+    if not pictures:
+        raise ValueError(f"{path}: holds no picture ({', '.join(ENDINGS)})")
+    return np.stack([pictures[name] for name in sorted(pictures, key=_number)])
+
+
+def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(faces to train on, faces kept aside): every sixth one is kept aside."""
+    aside = np.arange(len(faces)) % 6 == 5
+    return faces[~aside], faces[aside]
+
+
+def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
+    """A picture moved by up to `most` pixels, and mirrored half of the time."""
+    y, x = rng.integers(0, 2 * most + 1, 2)
+    size = len(picture)
+    picture = np.pad(picture, ((most, most), (most, most), (0, 0)), mode="reflect")[y : y + size, x : x + size]
+    return picture[:, :: rng.choice([-1, 1])]
+
+
+def _number(name: str) -> tuple[list[int], str]:
+    return [int(number) for number in re.findall(r"\d+", name)], name

@@ -1,0 +1,201 @@
+"""References: cached by content, read from pytorch-fid's .npz, and told apart by what is in them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from grader.features import reference
+from grader.features.reference import BadReference
+from grader.features.statistics import Statistics
+from grader.metrics.frechet import frechet_distance
+from grader.scoring import recognised
+
+
+def mean_colours(batch):
+    return batch.reshape(len(batch), -1, 3).mean(axis=1)
+
+
+@pytest.fixture
+def counted():
+    """mean_colours, and how many pictures it was given."""
+    calls = []
+
+    def extract(batch):
+        calls.append(len(batch))
+        return mean_colours(batch)
+
+    return extract, calls
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_computed_once_for_the_same_content(rendered, tmp_path, counted, cache):
+    extract, calls = counted
+    first = reference.of_faces(rendered, "colours", extract)
+    assert (first.faces, first.features, first.statistics.count) == ("rendered", "colours", 300)
+    copy = tmp_path / "copy"
+    shutil.copytree(rendered, copy)
+    again = reference.of_faces(copy, "colours", extract)
+    assert sum(calls) == 300  # the same pictures elsewhere: not computed again
+    np.testing.assert_array_equal(again.statistics.covariance, first.statistics.covariance)
+    reference.of_faces(copy, "other features", extract)
+    assert sum(calls) == 600
+    (copy / "0.png").unlink()
+    assert reference.of_faces(copy, "colours", extract).statistics.count == 299
+    assert not list(cache.glob("*.part"))
+
+
+def test_a_broken_cache_file_is_computed_again(rendered, counted, cache):
+    extract, calls = counted
+    reference.of_faces(rendered, "colours", extract)
+    (file,) = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert reference.of_faces(rendered, "colours", extract).statistics.count == 300
+    assert sum(calls) == 600
+
+
+def test_unreadable_pictures_are_named(rendered, tmp_path, counted):
+    folder = tmp_path / "faces"
+    shutil.copytree(rendered, folder)
+    (folder / "5.png").write_text("text")
+    with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
+        assert reference.of_faces(folder, "colours", counted[0]).statistics.count == 299
+
+
+def test_useless_references(tmp_path, counted):
+    for source in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(BadReference, match="not a usable reference"):
+            reference.of_faces(source, "colours", counted[0])
+
+
+def test_npz_of_pytorch_fid(tmp_path):
+    np.savez(tmp_path / "crypko.npz", mu=np.zeros(4), sigma=np.eye(4))
+    loaded = reference.of_npz(tmp_path / "crypko.npz", "inception")
+    assert (loaded.faces, loaded.features) == ("crypko", "inception")
+    np.savez(tmp_path / "odd.npz", mu=np.zeros(4), sigma=np.eye(3))
+    np.savez(tmp_path / "other.npz", x=np.zeros(4))
+    np.savez(tmp_path / "pickled.npz", mu=np.array([object()]), sigma=np.eye(1))
+    for name in ("odd", "other", "pickled", "missing"):
+        with pytest.raises(BadReference, match=name):
+            reference.of_npz(tmp_path / f"{name}.npz", "inception")
+
+
+@pytest.mark.parametrize(
+    ("mean", "covariance"),
+    [
+        (np.full(4, np.nan), np.eye(4)),
+        (np.zeros(4), np.full((4, 4), np.inf)),
+        (np.zeros(4), np.eye(4) * 1e300),
+        (np.zeros(0), np.eye(0)),
+        (np.zeros((4, 1)), np.eye(4)),
+        (np.zeros(4, complex), np.eye(4)),
+        (np.array(["a"] * 4), np.eye(4)),
+    ],
+)
+def test_numbers_that_no_distance_can_be_taken_to(tmp_path, mean, covariance):
+    np.savez(tmp_path / "odd.npz", mu=mean, sigma=covariance)
+    with pytest.raises(BadReference, match=r"odd\.npz"):
+        reference.of_npz(tmp_path / "odd.npz", "inception")
+    if mean.dtype != float:
+        return
+    made = reference.Reference("x", "f", Statistics(mean, covariance, 300), np.zeros((5, 4)))
+    reference.save_reference(tmp_path / "odd.safetensors", made)
+    with pytest.raises(BadReference, match=r"odd\.safetensors"):
+        reference.of_file(tmp_path / "odd.safetensors", "f", 4)
+
+
+def test_statistics_in_other_features(tmp_path):
+    np.savez(tmp_path / "x.npz", mu=np.zeros(4), sigma=np.eye(4))
+    assert reference.of_npz(tmp_path / "x.npz", "inception", 4).statistics.mean.shape == (4,)
+    with pytest.raises(BadReference, match=r"x\.npz"):
+        reference.of_npz(tmp_path / "x.npz", "inception", 2048)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        save({"mean": np.zeros(4)}),  # no metadata
+        save({"mean": np.zeros(4)}, {"features": "f"}),
+        save(
+            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "x", "aside": "", "faces": ""}
+        ),
+        save(
+            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "9", "aside": "", "faces": ""}
+        ),
+        (90 * 2**20).to_bytes(8, "little") + b"{}",
+        b"",
+    ],
+)
+def test_other_safetensors_are_no_references(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(BadReference, match=r"x\.safetensors"):
+        reference.of_file(tmp_path / "x.safetensors", "f", 4)
+
+
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ('{"name": "mine"}', "mine"),
+        ('{"name": "\\u001b[31m<b>"}', r"\x1b[31m<b>"),
+        ('{"name": ["x"]}', "faces"),
+        (f'{{"name": "{"x" * 500}"}}', "faces"),
+        ("[" * 100_000, "faces"),
+        ("[]", "faces"),
+        ("\ud800", "faces"),
+        (" " * 2**21, "faces"),
+    ],
+)
+def test_a_set_tells_its_name(tmp_path, about, name):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces/about.json").write_text(about, errors="surrogatepass")
+    assert reference.face_set_name(tmp_path / "faces") == name
+
+
+def test_a_cache_that_cannot_be_written_costs_no_score(rendered, counted, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADER_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="the reference is not kept"):
+        assert reference.of_faces(rendered, "colours", counted[0]).statistics.count == 300
+
+
+def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():
+    rng = np.random.default_rng(0)
+    shipped, same, other = (
+        reference.Reference(name, "f", Statistics.of(rng.normal(size=(5000, 8)) + shift))
+        for name, shift in (("crypko", 0), ("my folder", 0.5), ("cats", 3))
+    )
+    assert recognised(same, shipped).faces == "crypko"
+    assert recognised(other, shipped).faces == "cats"
+
+
+def test_the_sample_is_random_and_the_same_every_time():
+    rows = np.arange(5000.0)[:, None]
+    kept = []
+    for size in (100, 700):  # whatever the batches
+        sampler = reference.Sampler(size=1000)
+        passed = np.concatenate(list(sampler.watch(rows[i : i + size] for i in range(0, 5000, size))))
+        np.testing.assert_array_equal(passed, rows)
+        kept.append(np.sort(sampler.rows[:, 0]))
+    np.testing.assert_array_equal(*kept)
+    assert len(np.unique(kept[0])) == 1000
+    assert abs(kept[0].mean() - 2500) < 4 * 5000 / np.sqrt(12 * 1000)
+    assert kept[0][0] < 100 and kept[0][-1] > 4900
+
+
+def test_the_floor_is_what_unseen_faces_score():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(3000, 5))
+    sampler = reference.Sampler()
+    statistics = Statistics.streamed(sampler.watch([rows]))
+    floor = reference.Reference("x", "y", statistics, sampler.rows).floor
+    chosen = (rows[:, None] == sampler.rows).all(axis=2).any(axis=1)
+    assert floor == pytest.approx(frechet_distance(rows[chosen], Statistics.of(rows[~chosen])), rel=1e-9)
+    assert reference.Reference("x", "y", statistics, None).floor is None
+    few = reference.Sampler()
+    assert reference.Reference("x", "y", Statistics.streamed(few.watch([rows[:1999]])), few.rows).floor is None

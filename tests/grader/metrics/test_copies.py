@@ -1,0 +1,299 @@
+"""Copies and near duplicates: planted ones are found, different pictures are not accused, by-hand arithmetic agrees."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader.metrics import copies as integrity
+from grader.metrics.copies import (
+    ALIKE,
+    COPY,
+    KNOWN,
+    MIRROR,
+    BadFingerprints,
+    Group,
+    collapsed,
+    copies,
+    duplicates,
+    fingerprints,
+    load_known,
+    nearest,
+)
+from studies.faces import read_faces
+
+
+def fields(count, seed=0, cells=8):
+    """Smooth fields of colour uint8 [count, 64, 64, 3], less alike than drawn faces are."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, cells, cells, 3)).astype(np.uint8)
+    return np.stack([np.asarray(Image.fromarray(c).resize((64, 64), Image.Resampling.BICUBIC)) for c in coarse])
+
+
+def stored(picture, kind="JPEG", **options):
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, kind, **options)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def cropped(picture, pixels):
+    inner = Image.fromarray(np.ascontiguousarray(picture)).crop((pixels, pixels, 64 - pixels, 64 - pixels))
+    return np.asarray(inner.resize((64, 64), Image.Resampling.BILINEAR))
+
+
+def by_hand(a, b):
+    """Distances [N, M], one pair at a time and in whole numbers."""
+    squares = [[((x.astype(int) - y.astype(int)) ** 2).sum() for y in b] for x in a]
+    return np.sqrt(np.array(squares) / a.shape[1]) / 24
+
+
+@pytest.fixture(scope="module")
+def faces(rendered):
+    return read_faces(rendered)
+
+
+DISGUISES = {
+    "none": lambda picture: picture,
+    "JPEG": lambda picture: stored(picture, quality=50),
+    "WebP": lambda picture: stored(picture, "WEBP", quality=50),
+    "brighter": lambda picture: np.clip(picture * 1.05, 0, 255).astype(np.uint8),
+    "mirrored": lambda picture: picture[:, ::-1],
+    "cropped": lambda picture: cropped(picture, 2),
+    "cropped by an odd number": lambda picture: cropped(picture, 1),
+    "cropped as far as it goes": lambda picture: cropped(picture, 4),
+    "shifted": lambda picture: np.pad(picture, ((2, 0), (0, 2), (0, 0)), mode="edge")[1:65, 1:65],
+    "mirrored and shifted": lambda picture: np.pad(picture[:, ::-1], ((2, 0), (2, 0), (0, 0)), mode="edge")[1:65, 1:65],
+    "all at once": lambda picture: stored(cropped(picture[:, ::-1], 2), quality=75),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_copy_is_found_in_every_disguise(faces, disguise):
+    own = fields(20, seed=1)
+    planted = np.stack([DISGUISES[disguise](picture) for picture in faces[40:80]])
+    found = copies(np.concatenate([own, planted]), fingerprints(faces))
+    assert [copy.index for copy in found] == list(range(20, 60))
+    right = [copy for copy in found if copy.known == copy.index + 20]
+    assert len(right) >= 38  # drawn faces are few and much alike: a crop may come nearer to another one
+    mirrored = disguise in ("mirrored", "mirrored and shifted", "all at once")
+    assert {copy.mirrored for copy in right} == {mirrored}
+    assert max(copy.distance for copy in found) <= COPY
+
+
+def test_different_pictures_are_not_accused(faces):
+    """Fields of colour: some of the drawn faces come from nearly the same draw and are as alike as copies."""
+    known = fingerprints(np.concatenate([fields(300), faces]))
+    assert copies(fields(300, seed=1), known) == []
+    assert len(copies(faces[:150], fingerprints(faces[150:]))) < 15
+
+
+def test_a_larger_crop_is_another_picture(faces):
+    """The limit is a limit: what is not found is not found by accident."""
+    assert len(copies(np.stack([cropped(picture, 12) for picture in faces[:40]]), fingerprints(faces))) < 4
+
+
+def test_the_mirror_image_has_the_same_fingerprint_but_for_signs(faces):
+    difference = fingerprints(faces[:, :, ::-1]).astype(int) - fingerprints(faces) * MIRROR
+    assert np.abs(difference).max() <= 1
+    assert (fingerprints(faces) != fingerprints(faces) * MIRROR).any(axis=1).all()
+
+
+def test_contrast_and_storage_do_not_matter_but_colour_does(faces):
+    prints = fingerprints(faces)
+    pale = fingerprints(np.rint(128 + (faces.astype(float) - 128) * 0.8).astype(np.uint8))
+    swapped = fingerprints(faces[..., ::-1])
+    assert np.median(np.diag(by_hand(prints[:20], pale[:20]))) < 0.05
+    assert np.median(np.diag(by_hand(prints[:20], swapped[:20]))) > COPY
+
+
+def test_nearest_is_that_of_a_slow_search(faces):
+    prints, known = fingerprints(faces[:30]), fingerprints(faces[30:130])
+    known[70] = known[3] = prints[5]  # of two equal ones the first counts
+    table = by_hand(prints, known)
+    for chunk in (1, 7, 100, 4096):
+        index, distance = nearest(prints, known, chunk)
+        np.testing.assert_array_equal(index, table.argmin(axis=1))
+        np.testing.assert_allclose(distance, table.min(axis=1), rtol=1e-6)
+
+
+def test_fingerprints_do_not_depend_on_the_batch(faces):
+    together = fingerprints(faces)
+    np.testing.assert_array_equal(together, np.concatenate([fingerprints(face[None]) for face in faces]))
+    assert together.dtype == np.int8 and together.shape == (300, 48)
+    assert (np.abs(together) == 127).mean() < 0.001  # of a byte's range next to nothing is cut off
+
+
+def groups_by_hand(table, limit):
+    """Connected groups of a table of distances, by spreading labels until nothing changes."""
+    label = np.arange(len(table))
+    linked = table <= limit
+    while True:
+        spread = np.array([label[row].min() for row in linked])
+        if (spread == label).all():
+            break
+        label = spread
+    groups = [np.flatnonzero(label == value).tolist() for value in np.unique(label)]
+    return sorted((group for group in groups if len(group) > 1), key=lambda group: (-len(group), group))
+
+
+@pytest.mark.parametrize("chunk", [1, 13, 1024])
+def test_groups_are_those_of_a_slow_search(faces, chunk):
+    prints = fingerprints(np.concatenate([faces[:60], faces[5:9], faces[7:8]]))
+    table = by_hand(prints, prints)
+    limit = np.sort(table[np.triu_indices(60, 1)])[30]  # so that some groups are chains
+    found = duplicates(prints, limit, chunk)
+    assert [group.members for group in found] == groups_by_hand(table, limit)
+    assert len(found[0].members) > 3
+    np.fill_diagonal(table, np.inf)
+    for group in found:
+        assert group.distance == pytest.approx(max(table[member].min() for member in group.members), abs=1e-6)
+
+
+def test_a_sets_own_repeats_are_told_but_are_no_collapse():
+    """39 repeats in 71,314 faces, as the course's set has them, and two in three hundred."""
+    pictures = fields(300)
+    pictures[200], pictures[201] = pictures[3], stored(pictures[4], quality=75)
+    prints = fingerprints(pictures)
+    assert [group.members for group in duplicates(prints, limit=0)] == [[3, 200]]
+    found = duplicates(prints)
+    assert [group.members for group in found] == [[3, 200], [4, 201]]
+    assert found[0].distance == 0 < found[1].distance < 0.1
+    assert not collapsed(found, 300)
+    assert not collapsed([Group([2 * i, 2 * i + 1], 0.0) for i in range(39)], 71_314)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.05, False), (0.15, True), (1, True)])
+def test_a_planted_collapse_is_called_one_from_a_tenth_on(share, expected):
+    rng = np.random.default_rng(0)
+    pictures = fields(400)
+    for i in range(round(400 * share)):  # variations of two, not the same
+        picture = np.roll(pictures[i % 2], rng.integers(-1, 2, 2), axis=(0, 1))
+        pictures[i] = np.clip(picture + rng.normal(0, 10, picture.shape), 0, 255)
+    found = duplicates(fingerprints(pictures))
+    assert collapsed(found, 400) is expected
+    assert sum(len(group.members) for group in found) == round(400 * share)
+    assert duplicates(fingerprints(pictures), limit=0) == []
+
+
+def test_pictures_of_one_colour():
+    black, white, red = (np.full((64, 64, 3), colour, np.uint8) for colour in (0, 255, (255, 0, 0)))
+    prints = fingerprints(np.stack([black, white, red, black, white, white]))
+    assert [group.members for group in duplicates(prints)] == [[1, 4, 5], [0, 3]]
+    assert duplicates(fingerprints(black[None])) == []
+    pale = 255 - fields(1)[0] // 20  # nearly white, as some real faces are
+    assert copies(np.stack([white, black, red]), np.concatenate([prints, fingerprints(pale[None])])) == []
+    assert [copy.known for copy in copies(fields(1), fingerprints(fields(3)))] == [0]
+
+
+def test_nothing_to_compare():
+    none = np.empty((0, 64, 64, 3), np.uint8)
+    assert fingerprints(none).shape == (0, 48)
+    assert duplicates(fingerprints(none)) == [] and not collapsed([], 0)
+    assert copies(none, fingerprints(fields(2))) == [] == copies(fields(2), fingerprints(none))
+
+
+@pytest.mark.parametrize(
+    "pictures", [np.zeros((2, 96, 96, 3), np.uint8), np.zeros((2, 64, 64, 3)), np.zeros(3, np.uint8)]
+)
+def test_only_pictures_of_the_right_size_and_kind(pictures):
+    with pytest.raises(ValueError, match=r"needs pictures uint8 \[N, 64, 64, 3\]"):
+        fingerprints(pictures)
+
+
+def test_a_file_of_fingerprints(rendered, faces, tmp_path):
+    path = tmp_path / "new" / "known.safetensors"
+    result = CliRunner().invoke(integrity.main, [str(rendered), "--output", str(path)])
+    assert result.exit_code == 0, result.output
+    known = load_known(path)
+    np.testing.assert_array_equal(known.fingerprints, fingerprints(faces))  # in numeric order: 2 before 10
+    assert known.names == [str(number) for number in range(300)]
+    assert path.stat().st_size < 300 * 48 + 2000
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_unreadable_pictures_are_named(rendered, tmp_path):
+    (tmp_path / "1.png").write_text("text")
+    (tmp_path / "2.png").write_bytes((rendered / "2.png").read_bytes())
+    with pytest.warns(UserWarning, match=re.escape("left out 1.png, which is not a picture")):
+        assert integrity.of_faces(tmp_path).names == ["2"]
+
+
+def test_useless_files(tmp_path, monkeypatch):
+    for source in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(BadFingerprints, match="name a folder or zip of faces"):
+            integrity.of_faces(source)
+    path = tmp_path / "known.safetensors"
+    with pytest.raises(BadFingerprints, match="make it again"):
+        load_known(path)
+    known = integrity.Known(fingerprints(fields(2)), ["1", "2"])
+    integrity.save_known(known, "fields", path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(BadFingerprints, match="holds no fingerprints"):
+        load_known(path)
+    integrity.save_known(integrity.Known(known.fingerprints, ["1"]), "fields", path)
+    with pytest.raises(BadFingerprints, match="do not go with"):
+        load_known(path)
+    path.write_bytes(whole)
+    monkeypatch.setattr(integrity, "FORMAT", "a later one")
+    with pytest.raises(BadFingerprints, match="another form"):
+        load_known(path)
+
+
+def test_the_shipped_faces_accuse_no_drawn_face_and_few_unseen_ones(faces, shared):
+    known = load_known().fingerprints
+    assert KNOWN.stat().st_size < 600_000
+    assert len(known) == 12_000
+    assert copies(faces, known) == []
+    unseen = read_faces(shared / "crypko_1000_96px.zip")
+    assert len(copies(unseen, known)) == 3  # each a second version of a known drawing, as a look at the two shows
+    assert not collapsed(duplicates(fingerprints(unseen)), len(unseen))
+
+
+def test_the_shipped_faces_are_those_of_the_course(shared):
+    known = load_known()
+    pictures = read_first(shared / "crypko_12000_64px.zip", 60)
+    found = copies(np.stack([cropped(picture[:, ::-1], 2) for picture in pictures.values()]), known.fingerprints)
+    assert [known.names[copy.known] for copy in found] == list(pictures)
+    assert all(copy.mirrored for copy in found)
+
+
+def read_first(source, count):
+    """The first pictures of a zip by the names that fingerprints give them."""
+    from itertools import islice
+
+    from grader.inputs.archives import members
+    from grader.inputs.images import decode
+
+    return {
+        name.rpartition("/")[2].partition(".")[0]: decode(read())[0] for name, read in islice(members(source), count)
+    }
+
+
+def test_submissions_are_neither_copied_nor_collapsed(shared):
+    from grader.inputs.submission import read_submission
+
+    known = load_known().fingerprints
+    for path in sorted((shared / "submissions").glob("*.tgz")):
+        pictures = read_submission(path).pictures
+        assert copies(pictures[:250], known) == [], path.name
+        groups = duplicates(fingerprints(pictures), ALIKE)
+        assert sum(len(group.members) for group in groups) <= 10, path.name
+
+
+def test_limits_are_lower_for_faces_that_are_alike():
+    assert integrity.limits(integrity.load_known().fingerprints) == (integrity.COPY, integrity.ALIKE)
+    rng = np.random.default_rng(0)
+    base = rng.integers(-40, 40, 48)
+    prints = np.clip(base + rng.integers(-3, 4, (600, 48)), -127, 127).astype(np.int8)
+    copy, alike = integrity.limits(prints)
+    steps = prints[:, None].astype(float) - prints[None, ::1]
+    distances = np.sqrt((steps**2).mean(axis=2)) * integrity.STEP
+    np.fill_diagonal(distances, np.inf)
+    least = distances.min(axis=1)
+    assert copy == pytest.approx(np.quantile(least, 0.003, method="lower"), rel=1e-5)
+    assert copy <= alike < integrity.ALIKE
+    assert (least < copy).mean() <= 0.003
+    assert integrity.limits(prints[:1]) == (integrity.COPY, integrity.ALIKE)

@@ -1,0 +1,223 @@
+"""What every command says for itself, and what it says when something is wrong: one line, and no traceback."""
+
+import importlib
+import os
+import resource
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from torchvision.utils import save_image
+
+from tests.grader.test_gradient_norms import make_run
+
+PROGRAMS = {"grader": "grader.cli", "data": "data.cli", "baselines.run": "baselines.run"}
+
+
+def program(name):
+    return importlib.import_module(PROGRAMS[name]).main
+
+
+def commands():
+    """Every program and every command in it, as words."""
+    for name in PROGRAMS:
+        yield name
+        yield from (f"{name} {command}" for command in getattr(program(name), "commands", ()))
+
+
+def run(words):
+    """The exit code and the lines on standard error of a command line, run in this process; those of progress left out,
+    which a slow machine shows and a fast one does not."""
+    name, *arguments = shlex.split(words)
+    result = CliRunner().invoke(program(name), arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result.exit_code, [line for line in result.stderr.splitlines() if line.strip() and "pictures/s]" not in line]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, rendered):
+    """A current folder with what the examples name, and with what is wrong in one way or another."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("outputs", "submissions", "my_pictures", "empty", "taken", "class/eve", "runs/unsound"):
+        Path(folder).mkdir(parents=True)
+    for run in ("wgan", "wgan_gp"):
+        make_run(tmp_path / "runs" / run, [1, 2], {})
+    Path("faces").symlink_to(rendered)
+    Path("runs/unsound/grad_norms.csv").write_text("step,layer,name,norm\n1,1,x,nan\n")
+    for file in ("submission.tgz", "faces.zip", "faces.safetensors", "text.txt", "text.npz", "text.safetensors"):
+        Path(file).write_text("text")
+    Path("taken/file").touch()
+    save_image(torch.rand(8, 3, 64, 64), "grid.png")
+    Image.new("RGB", (100, 100)).save("no_grid.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_help_says_what_how_and_gives_examples_that_parse(words, place):
+    name, *rest = words.split()
+    command = program(name).commands[rest[0]] if rest else program(name)
+    result = CliRunner().invoke(program(name), [*rest, "--help"], terminal_width=80)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    options = result.stdout.partition("\nOptions:\n")[2].split("\n  -")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            (text,) = (" ".join(option.split()) for option in options if f"{parameter.opts[-1]} " in f"-{option} "[:40])
+            assert text[-1] in ".]", parameter.name
+            told = "[default: " in text
+            assert (
+                told
+                or parameter.is_flag
+                or parameter.name in ("run", "pack", "address", "overrides", "save", "by_class")
+            )
+    examples = [line for line in lines if line.startswith("    python -m ")]
+    assert examples
+    for example in examples:
+        name, *arguments = shlex.split(example)[2:]
+        parsed = program(name)
+        if isinstance(parsed, click.Group):
+            parsed, arguments = parsed.commands[arguments[0]], arguments[1:]
+        if arguments != ["--help"]:
+            parsed.make_context(example, arguments)
+
+
+def test_help_imports_nothing_heavy():
+    """So that it answers at once."""
+    for name, module in PROGRAMS.items():
+        code = f"import sys; from {module} import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+        seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert not {"torch", "numpy", "PIL", "matplotlib", "requests"} & set(seen.split()), name
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("grader score", 2, "Missing argument 'SUBMISSION'"),
+        ("grader score nowhere", 1, "nowhere: no such file or folder"),
+        ("grader score empty", 1, "empty: holds no picture"),
+        ("grader score text.txt", 1, "text.txt: not a folder, .zip or .tar[.gz]"),
+        ("grader score text.npz", 1, "text.npz: cannot be read"),
+        ("grader score faces --reference nowhere", 2, "'nowhere' does not exist"),
+        ("grader score faces --loose --reference empty", 2, "empty: not a usable reference"),
+        ("grader score faces --loose --reference text.txt", 2, "text.txt: not a usable reference"),
+        ("grader score faces --loose --reference text.npz", 2, "text.npz: no statistics of pytorch-fid's form"),
+        ("grader score faces --loose --reference text.safetensors", 2, "text.safetensors: no reference"),
+        ("grader score faces --output text.txt", 2, "'text.txt' is a file"),
+        ("grader score faces --output text.txt/x", 2, "text.txt/x: cannot be written (Not a directory)"),
+        ("grader score faces --metrics fids", 2, "fids: choose from fd-anime"),
+        ("grader score faces --run nowhere", 2, "'nowhere' does not exist"),
+        ("grader score faces --run runs/unsound", 2, "runs/unsound/grad_norms.csv: norm is nan at step 1"),
+        ("grader score faces --loose --weights nowhere", 2, "nowhere: no such file"),
+        ("grader score faces --loose --cascade text.txt", 2, "text.txt: wrong checksum"),
+        ("grader score faces --unknown", 2, "No such option"),
+        ("grader scores", 2, "No such command"),
+        ("grader gradnorm", 2, "Missing argument 'RUNS...'"),
+        ("grader gradnorm nowhere", 2, "nowhere/grad_norms.csv: cannot be read"),
+        ("grader gradnorm text.txt", 2, "text.txt/grad_norms.csv: cannot be read"),
+        ("grader gradnorm runs/unsound", 2, "runs/unsound/grad_norms.csv: norm is nan"),
+        ("grader gradnorm runs/wgan -o text.txt/x.png", 2, "text.txt/x.png: cannot be written"),
+        ("grader gradnorm runs/wgan -o x.gif", 2, "x.gif: choose a name that ends in .png"),
+        ("grader gradnorm runs/wgan -o taken", 2, "taken"),
+        ("grader history nowhere", 2, "'nowhere' does not exist"),
+        ("grader history text.txt", 2, "'text.txt' is a file"),
+        ("grader history empty", 1, "empty: no samples/STEP.tgz"),
+        ("grader check nowhere", 2, "nowhere: cannot be read (No such file or directory)"),
+        ("grader check empty", 2, "empty: not a notebook"),
+        ("grader check text.txt", 2, "text.txt: not a notebook"),
+        ("grader check text.txt --seconds 0", 2, "--seconds"),
+        ("grader reference nowhere", 2, "'nowhere' does not exist"),
+        ("grader reference empty", 2, "empty: not a usable reference"),
+        ("grader reference text.txt", 2, "text.txt: not a usable reference"),
+        ("grader reference faces -o text.txt/x", 2, "text.txt: cannot be written"),
+        ("grader reference faces -o taken", 2, "'taken' is a directory"),
+        ("grader class nowhere", 2, "'nowhere' does not exist"),
+        ("grader class empty", 1, "empty: holds no submission"),
+        ("grader class class --reference empty --metrics afd", 2, "empty: not a usable reference"),
+        (
+            "grader class class --metrics afd --dask tcp://127.0.0.1:1",
+            2,
+            "tcp://127.0.0.1:1: no Dask scheduler answers",
+        ),
+        ("grader class class --metrics afd --offline -o text.txt/x", 2, "text.txt/x.parts"),
+        ("grader pack nowhere", 1, "nowhere: no such file or folder"),
+        ("grader pack empty", 1, "empty: holds no picture"),
+        ("grader pack faces", 1, "faces: holds 300 pictures: the course takes exactly 1,000"),
+        ("grader slice nowhere -o x", 1, "nowhere: cannot be read (No such file or directory)"),
+        ("grader slice empty -o x", 1, "empty is no file"),
+        ("grader slice text.txt -o x", 1, "text.txt is not a picture"),
+        ("grader slice grid.png no_grid.png -o x", 1, "no_grid.png is 100x100: no grid"),
+        ("grader slice grid.png -o taken", 2, "taken: cannot be written (exists)"),
+        ("grader slice grid.png -o text.txt/x", 2, "text.txt/x: cannot be written"),
+        ("data render taken", 1, "taken: exists already"),
+        ("data render text.txt/x --count 1 --workers 1", 1, "text.txt"),
+        ("data render x --count 0", 2, "--count"),
+        ("data prepare nowhere x", 2, "'nowhere' does not exist"),
+        ("data prepare empty x --workers 1", 1, "empty: no picture in it could be read"),
+        ("data prepare text.txt x", 1, "text.txt: neither a folder nor a whole zip"),
+        ("data fetch text.txt", 1, "text.txt: is damaged"),
+        ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
+        ("baselines.run 99_gan", 2, "99_gan"),
+        ("baselines.run 01_gan --set faces", 2, "is not of the form name=value"),
+    ],
+)
+def test_errors_name_the_file_the_reason_and_the_remedy(place, words, code, says):
+    before = sorted(place.rglob("*"))
+    exit_code, lines = run(words)
+    assert (exit_code, says in lines[-1]) == (code, True), lines
+    assert len(lines) == 1 or words.startswith("baselines.run"), lines
+    assert lines[-1].isprintable()
+    made = {path.name for path in set(place.rglob("*")) - set(before)}
+    assert not made or made == {"leaderboard.html.parts"}, made
+
+
+@contextmanager
+def full_disk(size):
+    """Files may not grow over `size` bytes: what a full disk does, where no disk need be filled."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limit")
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("grader score many --loose --offline --metrics afd --output out", "out/report.html"),
+        ("grader gradnorm runs/wgan -o out/x.png", "out/x.png"),
+        ("grader reference faces -o out/x.safetensors", "out/x.safetensors"),
+        ("grader class class --offline --metrics afd --jobs 1 -o out/x.html", "out/x.html"),
+        ("grader pack many -o out/x.tgz", "out/x.tgz"),
+        ("grader slice grid.png -o out/x", "out/x"),
+        ("data render out/x --count 9 --workers 1", "output"),
+        ("data prepare faces out/x.zip --workers 1", "output"),
+    ],
+)
+def test_a_full_disk_leaves_nothing_half_written(place, words, file):
+    Path("many").mkdir()
+    for number in range(1000 if "pack" in words else 6):
+        Image.effect_noise((64, 64), 50).save(f"many/{number}.png")
+    Path("out").mkdir()
+    with full_disk(2000):
+        code, lines = run(words)
+    assert code == (1 if words.startswith("data") else 2)
+    assert file in lines[-1] and "File too large" in lines[-1], lines
+    assert all(line.startswith("note: ") for line in lines[:-1]) or "class" in words, lines
+    left = {path.name for path in Path("out").rglob("*")}
+    assert left <= {"report.json", "x.html.parts", "eve.json"}, left
+
+
+def test_a_broken_pipe_is_no_error_of_ours(place):
+    command = f"{sys.executable} -m grader gradnorm {place}/runs/wgan -o {place}/x.png | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,109 @@
+"""Gradient-norm reports from what the notebooks write."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader import cli
+from grader.gradient_norms import BadRun, as_csv, plot, read_run
+
+
+def make_run(folder, norms, config):
+    """A run whose layer k has norms[k] · (1, 2, 3, 4, 5) over five steps."""
+    folder.mkdir()
+    with open(folder / "grad_norms.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["step", "layer", "name", "norm"])
+        for step in range(1, 6):
+            rows.writerows([step * 10, layer, f"layers.{layer}", norm * step] for layer, norm in enumerate(norms, 1))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_quartiles_and_labels(tmp_path):
+    run = read_run(make_run(tmp_path / "a", [1, 0.1, 1e-4], {"clip": 0.01}))
+    assert run.label == "weight clipping c=0.01"
+    assert run.steps == 5
+    np.testing.assert_allclose(run.quartiles, np.outer([2, 3, 4], [1, 0.1, 1e-4]))
+    assert run.spread == pytest.approx(1e4)
+    assert read_run(make_run(tmp_path / "b", [1], {"penalty": 10.0})).label == "gradient penalty λ=10"
+    free = read_run(make_run(tmp_path / "c", [1], {"clip": 0.1, "batch_norm": False}))
+    assert free.label == "weight clipping c=0.1 without BatchNorm"
+    assert read_run(make_run(tmp_path / "plain", [1], {})).label == "plain"
+
+
+def test_the_command_plots_prints_and_writes(tmp_path):
+    clipped = make_run(tmp_path / "clipped", [1, 1e-2, 1e-4, 1e-6], {"clip": 0.01})
+    deeper = make_run(tmp_path / "penalty", [1, 2, 1, 2, 1, 2], {"penalty": 10})
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(clipped), str(deeper), "-o", str(tmp_path / "out.png")])
+    assert result.exit_code == 0, result.output
+    assert "largest / smallest" in result.stdout
+    assert "1e+06" in result.stdout
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert float(rows[3]["median"]) == pytest.approx(3e-6)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.width > 800
+
+
+HEAD = "step,layer,name,norm\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        HEAD,
+        "a,b\n1,2\n",
+        HEAD + "1,1,x,2\n1,2,y,3\n2,1,x,4\n",
+        HEAD + "1,1,x,2\n1,1,x,3\n2,1,x,4\n2,2,y,4\n",  # as many rows as there should be
+        HEAD + "1,1,x,nan\n",
+        HEAD + "1,1,x,1e999\n",
+        HEAD + "1,-1,x,1\n",
+        HEAD + "99999999999999999999,1,x,1\n",
+        HEAD + "1\n",
+        HEAD + '"' + "x" * 200_000,
+        HEAD + "\0\udcff",
+        HEAD + "".join(f"1,{layer},x,1\n" for layer in range(1001)),
+    ],
+)
+def test_unusable_runs(tmp_path, content):
+    if content is not None:
+        (tmp_path / "grad_norms.csv").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(BadRun, match=r"grad_norms\.csv"):
+        read_run(tmp_path)
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(tmp_path), "-o", str(tmp_path / "out.png")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "config", ["[]", "1", '{"clip": "x"}', '{"clip": null}', '{"penalty": [1]}', "[" * 100_000, ""]
+)
+@pytest.mark.parametrize("name", ["a, b", "$x$y_", "$\\frac$", "[red]", "_hidden", "\x1b[31m"])
+def test_labels_are_no_markup(tmp_path, name, config):
+    folder = make_run(tmp_path / name, [1, 2], {})
+    (folder / "config.json").write_text(config)
+    run = read_run(folder)
+    assert run.label == name.replace("\x1b", r"\x1b")
+    assert [row[0] for row in csv.reader(as_csv([run]).splitlines())] == ["setting", run.label, run.label]
+    if config == "[]":
+        plot([run], tmp_path / "x.png")
+        printed = CliRunner().invoke(cli.main, ["gradnorm", str(folder), "-o", str(tmp_path / "out.png")])
+        assert run.label in printed.stdout
+
+
+def test_a_plot_is_a_picture(tmp_path):
+    folder = make_run(tmp_path / "a", [1, 2], {})
+    for name in ("x.txt", "x.csv", "x"):
+        result = CliRunner().invoke(cli.main, ["gradnorm", str(folder), "-o", str(tmp_path / name)])
+        assert result.exit_code == 2
+        assert ".png, .svg, .pdf" in result.stderr
+    assert CliRunner().invoke(cli.main, ["gradnorm", str(folder), "-o", str(tmp_path / "x.svg")]).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "x.svg", "x.csv"}

@@ -1,0 +1,94 @@
+"""The best checkpoint of a run that gets better and then collapses."""
+
+import csv
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader import cli
+from grader.gradient_norms import BadRun
+from grader.history import Checkpoint, as_csv, from_csv
+
+
+def write_samples(path, pictures):
+    """1,000 pictures as a checkpoint's .tgz; fewer are repeated."""
+    encoded = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG")
+        encoded.append(file.getvalue())
+    with tarfile.open(path, "w:gz") as archive:
+        for number in range(1000):
+            entry = tarfile.TarInfo(f"{number + 1}.jpg")
+            data = encoded[number % len(encoded)]
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def collapsing(tmp_path_factory, rendered):
+    """Noise at step 10, faces at 20 and 30 (with noise on them at 30), and one face alone at 40."""
+    run = tmp_path_factory.mktemp("runs") / "collapsing"
+    (run / "samples").mkdir(parents=True)
+    faces = np.stack([np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))])
+    rng = np.random.default_rng(0)
+    noisy = (faces + rng.normal(0, 20, faces.shape)).clip(0, 255).astype(np.uint8)
+    write_samples(run / "samples/000010.tgz", rng.integers(0, 256, (300, 64, 64, 3), dtype=np.uint8))
+    write_samples(run / "samples/000020.tgz", faces)
+    write_samples(run / "samples/000030.tgz", noisy)
+    write_samples(run / "samples/000040.tgz", faces[:1])
+    (run / "samples/000050.tgz").write_bytes(b"broken off")
+    return run
+
+
+def test_the_best_checkpoint_is_found_and_packed(collapsing, rendered):
+    args = ["history", str(collapsing), "--reference", str(rendered), "--pack", "best"]
+    result = CliRunner().invoke(cli.main, args)
+    assert result.exit_code == 0, result.output
+    assert "000050.tgz: left out" in result.stderr
+    with open(collapsing / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10", "20", "30", "40"]
+    distances = [float(row["fd_anime"]) for row in rows]
+    assert min(distances) == distances[1]
+    assert [float(row["afd"]) > 0.5 for row in rows] == [False, True, True, True]
+    assert (collapsing / "submission.tgz").read_bytes() == (collapsing / "samples/000020.tgz").read_bytes()
+    assert (collapsing / "history.png").stat().st_size > 10_000
+    (best,) = (line for line in result.stdout.splitlines() if "best" in line)
+    assert "20" in best
+
+
+def test_a_folder_without_checkpoints(tmp_path):
+    result = CliRunner().invoke(cli.main, ["history", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no samples/STEP.tgz" in result.stderr
+
+
+def test_names_that_are_no_steps(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for name in ("²", "x", "9" * 20, "-1"):
+        (tmp_path / f"samples/{name}.tgz").touch()
+    result = CliRunner().invoke(cli.main, ["history", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no samples/STEP.tgz" in result.stderr
+
+
+@pytest.mark.parametrize("rows", ["", "10,500", "10,nan,0.1", "x,1,1", "10,500,0.1\n20,-1,0.5", "\0"])
+def test_a_broken_history_is_known_before_the_work(tmp_path, rows):
+    (tmp_path / "history.csv").write_text(f"step,fd_anime,afd\n{rows}\n")
+    with pytest.raises(BadRun, match=r"history\.csv"):
+        from_csv(tmp_path / "history.csv")
+    result = CliRunner().invoke(cli.main, ["score", "nowhere", "--run", str(tmp_path), "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "history.csv" in result.stderr
+
+
+def test_a_history_is_read_as_it_was_written(tmp_path):
+    scored = [Checkpoint(step, Path(f"samples/{step}.tgz"), 100.5, 0.25) for step in (10, 2000)]
+    (tmp_path / "history.csv").write_text(as_csv(scored))
+    assert from_csv(tmp_path / "history.csv") == scored

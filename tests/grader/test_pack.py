@@ -1,0 +1,86 @@
+"""Packing 1,000 pictures under 2 MB, and cutting grids."""
+
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from torchvision.utils import save_image
+
+from grader import cli
+from grader.inputs.submission import MAX_PACKED_BYTES, read_submission
+from grader.pack import cut_grid
+
+
+def run(*args):
+    return CliRunner().invoke(cli.main, [*map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, rendered):
+    folder = tmp_path_factory.mktemp("pack") / "outputs"
+    folder.mkdir()
+    for number in range(1000):
+        Image.open(rendered / f"{number % 300}.png").save(folder / f"{number + 1}.jpg")
+    return folder
+
+
+def test_a_submission_is_packed_byte_for_byte(outputs, tmp_path):
+    result = run("pack", outputs, "-o", tmp_path / "mine.tgz")
+    assert result.exit_code == 0, result.output
+    assert "as they were" in result.stderr
+    with tarfile.open(tmp_path / "mine.tgz") as archive:
+        assert sorted(archive.getnames()) == sorted(f"{number}.jpg" for number in range(1, 1001))
+        assert archive.extractfile("7.jpg").read() == (outputs / "7.jpg").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.tgz"]
+
+
+def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):
+    (tmp_path / "png").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(1000):  # noise, the hardest to pack, in order of brightness
+        picture = (rng.random((64, 64, 3)) * 64 + number * 0.18).astype(np.uint8)
+        Image.fromarray(picture).resize((96, 96)).save(tmp_path / f"png/sample_{number}.png")
+    result = run("pack", tmp_path / "png", "-o", tmp_path / "mine.tgz")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "mine.tgz").stat().st_size < MAX_PACKED_BYTES
+    means = read_submission(tmp_path / "mine.tgz").pictures.mean(axis=(1, 2, 3))
+    assert (np.diff(means) > -5).all() and means[-1] - means[0] > 150  # the order of the names was kept
+    assert "quality" in result.stderr
+
+
+def test_too_few_pictures_leave_an_old_archive_alone(outputs, tmp_path):
+    (tmp_path / "few").mkdir()
+    for number in range(1, 10):
+        (tmp_path / f"few/{number}.jpg").hardlink_to(outputs / f"{number}.jpg")
+    (tmp_path / "mine.tgz").write_text("old")
+    result = run("pack", tmp_path / "few", "-o", tmp_path / "mine.tgz")
+    assert result.exit_code == 1
+    assert "holds 9 pictures" in result.stderr
+    assert (tmp_path / "mine.tgz").read_text() == "old"
+
+
+@pytest.mark.parametrize(("count", "padding"), [(64, 2), (13, 2), (16, 0)])
+def test_grids_are_cut_into_their_pictures(tmp_path, count, padding):
+    pictures = torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+    save_image(pictures, tmp_path / "grid.png", nrow=8, padding=padding)
+    tiles = cut_grid(np.asarray(Image.open(tmp_path / "grid.png")))
+    assert len(tiles) == count
+    for tile, picture in zip(tiles, pictures, strict=True):
+        np.testing.assert_array_equal(tile, (picture * 255 + 0.5).byte().permute(1, 2, 0).numpy())
+
+
+def test_slice_writes_numbered_pictures(tmp_path):
+    for name in "ab":
+        save_image(torch.rand(10, 3, 64, 64), tmp_path / f"{name}.jpg", nrow=8)
+    result = run("slice", tmp_path / "a.jpg", tmp_path / "b.jpg", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(int(path.stem) for path in (tmp_path / "out").iterdir()) == list(range(1, 21))
+    again = run("slice", tmp_path / "a.jpg", "-o", tmp_path / "out")
+    assert again.exit_code == 2 and "exists" in again.stderr
+    Image.new("RGB", (100, 100)).save(tmp_path / "c.png")
+    wrong = run("slice", tmp_path / "a.jpg", tmp_path / "c.png", "-o", tmp_path / "new")
+    assert wrong.exit_code == 1 and "c.png is 100x100" in wrong.stderr
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,266 @@
+"""The command line as a user meets it: verdicts, reports, exit codes, and what is left behind when something fails."""
+
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from grader import cli
+from grader.features.anime import FEATURES
+from grader.features.statistics import Statistics
+from grader.inputs.submission import COUNT, read_submission
+from grader.metrics import afd as detection
+from grader.metrics.afd import DETECTOR
+
+
+def run(*args):
+    return CliRunner().invoke(cli.main, ["score", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, rendered):
+    """A submission of drawn faces: 300 of them, repeated."""
+    folder = tmp_path_factory.mktemp("submission") / "outputs"
+    folder.mkdir()
+    for number in range(COUNT):
+        Image.open(rendered / f"{number % 300}.png").save(folder / f"{number + 1}.jpg")
+    return folder
+
+
+def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
+    result = run(outputs, "--offline", "--output", tmp_path / "report")
+    assert result.exit_code == 0
+    assert "FD-anime" in result.stdout
+    assert "Boss" in result.stdout
+    assert "needs --reference" in result.stderr
+    assert "lbpcascade_animeface.xml is not at hand" in result.stderr
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["schema"] == 2
+    assert report["pictures"] == COUNT
+    assert report["reference"] == "crypko"
+    by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
+    assert by_scale["FD-anime", FEATURES]["value"] > 0
+    assert by_scale["AFD", DETECTOR]["value"] > 0.5
+    assert by_scale["FID", "inception"]["value"] is None
+    assert 5 < by_scale["FD-anime", FEATURES]["floor"] < 15
+    assert by_scale["KID", FEATURES]["value"] > 10 * by_scale["KID", FEATURES]["spread"] > 0
+    assert by_scale["recall", FEATURES]["value"] < 0.2  # drawn faces are not Crypko's
+    assert report["integrity"]["collapsed"] and report["integrity"]["repeated"] == COUNT  # 300 pictures, repeated
+    assert report["integrity"]["copies"] == []
+    assert "near repeats" in result.stdout
+    verdicts = {verdict["family"]: verdict for verdict in report["verdicts"]}
+    assert None not in verdicts["embedded"]["passed"].values()
+    assert set(verdicts["published"]["passed"].values()) == {None}
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.json"]
+
+
+def test_scored_against_the_set_it_was_made_from(outputs, rendered, tmp_path):
+    against_itself = run(outputs, "--offline", "--output", tmp_path, "--json", "--reference", rendered)
+    report = json.loads(against_itself.stdout)  # standard output is the report and nothing else
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert report["reference"] == "rendered"
+    assert report["verdicts"][0]["best"] in ("Strong", "Boss")  # judged as drawn faces: 300 of the set, as JPEG
+    crypko = json.loads(run(outputs, "--offline", "--output", tmp_path, "--json").stdout)
+    assert report["measures"][0]["value"] < crypko["measures"][0]["value"] / 3
+
+
+def test_a_reference_kept_in_a_file_scores_the_same(outputs, rendered, tmp_path):
+    file = tmp_path / "drawn.safetensors"
+    made = CliRunner().invoke(cli.main, ["reference", str(rendered), "-o", str(file)])
+    assert made.exit_code == 0, made.output
+    assert "300 faces, named rendered" in made.stderr
+    options = ("--offline", "--output", tmp_path, "--json", "--metrics", "fd-anime,kid")
+    first, second = (json.loads(run(outputs, *options, "--reference", path).stdout) for path in (rendered, file))
+    for one, other in zip(first["measures"], second["measures"], strict=True):
+        assert one["value"] == pytest.approx(other["value"], rel=1e-9)
+        assert one["reference"] == other["reference"] == "rendered"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert run(outputs, *options, "--reference", file).exit_code == 2
+
+
+def test_the_page_needs_no_network_and_escapes_what_strangers_wrote(outputs, tmp_path):
+    evil = tmp_path / "<script>alert(1)<"
+    evil.mkdir()
+    for path in outputs.iterdir():
+        (evil / path.name).hardlink_to(path)
+    (evil / "<b>.txt").touch()
+    assert run(evil, "--offline", "--output", tmp_path / "report").exit_code == 0
+    page = (tmp_path / "report/report.html").read_text()
+    assert "<script" not in page
+    assert "<b>" not in page
+    links = re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'>\s]*)", page)
+    assert links
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+
+
+def test_the_command_line_offers_what_there_is_to_measure():
+    from grader import scoring
+
+    assert cli.METRICS == scoring.METRICS
+    assert all(metric in cli.score.params[3].help for metric in scoring.METRICS)
+
+
+def test_chosen_metrics_alone(outputs, tmp_path):
+    result = run(outputs, "--offline", "--output", tmp_path, "--json", "--metrics", "afd,kid")
+    report = json.loads(result.stdout)
+    assert [measure["measure"] for measure in report["measures"]] == ["AFD", "KID"]
+    assert report["integrity"] is None
+    wrong = run(outputs, "--metrics", "afd,fids")
+    assert wrong.exit_code == 2
+    assert "fids" in wrong.stderr
+
+
+def test_copies_of_the_given_faces_are_shown_beside_them(outputs, rendered, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(3, 6):  # of the 300 drawn faces: 12 or 13 pictures of the submission
+        Image.open(rendered / f"{number}.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(faces / f"{number}.png")
+    options = ("--offline", "--output", tmp_path, "--json", "--metrics", "integrity", "--reference", faces)
+    copies = json.loads(run(outputs, *options).stdout)["integrity"]["copies"]
+    assert {copy["known"] for copy in copies} == {"3", "4", "5"}
+    assert {(int(copy["picture"].removesuffix(".jpg")) - 1) % 300 for copy in copies} == {3, 4, 5}
+    assert all(copy["mirrored"] for copy in copies)
+    page = (tmp_path / "report.html").read_text()
+    assert "Copies of known faces" in page and "4.jpg is 3, mirrored" in page
+
+
+def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/history.csv").write_text("step,fd_anime,afd\n10,500,0.1\n20,200,0.5\n30,300,0.4\n")
+    norms = "".join(f"{step},{layer},x,{layer * step}\n" for step in (1, 2) for layer in (1, 2, 3))
+    (tmp_path / "run/grad_norms.csv").write_text("step,layer,name,norm\n" + norms)
+    assert run(outputs, "--offline", "--output", tmp_path, "--metrics", "afd", "--run", tmp_path / "run").exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "the best by FD-anime is step 20" in page
+    assert "Gradient norms" in page
+
+
+def test_from_python_in_three_lines(outputs, rendered):
+    from grader import score
+
+    result = score(outputs, rendered, metrics=["fd-anime", "afd"], offline=True)
+    assert result.verdicts[0].best in ("Strong", "Boss")
+    assert [measure.measure for measure in result.measures] == ["FD-anime", "AFD"]
+    shown = result._repr_html_()
+    assert "<table>" in shown and f"{result.verdicts[0].best} baseline passed" in shown
+
+
+def test_a_bad_submission(outputs, tmp_path):
+    short = tmp_path / "short"
+    short.mkdir()
+    (short / "1.jpg").hardlink_to(outputs / "1.jpg")
+    result = run(short, "--offline", "--output", tmp_path / "report")
+    assert result.exit_code == 1
+    assert "holds 1 pictures: the course takes exactly 1,000" in result.stderr
+    assert not result.stdout
+    assert not list((tmp_path / "report").iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--reference", "nowhere"],
+        ["--weights", "nowhere.pth"],
+        ["--weights", __file__],
+        ["--cascade", __file__],
+        ["--output", __file__],
+        ["--unknown"],
+        ["--reference", os.path.dirname(__file__)],  # a folder without pictures
+    ],
+    ids=" ".join,
+)
+def test_wrong_use(outputs, tmp_path, wrong, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(outputs, "--offline", *wrong)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("report.*"))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path):
+    tmp_path.chmod(0o500)
+    result = run(outputs, "--offline", "--output", tmp_path)
+    tmp_path.chmod(0o700)
+    assert result.exit_code == 2
+    assert "cannot be written (Permission denied)" in result.stderr
+
+
+def test_an_interrupt_leaves_nothing(outputs, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("grader.scoring.network.describe", interrupted)
+    monkeypatch.setattr(sys, "argv", ["grader", "score", str(outputs), "--offline", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        cli.run()
+    assert caught.value.code == 130
+    assert "stopped" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
+    scores = {}
+    for name in ("gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed"):
+        result = run(
+            shared / f"submissions/{name}.tgz",
+            "--offline", "--json", "--output", tmp_path, "--cascade", shared / "lbpcascade_animeface.xml",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        values = {(m["measure"], m["by"]): m["value"] for m in json.loads(result.stdout)["measures"]}
+        distance, faces, cascade = values["FD-anime", FEATURES], values["AFD", DETECTOR], values["AFD", "lbpcascade-3"]
+        scores[name] = (distance, faces, cascade)
+    published = {"gan_fair": 0.477, "wgan_blurry": 0.417, "gan_early_noisy": 0.112, "gan_overexposed": 0.164}
+    assert {name: score[2] for name, score in scores.items()} == pytest.approx(published, abs=1e-9)
+    better, worse = ("gan_fair", "wgan_blurry"), ("gan_early_noisy", "gan_overexposed")
+    assert max(scores[name][0] for name in better) < min(scores[name][0] for name in worse)
+    assert min(scores[name][1] for name in better) > max(scores[name][1] for name in worse)
+    real = run(shared / "crypko_1000_96px.zip", "--loose", "--offline", "--json", "--output", tmp_path)
+    real_distance, real_faces, *_ = (measure["value"] for measure in json.loads(real.stdout)["measures"])
+    assert real_distance < min(score[0] for score in scores.values())
+    assert real_faces > 0.9
+
+
+def test_the_cascade_with_five_neighbors_finds_what_its_readme_settings_find(shared):
+    pictures = read_submission(shared / "submissions/gan_fair.tgz").pictures
+    found = detection.cascade_faces(pictures, shared / "lbpcascade_animeface.xml", min_neighbors=5)
+    assert found.mean() == pytest.approx(0.364, abs=1e-9)
+    assert found.dtype == np.bool_
+
+
+@pytest.fixture
+def mean_colours_as_inception(monkeypatch):
+    """Three numbers a picture in place of Inception's 2048, so that FID's way through the grader can be walked."""
+
+    def features(network, pictures, progress):
+        progress(len(pictures))
+        return pictures.reshape(len(pictures), -1, 3).mean(axis=1)
+
+    monkeypatch.setattr("grader.scoring.assets.obtain", lambda asset, *args: asset)
+    monkeypatch.setattr("grader.features.inception.load", lambda weights: None)
+    monkeypatch.setattr("grader.features.inception.features", features)
+    monkeypatch.setattr("grader.features.inception.DIM", 3)
+    monkeypatch.setattr("grader.metrics.afd.cascade_faces", lambda pictures, cascade: np.ones(len(pictures), bool))
+    return features
+
+
+def test_fid_is_judged_only_against_the_faces_its_thresholds_are_for(
+    outputs, rendered, tmp_path, mean_colours_as_inception
+):
+    rows = mean_colours_as_inception(None, read_submission(outputs).pictures, lambda done: None)
+    expected = Statistics.of(rows)
+    for name in ("crypko", "cats"):
+        np.savez(tmp_path / f"{name}.npz", mu=expected.mean + 3, sigma=expected.covariance)
+    published = {}
+    for reference in (tmp_path / "crypko.npz", tmp_path / "cats.npz", rendered):
+        report = json.loads(run(outputs, "--json", "--output", tmp_path, "--reference", reference).stdout)
+        fid = next(measure for measure in report["measures"] if measure["measure"] == "FID")
+        published[reference.stem] = (fid["reference"], fid["value"], report["verdicts"][1]["best"])
+    assert published["crypko"] == ("crypko", pytest.approx(27), "Boss")  # three means moved by 3: 3 · 3²
+    assert published["cats"] == ("cats", pytest.approx(27), None)
+    assert published["faces"] == ("rendered", pytest.approx(0, abs=1), None)

@@ -1,0 +1,79 @@
+"""Verdicts: only on the scale that a threshold was set on, and only when all of a family was measured."""
+
+import pytest
+
+from grader.features.anime import FEATURES
+from grader.metrics.afd import DETECTOR
+from grader.verdict import Measure, judge, load_baselines
+
+BASELINES = {
+    "tiers": ["Simple", "Boss"],
+    "families": {"published": "published scale"},
+    "scale": [
+        {"family": "published", "measure": "FID", "by": "inception", "reference": "crypko", "provisional": False}
+        | {"Simple": 400, "Boss": 100},
+        {
+            "family": "published",
+            "measure": "AFD",
+            "by": "lbpcascade-3",
+            "provisional": True,
+            "Simple": 0.0,
+            "Boss": 0.6,
+        },
+    ],
+}
+
+
+def fid(value, reference="crypko", by="inception"):
+    return Measure("FID", by, reference, value)
+
+
+def afd(value, by="lbpcascade-3"):
+    return Measure("AFD", by, None, value)
+
+
+@pytest.mark.parametrize(
+    ("measures", "passed", "best"),
+    [
+        ([fid(90.0), afd(0.7)], [True, True], "Boss"),
+        ([fid(100.0), afd(0.6)], [True, True], "Boss"),  # a threshold itself passes
+        ([fid(100.1), afd(0.7)], [True, False], "Simple"),
+        ([fid(90.0), afd(0.59)], [True, False], "Simple"),
+        ([fid(400.1), afd(0.7)], [False, False], None),
+        ([fid(90.0)], [None, None], None),  # one of the two alone is no verdict
+        ([fid(90.0), afd(None)], [None, None], None),
+        ([fid(None), afd(0.7)], [None, None], None),
+        ([fid(90.0, reference="cats"), afd(0.7)], [None, None], None),
+        ([fid(90.0, by="embedded-00000000"), afd(0.7)], [None, None], None),
+        ([fid(90.0), afd(0.7, by="lbpcascade-5")], [None, None], None),
+    ],
+)
+def test_judge(measures, passed, best):
+    (verdict,) = judge(measures, BASELINES)
+    assert list(verdict.passed.values()) == passed
+    assert verdict.best == best
+
+
+def test_a_higher_tier_does_not_count_without_the_lower_ones():
+    baselines = BASELINES | {"scale": [dict(BASELINES["scale"][0], Simple=50), BASELINES["scale"][1]]}
+    (verdict,) = judge([fid(90.0), afd(0.7)], baselines)
+    assert verdict.passed == {"Simple": False, "Boss": True}
+    assert verdict.best is None
+
+
+def test_provisional_thresholds_make_a_provisional_verdict():
+    (verdict,) = judge([fid(90.0), afd(0.7)], BASELINES)
+    assert verdict.provisional
+
+
+def test_the_shipped_baselines():
+    baselines = load_baselines()
+    for scale in baselines["scale"]:
+        bars = [scale[tier] for tier in baselines["tiers"] if tier in scale]
+        assert bars == sorted(bars, reverse=scale["measure"] != "AFD"), scale
+        assert len(scale["source"]) > 40, "every threshold says where it is from"
+        assert scale["family"] in baselines["families"]
+        assert scale["by"] in (FEATURES, DETECTOR, "inception", "lbpcascade-3"), (
+            "thresholds belong to weights that we ship"
+        )
+    assert not any("judge" in scale["by"] for scale in baselines["scale"])
