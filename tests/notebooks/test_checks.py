@@ -2,14 +2,13 @@
 
 import pytest
 
-from baselines.build import masters
-from tests.helpers.notebook import cells, check, solution_with, written
+from tests.helpers.notebook import cells, check, ported_masters, solution_with, written
 
 
 def cases(kind):
     return [
         pytest.param(master, case, id=f"{master.stem}-{case['todo']}-{case['what']}")
-        for master in masters()
+        for master in ported_masters()
         for case in written(master).get(kind, [])
     ]
 
@@ -30,7 +29,7 @@ def test_another_right_answer_passes(master, case, capsys):
     assert ("remark:" in said.rpartition(f"{case['todo']}: done")[2]) == ("remark" in case)
 
 
-@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("master", ported_masters(), ids=lambda path: path.stem)
 def test_the_solved_notebook_is_done_without_remarks(master, capsys):
     todos = [name.removeprefix("todo-") for name in cells(master) if name.startswith("todo-")]
     check(master, todos[-1], cells(master)[f"todo-{todos[-1]}"])
