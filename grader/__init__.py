@@ -2,14 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-def score(source, reference=None, **options):
-    """The Score of a folder or archive of 1,000 pictures: its `measures` and `verdicts`. Shows itself in Jupyter.
+from grader.metrics.registry import NAMES
+from grader.progress import Progress, silent
 
-    `reference` names real faces, a folder or archive; the shipped ones are taken without it. `options`: metrics,
-    weights, cascade, offline, loose, by_class, attribute, labels, as for `grader.scoring.score`. Raises GraderErrors:
-    inputs.submission.BadSubmission, features.reference.BadReference and inputs.downloads.AssetError.
+if TYPE_CHECKING:
+    from grader.results import Score
+
+
+def score(
+    source: Path | str,
+    reference: Path | str | None = None,
+    *,
+    metrics: Collection[str] = NAMES,
+    loose: bool = False,
+    offline: bool = False,
+    weights: Path | str | None = None,
+    cascade: Path | str | None = None,
+    by_label: Path | str | None = None,
+    attribute: str = "hair",
+    labels: Path | str | None = None,
+    progress: Progress = silent,
+) -> Score:
+    """Scores 1,000 pictures and says which baselines they pass. About 10 seconds on one core.
+
+    source: the pictures: a folder, .zip, .tgz, .tar, or an .npz of one array uint8 [N, 64, 64, 3].
+    reference: real faces to compare with: a folder or archive, what `python -m grader reference` made of one, or
+        pytorch-fid's .npz. Without it: the shipped statistics of the course's faces.
+    metrics: names of the metrics to compute.
+    loose: takes 2 to 10,000 pictures of any name and size, shrunk to 64x64.
+    offline: downloads nothing.
+    weights: a copy of pytorch-fid's Inception weights, for fid.
+    cascade: a copy of lbpcascade_animeface.xml, for lbpcascade.
+    by_label: labelled real faces. Each label of a conditional set is then scored by itself.
+    attribute: which attribute of these faces to go by: "hair" or "eye".
+    labels: a file that says what each picture was asked to show. Without it: labels.csv among the pictures.
+    progress: is called with (what, how many) and gives a function, which is called with each number done.
+
+    Returns a Score: its `measures`, `verdicts`, `integrity` and `by_label`. Jupyter shows it as a table.
+    Raises BadSubmission, BadReference or AssetError (all are grader.errors.GraderError, with a line per problem), and
+    ValueError for an unknown metric.
     """
     from grader import scoring  # torch is imported when it is needed, not for `--help`
+    from grader.report.page import ShownScore
 
-    return scoring.score(source, reference, **options)
+    return ShownScore.of(
+        scoring.score(
+            source,
+            reference,
+            metrics=metrics,
+            loose=loose,
+            offline=offline,
+            weights=weights,
+            cascade=cascade,
+            by_label=by_label,
+            attribute=attribute,
+            labels=labels,
+            progress=progress,
+        )
+    )

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 
 class GraderError(Exception):
     """What a user can mend; `problems` are one line each."""
@@ -34,21 +29,3 @@ def first_line(error: Exception) -> str:
 def shortened(lines: list[str], most: int = 10) -> list[str]:
     """The first few lines, and how many more there are."""
     return lines[:most] + ([f"and {len(lines) - most:,} more such files"] if len(lines) > most else [])
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, which is renamed when all went well: `path` is whole, or as it was before.
-
-    Raises OSError, which names `path`.
-    """
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield unfinished
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None

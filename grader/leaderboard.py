@@ -1,4 +1,4 @@
-"""A whole class: every submission in a folder graded, side by side, and laid out as one table.
+"""The leaderboard: every submission in a folder graded, side by side, and laid out as one table.
 
 Each result is written as soon as it is there, under a name made of the submission's: a run that was stopped goes on
 with what is missing. A submission that cannot be graded is a row that says why.
@@ -7,28 +7,52 @@ with what is missing. A submission that cannot be graded is a row that says why.
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
-import io
 import json
 import os
 import urllib.parse
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from grader.errors import GraderError, first_line, printable, whole
+from grader.errors import GraderError, first_line, printable
+from grader.files import left_behind, natural, write_text
 from grader.inputs.images import ENDINGS
+from grader.metrics.registry import NAMES
+from grader.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from grader.scoring import Scorer
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 GRADED, BROKEN = "graded", "broken"
 STRIP = 6  # pictures of each submission on the page
-COLUMNS = ("FD-anime", "AFD", "AFD (lbpcascade-3)", "FID", "KID", "precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What submissions are graded with, as Scorer.prepare takes it."""
+
+    reference: Path | None = None
+    metrics: tuple[str, ...] = NAMES
+    offline: bool = False
+
+    def resolved(self) -> Options:
+        """The same for processes with another current folder."""
+        return replace(self, reference=self.reference and self.reference.resolve())
+
+    def scorer(self, progress: Progress = silent) -> Scorer:
+        from grader.scoring import Scorer
+
+        return Scorer.prepare(self.reference, metrics=self.metrics, offline=self.offline, progress=progress)
 
 
 def submissions(folder: Path) -> dict[str, Path]:
@@ -38,12 +62,12 @@ def submissions(folder: Path) -> dict[str, Path]:
     Names are what comes before the first ending. Raises GraderError.
     """
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found = {}
     for entry in entries:
-        if entry.name.startswith("."):
+        if left_behind(entry.name):
             continue
         if entry.is_dir():
             found[entry.name] = _handed_in(entry)
@@ -65,38 +89,70 @@ def _handed_in(folder: Path) -> Path:
     return packed[0] if len(packed) == 1 else folder
 
 
-def grade(name: str, source: Path, options: dict) -> dict:
+def make(
+    folder: Path,
+    page: Path,
+    options: Options,
+    *,
+    jobs: int | None = None,
+    address: str | None = None,
+    progress: Progress = silent,
+) -> list[dict]:
+    """Grades all submissions of a folder and writes the page, resuming from `page`.parts. Returns the results.
+
+    `jobs` are as many processes, by default one per core; `address` is that of a Dask cluster, to be used instead.
+    Warns of metrics that cannot be had. Raises GraderError, and OSError.
+    """
+    from grader.inputs.submission import BadSubmission
+    from grader.report import board
+
+    options = options.resolved()
+    found = submissions(folder.resolve())
+    if not found:
+        raise BadSubmission(
+            f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
+        )
+    scorer = options.scorer(progress)  # so that what is wrong shows now, and caches are filled
+    for metric, note in scorer.against.missing.items():
+        warnings.warn(f"{metric}: {note}", stacklevel=2)
+    executor = (lambda: dask(address)) if address else (lambda: local(jobs or os.cpu_count() or 1))
+    parts = page.with_name(f"{page.name}.parts")
+    results = grade_all(found, parts, options, executor, progress("submissions", len(found)))
+    board.write(results, page)
+    return results
+
+
+def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.inputs.submission import BadSubmission, read_submission
-    from grader.report.page import as_dict, jpeg_strip
+    from grader.report.images import strip
+    from grader.report.json import as_dict
 
     try:
-        score = _yardstick(tuple(sorted(options.items()))).score(read_submission(source))
+        score = _scorer(options).score(read_submission(source))
     except BadSubmission as error:
         problems = [problem.removeprefix(printable(f"{source}: ")) for problem in error.problems]
         return {"name": name, "status": BROKEN, "problems": problems}
     except MemoryError:
         return {"name": name, "status": BROKEN, "problems": [f"{source}: takes too much memory"]}
-    strip = base64.b64encode(jpeg_strip(score, STRIP)).decode()
-    digest = hashlib.sha256(score.submission.pictures).hexdigest()
-    return {"name": name, "status": GRADED, "problems": [], "strip": strip, "digest": digest, **as_dict(score)}
+    pictures = score.submission.pictures
+    shown, digest = base64.b64encode(strip(pictures, STRIP)).decode(), hashlib.sha256(pictures).hexdigest()
+    return {"name": name, "status": GRADED, "problems": [], "strip": shown, "digest": digest, **as_dict(score)}
 
 
 @lru_cache(maxsize=1)
-def _yardstick(options: tuple):
+def _scorer(options: Options) -> Scorer:
     """Made once in each process, not for each submission."""
     import torch
 
-    from grader.scoring import prepare
-
     torch.set_num_threads(1)  # there is a process for each core
-    return prepare(**dict(options))
+    return options.scorer()
 
 
 def grade_all(
     found: dict[str, Path],
     parts: Path,
-    options: dict,
+    options: Options,
     executor: Callable[[], AbstractContextManager[Executor]],
     done: Callable[[int], None] = lambda n: None,
 ) -> list[dict]:
@@ -150,7 +206,7 @@ def grade_all(
         for name in list(waiting)[: (os.cpu_count() or 1) + 2]:
             if not run([name]):
                 give_up(name, "grading it ended the process, twice: is it far too large?")
-    return [results[name] for name in sorted(results)]
+    return [results[name] for name in sorted(results, key=natural)]
 
 
 def local(jobs: int) -> Executor:
@@ -177,76 +233,14 @@ def dask(address: str) -> Iterator[Executor]:
         yield client.get_executor(pure=False)
 
 
-def ranked(results: list[dict]) -> list[dict]:
-    """Rows of the table, the nearest to real faces first, those that could not be graded last."""
-    rows, first = [], {}  # first: digest of the pictures -> who handed them in
-    for result in sorted(results, key=lambda result: result["name"]):
-        values = {}
-        for measure in result.get("measures", []):
-            label = f"{measure['measure']} ({measure['by']})"
-            values[label if label in COLUMNS else measure["measure"]] = measure["value"]
-        best = {verdict["family"]: verdict["best"] for verdict in result.get("verdicts", [])}
-        integrity = result.get("integrity") or {"copies": [], "collapsed": False}
-        remarks = list(result["problems"])
-        if integrity["copies"]:
-            remarks.append(f"{len(integrity['copies'])} copies of known faces")
-        if integrity["collapsed"]:
-            remarks.append("collapsed")
-        if (digest := result.get("digest")) and (owner := first.setdefault(digest, result["name"])) != result["name"]:
-            remarks.append(f"the same pictures as {owner}")
-        rows.append(
-            {
-                "name": printable(result["name"]),
-                "passed": best.get("embedded") or "",
-                **{column: values.get(column) for column in COLUMNS},
-                "remarks": [printable(remark) for remark in remarks],
-                "graded": result["status"] == GRADED,
-                "strip": result.get("strip"),
-            }
-        )
-    last = float("inf")
-    return sorted(rows, key=lambda row: (not row["graded"], last if row["FD-anime"] is None else row["FD-anime"]))
-
-
-def write(results: list[dict], page: Path) -> list[Path]:
-    """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
-    from grader.report.page import page_of
-
-    rows = ranked(results)
-    shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
-    table = io.StringIO()
-    fields = ["name", "passed", *shown, "remarks"]
-    writer = csv.DictWriter(table, fields, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({field: _plain(row[field]) for field in fields} for row in rows)
-    without = [
-        {name: value for name, value in result.items() if name not in ("strip", "key", "digest")} for result in results
-    ]
-    texts = {
-        page: page_of("leaderboard.html.j2", rows=rows, columns=shown, title=page.stem),
-        page.with_suffix(".csv"): table.getvalue(),
-        page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
-    }
-    for path, text in texts.items():
-        with whole(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8", newline="")
-    return list(texts)
-
-
-def _plain(value):
-    """A value that no spreadsheet takes for a formula: names are chosen by strangers."""
-    value = "; ".join(value) if isinstance(value, list) else value
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _key(source: Path, options: dict) -> str:
+def _key(source: Path, options: Options) -> str:
     """Changes when the submission or what it is measured with does."""
-    from grader.features.anime import FEATURES
+    from grader.features import anime
     from grader.inputs.submission import MAX_FILES
-    from grader.metrics.afd import DETECTOR
-    from grader.report.page import SCHEMA
+    from grader.metrics import afd
+    from grader.report.json import SCHEMA
 
-    digest = hashlib.sha256(f"{SCHEMA} {FEATURES} {DETECTOR} {sorted(options.items())}".encode())
+    digest = hashlib.sha256(f"{SCHEMA} {anime.scale()} {afd.scale()} {options}".encode())
     for path in islice(_files(source), 2 * MAX_FILES):  # of those that hold more, none is taken anyway
         with suppress(OSError):
             state = os.lstat(path)
@@ -258,8 +252,8 @@ def _files(source: Path) -> Iterator[str]:
     if not source.is_dir():
         yield str(source)
     for folder, folders, names in os.walk(source):
-        folders.sort()
-        yield from (os.path.join(folder, name) for name in sorted(names))
+        folders.sort(key=natural)
+        yield from (os.path.join(folder, name) for name in sorted(names, key=natural))
 
 
 def _file_name(name: str) -> str:
@@ -270,8 +264,7 @@ def _file_name(name: str) -> str:
 
 def _write(path: Path, result: dict) -> None:
     """Keeps a result with a seal: what was broken off, or changed by hand, is graded again."""
-    with whole(path) as unfinished:
-        unfinished.write_text(json.dumps({"seal": _seal(result)} | result), encoding="utf-8")
+    write_text(path, json.dumps({"seal": _seal(result)} | result))
 
 
 def _read(path: Path) -> dict | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.errors import whole
+from grader.files import atomic
 from grader.inputs.archives import bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
@@ -55,7 +55,7 @@ def cut(grids: Iterable[Path], output: Path) -> int:
     """
     if output.exists():
         raise FileExistsError(errno.EEXIST, "exists", str(output))
-    with whole(output) as unfinished:
+    with atomic(output) as unfinished:
         unfinished.mkdir()
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
         try:
@@ -121,6 +121,6 @@ def _tgz(files: dict[str, bytes]) -> bytes:
 
 def _verified(packed: bytes, output: Path) -> Submission:
     """Writes what is read back as a submission, or raises and leaves `output` as it was."""
-    with whole(output) as unfinished:
+    with atomic(output) as unfinished:
         unfinished.write_bytes(packed)
         return read_submission(unfinished)

@@ -1,4 +1,4 @@
-"""Where the thresholds of grader.metrics.copies come from: python -m studies.copies FACES UNSEEN [SUBMISSION]...
+"""Where the thresholds of copies and near duplicates come from: python -m studies.copies FACES UNSEEN [SUBMISSION]...
 
 FACES are the known faces, UNSEEN are faces of the same kind that are not among them, as large as they were published.
 Copies of known faces are planted in every way that a copy may be disguised, and counted; what is found among UNSEEN is
@@ -18,10 +18,12 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
+from grader.features.fingerprints import fingerprints
 from grader.inputs.archives import members
 from grader.inputs.images import ENDINGS, decode
 from grader.inputs.submission import read_submission
-from grader.metrics import copies as integrity
+from grader.metrics.copies import COPY, copies
+from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from studies.corruptions import KINDS
 from studies.faces import read_faces
 
@@ -73,23 +75,23 @@ DISGUISES = {
 }
 
 
-def planted_collapse(faces: np.ndarray, share: float, strength: float, rng: np.random.Generator) -> np.ndarray:
+def planted_collapse(faces: np.ndarray, share: float, severity: float, rng: np.random.Generator) -> np.ndarray:
     """1,000 faces, of which a share are variations of ten: warped, relit and cast in another colour."""
     pictures = faces[rng.choice(len(faces), 1000, replace=False)]
     for i in range(10, round(1000 * share)):
-        picture = KINDS["warp"](pictures[i % 10], strength, rng, None)
-        picture = KINDS["colour cast"](picture, strength / 4, rng, None)
+        picture = KINDS["warp"](pictures[i % 10], severity, rng, None)
+        picture = KINDS["colour cast"](picture, severity / 4, rng, None)
         pictures[i] = relit(picture, rng.uniform(0.95, 1.05), rng.uniform(0.9, 1.1))
     return pictures
 
 
 def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.random.Generator) -> None:
     chosen = rng.choice(len(faces), min(PLANTED, len(faces)), replace=False)
-    click.echo(f"\n{len(chosen)} planted copies among {len(known):,} known, limit {integrity.COPY}\n")
+    click.echo(f"\n{len(chosen)} planted copies among {len(known):,} known, limit {COPY}\n")
     click.echo(f"{'disguise':42s} {'found':>7s} {'wrongly named':>14s} {'distance 50%':>13s} {'100%':>6s}")
 
     def row(disguise, pictures, known, expected):
-        found = integrity.copies(pictures, known)
+        found = copies(pictures, known)
         right = [copy for copy in found if copy.known == expected[copy.index]]
         distances = [copy.distance for copy in right] or [np.nan]
         median, most = np.median(distances), max(distances)
@@ -99,7 +101,7 @@ def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.ran
     for disguise, apply in DISGUISES.items():
         row(disguise, np.stack([apply(picture) for picture in faces[chosen]]), known, chosen)
     files = [read() for name, read in members(unseen) if name.lower().endswith(ENDINGS)][:PLANTED]
-    more = integrity.fingerprints(np.stack([decode(file, SIZE)[0] for file in files]))
+    more = fingerprints(np.stack([decode(file, SIZE)[0] for file in files]))
     for resampling in (Resampling.LANCZOS, Resampling.BICUBIC, Resampling.BOX, Resampling.NEAREST):
         resized = [Image.fromarray(decode(file)[0]).resize((SIZE, SIZE), resampling) for file in files]
         expected = len(known) + np.arange(len(files))
@@ -108,33 +110,33 @@ def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.ran
 
 def study_false_alarms(faces: np.ndarray, known: np.ndarray, unseen: np.ndarray) -> None:
     start = time.process_time()
-    found = integrity.copies(unseen, known)
+    found = copies(unseen, known)
     took = time.process_time() - start
     click.echo(f"\nunseen faces called a copy: {len(found)} of {len(unseen):,} ({took:.1f} s): look at them")
     for copy in found:
         click.echo(f"  unseen {copy.index}, known {copy.known}, {copy.distance:.3f}{', mirrored' * copy.mirrored}")
-    nearest = sorted(copy.distance for copy in integrity.copies(unseen, known, limit=0.5))
+    nearest = sorted(copy.distance for copy in copies(unseen, known, limit=0.5))
     click.echo("  distances, least first: " + " ".join(f"{distance:.2f}" for distance in nearest[:10]))
-    halves = integrity.copies(faces[::2], known[1::2])
+    halves = copies(faces[::2], known[1::2])
     click.echo(f"of every second known face, in the other half: {len(halves)} of {len(faces[::2]):,}")
     course = np.tile(known, (-(-COURSE // len(known)), 1))[:COURSE]
     start = time.process_time()
-    integrity.copies(unseen, course)
+    copies(unseen, course)
     click.echo(f"{len(unseen):,} against {COURSE:,}: {time.process_time() - start:.1f} s")
 
 
 def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:
-    click.echo(f"\nnear duplicates inside 1,000 pictures, limit {integrity.ALIKE}\n")
+    click.echo(f"\nnear duplicates inside 1,000 pictures, limit {ALIKE}\n")
     click.echo(
         f"{'pictures':42s} {'repeated':>8s} {'alike':>7s} {'largest group':>14s} {'collapsed':>10s} {'copies':>7s}"
     )
     for name, pictures in sets.items():
-        prints = integrity.fingerprints(pictures)
-        repeats, groups = integrity.duplicates(prints, limit=0), integrity.duplicates(prints)
+        prints = fingerprints(pictures)
+        repeats, groups = duplicates(prints, limit=0), duplicates(prints)
         repeated, alike = (sum(len(group.members) for group in found) / len(prints) for found in (repeats, groups))
         largest = len(groups[0].members) if groups else 0
-        verdict = "yes" if integrity.collapsed(groups, len(prints)) else "no"
-        copied = f"{len(integrity.copies(pictures, known)):7d}" if "faces" not in name else ""
+        verdict = "yes" if collapsed(groups, len(prints)) else "no"
+        copied = f"{len(copies(pictures, known)):7d}" if "faces" not in name else ""
         click.echo(f"{name:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
 
 
@@ -146,18 +148,18 @@ def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:
 def main(faces, unseen, submissions, seed):
     rng = np.random.default_rng(seed)
     pictures, others = read_faces(faces), read_faces(unseen)
-    known = integrity.fingerprints(pictures)
+    known = fingerprints(pictures)
     study_copies(pictures, known, unseen, rng)
     study_false_alarms(pictures, known, others)
 
-    repeats, alike = integrity.duplicates(known, limit=0), integrity.duplicates(known)
+    repeats, alike = duplicates(known, limit=0), duplicates(known)
     click.echo(f"among the {len(known):,} known: {len(repeats)} exact repeats, {len(alike)} groups of alike ones")
     sets = {f"{n}. real faces": pictures[rng.choice(len(pictures), 1000, replace=False)] for n in (1, 2, 3)}
     sets["unseen faces"] = others
     for share in (0.05, 0.12, 0.3, 1):
-        for strength in (0.05, 0.1, 0.2, 0.3):
-            collapse = planted_collapse(pictures, share, strength, rng)
-            sets[f"faces, {share:.0%} varied by {strength} from ten"] = collapse
+        for severity in (0.05, 0.1, 0.2, 0.3):
+            collapse = planted_collapse(pictures, share, severity, rng)
+            sets[f"faces, {share:.0%} varied by {severity} from ten"] = collapse
     sets |= {str(path)[-42:]: read_submission(path).pictures for path in submissions}
     study_duplicates(sets, known)
 

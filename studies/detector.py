@@ -3,7 +3,7 @@
 Prints the share of faces that it and lbpcascade find in real faces, in submissions and in pictures without a face;
 then in every checkpoint of the given runs, which it never saw, beside FD-anime; and whether its probabilities are
 right: of the pictures to which it gives about p, a share of about p should be faces. Which of a generator's pictures
-are faces is not known, but how many is, from the cascade's finds (studies.train_detector.likeness).
+are faces is not known, but how many is, from the cascade's finds (studies.train_detector.face_probabilities).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tqdm import tqdm
 
 from grader.features.anime import describe
 from grader.features.reference import shipped_reference
-from grader.history import checkpoints
+from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics import afd as detector
 from grader.metrics.afd import cascade_faces
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import NO_FACES, no_face
-from studies.evaluate import Faces, harmed
-from studies.train_detector import likeness
+from studies.evaluate import Faces, corrupted
+from studies.train_detector import face_probabilities
 
 BINS = 10
 
@@ -37,13 +37,13 @@ BINS = 10
 def main(runs, shared, plot):
     faces, cascade = Faces.read(shared), shared / "lbpcascade_animeface.xml"
     _sets(faces, cascade)
-    none = np.stack([no_face("patches", faces.aside, np.random.default_rng(0)) for _ in range(1000)])
+    none = np.stack([no_face("patches", faces.held_out, np.random.default_rng(0)) for _ in range(1000)])
     said, right = [], []
     for run in runs:
         moments = [read_submission(path).pictures for path in checkpoints(run)]
         features = [describe(pictures) for pictures in tqdm(moments, run.name, disable=None)]
         said += [detector.faces(rows) for rows in features]
-        right += likeness(moments, faces.aside, none, cascade)
+        right += face_probabilities(moments, faces.held_out, none, cascade)
         _history(run, features, moments, cascade)
     said, right = np.concatenate([*said, np.zeros(0)]), np.concatenate(right)
     real = detector.faces(describe(faces.real))  # as many as a checkpoint has, and all of them faces
@@ -52,11 +52,11 @@ def main(runs, shared, plot):
 
 def _sets(faces, cascade):
     rng = np.random.default_rng(0)
-    sets = {"real": faces.real, "real, JPEG 75": harmed("jpeg", faces.real, 20 / 90), "tagged": faces.tagged}
+    sets = {"real": faces.real, "real, JPEG 75": corrupted("jpeg", faces.real, 20 / 90), "tagged": faces.tagged}
     sets |= faces.submissions
     for kind in NO_FACES:
         sets[f"no face: {kind}"] = np.stack([no_face(kind, faces.real, rng) for _ in range(500)])
-    print(f"{'share of faces, ' + detector.DETECTOR:<34}{'ours':>8}{'lbpcascade 3':>14}{'5':>8}")
+    print(f"{'share of faces, ' + detector.scale():<34}{'ours':>8}{'lbpcascade 3':>14}{'5':>8}")
     for name, pictures in sets.items():
         theirs = [cascade_faces(pictures, cascade, neighbours).mean() for neighbours in (3, 5)]
         print(f"{name:<34}{detector.ratio(describe(pictures)):8.3f}{theirs[0]:14.3f}{theirs[1]:8.3f}")
@@ -87,7 +87,7 @@ def _reliability(said, right, plot):
         figure, axes = plt.subplots(figsize=(4, 4), layout="constrained")
         axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfectly calibrated")
         shown = counts >= 50
-        axes.plot(given[shown], true[shown], marker="o", label=detector.DETECTOR)
+        axes.plot(given[shown], true[shown], marker="o", label=detector.scale())
         axes.axvline(
             detector.THRESHOLD, color="grey", linewidth=1, linestyle=":", label="counts as a face from here on"
         )

@@ -24,39 +24,40 @@ from grader.features import anime as net
 from grader.features import inception
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
+from grader.inputs.known_faces import load_known
 from grader.metrics import afd as detector
-from grader.metrics import copies as integrity
+from grader.metrics.copies import copies
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import KINDS
 from studies.faces import read_faces, split
 from studies.train import scale_features
 
 SUBMISSIONS = ("gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
-LADDERS = (
+SERIES = (
     "blur", "noise", "jpeg", "checkerboard", "colour cast", "black squares", "swapped patches", "salt and pepper"
 )  # fmt: skip
-UNSEEN = ("pixelate", "hue", "torn rows")  # harms that no training knew
-STRENGTHS = (0.05, 0.15, 0.3, 0.5, 0.8)
+UNSEEN = ("pixelate", "hue", "torn rows")  # corruptions that no training knew
+SEVERITIES = (0.05, 0.15, 0.3, 0.5, 0.8)
 
 Sets = dict[str, list[np.ndarray]]  # rows of sets of pictures uint8 [N, 64, 64, 3], in an order that a judge should see
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Sets of real faces uint8 [N, 64, 64, 3]: trained on, kept aside, never near any training, of another style."""
+    """Sets of real faces uint8 [N, 64, 64, 3]: trained on, held out, never near any training, of another style."""
 
     train: np.ndarray
-    aside: np.ndarray
+    held_out: np.ndarray
     real: np.ndarray
     tagged: np.ndarray
     submissions: dict[str, np.ndarray]
 
     @classmethod
     def read(cls, shared: Path) -> Faces:
-        train, aside = split(read_faces(shared / "crypko_12000_64px.zip"))
+        train, held_out = split(read_faces(shared / "crypko_12000_64px.zip"))
         tagged = split(read_faces(shared / "tagged_3000_64px.zip"))[1]
         sent = {name: read_faces(shared / "submissions" / f"{name}.tgz") for name in SUBMISSIONS}
-        return cls(train, aside, read_faces(shared / "crypko_1000_96px.zip"), tagged, sent)
+        return cls(train, held_out, read_faces(shared / "crypko_1000_96px.zip"), tagged, sent)
 
 
 class Judge:
@@ -95,13 +96,13 @@ def main(shared, weights, threads):
     faces = Faces.read(shared)
     judges = {
         "ours": Judge(net.describe, shipped_reference().statistics),
-        "control": Judge.of(control(faces.aside), faces.aside),
+        "control": Judge.of(control(faces.held_out), faces.held_out),
     }
     if weights:
         features = partial(inception.features, inception.load(weights))
-        judges["Inception"] = Judge(features, Statistics.of(features(faces.aside)))
+        judges["Inception"] = Judge(features, Statistics.of(features(faces.held_out)))
 
-    print(f"Distances with weights {net.WEIGHTS_ID}, detector {detector.WEIGHTS_ID}")
+    print(f"Distances with weights {net.scale()}, detector {detector.scale()}")
     _floors(judges["ours"], faces)
     _memorised(judges["ours"], faces)
     _sizes(judges["ours"], faces)
@@ -110,12 +111,12 @@ def main(shared, weights, threads):
     _invariance_and_speed(faces.real)
 
 
-def ladders(faces: Faces) -> Sets:
-    """Each harm at five growing strengths, and five growing shares of another style."""
-    kinds = (*LADDERS, *UNSEEN)
-    rows = {kind: [harmed(kind, faces.real, strength) for strength in STRENGTHS] for kind in kinds}
+def series(faces: Faces) -> Sets:
+    """Each corruption at five growing severities, and five growing shares of another style."""
+    kinds = (*SERIES, *UNSEEN)
+    rows = {kind: [corrupted(kind, faces.real, severity) for severity in SEVERITIES] for kind in kinds}
     count = min(len(faces.real), len(faces.tagged))
-    shares = [round(count * share) for share in STRENGTHS]
+    shares = [round(count * share) for share in SEVERITIES]
     mixed = [np.concatenate([faces.real[share:count], faces.tagged[:share]]) for share in shares]
     return rows | {"another domain": mixed}
 
@@ -123,7 +124,7 @@ def ladders(faces: Faces) -> Sets:
 def modes(faces: Faces) -> Sets:
     """1,000 faces from 100, 50, 20 and 5 of 100 clusters of tiny pictures, and one repeated."""
     rng = np.random.default_rng(0)
-    pool = np.concatenate([faces.train, faces.aside])
+    pool = np.concatenate([faces.train, faces.held_out])
     tiny = pool.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(pool), -1)  # [N, 8·8·3]
     label, clusters = kmeans2(tiny, 100, minit="++", seed=rng)[1], rng.permutation(100)
     kept = [pool[np.isin(label, clusters[:count])] for count in (100, 50, 20, 5)]
@@ -137,7 +138,7 @@ def people(faces: Faces) -> Sets:
 
 
 QUESTIONS = {
-    "Grows with each harm, strengths " + ", ".join(map(str, STRENGTHS)): ladders,
+    "Grows with each corruption, severities " + ", ".join(map(str, SEVERITIES)): series,
     "Punishes missing modes": modes,
     "Ranks submissions (the last two are equals)": people,
 }
@@ -158,23 +159,23 @@ def _table(title, judges, rows):
 
 def _floors(judge, faces):
     rng = np.random.default_rng(0)
-    unseen = judge.features(faces.aside)
+    unseen = judge.features(faces.held_out)
     draws = [frechet_distance(rng.permutation(unseen)[:1000], judge.reference) for _ in range(5)]
-    print(f"\nFloor: 5 draws of 1,000 faces kept aside {np.mean(draws):.2f} ± {np.std(draws):.2f}")
+    print(f"\nFloor: 5 draws of 1,000 faces held out {np.mean(draws):.2f} ± {np.std(draws):.2f}")
 
 
 def _sizes(judge, faces):
     """The faces trained on stand in for unseen ones, of which there are too few: they score the same (see above)."""
     features = np.random.default_rng(0).permutation(judge.features(faces.train))
-    reference = Statistics.of(judge.features(faces.aside))
-    print(f"{'real faces':<12}distance to {len(faces.aside):,} others")
+    reference = Statistics.of(judge.features(faces.held_out))
+    print(f"{'real faces':<12}distance to {len(faces.held_out):,} others")
     for count in (250, 500, 1000, 2000, 5000, 10_000):
         print(f"{count:<12,}{frechet_distance(features[:count], reference):.2f}")
 
 
 def _memorised(judge, faces):
     copied = faces.train[:1000]
-    found = integrity.copies(copied, integrity.load_known().fingerprints)
+    found = copies(copied, load_known().fingerprints)
     print(f"1,000 of the reference's own faces, copied: {judge.distance(copied):.2f}, and {len(found)} named as copies")
 
 
@@ -190,27 +191,27 @@ def _invariance_and_speed(real):
     print(f"\n{rate:.0f} pictures/s on {torch.get_num_threads()} threads, {net.DIM} features, weights {size:.2f} MB")
 
 
-def harmed(kind: str, pictures: np.ndarray, strength: float) -> np.ndarray:
-    """Every picture harmed alike, with the next one as the other face."""
+def corrupted(kind: str, pictures: np.ndarray, severity: float) -> np.ndarray:
+    """Every picture corrupted alike, with the next one as the other face."""
     rng = np.random.default_rng(0)
-    harm = KINDS.get(kind) or {"pixelate": _pixelate, "hue": _hue, "torn rows": _tear}[kind]
+    corrupt = KINDS.get(kind) or {"pixelate": _pixelate, "hue": _hue, "torn rows": _tear}[kind]
     pairs = zip(pictures, np.roll(pictures, 1, axis=0), strict=True)
-    return np.stack([harm(picture, strength, rng, other) for picture, other in pairs])
+    return np.stack([corrupt(picture, severity, rng, other) for picture, other in pairs])
 
 
-def _pixelate(picture, strength, rng, other):
-    side = round(64 * (1 - 0.9 * strength))
+def _pixelate(picture, severity, rng, other):
+    side = round(64 * (1 - 0.9 * severity))
     return cv2.resize(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), (64, 64), interpolation=0)
 
 
-def _hue(picture, strength, rng, other):
+def _hue(picture, severity, rng, other):
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0] + round(90 * strength)) % 180  # half degrees: up to the opposite colour
+    hsv[..., 0] = (hsv[..., 0] + round(90 * severity)) % 180  # half degrees: up to the opposite colour
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def _tear(picture, strength, rng, other):
-    shifts = np.rint(rng.normal(0, 10 * strength, len(picture))).astype(int)
+def _tear(picture, severity, rng, other):
+    shifts = np.rint(rng.normal(0, 10 * severity, len(picture))).astype(int)
     return np.stack([np.roll(row, shift, axis=0) for row, shift in zip(picture, shifts, strict=True)])
 
 

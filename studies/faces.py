@@ -1,12 +1,12 @@
-"""The faces to train on and to keep aside, from a folder or an archive."""
+"""The faces to train on and those to hold out, from a folder or an archive."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
+from grader.files import natural
 from grader.inputs.archives import members
 from grader.inputs.images import ENDINGS, decode
 
@@ -22,13 +22,13 @@ def read_faces(path: str | Path) -> np.ndarray:
     pictures = {name: decode(read(), SIZE)[0] for name, read in files}
     if not pictures:
         raise ValueError(f"{path}: holds no picture ({', '.join(ENDINGS)})")
-    return np.stack([pictures[name] for name in sorted(pictures, key=_number)])
+    return np.stack([pictures[name] for name in sorted(pictures, key=natural)])
 
 
 def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(faces to train on, faces kept aside): every sixth one is kept aside."""
-    aside = np.arange(len(faces)) % 6 == 5
-    return faces[~aside], faces[aside]
+    """(faces to train on, faces held out): every sixth one is held out."""
+    held_out = np.arange(len(faces)) % 6 == 5
+    return faces[~held_out], faces[held_out]
 
 
 def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
@@ -37,7 +37,3 @@ def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.
     size = len(picture)
     picture = np.pad(picture, ((most, most), (most, most), (0, 0)), mode="reflect")[y : y + size, x : x + size]
     return picture[:, :: rng.choice([-1, 1])]
-
-
-def _number(name: str) -> tuple[list[int], str]:
-    return [int(number) for number in re.findall(r"\d+", name)], name

@@ -20,7 +20,9 @@ PLAIN = ((5, 3e-4), (4, 3e-4))  # kernel and learning rate of each generator
 BURNT = (5, 3e-3)  # ten times too fast: it overshoots, and saturates
 
 
-def make_impostors(faces: np.ndarray, steps: int, seed: int, generators=PLAIN) -> tuple[np.ndarray, list[np.ndarray]]:
+def make_hard_negatives(
+    faces: np.ndarray, steps: int, seed: int, generators=PLAIN
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Up to 2,000 eigenfaces, and the 100 samples of each generator at each of 20 moments of its `steps`.
 
     `faces` are uint8 [M, 64, 64, 3], as is everything returned.
@@ -62,7 +64,7 @@ def _train(faces, kernel, lr, steps, seed, batch=64, width=16):
             with torch.no_grad():
                 samples = generator(torch.randn(100, Z))
             generator.train()
-            print(f"\rimpostor with kernel {kernel}: step {step}/{steps}", end="", file=sys.stderr, flush=True)
+            print(f"\rgenerator with kernel {kernel}: step {step}/{steps}", end="", file=sys.stderr, flush=True)
             yield ((samples + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     print(file=sys.stderr)
 

@@ -2,12 +2,12 @@
 
     python -m studies.train_detector CRYPKO --more TAGGED --more DRAWN --run RUN... --cascade FILE
 
-What it learns from: real faces; the same, harmed in every way and up to ruin; pictures without a face; and what
+What it learns from: real faces; the same, corrupted in every way and up to ruin; pictures without a face; and what
 generators of our own made while they learned, from noise to nearly faces: throw-away ones, one of which is driven until
 its pictures burn out, and runs of the notebooks. Among these must be some without averaged weights: the dots and burnt
-colours that averaging hides are what most students' pictures have. How likely those are faces nobody wrote down. The
-cascade's share of finds in each moment of a training says it, by Bayes' rule: `likeness`. (Not of eigenfaces: it takes
-blurs for faces.)
+colours that averaging hides are what most students' pictures have. Nobody wrote down how
+likely those are faces. The cascade's share of finds in each moment of a training says it, by Bayes' rule: see
+`face_probabilities`. (Not of eigenfaces: it takes blurs for faces.)
 
 The shipped weights: 10,000 Crypko faces, 2,500 tagged and 1,667 drawn ones, as for `studies.train`; runs of 01
 to 04 (preset cpu, seed 2022), of 01 the same with ema=0, and of 01 with lr_G=lr_D=0.002, width=16, batch_size=32 and
@@ -27,17 +27,17 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from grader.features.anime import describe
-from grader.history import checkpoints
+from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics.afd import WEIGHTS, Detector, cascade_faces
 from studies.corruptions import KINDS, NO_FACES, no_face
 from studies.faces import read_faces, shifted, split
-from studies.hard_negatives import BURNT, PLAIN, make_impostors
+from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
 from studies.train import HARDLY_A_FACE
 
 OF_EACH = 400  # samples of each checkpoint of a run
 
-TOLERANCE = {  # up to which strength a person still sees a face, and from which none; beyond 1: never quite ruined
+TOLERANCE = {  # up to which severity a person still sees a face, and from which none; beyond 1: never quite ruined
     "blur": (0.3, 0.9),
     "noise": (0.5, 1.2),
     "jpeg": (0.7, 1.1),
@@ -57,7 +57,9 @@ TOLERANCE = {  # up to which strength a person still sees a face, and from which
 }
 
 
-def likeness(moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, cascade: Path) -> list[np.ndarray]:
+def face_probabilities(
+    moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, cascade: Path
+) -> list[np.ndarray]:
     """The probability that each picture of each moment is a face, float [N] for uint8 [N, 64, 64, 3].
 
     The cascade finds a share r of `real` faces and f of pictures with `none`. Of a moment's pictures it finds
@@ -75,37 +77,37 @@ def likeness(moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, casc
 
 
 def examples(
-    styles: list[np.ndarray], impostors: tuple[np.ndarray, np.ndarray], count: int, rng: np.random.Generator
+    styles: list[np.ndarray], negatives: tuple[np.ndarray, np.ndarray], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pictures uint8 [count, 64, 64, 3] and the probability to call each a face, float [count].
 
-    `styles` are sets of real faces, the first the most frequent; `impostors` are pictures and their probabilities.
+    `styles` are sets of real faces, the first the most frequent; `negatives` are pictures and their probabilities.
     """
     pictures, labels = np.empty((count, *styles[0].shape[1:]), np.uint8), np.empty(count)
     for i in tqdm(range(count), "making examples", disable=None):
-        pictures[i], labels[i] = _example(styles, impostors, rng)
+        pictures[i], labels[i] = _example(styles, negatives, rng)
     return pictures, labels
 
 
-def _example(styles, impostors, rng):
+def _example(styles, negatives, rng):
     faces = styles[0] if rng.random() < 0.6 else styles[rng.integers(len(styles))]
     draw = rng.random()
     if draw < 0.15:  # the last two kinds are made from faces, and the hardest
         return no_face(rng.choice(list(NO_FACES)[-2 if rng.random() < 0.5 else 0 :]), faces, rng), 0.0
     if draw < 0.5:
-        pictures, likenesses = impostors
+        pictures, probabilities = negatives
         number = rng.integers(len(pictures))
-        picture, label = pictures[number], likenesses[number]
+        picture, label = pictures[number], probabilities[number]
     else:
         picture, label = faces[rng.integers(len(faces))], 1.0
     picture = shifted(picture, rng)
     if rng.random() < 0.5:  # stored as a photograph is, or as a student's samples are
         picture = KINDS["jpeg"](picture, rng.uniform(0, 0.4), rng, picture)
     for kind in rng.choice(list(KINDS), rng.choice(3, p=(0.4, 0.45, 0.15)), replace=False):
-        strength = rng.random()
-        picture = KINDS[kind](picture, strength, rng, faces[rng.integers(len(faces))])
+        severity = rng.random()
+        picture = KINDS[kind](picture, severity, rng, faces[rng.integers(len(faces))])
         light, ruined = TOLERANCE[kind]
-        label *= np.clip((ruined - strength) / (ruined - light), 0, 1)
+        label *= np.clip((ruined - severity) / (ruined - light), 0, 1)
     return picture, label
 
 
@@ -135,19 +137,22 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
 @click.option("--output", default=WEIGHTS, type=click.Path(), show_default=True)
 @click.option("--examples", "count", default=60_000, show_default=True, help="Pictures to learn from.")
 @click.option("--epochs", default=15, show_default=True)
-@click.option("--impostor-steps", default=600, type=click.IntRange(min=20), show_default=True)
+@click.option("--negative-steps", default=600, type=click.IntRange(min=20), show_default=True)
 @click.option("--threads", default=1, show_default=True, help="The same seed needs the same number to repeat.")
 @click.option("--seed", default=1, show_default=True)
-def main(source, more, runs, cascade, output, count, epochs, impostor_steps, threads, seed):
+def main(source, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)
     rng = np.random.default_rng(seed)
     styles = [split(read_faces(path))[0] for path in (source, *more)]
-    eigenfaces, moments = make_impostors(styles[0], impostor_steps, seed, (*PLAIN, BURNT))
+    eigenfaces, moments = make_hard_negatives(styles[0], negative_steps, seed, (*PLAIN, BURNT))
     moments += [read_submission(path).pictures[:OF_EACH] for run in runs for path in checkpoints(run)]
     none = np.stack([no_face("patches", styles[0], rng) for _ in range(1000)])
-    likenesses = [np.full(len(eigenfaces), HARDLY_A_FACE), *likeness(moments, styles[0][:2000], none, cascade)]
-    impostors = np.concatenate([eigenfaces, *moments]), np.concatenate(likenesses)
-    pictures, labels = examples(styles, impostors, count, rng)
+    probabilities = [
+        np.full(len(eigenfaces), HARDLY_A_FACE),
+        *face_probabilities(moments, styles[0][:2000], none, cascade),
+    ]
+    negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
+    pictures, labels = examples(styles, negatives, count, rng)
     save_file(train(describe(pictures), labels, epochs, seed).state_dict(), output)
     print(f"wrote {output}", file=sys.stderr)
 

@@ -1,13 +1,13 @@
 """The embedded network: what the score sees of a picture.
 
-Five strided convolution stages. Trained by `studies.train` to name corruptions and their strength, to tell
-faces from everything else and to redraw a thumbnail, so that its features change with all of these.
+Five strided convolution stages. `python -m studies.train` trained it to name corruptions and their severity, to tell
+faces from everything else, and to redraw a thumbnail, so that its features change with all of these.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,20 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from grader.files import short_hash
+
 WEIGHTS = Path(__file__).parents[1] / "weights/facenet.safetensors"
-WEIGHTS_ID = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8] if WEIGHTS.exists() else "untrained"
-FEATURES = f"embedded-{WEIGHTS_ID}"  # the name of the scale: other weights, other numbers
 
 SIZE = 64  # pixels a side
 STAGES = ((3, 24, 4, 2), (24, 48, 4, 2), (48, 64, 3, 1), (64, 96, 4, 2), (96, 128, 4, 2))  # in, out, kernel, stride
 EMBEDDING = 96
 DIM = 2 * (24 + 48 + 64) + EMBEDDING  # 368
+
+
+@cache
+def scale() -> str:
+    """The name of the scale, made of the hash of the weights: other weights, other numbers."""
+    return f"embedded-{short_hash(WEIGHTS)}" if WEIGHTS.exists() else "embedded-untrained"
 
 
 class FaceNet(nn.Module):

@@ -7,27 +7,27 @@ and of the network: the same pictures anywhere give the same name, a changed set
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from grader.errors import GraderError, printable, shortened, whole
-from grader.features.anime import FEATURES
+from grader.errors import printable, shortened
+from grader.features import anime
 from grader.features.statistics import Statistics
-from grader.inputs.archives import BadArchive, bytes_of, members
+from grader.files import atomic
+from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
-from grader.inputs.images import ENDINGS, batches
-from grader.metrics.frechet import frechet_distance
+from grader.inputs.faces import BadReference, batches, face_set_name
+from grader.inputs.images import ENDINGS
 
+HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
 SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
 SHIPPED, NAME = Path(__file__).parents[1] / "weights/crypko.safetensors", "crypko"
@@ -36,37 +36,19 @@ MAX_NUMBERS = 2**23  # of a tensor: 2,048 features have a covariance of 2^22
 MAX_HEADER = 2**20  # bytes of metadata in front of the tensors: ours have a few hundred
 
 
-class BadReference(GraderError):
-    """A reference that cannot be used; the message names it and the remedy."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """A set of real faces: its statistics, and the names that scores are labelled with, of the set and the features.
 
-    `sample` holds the features [n, d] of up to 1,000 of the faces, drawn at random, where they are known; `aside` tells
-    that these are not among the faces of the statistics.
+    `sample` holds the features [n, d] of up to 1,000 of the faces, drawn at random, where they are known; `held_out`
+    tells that these are not among the faces of the statistics.
     """
 
     faces: str
     features: str
     statistics: Statistics
     sample: np.ndarray | None = None
-    aside: bool = False
-
-    @cached_property
-    def floor(self) -> float | None:
-        """The Fréchet distance of 1,000 real faces to the others: no honest submission can be expected below it.
-
-        None where it cannot be told, with under 2,000 faces: a distance depends on the number of pictures.
-        """
-        if self.sample is None or len(self.sample) < SAMPLE:
-            return None
-        if self.aside:
-            return frechet_distance(self.sample, self.statistics)
-        if self.statistics.count < 2 * SAMPLE:
-            return None
-        return frechet_distance(self.sample, self.statistics.without(self.sample))
+    held_out: bool = False
 
 
 class Sampler:
@@ -147,16 +129,6 @@ def of_file(path: Path, features: str, dim: int) -> Reference:
     return made
 
 
-def face_set_name(source: Path) -> str:
-    """The name in the set's about.json, which `python -m data` writes, else that of the folder or file."""
-    about, own = source / "about.json", printable(source.stem)
-    try:
-        name = json.loads(bytes_of(about, 2**20))["name"] if about.is_file() else own
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return own
-    return printable(name) if isinstance(name, str) and len(name) < 100 else own
-
-
 def load_reference(path: Path, faces: str | None, features: str) -> Reference | None:
     """A reference from a file of `save_reference`, under another name if `faces` is one; None when there is none, it is
     not whole, or of other features."""
@@ -172,12 +144,13 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
             if metadata["features"] != features or max(map(math.prod, shapes)) > MAX_NUMBERS:
                 return None
             mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
-            count, aside, faces = int(metadata["count"]), metadata["aside"] == "True", faces or metadata["faces"]
+            count, faces = int(metadata["count"]), faces or metadata["faces"]
+            held_out = metadata.get(HELD_OUT) or metadata[HELD_OUT_BEFORE]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
     if not _sound(mean, covariance, sample) or len(sample) > SAMPLE or count < 2:
         return None
-    return Reference(printable(faces[:100]), features, Statistics(mean, covariance, count), sample, aside)
+    return Reference(printable(faces[:100]), features, Statistics(mean, covariance, count), sample, held_out == "True")
 
 
 def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3) -> None:
@@ -191,15 +164,15 @@ def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np
         "faces": reference.faces,
         "features": reference.features,
         "count": reference.statistics.count,
-        "aside": reference.aside,
+        HELD_OUT: reference.held_out,
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
-    with whole(path) as unfinished:
+    with atomic(path) as unfinished:
         unfinished.write_bytes(save(tensors, metadata))
 
 
 def shipped_reference(path: Path = SHIPPED) -> Reference:
     """The course's faces, as `python -m studies.reference` wrote them. Raises ValueError for other weights."""
-    if (shipped := load_reference(path, NAME, FEATURES)) is None:
-        raise ValueError(f"{path} holds no statistics of {FEATURES}: python -m studies.reference FACES")
+    if (shipped := load_reference(path, NAME, anime.scale())) is None:
+        raise ValueError(f"{path} holds no statistics of {anime.scale()}: python -m studies.reference FACES")
     return shipped

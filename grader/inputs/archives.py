@@ -19,13 +19,13 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from grader.errors import first_line, printable
+from grader.files import left_behind, natural
 
 MAX_FILE_BYTES = 32 * 2**20  # of one file
 MAX_ENTRIES = 500_000  # folders and headers included
 MAX_DIRECTORY = 16 * 2**20  # of the list of its files at a zip's end: 71,314 faces have 6 MB
 MAX_HEADER = 2**16  # of the headers in which a tar keeps what has no room in its own: long names, mostly
 MAX_NAME = 400  # characters
-SYSTEM_FILES = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 FILE, NOTHING, OTHER = "file", "nothing to read", "link or device"
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)  # a sparse file's data is not its content
@@ -50,8 +50,8 @@ def bytes_of(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
 def members(source: Path, max_files: int | None = None, max_bytes: int | None = None) -> Iterator[tuple[str, Callable]]:
     """Yields (name, read) for every regular file of a folder, .zip or .tar[.gz], where read() returns its bytes.
 
-    Names are relative, printable, and have forward slashes. What operating systems leave behind (.DS_Store, __MACOSX)
-    is passed over. A member must be read before the next one is asked for.
+    Names are relative, printable, and have forward slashes. What systems leave behind (.DS_Store, __MACOSX) is
+    passed over. A member must be read before the next one is asked for.
     Raises OSError, and BadArchive for links, absolute or parent paths, broken archives, more than `max_files` files, or
     more than `max_bytes` bytes in all; read() raises BadArchive for a broken file, or one of over MAX_FILE_BYTES.
     """
@@ -65,7 +65,7 @@ def members(source: Path, max_files: int | None = None, max_bytes: int | None = 
         if kind == NOTHING:
             continue
         parts = PurePosixPath(name.replace("\\", "/")).parts
-        if not parts or any(part in SYSTEM_FILES or part.startswith("._") for part in parts):
+        if not parts or any(map(left_behind, parts)):
             continue
         name = printable("/".join(parts))
         if len(name) > MAX_NAME:
@@ -114,7 +114,7 @@ def _folder(root: Path) -> Iterator[Entry]:
         folder = waiting.pop()
         with os.scandir(folder) as listing:
             found = list(islice(listing, MAX_ENTRIES + 1))
-        found.sort(key=lambda entry: (len(entry.name), entry.name))  # 2.jpg before 10.jpg
+        found.sort(key=lambda entry: natural(entry.name))
         below = []
         for entry in found:
             path = Path(entry.path)

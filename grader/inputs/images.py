@@ -1,4 +1,4 @@
-"""From picture files to arrays: one path for submissions and references alike.
+"""The one decoder: from picture files to arrays, for submissions and references alike.
 
 Only plain picture formats are opened, and a picture's size is checked before it is decoded.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Container, Iterator
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from grader.errors import first_line
-from grader.inputs.archives import members
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -67,34 +64,3 @@ def _decode(data: bytes, size: int | None, shrink: bool) -> tuple[np.ndarray, st
         if size and picture.size != (size, size):
             picture = picture.resize((size, size), Image.Resampling.BILINEAR)
         return np.asarray(picture), mode
-
-
-def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list | None = None) -> Iterator[np.ndarray]:
-    """Batches uint8 [≤ batch_size, size, size, 3] of all pictures of a folder or archive, shrunk to `size`.
-
-    "NAME REASON" of files that cannot be read is appended to `skipped`.
-    """
-    batch = []
-    for name, read in members(source):
-        if name.lower().endswith(ENDINGS):
-            try:
-                batch.append(decode(read(), size)[0])
-            except UnreadablePicture as error:
-                if skipped is not None:
-                    skipped.append(f"{name} {error}")
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
-
-
-def named(source: Path, stems: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
-    """(stem, picture uint8 [size, size, 3]) of those pictures of a folder or archive whose file name is a stem."""
-    for name, read in members(source):
-        stem = PurePosixPath(name).stem
-        if stem in stems and name.lower().endswith(ENDINGS):
-            try:
-                yield stem, decode(read(), size)[0]
-            except UnreadablePicture:
-                continue  # whoever asked for it could read it: it has changed since

@@ -1,7 +1,7 @@
 """What pictures show, and what they were asked to show, as files tell it.
 
-Real faces have a tags.csv (`12,aqua hair blue eyes`) or an attributes.csv (`file,hair_colour,…`), or lie in a folder a
-class; the notebooks read them by the same rules. A conditional set has a labels.csv (`file,label`).
+Real faces have a tags.csv (`12,aqua hair blue eyes`) or an attributes.csv (`file,hair_colour,…`), or lie in a folder
+per label. The notebooks read them by the same rules. A conditional set has a labels.csv (`file,label`).
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.features.reference import BadReference, face_set_name
+from grader.files import natural
 from grader.inputs.archives import BadArchive, members
+from grader.inputs.faces import BadReference, face_set_name
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.submission import LABELS, SIZE, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
 MAX_TABLE_BYTES = 16 * 2**20  # 100,000 rows of attributes have 12 MB
 MAX_ROWS = 200_000
-FEWEST = 20  # real faces of a class: half of them fit the probe, the others tell how far it can be trusted
-MOST = 6000  # real faces in all, as many of each class: more would take time and tell little
+FEWEST = 20  # real faces per label: half of them fit the classifier, the others tell how far it can be trusted
+MOST = 6000  # real faces in all, as many per label: more would take time and tell little
 
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """Pictures uint8 [M, 64, 64, 3], and of each the place of its class among `names`, int [M]."""
+    """Pictures uint8 [M, 64, 64, 3], and of each the place of its label among `names`, int [M]."""
 
     title: str
     names: list[str]
@@ -39,7 +40,7 @@ class LabelledFaces:
 
 
 def read_asked(source: Path, pictures: list[str], given: Path | None = None) -> list[str]:
-    """The class that each of a submission's pictures was asked to show, from the labels.csv in it, or the `given` file.
+    """The label that each of a submission's pictures was asked to show, from the labels.csv in it, or the `given` file.
 
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
@@ -78,12 +79,12 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
     """Labelled real faces from a folder or archive.
 
     `attribute` says what to take of a table: the word before "hair" or "eye" in a tags.csv, the first column of an
-    attributes.csv whose name begins so. Classes of fewer than FEWEST faces are left out if nothing was `asked` of them.
-    Raises BadSubmission when a class was asked for that the faces do not have, and BadReference.
+    attributes.csv whose name begins so. Labels of fewer than FEWEST faces are left out, unless they were `asked` for.
+    Raises BadSubmission when a label was asked for that the faces do not have, and BadReference.
     """
     try:
-        classes, table = _classes(source, attribute)
-        counts = Counter(classes.values())
+        label_of, table = _labels(source, attribute)
+        counts = Counter(label_of.values())
         names = sorted(name for name, count in counts.items() if count >= FEWEST)
         if len(names) < 2:
             raise BadReference(
@@ -94,19 +95,19 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
             raise BadSubmission([f"{source}: has no class {_quoted(unknown)}: ask for {_quoted(counts, 20)}"])
         if few := [name for name in set(asked) if counts[name] < FEWEST]:
             raise BadReference(f"{source}: fewer than {FEWEST} faces of {_quoted(few)}: add some, or ask for others")
-        drawn = _drawn(classes, names)
+        drawn = _drawn(label_of, names)
         pictures = dict(_decoded(source, drawn))
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: no labelled faces ({error}): name a folder or zip of them") from None
-    labels = np.array([names.index(classes[name]) for name in pictures], dtype=int)
+    labels = np.array([names.index(label_of[name]) for name in pictures], dtype=int)
     if np.bincount(labels, minlength=len(names)).min() < FEWEST // 2:
         raise BadReference(f"{source}: too many of its pictures cannot be read: make them again")
     title = face_set_name(source) + f" ({attribute})" * table
     return LabelledFaces(title, names, labels, np.stack(list(pictures.values())))
 
 
-def _classes(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
-    """The class of each labelled picture, and whether a table told it. Raises what `members` does, and ValueError."""
+def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
+    """The label of each labelled picture, and whether a table told it. Raises what `members` does, and ValueError."""
     names, table, data = [], None, b""
     for name, read in members(source):
         if name.lower().endswith(ENDINGS):
@@ -118,10 +119,10 @@ def _classes(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
             told = _told(_rows(data), attribute)
         except ValueError as error:
             raise ValueError(f"{table}: {error}") from None
-        classes = {name: told.get(PurePosixPath(name).stem) for name in names}
+        label_of = {name: told.get(PurePosixPath(name).stem) for name in names}
     else:
-        classes = {name: PurePosixPath(name).parent.name for name in names}
-    return {name: value for name, value in classes.items() if value}, table is not None
+        label_of = {name: PurePosixPath(name).parent.name for name in names}
+    return {name: value for name, value in label_of.items() if value}, table is not None
 
 
 def _told(rows: list[list[str]], attribute: str) -> dict[str, str]:
@@ -136,12 +137,12 @@ def _told(rows: list[list[str]], attribute: str) -> dict[str, str]:
     return {PurePosixPath(file).stem: value for file, value in told.items()}
 
 
-def _drawn(classes: dict[str, str], names: list[str]) -> set[str]:
-    """Pictures of the named classes, at random, up to as many of each as make MOST together."""
+def _drawn(label_of: dict[str, str], names: list[str]) -> set[str]:
+    """Pictures with the named labels, at random, up to as many of each as make MOST together."""
     rng, drawn = np.random.default_rng(0), set()
     for name in names:
-        of_class = [picture for picture, value in classes.items() if value == name]
-        drawn.update(rng.permutation(of_class)[: max(FEWEST, MOST // len(names))].tolist())
+        labelled = [picture for picture, value in label_of.items() if value == name]
+        drawn.update(rng.permutation(labelled)[: max(FEWEST, MOST // len(names))].tolist())
     return drawn
 
 
@@ -188,5 +189,5 @@ def _rows(data: bytes) -> list[list[str]]:
 
 def _quoted(names: Collection[str], most: int = 3) -> str:
     """Some of the names on one line, whatever strangers wrote in them."""
-    shown = [name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in sorted(names)[:most]]
+    shown = [name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in sorted(names, key=natural)[:most]]
     return ", ".join(shown) + f" and {len(names) - most:,} more" * (len(names) > most)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, shortened
+from grader.files import natural
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode
@@ -80,7 +81,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     if problems:
         raise BadSubmission(problems)
 
-    names = sorted(pictures, key=lambda name: (len(name), name))
+    names = sorted(pictures, key=natural)
     notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
     if extra:
         notes.append(f"{len(extra)} other files were passed over ({_some(extra)})")
@@ -124,5 +125,5 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
 
 
 def _some(names, most: int = 3) -> str:
-    names = sorted(names, key=lambda name: (len(name), name))
+    names = sorted(names, key=natural)
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""A linear probe: which class does a picture belong to, by its colours alone?
+"""The colour classifier: which label does a picture show, by its colours alone?
 
 Fisher's linear discriminant (1936) on histograms of colour, one for each part of the picture (Swain and Ballard, "Color
 indexing", 1991). On 3,000 tagged anime faces, half of them unseen, it tells 12 colours of hair apart in 90% and 10
@@ -15,7 +15,7 @@ SIDE = 32  # pixels that are looked at: averaged from 64, so that the dot noise 
 GRID = 4  # patches a side
 LEVELS = 4  # of each of red, green and blue
 DIM = GRID * GRID // 2 * LEVELS**3  # 512
-SHRINK = 0.03  # of the covariance towards a round one: fewer pictures than dimensions still give a probe
+SHRINK = 0.03  # of the covariance towards a round one: fewer pictures than dimensions still give a classifier
 
 
 def colours(pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
@@ -42,17 +42,17 @@ def _colours(pictures: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Scores of C classes that are linear in the features: features @ weights [d, C] + bias [C]."""
+class ColourClassifier:
+    """Scores of L labels that are linear in the features: features @ weights [d, L] + bias [L]."""
 
     weights: np.ndarray
     bias: np.ndarray
 
     @classmethod
-    def fit(cls, features: np.ndarray, labels: np.ndarray, classes: int) -> Probe:
-        """The discriminant for features [N, d] of classes 0 … C−1, labels [N]: it takes each class for a Gaussian cloud
-        of one common covariance, and all classes for equally frequent. Every class needs a picture."""
-        means = np.stack([features[labels == c].mean(axis=0) for c in range(classes)])  # [C, d]
+    def fit(cls, features: np.ndarray, labels: np.ndarray, count: int) -> ColourClassifier:
+        """The discriminant for features [N, d] with labels 0 … L−1, int [N]. It takes each label for a Gaussian cloud
+        of one common covariance, and all labels for equally frequent. Every label needs a picture."""
+        means = np.stack([features[labels == label].mean(axis=0) for label in range(count)])  # [L, d]
         centred = features - means[labels]
         covariance = centred.T @ centred / len(features)
         round_one = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
@@ -60,5 +60,5 @@ class Probe:
         return cls(weights, -np.sum(means.T * weights, axis=0) / 2)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Features [N, d] -> the most likely class of each, int [N]."""
+        """Features [N, d] -> the most likely label of each, int [N]."""
         return np.argmax(features @ self.weights + self.bias, axis=1)

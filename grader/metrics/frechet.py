@@ -8,8 +8,11 @@ with Inception features: Heusel et al., https://arxiv.org/abs/1706.08500.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
+from grader.features.reference import SAMPLE, Reference
 from grader.features.statistics import Statistics, checked
 
 
@@ -47,3 +50,18 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     """L [d, d] with L Lᵀ = Σ, also where Σ is singular."""
     values, vectors = np.linalg.eigh(covariance)
     return vectors * np.sqrt(values.clip(min=0))
+
+
+@lru_cache(maxsize=8)
+def floor(reference: Reference) -> float | None:
+    """The Fréchet distance of 1,000 real faces to the others: no honest submission can be expected below it.
+
+    None where it cannot be told, with under 2,000 faces: a distance depends on the number of pictures.
+    """
+    if reference.sample is None or len(reference.sample) < SAMPLE:
+        return None
+    if reference.held_out:
+        return frechet_distance(reference.sample, reference.statistics)
+    if reference.statistics.count < 2 * SAMPLE:
+        return None
+    return frechet_distance(reference.sample, reference.statistics.without(reference.sample))

@@ -16,7 +16,7 @@ from grader.features.statistics import checked
 
 
 @dataclass(frozen=True)
-class Manifold:
+class PRDC:
     """Shares of the two sets, higher is better; they depend on N, M and k: compare at the same ones only.
 
     precision: share of the features that lie in any real ball. 1 is good: nothing looks unreal.
@@ -34,7 +34,7 @@ class Manifold:
     coverage: float
 
 
-def manifold(features: np.ndarray, real: np.ndarray, k: int = 5) -> Manifold:
+def prdc(features: np.ndarray, real: np.ndarray, k: int = 5) -> PRDC:
     """Precision, recall, density and coverage of features [N, d] against real features [M, d].
 
     A point on the border of a ball is outside. A ball of radius 0, around a point with k copies or more, is thus empty
@@ -53,7 +53,7 @@ def manifold(features: np.ndarray, real: np.ndarray, k: int = 5) -> Manifold:
     distances = cdist(real, features)  # [M, N]
     in_real = distances < _radii(real, k)[:, None]  # is feature n in the ball of real m?
     in_features = distances < _radii(features, k)  # is real m in the ball of feature n?
-    return Manifold(
+    return PRDC(
         precision=float(in_real.any(axis=0).mean()),
         recall=float(in_features.any(axis=1).mean()),
         density=float(in_real.sum(axis=0).mean() / k),

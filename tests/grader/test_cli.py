@@ -76,7 +76,7 @@ def test_help_says_what_how_and_gives_examples_that_parse(words, place):
             assert (
                 told
                 or parameter.is_flag
-                or parameter.name in ("run", "pack", "address", "overrides", "save", "by_class")
+                or parameter.name in ("run", "pack", "address", "overrides", "save", "by_label")
             )
     examples = [line for line in lines if line.startswith("    python -m ")]
     assert examples
@@ -138,15 +138,15 @@ def test_help_imports_nothing_heavy():
         ("grader reference text.txt", 2, "text.txt: not a usable reference"),
         ("grader reference faces -o text.txt/x", 2, "text.txt: cannot be written"),
         ("grader reference faces -o taken", 2, "'taken' is a directory"),
-        ("grader class nowhere", 2, "'nowhere' does not exist"),
-        ("grader class empty", 1, "empty: holds no submission"),
-        ("grader class class --reference empty --metrics afd", 2, "empty: not a usable reference"),
+        ("grader leaderboard nowhere", 2, "'nowhere' does not exist"),
+        ("grader leaderboard empty", 1, "empty: holds no submission"),
+        ("grader leaderboard class --reference empty --metrics afd", 2, "empty: not a usable reference"),
         (
-            "grader class class --metrics afd --dask tcp://127.0.0.1:1",
+            "grader leaderboard class --metrics afd --dask tcp://127.0.0.1:1",
             2,
             "tcp://127.0.0.1:1: no Dask scheduler answers",
         ),
-        ("grader class class --metrics afd --offline -o text.txt/x", 2, "text.txt/x.parts"),
+        ("grader leaderboard class --metrics afd --offline -o text.txt/x", 2, "text.txt/x.parts"),
         ("grader pack nowhere", 1, "nowhere: no such file or folder"),
         ("grader pack empty", 1, "empty: holds no picture"),
         ("grader pack faces", 1, "faces: holds 300 pictures: the course takes exactly 1,000"),
@@ -196,7 +196,7 @@ def full_disk(size):
         ("grader score many --loose --offline --metrics afd --output out", "out/report.html"),
         ("grader gradnorm runs/wgan -o out/x.png", "out/x.png"),
         ("grader reference faces -o out/x.safetensors", "out/x.safetensors"),
-        ("grader class class --offline --metrics afd --jobs 1 -o out/x.html", "out/x.html"),
+        ("grader leaderboard class --offline --metrics afd --jobs 1 -o out/x.html", "out/x.html"),
         ("grader pack many -o out/x.tgz", "out/x.tgz"),
         ("grader slice grid.png -o out/x", "out/x"),
         ("data render out/x --count 9 --workers 1", "output"),
@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_nothing_half_written(place, words, file):
         code, lines = run(words)
     assert code == (1 if words.startswith("data") else 2)
     assert file in lines[-1] and "File too large" in lines[-1], lines
-    assert all(line.startswith("note: ") for line in lines[:-1]) or "class" in words, lines
+    assert all(line.startswith("note: ") for line in lines[:-1]) or "leaderboard" in words, lines
     left = {path.name for path in Path("out").rglob("*")}
     assert left <= {"report.json", "x.html.parts", "eve.json"}, left
 

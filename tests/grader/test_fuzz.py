@@ -31,11 +31,13 @@ from grader import cli, history, leaderboard, pack, scoring
 from grader import gradient_norms as gradnorm
 from grader.features import anime as network
 from grader.features import reference
-from grader.features.reference import BadReference
-from grader.gradient_norms import BadRun
 from grader.inputs import images as pictures
-from grader.inputs import submission
+from grader.inputs import runs, submission
+from grader.inputs.faces import BadReference
+from grader.inputs.runs import BadRun
 from grader.inputs.submission import BadSubmission
+from grader.metrics.frechet import frechet_distance
+from grader.report import board, plots
 from tests.helpers import hostile
 
 CASES = int(os.environ.get("FUZZ", 200))
@@ -110,7 +112,7 @@ def place(tmp_path_factory):
     base = tmp_path_factory.mktemp("fuzz")
     (base / "cwd").mkdir()
     (base / "outside.txt").write_text("as it was")
-    gradnorm.plot([gradnorm.LayerNorms("first", np.ones((3, 2)), 1)], base / "first.png")  # fonts are looked for once
+    plots.plot_norms([runs.LayerNorms("first", np.ones((3, 2)), 1)], base / "first.png")  # fonts are looked for once
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base / "cwd")
@@ -228,7 +230,7 @@ references = st.one_of(
     st.tuples(st.sampled_from([".zip", ".tgz", ""]), hostile.archives),
     st.tuples(st.sampled_from(["", ".zip"]), hostile.folders),
     st.tuples(st.just(".npz"), st.one_of(hostile.statistics(network.DIM), hostile.npzs())),
-    st.tuples(st.just(".safetensors"), hostile.safetensors(network.FEATURES, network.DIM)),
+    st.tuples(st.just(".safetensors"), hostile.safetensors(network.scale(), network.DIM)),
 )
 
 
@@ -246,13 +248,13 @@ def test_references(given_, about):
 
         def read():
             if ending == ".npz":
-                return reference.of_npz(source, network.FEATURES)
-            return scoring.embedded_reference(source, net(), scoring.silent)
+                return reference.of_npz(source, network.scale())
+            return scoring.embedded_reference(source, net())
 
         if found := attempt("references", box, read, BadReference):
             assert found.faces.isprintable() and len(found.faces) < 300
             drawn = np.random.default_rng(0).normal(size=(10, len(found.statistics.mean)))
-            assert np.isfinite(scoring.frechet_distance(drawn, found.statistics))
+            assert np.isfinite(frechet_distance(drawn, found.statistics))
 
 
 NORMS = [f"{step},{layer},x,{norm}" for step in (1, 2) for layer, norm in enumerate(("1", "0", "1e-300"), 1)]
@@ -276,17 +278,17 @@ def test_runs(files, name, drawn):
             (folder / file).write_bytes(data)
 
         def norms():
-            found = gradnorm.read_run(folder)
+            found = runs.read_gradient_norms(folder)
             assert list(csv.reader(gradnorm.as_csv([found]).splitlines(keepends=True)))
             table = shown(gradnorm.as_table([found]))
             if drawn == 0:
-                gradnorm.plot([found], box / "x.png")
+                plots.plot_norms([found], box / "x.png")
             return table
 
         def scores():
-            found = history.from_csv(folder / "history.csv")
+            found = runs.read_history(folder / "history.csv")
             if drawn == 0:
-                history.plot(found, box / "y.png")
+                plots.plot_history(found, box / "y.png")
             return history.best(found)
 
         attempt("runs", box, norms, BadRun)
@@ -372,7 +374,7 @@ def test_classes(handed_in, data):
             found = leaderboard.submissions(folder)
             results = leaderboard.grade_all(found, box / "parts", {}, Serial)
             assert len(results) == len(found)
-            return leaderboard.write(results, page)
+            return board.write(results, page)
 
         attempt("classes", box, grade)
         before = [path.read_bytes() for path in box.glob("board.*")]
@@ -393,7 +395,7 @@ def test_classes(handed_in, data):
 
 @cases(0.04)
 @given(
-    st.sampled_from(["pack", "slice", "gradnorm", "history", "check", "class", "score", "reference"]),
+    st.sampled_from(["pack", "slice", "gradnorm", "history", "check", "leaderboard", "score", "reference"]),
     st.one_of(hostile.archives, hostile.folders, hostile.npzs(), hostile.jsons({"cells": [], "nbformat": 4})),
     hostile.names,
 )

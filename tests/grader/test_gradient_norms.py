@@ -9,7 +9,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli
-from grader.gradient_norms import BadRun, as_csv, plot, read_run
+from grader.gradient_norms import as_csv
+from grader.inputs.runs import BadRun
+from grader.inputs.runs import read_gradient_norms as read_run
+from grader.report.plots import plot_norms as plot
 
 
 def make_run(folder, norms, config):

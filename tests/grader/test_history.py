@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli
-from grader.gradient_norms import BadRun
-from grader.history import Checkpoint, as_csv, from_csv
+from grader.history import Checkpoint, as_csv
+from grader.inputs.runs import BadRun, read_history
 
 
 def write_samples(path, pictures):
@@ -82,7 +82,7 @@ def test_names_that_are_no_steps(tmp_path):
 def test_a_broken_history_is_known_before_the_work(tmp_path, rows):
     (tmp_path / "history.csv").write_text(f"step,fd_anime,afd\n{rows}\n")
     with pytest.raises(BadRun, match=r"history\.csv"):
-        from_csv(tmp_path / "history.csv")
+        read_history(tmp_path / "history.csv")
     result = CliRunner().invoke(cli.main, ["score", "nowhere", "--run", str(tmp_path), "--output", str(tmp_path)])
     assert result.exit_code == 2
     assert "history.csv" in result.stderr
@@ -91,4 +91,4 @@ def test_a_broken_history_is_known_before_the_work(tmp_path, rows):
 def test_a_history_is_read_as_it_was_written(tmp_path):
     scored = [Checkpoint(step, Path(f"samples/{step}.tgz"), 100.5, 0.25) for step in (10, 2000)]
     (tmp_path / "history.csv").write_text(as_csv(scored))
-    assert from_csv(tmp_path / "history.csv") == scored
+    assert read_history(tmp_path / "history.csv") == scored

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, leaderboard
+from grader.report import board
 
 OPTIONS = ("--offline", "--metrics", "fd-anime,afd", "--jobs", "1")
 
@@ -62,7 +63,7 @@ def classroom(tmp_path_factory, rendered):
 
 def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch):
     page = tmp_path / "board.html"
-    result = CliRunner().invoke(cli.main, ["class", str(classroom), "-o", str(page), *OPTIONS])
+    result = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert result.exit_code == 0, result.output
     assert "9 submissions, 4 of which could not be graded" in result.stderr
     graded = {row["name"]: row for row in json.loads(page.with_suffix(".json").read_text())}
@@ -89,7 +90,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     gone = next(path for path in parts if path.name == "eve.json")
     gone.unlink()
     os.utime(classroom / "ada.tgz", ns=(1, 1))
-    again = CliRunner().invoke(cli.main, ["class", str(classroom), "-o", str(page), *OPTIONS])
+    again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert again.exit_code == 0, again.output
     new = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
     assert new == {"eve.json", "ada.json"}
@@ -165,7 +166,7 @@ def test_rows_are_ranked_and_shown():
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": []} | more
 
     findings = {"copies": [{}, {}], "collapsed": True}
-    rows = leaderboard.ranked(
+    rows = board.ranked(
         [
             result("b", 90.0),
             {"name": "x", "status": "broken", "problems": ["bad"]},
@@ -178,7 +179,7 @@ def test_rows_are_ranked_and_shown():
 
 
 def test_an_empty_class(tmp_path):
-    result = CliRunner().invoke(cli.main, ["class", str(tmp_path), "-o", str(tmp_path / "x.html")])
+    result = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path), "-o", str(tmp_path / "x.html")])
     assert result.exit_code == 1
     assert "holds no submission" in result.stderr
 
@@ -200,7 +201,7 @@ def test_names_of_strangers(tmp_path, monkeypatch):
     assert set(found) == set(HOSTILE)
     results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
     assert len(list((tmp_path / "parts").iterdir())) == len(HOSTILE)
-    leaderboard.write(results, page)
+    board.write(results, page)
     text = page.read_text(encoding="utf-8")
     assert all(line.isprintable() for line in text.splitlines())
     assert text.count("<script") == 1 and "<img" not in text

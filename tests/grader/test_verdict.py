@@ -2,9 +2,10 @@
 
 import pytest
 
-from grader.features.anime import FEATURES
-from grader.metrics.afd import DETECTOR
-from grader.verdict import Measure, judge, load_baselines
+from grader.features import anime
+from grader.metrics import afd as detector
+from grader.results import Measure
+from grader.verdict import judge, load_thresholds
 
 BASELINES = {
     "tiers": ["Simple", "Boss"],
@@ -49,31 +50,31 @@ def afd(value, by="lbpcascade-3"):
     ],
 )
 def test_judge(measures, passed, best):
-    (verdict,) = judge(measures, BASELINES)
+    _, (verdict,) = judge(measures, BASELINES)
     assert list(verdict.passed.values()) == passed
     assert verdict.best == best
 
 
 def test_a_higher_tier_does_not_count_without_the_lower_ones():
     baselines = BASELINES | {"scale": [dict(BASELINES["scale"][0], Simple=50), BASELINES["scale"][1]]}
-    (verdict,) = judge([fid(90.0), afd(0.7)], baselines)
+    _, (verdict,) = judge([fid(90.0), afd(0.7)], baselines)
     assert verdict.passed == {"Simple": False, "Boss": True}
     assert verdict.best is None
 
 
 def test_provisional_thresholds_make_a_provisional_verdict():
-    (verdict,) = judge([fid(90.0), afd(0.7)], BASELINES)
+    _, (verdict,) = judge([fid(90.0), afd(0.7)], BASELINES)
     assert verdict.provisional
 
 
 def test_the_shipped_baselines():
-    baselines = load_baselines()
+    baselines = load_thresholds()
     for scale in baselines["scale"]:
         bars = [scale[tier] for tier in baselines["tiers"] if tier in scale]
         assert bars == sorted(bars, reverse=scale["measure"] != "AFD"), scale
         assert len(scale["source"]) > 40, "every threshold says where it is from"
         assert scale["family"] in baselines["families"]
-        assert scale["by"] in (FEATURES, DETECTOR, "inception", "lbpcascade-3"), (
+        assert scale["by"] in (anime.scale(), detector.scale(), "inception", "lbpcascade-3"), (
             "thresholds belong to weights that we ship"
         )
     assert not any("judge" in scale["by"] for scale in baselines["scale"])

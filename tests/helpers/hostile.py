@@ -414,7 +414,7 @@ def safetensors(draw, features: str, dim: int) -> bytes:
         "features": features,
         "count": "300",
         "faces": draw(names),
-        "aside": draw(st.sampled_from(["True", ""])),
+        draw(st.sampled_from(["held_out", "aside"])): draw(st.sampled_from(["True", ""])),
     }
     metadata["faces"] = metadata["faces"].encode("utf-8", "replace").decode()
     metadata["count"] = draw(st.sampled_from(["300"] * 8 + ["0", "-1", "x", "9" * 5000, "NaN"]))

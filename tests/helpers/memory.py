@@ -19,8 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader import check, gradnorm, integrity, reference, report, scoring, submission  # noqa: F401
+from grader import check, scoring  # noqa: F401
 from grader.errors import GraderError
+from grader.features import reference
+from grader.inputs import faces, runs, submission
+from grader.metrics.duplicates import duplicates
 from tests.helpers.hostile import bmp, npy, png, webp, zipped
 
 MEGA = 2**20
@@ -175,13 +178,13 @@ def others(folder: Path) -> Iterator[tuple[str, Callable]]:
         with open(folder / "run" / name, "wb") as file:
             columns = {"grad_norms.csv": b"step,layer,norm\n", "history.csv": b"step,fd_anime,afd\n"}
             file.write(columns.get(name, b"") + unit * (15 * MEGA // len(unit)))
-    yield "a run of 15 MB tables", lambda: report.read_run(folder / "run")
+    yield "a run of 15 MB tables", lambda: runs.read_run(folder / "run")
     (folder / "about.json").write_bytes(b'{"name": "' + b"x" * 90 * MEGA + b'"}')
-    yield "an about.json of 90 MB", lambda: reference.face_set_name(folder)
+    yield "an about.json of 90 MB", lambda: faces.face_set_name(folder)
     (folder / "x.ipynb").write_bytes(b'{"cells": [' + b"{}," * (7 * MEGA) + b"{}]}")
     yield "a notebook of 7 million cells", lambda: next(check.check_notebook(folder / "x.ipynb"))
     prints = np.zeros((submission.MAX_LOOSE, 48), np.int8)
-    yield "10,000 equal pictures", lambda: integrity.duplicates(prints)
+    yield "10,000 equal pictures", lambda: duplicates(prints)
 
 
 def measured(what: str, read: Callable) -> None:

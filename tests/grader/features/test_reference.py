@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import save
 
 from grader.features import reference
-from grader.features.reference import BadReference
 from grader.features.statistics import Statistics
-from grader.metrics.frechet import frechet_distance
+from grader.inputs.faces import BadReference, face_set_name
+from grader.metrics.frechet import floor, frechet_distance
 from grader.scoring import recognised
 
 
@@ -123,7 +123,8 @@ def test_statistics_in_other_features(tmp_path):
         save({"mean": np.zeros(4)}),  # no metadata
         save({"mean": np.zeros(4)}, {"features": "f"}),
         save(
-            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "x", "aside": "", "faces": ""}
+            {name: np.zeros(4) for name in reference.TENSORS},
+            {"features": "f", "count": "x", "held_out": "", "faces": ""},
         ),
         save(
             {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "9", "aside": "", "faces": ""}
@@ -154,7 +155,7 @@ def test_other_safetensors_are_no_references(tmp_path, content):
 def test_a_set_tells_its_name(tmp_path, about, name):
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces/about.json").write_text(about, errors="surrogatepass")
-    assert reference.face_set_name(tmp_path / "faces") == name
+    assert face_set_name(tmp_path / "faces") == name
 
 
 def test_a_cache_that_cannot_be_written_costs_no_score(rendered, counted, tmp_path, monkeypatch):
@@ -193,9 +194,9 @@ def test_the_floor_is_what_unseen_faces_score():
     rows = rng.normal(size=(3000, 5))
     sampler = reference.Sampler()
     statistics = Statistics.streamed(sampler.watch([rows]))
-    floor = reference.Reference("x", "y", statistics, sampler.rows).floor
+    unseen = floor(reference.Reference("x", "y", statistics, sampler.rows))
     chosen = (rows[:, None] == sampler.rows).all(axis=2).any(axis=1)
-    assert floor == pytest.approx(frechet_distance(rows[chosen], Statistics.of(rows[~chosen])), rel=1e-9)
-    assert reference.Reference("x", "y", statistics, None).floor is None
+    assert unseen == pytest.approx(frechet_distance(rows[chosen], Statistics.of(rows[~chosen])), rel=1e-9)
+    assert floor(reference.Reference("x", "y", statistics, None)) is None
     few = reference.Sampler()
-    assert reference.Reference("x", "y", Statistics.streamed(few.watch([rows[:1999]])), few.rows).floor is None
+    assert floor(reference.Reference("x", "y", Statistics.streamed(few.watch([rows[:1999]])), few.rows)) is None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from grader.errors import printable, whole
+from grader.errors import printable
+from grader.files import atomic
 from grader.inputs import archives
 from grader.inputs.archives import BadArchive, bytes_of, members
 
@@ -199,14 +200,14 @@ def test_printable():
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "x.txt"
-    with whole(path) as unfinished:
+    with atomic(path) as unfinished:
         unfinished.write_text("first")
         assert not path.exists()
-    with suppress(KeyboardInterrupt), whole(path) as unfinished:
+    with suppress(KeyboardInterrupt), atomic(path) as unfinished:
         unfinished.write_text("second")
         raise KeyboardInterrupt
     assert path.read_text() == "first"
-    with pytest.raises(OSError, match=r"x\.txt") as caught, whole(tmp_path / "new/x.txt/y.txt") as unfinished:
+    with pytest.raises(OSError, match=r"x\.txt") as caught, atomic(tmp_path / "new/x.txt/y.txt") as unfinished:
         pass
     assert caught.value.filename == str(tmp_path / "new/x.txt/y.txt")
     assert [path.name for path in path.parent.iterdir()] == ["x.txt"]

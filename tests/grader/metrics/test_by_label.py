@@ -20,12 +20,14 @@ from PIL import Image
 from baselines.build import ROOT
 from grader import cli, score
 from grader.features.anime import describe
-from grader.inputs.labels import read_asked, read_faces
+from grader.inputs.labels import LabelledFaces, read_asked, read_faces
 from grader.inputs.submission import read_submission
-from grader.metrics.by_label import RealClasses, distance_and_floor
-from grader.metrics.colours import DIM, Probe, colours
-from grader.report import page as report
-from grader.report.page import MARK
+from grader.metrics.by_label import RealLabels, distance_and_floor
+from grader.metrics.colours import DIM, ColourClassifier, colours
+from grader.report.images import MARK
+from grader.report.json import as_dict
+from grader.report.page import as_html
+from grader.report.words import label_rows
 
 REAL, ASKED = 400, 200  # drawn faces
 
@@ -45,7 +47,7 @@ def real(drawn):
     """The first 400 of them, to compare with."""
     pictures, hair, features = (part[:REAL] for part in drawn)
     names, labels = np.unique(hair, return_inverse=True)
-    return RealClasses.of("drawn", names.tolist(), labels, pictures, features)
+    return RealLabels.of(LabelledFaces("drawn", names.tolist(), labels, pictures), features)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def run(*args):
     return CliRunner().invoke(cli.main, ["score", *map(str, args), "--loose", "--offline", "--metrics", "afd"])
 
 
-# The probe
+# The colour classifier
 
 
 def test_colours_of_a_plain_picture():
@@ -120,19 +122,19 @@ def test_colours_are_shares_and_the_same_in_a_mirror():
     assert abs(seen - colours(pictures[:, ::-1])).max() > 0.01  # but not upside down
 
 
-def test_the_probe_is_fishers_discriminant():
+def test_the_colour_classifier_is_fishers_discriminant():
     rng, count = np.random.default_rng(0), 20_000
     root = rng.normal(size=(3, 3))  # of the common covariance
     means = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 1]])
     labels = np.arange(count) % 3
     features = means[labels] + rng.normal(size=(count, 3)) @ root.T
-    probe = Probe.fit(features, labels, 3)
+    classifier = ColourClassifier.fit(features, labels, 3)
     inverse = np.linalg.inv(root @ root.T)
     likely = [-np.sum((features - mean) @ inverse * (features - mean), axis=1) for mean in means]
-    assert np.mean(probe(features) == np.argmax(likely, axis=0)) > 0.95  # it differs by its shrinkage
+    assert np.mean(classifier(features) == np.argmax(likely, axis=0)) > 0.95  # it differs by its shrinkage
     unequal = np.flatnonzero((labels == 0) | (np.arange(count) < 3000))
-    rare = Probe.fit(features[unequal], labels[unequal], 3)
-    assert np.mean(rare(features) == probe(features)) > 0.95  # that a class is rare here says nothing of the asked
+    rare = ColourClassifier.fit(features[unequal], labels[unequal], 3)
+    assert np.mean(rare(features) == classifier(features)) > 0.95  # that a class is rare here says nothing of the asked
 
 
 # Distances
@@ -163,30 +165,30 @@ def test_more_pictures_than_real_faces_are_scored_as_many_as_these():
 
 def means(found):
     overall = found.overall
-    return overall.found, overall.ceiling, overall.distance, overall.floor
+    return overall.accuracy, overall.ceiling, overall.distance, overall.floor
 
 
-def asked_for(real, labels):
-    return np.array([real.names.index(label) for label in labels])
+def labels_of(real, numbers):
+    return [real.names[number] for number in numbers]
 
 
 def test_unseen_real_faces_are_found_where_they_belong(drawn, real):
     pictures, hair, features = (part[REAL:] for part in drawn)
-    found = real.grade(asked_for(real, hair), pictures, features)
+    found = real.score(hair, pictures, features)
     accuracy, ceiling, distance, floor = means(found)
     assert accuracy > 0.95 and ceiling > 0.95  # drawn hair is plain
     assert distance == pytest.approx(floor, rel=0.1)
     assert abs(found.overall.kid) < 3 * found.overall.spread
     assert found.confusion.sum() == ASKED
     assert np.trace(found.confusion) == round(accuracy * ASKED)
-    assert [one.asked for one in found.classes] == found.confusion.sum(axis=1).tolist()
+    assert [one.pictures for one in found.labels] == found.confusion.sum(axis=1).tolist()
 
 
 def test_a_generator_that_ignores_the_label(drawn, real):
     pictures, hair, features = (part[REAL:] for part in drawn)
-    honest = real.grade(asked_for(real, hair), pictures, features).overall
-    ignored = real.grade(asked_for(real, np.random.default_rng(0).permutation(hair)), pictures, features).overall
-    assert ignored.found < 0.2  # by chance 1 / 12
+    honest = real.score(hair, pictures, features).overall
+    ignored = real.score(np.random.default_rng(0).permutation(hair), pictures, features).overall
+    assert ignored.accuracy < 0.2  # by chance 1 / 12
     assert ignored.ceiling == pytest.approx(honest.ceiling)
     assert ignored.distance > honest.distance + 10
     assert ignored.floor == honest.floor
@@ -196,34 +198,34 @@ def test_a_generator_that_ignores_the_label(drawn, real):
 def test_a_generator_that_makes_one_class_only(drawn, real):
     red = drawn[1] == "red"
     pictures, features = (part[red][np.arange(96) % red.sum()] for part in (drawn[0], drawn[2]))
-    found = real.grade(np.arange(96) % 12, pictures, features)
+    found = real.score(labels_of(real, np.arange(96) % 12), pictures, features)
     column = found.confusion[:, real.names.index("red")]
     assert column.sum() > 80
-    shares = {one.name: one.found for one in found.classes}
+    shares = {one.target: one.accuracy for one in found.labels}
     assert shares.pop("red") > 0.8
     assert max(shares.values()) < 0.2
-    nearest = min(found.classes, key=lambda one: one.distance)
-    assert nearest.name == "red"
+    nearest = min(found.labels, key=lambda one: one.distance)
+    assert nearest.target == "red"
 
 
 def test_labels_that_mean_nothing_cannot_be_learned(drawn, real):
     labels = np.random.default_rng(0).permutation(real.labels)
-    nothing = RealClasses.of("drawn", real.names, labels, drawn[0][:REAL], real.features)
+    nothing = RealLabels.of(LabelledFaces("drawn", real.names, labels, drawn[0][:REAL]), real.features)
     assert nothing.ceilings.mean() < 0.2  # of the faces that it was fitted on, it tells nearly all
-    assert np.mean(nothing.probe(colours(drawn[0][:REAL])) == labels) > 0.5
+    assert np.mean(nothing.classifier(colours(drawn[0][:REAL])) == labels) > 0.5
 
 
 def test_the_real_faces_themselves_are_nearer_than_their_floor(drawn, real):
-    found = real.grade(real.labels, drawn[0][:REAL], drawn[2][:REAL])
-    assert all(one.distance < one.floor for one in found.classes)
-    assert found.overall.found >= found.overall.ceiling  # half of them fitted the probe
+    found = real.score(labels_of(real, real.labels), drawn[0][:REAL], drawn[2][:REAL])
+    assert all(one.distance < one.floor for one in found.labels)
+    assert found.overall.accuracy >= found.overall.ceiling  # half of them fitted the classifier
 
 
 def test_a_class_of_one_picture_has_no_distance(drawn, real):
-    found = real.grade(np.array([0, 1, 1]), drawn[0][:3], drawn[2][:3])
-    assert found.classes[0].distance is None and found.classes[1].distance > 0
+    found = real.score(labels_of(real, [0, 1, 1]), drawn[0][:3], drawn[2][:3])
+    assert found.labels[0].distance is None and found.labels[1].distance > 0
     assert found.overall.distance is None and found.overall.kid is None
-    assert "–" in report.class_rows(found)[0]
+    assert "–" in label_rows(found)[0]
 
 
 def test_tagged_faces(shared, monkeypatch):
@@ -234,13 +236,15 @@ def test_tagged_faces(shared, monkeypatch):
     order = np.random.default_rng(1).permutation(1500)
     labels, pictures = tagged.labels[order], tagged.pictures[order]
     features = describe(pictures)
-    real = RealClasses.of("tagged", tagged.names, labels[400:], pictures[400:], features[400:])
-    accuracy, ceiling, distance, floor = means(real.grade(labels[:400], pictures[:400], features[:400]))
+    real = RealLabels.of(LabelledFaces("tagged", tagged.names, labels[400:], pictures[400:]), features[400:])
+    accuracy, ceiling, distance, floor = means(
+        real.score(labels_of(real, labels[:400]), pictures[:400], features[:400])
+    )
     assert accuracy > 0.8
     assert accuracy == pytest.approx(ceiling, abs=0.06)
     assert distance == pytest.approx(floor, rel=0.1)
     shuffled = np.random.default_rng(0).permutation(labels[:400])
-    accuracy, _, distance, _ = means(real.grade(shuffled, pictures[:400], features[:400]))
+    accuracy, _, distance, _ = means(real.score(labels_of(real, shuffled), pictures[:400], features[:400]))
     assert accuracy < 0.15
     assert distance > 1.5 * floor
 
@@ -248,7 +252,7 @@ def test_tagged_faces(shared, monkeypatch):
 def test_tagged_eyes(shared, monkeypatch):
     monkeypatch.setattr("grader.inputs.labels.MOST", 1500)
     eyes = read_faces(shared / "tagged_3000_64px.zip", "eye")
-    real = RealClasses.of("tagged", eyes.names, eyes.labels, eyes.pictures, np.zeros((1500, 1)))
+    real = RealLabels.of(eyes, np.zeros((1500, 1)))
     assert len(real.names) == 10
     assert real.ceilings.mean() > 0.65  # 0.35 on the embedded features
 
@@ -307,29 +311,29 @@ def test_scored_from_the_command_line(outputs, faces, tmp_path, drawn):
     hair = drawn[1][REAL:].copy()
     hair[hair == "red"] = "blue"  # asked to be blue, but red
     write_labels(tmp_path / "mine.csv", hair)
-    result = run(outputs, "--by-class", faces, "--labels", tmp_path / "mine.csv", "--output", tmp_path)
+    result = run(outputs, "--by-label", faces, "--labels", tmp_path / "mine.csv", "--output", tmp_path)
     assert result.exit_code == 0, result.output
     assert "passed over" not in result.stderr  # labels.csv is no stray file
     assert "of unseen real faces" in " ".join(result.stdout.split())
 
-    made = json.loads((tmp_path / "report.json").read_text())["by_class"]
+    made = json.loads((tmp_path / "report.json").read_text())["by_label"]
     assert made["faces"] == "faces (hair)"
     assert made["names"] == sorted(set(drawn[1]))
-    assert [one["name"] for one in made["classes"]] == sorted(set(hair))  # nothing was asked to be red
+    assert [one["target"] for one in made["labels"]] == sorted(set(hair))  # nothing was asked to be red
     assert np.shape(made["confusion"]) == (11, 12) and np.sum(made["confusion"]) == ASKED
-    assert made["overall"]["distance"] == pytest.approx(np.mean([one["distance"] for one in made["classes"]]))
+    assert made["overall"]["distance"] == pytest.approx(np.mean([one["distance"] for one in made["labels"]]))
 
     page = (tmp_path / "report.html").read_text()
     scores, confusion = rows_of_tables(page)[-2:]
-    printed = [line.split() for line in result.stdout.partition("by class")[2].splitlines() if line.strip()]
+    printed = [line.split() for line in result.stdout.partition("by label")[2].splitlines() if line.strip()]
     printed = {words[0]: words for words in printed}
-    for one in [*made["classes"], made["overall"]]:
-        for row in (scores[one["name"]], printed[one["name"]]):
-            assert row[1:4] == [str(one["asked"]), f"{one['found']:.3f}", f"{one['ceiling']:.3f}"]
+    for one in [*made["labels"], made["overall"]]:
+        for row in (scores[one["target"]], printed[one["target"]]):
+            assert row[1:4] == [str(one["pictures"]), f"{one['accuracy']:.3f}", f"{one['ceiling']:.3f}"]
     assert scores["blue"][4].startswith("red ")
     head, *columns = confusion["asked ↓ found →"]
     assert columns == made["names"]
-    assert confusion.keys() - {head} == scores.keys() - {"class", "all"}
+    assert confusion.keys() - {head} == scores.keys() - {"target", "all"}
     assert int(confusion["blue"][1 + columns.index("red")]) == np.sum(drawn[1][REAL:] == "red")
     strips = re.findall(r'<figure class="strip"><figcaption>(\w+):.*?base64,([^"]*)', page)
     framed = {
@@ -340,13 +344,13 @@ def test_scored_from_the_command_line(outputs, faces, tmp_path, drawn):
 
 
 def test_from_python_and_in_jupyter(outputs, faces):
-    result = score(outputs, by_class=faces, loose=True, metrics=["afd"])
-    assert result.by_class.overall.found > 0.95
+    result = score(outputs, by_label=faces, loose=True, metrics=["afd"])
+    assert result.by_label.overall.accuracy > 0.95
     shown = result._repr_html_()
-    assert "By class" in shown and "<img" not in shown
-    plain = replace(result, by_class=None)
-    assert report.as_dict(plain)["by_class"] is None
-    assert "By class" not in report.as_html(plain) and "By class" not in plain._repr_html_()
+    assert "By label" in shown and "<img" not in shown
+    plain = replace(result, by_label=None)
+    assert as_dict(plain)["by_label"] is None
+    assert "By label" not in as_html(plain) and "By label" not in plain._repr_html_()
 
 
 def test_an_archive_brings_its_labels(outputs, tmp_path):
@@ -391,7 +395,7 @@ def test_a_wrong_labels_csv(outputs, faces, tmp_path, table, problem):
         os.link(path, folder / path.name)
     if table is not None:
         (folder / "labels.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
-    result = run(folder, "--by-class", faces, "--output", tmp_path)
+    result = run(folder, "--by-label", faces, "--output", tmp_path)
     assert result.exit_code == 1, result.output
     assert problem in result.stderr
     assert str(folder) in result.stderr or str(faces) in result.stderr
@@ -402,7 +406,7 @@ def test_a_wrong_labels_csv(outputs, faces, tmp_path, table, problem):
 def test_everything_that_is_wrong_is_said_at_once(outputs, faces, tmp_path):
     wrong = GOOD.replace("7.jpg,aqua\n", "", 1).replace("9.jpg,aqua\n", "9.jpg,aqua\n9.jpg,aqua\n", 1) + "0.jpg,aqua\n"
     (tmp_path / "wrong.csv").write_text(wrong)
-    result = run(outputs, "--by-class", faces, "--labels", tmp_path / "wrong.csv", "--output", tmp_path)
+    result = run(outputs, "--by-label", faces, "--labels", tmp_path / "wrong.csv", "--output", tmp_path)
     assert result.exit_code == 1
     twice, absent, missing = result.stderr.splitlines()
     assert "9.jpg" in twice and "0.jpg" in absent and "7.jpg" in missing
@@ -412,11 +416,11 @@ def test_everything_that_is_wrong_is_said_at_once(outputs, faces, tmp_path):
     ("options", "problem"),
     [
         (["--attribute", "skin"], "no two classes of 20 faces by 'skin': put a tags.csv"),
-        (["--by-class", "plain"], "no two classes of 20 faces"),
-        (["--by-class", "broken.zip"], "broken.zip: no labelled faces"),
-        (["--by-class", "binary"], "no labelled faces (tags.csv: 'utf-8' codec"),
-        (["--by-class", "few"], "fewer than 20 faces of red: add some, or ask for others"),
-        (["--by-class", "unreadable"], "too many of its pictures cannot be read"),
+        (["--by-label", "plain"], "no two classes of 20 faces"),
+        (["--by-label", "broken.zip"], "broken.zip: no labelled faces"),
+        (["--by-label", "binary"], "no labelled faces (tags.csv: 'utf-8' codec"),
+        (["--by-label", "few"], "fewer than 20 faces of red: add some, or ask for others"),
+        (["--by-label", "unreadable"], "too many of its pictures cannot be read"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -435,7 +439,7 @@ def test_wrong_faces(outputs, faces, tmp_path, options, problem, monkeypatch, re
     Path("binary/tags.csv").write_bytes(b"\xff\xfe\x00")
     Path("broken.zip").write_bytes(b"PK")
     write_labels(Path("asked.csv"), ["red"] * ASKED)
-    result = run(outputs, "--by-class", faces, "--labels", "asked.csv", *options)
+    result = run(outputs, "--by-label", faces, "--labels", "asked.csv", *options)
     assert result.exit_code == 2, result.output
     assert problem in result.stderr
     assert sum(not line.startswith("note: ") for line in result.stderr.splitlines()) == 1
@@ -445,4 +449,4 @@ def test_wrong_faces(outputs, faces, tmp_path, options, problem, monkeypatch, re
 def test_labels_alone_are_no_use(outputs, tmp_path):
     result = run(outputs, "--labels", outputs / "labels.csv", "--output", tmp_path)
     assert result.exit_code == 2
-    assert "--by-class" in result.stderr
+    assert "--by-label" in result.stderr

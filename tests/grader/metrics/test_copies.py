@@ -8,22 +8,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader.metrics import copies as integrity
-from grader.metrics.copies import (
-    ALIKE,
-    COPY,
-    KNOWN,
-    MIRROR,
-    BadFingerprints,
-    Group,
-    collapsed,
-    copies,
-    duplicates,
-    fingerprints,
-    load_known,
-    nearest,
-)
+from grader.features.fingerprints import MIRROR, STEP, fingerprints, nearest, of_faces
+from grader.inputs import known_faces
+from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, save_known
+from grader.metrics.copies import COPY, copies, limits
+from grader.metrics.duplicates import ALIKE, collapsed, duplicates
+from grader.results import Group
 from studies.faces import read_faces
+from studies.known_faces import main
 
 
 def fields(count, seed=0, cells=8):
@@ -204,7 +196,7 @@ def test_only_pictures_of_the_right_size_and_kind(pictures):
 
 def test_a_file_of_fingerprints(rendered, faces, tmp_path):
     path = tmp_path / "new" / "known.safetensors"
-    result = CliRunner().invoke(integrity.main, [str(rendered), "--output", str(path)])
+    result = CliRunner().invoke(main, [str(rendered), "--output", str(path)])
     assert result.exit_code == 0, result.output
     known = load_known(path)
     np.testing.assert_array_equal(known.fingerprints, fingerprints(faces))  # in numeric order: 2 before 10
@@ -217,27 +209,27 @@ def test_unreadable_pictures_are_named(rendered, tmp_path):
     (tmp_path / "1.png").write_text("text")
     (tmp_path / "2.png").write_bytes((rendered / "2.png").read_bytes())
     with pytest.warns(UserWarning, match=re.escape("left out 1.png, which is not a picture")):
-        assert integrity.of_faces(tmp_path).names == ["2"]
+        assert of_faces(tmp_path).names == ["2"]
 
 
 def test_useless_files(tmp_path, monkeypatch):
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadFingerprints, match="name a folder or zip of faces"):
-            integrity.of_faces(source)
+            of_faces(source)
     path = tmp_path / "known.safetensors"
     with pytest.raises(BadFingerprints, match="make it again"):
         load_known(path)
-    known = integrity.Known(fingerprints(fields(2)), ["1", "2"])
-    integrity.save_known(known, "fields", path)
+    known = Known(fingerprints(fields(2)), ["1", "2"])
+    save_known(known, "fields", path)
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
     with pytest.raises(BadFingerprints, match="holds no fingerprints"):
         load_known(path)
-    integrity.save_known(integrity.Known(known.fingerprints, ["1"]), "fields", path)
+    save_known(Known(known.fingerprints, ["1"]), "fields", path)
     with pytest.raises(BadFingerprints, match="do not go with"):
         load_known(path)
     path.write_bytes(whole)
-    monkeypatch.setattr(integrity, "FORMAT", "a later one")
+    monkeypatch.setattr(known_faces, "FORMAT", "a later one")
     with pytest.raises(BadFingerprints, match="another form"):
         load_known(path)
 
@@ -284,16 +276,16 @@ def test_submissions_are_neither_copied_nor_collapsed(shared):
 
 
 def test_limits_are_lower_for_faces_that_are_alike():
-    assert integrity.limits(integrity.load_known().fingerprints) == (integrity.COPY, integrity.ALIKE)
+    assert limits(load_known().fingerprints) == (COPY, ALIKE)
     rng = np.random.default_rng(0)
     base = rng.integers(-40, 40, 48)
     prints = np.clip(base + rng.integers(-3, 4, (600, 48)), -127, 127).astype(np.int8)
-    copy, alike = integrity.limits(prints)
+    copy, alike = limits(prints)
     steps = prints[:, None].astype(float) - prints[None, ::1]
-    distances = np.sqrt((steps**2).mean(axis=2)) * integrity.STEP
+    distances = np.sqrt((steps**2).mean(axis=2)) * STEP
     np.fill_diagonal(distances, np.inf)
     least = distances.min(axis=1)
     assert copy == pytest.approx(np.quantile(least, 0.003, method="lower"), rel=1e-5)
-    assert copy <= alike < integrity.ALIKE
+    assert copy <= alike < ALIKE
     assert (least < copy).mean() <= 0.003
-    assert integrity.limits(prints[:1]) == (integrity.COPY, integrity.ALIKE)
+    assert limits(prints[:1]) == (COPY, ALIKE)

@@ -5,7 +5,7 @@ from math import dist
 import numpy as np
 import pytest
 
-from grader.metrics.prdc import Manifold, manifold
+from grader.metrics.prdc import PRDC, prdc
 
 
 def sample(count, dim, seed, shift=0.0, scale=1.0):
@@ -13,7 +13,7 @@ def sample(count, dim, seed, shift=0.0, scale=1.0):
 
 
 def approx(precision, recall, density, coverage):
-    return Manifold(*(pytest.approx(value, abs=1e-12) for value in (precision, recall, density, coverage)))
+    return PRDC(*(pytest.approx(value, abs=1e-12) for value in (precision, recall, density, coverage)))
 
 
 def by_loops(features, real, k):
@@ -41,7 +41,7 @@ def by_loops(features, real, k):
 )
 def test_agrees_with_the_literal_double_loop(count, real_count, dim, k):
     features, real = sample(count, dim, 1, shift=0.3, scale=0.8), sample(real_count, dim, 2)
-    assert manifold(features, real, k) == by_loops(features, real, k)
+    assert prdc(features, real, k) == by_loops(features, real, k)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -49,7 +49,7 @@ def test_ties_and_duplicates_agree_with_the_literal_double_loop(seed):
     """Points of a 3 x 3 x 3 grid: copies and equal distances everywhere, all of them exact."""
     rng = np.random.default_rng(seed)
     features, real = rng.integers(0, 3, (25, 3)), rng.integers(0, 3, (40, 3))
-    assert manifold(features, real, 3) == by_loops(features, real, 3)
+    assert prdc(features, real, 3) == by_loops(features, real, 3)
 
 
 def test_a_case_by_hand():
@@ -58,15 +58,15 @@ def test_a_case_by_hand():
     0.5 lies in the balls of 0 and 1, 3.5 in those of 3 and 10, 30 in none. Of the real ones, 0, 1 and 3 lie within 3
     of 0.5, 10 within 26.5 of 30.
     """
-    result = manifold(np.array([[0.5], [3.5], [30]]), np.array([[0.0], [1], [3], [10]]), k=1)
+    result = prdc(np.array([[0.5], [3.5], [30]]), np.array([[0.0], [1], [3], [10]]), k=1)
     assert result == approx(precision=2 / 3, recall=1, density=4 / 3, coverage=1)
 
 
 def test_the_border_is_outside():
     """Real 0 and 1 with radius 1; feature 2 is at distance 1 from the nearest, feature −1 likewise."""
     features, real = np.array([[2.0], [-1]]), np.array([[0.0], [1]])
-    assert manifold(features, real, k=1) == approx(precision=0, recall=1, density=0, coverage=0)
-    assert manifold(features * 0.99, real, k=1) == approx(precision=1, recall=1, density=1, coverage=1)
+    assert prdc(features, real, k=1) == approx(precision=0, recall=1, density=0, coverage=0)
+    assert prdc(features * 0.99, real, k=1) == approx(precision=1, recall=1, density=1, coverage=1)
 
 
 @pytest.mark.parametrize(("count", "real_count", "k"), [(60, 60, 5), (40, 90, 3)])
@@ -76,7 +76,7 @@ def test_second_set_of_the_same_distribution(count, real_count, k):
     400 draws, within 4 standard errors, of which the largest is 0.01.
     """
     rng = np.random.default_rng(3)
-    draws = [manifold(rng.normal(size=(count, 4)), rng.normal(size=(real_count, 4)), k) for _ in range(400)]
+    draws = [prdc(rng.normal(size=(count, 4)), rng.normal(size=(real_count, 4)), k) for _ in range(400)]
     missed = np.prod([(real_count - 1 - i) / (count + real_count - 1 - i) for i in range(k)])
     for values, expected in (([m.density for m in draws], 1), ([m.coverage for m in draws], 1 - missed)):
         assert np.std(values) / 20 < 0.01
@@ -90,7 +90,7 @@ def test_identical_sets_are_perfect_exactly(count, dim, offset):
     Far from 0, distances from |x|² + |y|² − 2 x·y would round differently from either side.
     """
     features = sample(count, dim, 4, shift=offset)
-    assert manifold(features, features[::-1]) == approx(1, 1, 1, 1)
+    assert prdc(features, features[::-1]) == approx(1, 1, 1, 1)
 
 
 def test_one_picture_repeated():
@@ -99,43 +99,43 @@ def test_one_picture_repeated():
     picture = min(real, key=lambda point: dist(point, real.mean(axis=0)))  # others' near neighbour too
     balls = sum(dist(picture, point) < sorted(dist(point, other) for other in real)[5] for point in real)
     assert balls > 1
-    assert manifold(np.tile(picture, (50, 1)), real) == approx(1, 0, balls / 5, balls / 200)
-    assert manifold(np.tile(picture + 50, (50, 1)), real) == approx(0, 0, 0, 0)
+    assert prdc(np.tile(picture, (50, 1)), real) == approx(1, 0, balls / 5, balls / 200)
+    assert prdc(np.tile(picture + 50, (50, 1)), real) == approx(0, 0, 0, 0)
 
 
 def test_copies_among_the_real_ones():
     """Up to k − 1 copies of a point leave its ball a radius; with k it is empty, even for the same point."""
     points = sample(20, 4, 6)
     five, six = np.repeat(points, 5, axis=0), np.repeat(points, 6, axis=0)
-    assert manifold(points, five) == approx(1, 1, 1, 1)  # radius: to the nearest other point
-    assert manifold(points, six) == approx(0, 1, 0, 0)
-    assert manifold(six, six) == approx(0, 0, 0, 0)
+    assert prdc(points, five) == approx(1, 1, 1, 1)  # radius: to the nearest other point
+    assert prdc(points, six) == approx(0, 1, 0, 0)
+    assert prdc(six, six) == approx(0, 0, 0, 0)
 
 
 def test_a_missing_kind_costs_recall_and_coverage_alone():
     """Two far clusters of 30 and 10 real ones, of which the features copy the first."""
     first, second = sample(30, 5, 7), sample(10, 5, 8, shift=100)
-    assert manifold(first, np.concatenate([first, second])) == approx(1, 0.75, 1, 0.75)
+    assert prdc(first, np.concatenate([first, second])) == approx(1, 0.75, 1, 0.75)
 
 
 def test_an_unreal_kind_costs_precision_and_density_alone():
     first, second = sample(30, 5, 9), sample(10, 5, 10, shift=100)
-    assert manifold(np.concatenate([first, second]), first) == approx(0.75, 1, 0.75, 1)
+    assert prdc(np.concatenate([first, second]), first) == approx(0.75, 1, 0.75, 1)
 
 
 def test_precision_is_recall_the_other_way_round():
     a, b = sample(60, 4, 11), sample(80, 4, 12, shift=0.8)
-    there, back = manifold(a, b), manifold(b, a)
+    there, back = prdc(a, b), prdc(b, a)
     assert (there.precision, there.recall) == (back.recall, back.precision)
     assert there.precision != there.recall
 
 
 def test_order_shift_and_scale_do_not_matter():
     features, real = sample(60, 4, 13, scale=0.7), sample(80, 4, 14)
-    expected = manifold(features, real)
-    assert manifold(features[::-1], real[::-1]) == expected
-    assert manifold(features * 1e3 - 1e3, real * 1e3 - 1e3) == expected
-    assert manifold(features, real, k=3) != expected
+    expected = prdc(features, real)
+    assert prdc(features[::-1], real[::-1]) == expected
+    assert prdc(features * 1e3 - 1e3, real * 1e3 - 1e3) == expected
+    assert prdc(features, real, k=3) != expected
 
 
 def test_values_of_prdc():
@@ -147,32 +147,32 @@ def test_values_of_prdc():
     ):
         frozen = np.random.RandomState(seed)
         features, real = scale * frozen.randn(count, dim) + shift, frozen.randn(real_count, dim)
-        assert manifold(features, real, k) == approx(*published)
+        assert prdc(features, real, k) == approx(*published)
 
 
 def test_agrees_with_prdc():
     theirs = pytest.importorskip("prdc").compute_prdc
     features, real = sample(300, 48, 15, shift=0.1, scale=0.9), sample(400, 48, 16)
     published = theirs(real, features, 5)
-    assert manifold(features, real) == approx(**published)
+    assert prdc(features, real) == approx(**published)
 
 
 @pytest.mark.parametrize("bad", [np.ones((1, 4)), np.ones(4), np.ones((0, 4)), np.array([[1.0] * 4, [np.nan] * 4])])
 def test_bad_features_are_errors_not_numbers(bad):
     with pytest.raises(ValueError, match="feature"):
-        manifold(bad, sample(10, 4, 17), k=1)
+        prdc(bad, sample(10, 4, 17), k=1)
     with pytest.raises(ValueError, match="feature"):
-        manifold(sample(10, 4, 17), bad, k=1)
+        prdc(sample(10, 4, 17), bad, k=1)
 
 
 def test_too_few_for_k_neighbours_is_an_error():
     few, many = sample(5, 4, 18), sample(6, 4, 19)
     for features, real, k in ((few, many, 5), (many, few, 5), (many, many, 6), (many, many, 0)):
         with pytest.raises(ValueError, match=f"no {k}-th neighbour"):
-            manifold(features, real, k)
-    assert manifold(many, many, 5).coverage == 1
+            prdc(features, real, k)
+    assert prdc(many, many, 5).coverage == 1
 
 
 def test_different_dimensions_are_an_error():
     with pytest.raises(ValueError, match="4 dimensions, the real ones have 5"):
-        manifold(sample(10, 4, 20), sample(10, 5, 21))
+        prdc(sample(10, 4, 20), sample(10, 5, 21))

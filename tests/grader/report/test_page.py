@@ -1,5 +1,6 @@
 """The pages as a browser shows them, in headless Chromium; skipped where there is none."""
 
+import base64
 import io
 import re
 import shutil
@@ -11,16 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grader import leaderboard
-from grader.features.anime import FEATURES
+from grader.features import anime
+from grader.inputs.runs import read_run
 from grader.inputs.submission import Submission
-from grader.metrics import copies as integrity
-from grader.metrics.afd import DETECTOR
-from grader.metrics.by_label import ByClass, ClassScore
-from grader.report import page as report
-from grader.report.page import jpeg_strip
-from grader.scoring import Findings, Score
-from grader.verdict import Measure, Verdict, judge, load_baselines
+from grader.metrics import afd
+from grader.report import board
+from grader.report.images import strip as jpeg_strip
+from grader.report.json import as_dict
+from grader.report.page import ShownScore, as_html
+from grader.report.terminal import as_tables
+from grader.results import ByLabel, Copy, Group, Integrity, LabelScore, Measure
+from grader.verdict import judge, load_thresholds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
@@ -40,23 +42,23 @@ def score(tmp_path_factory):
     pictures = rng.integers(0, 256, (1000, 64, 64, 3), dtype=np.uint8)
     names = [f"{number}.jpg" for number in range(1, 1001)]
     measures = [
-        Measure("FD-anime", FEATURES, "crypko", 64.9, floor=10.1),
-        Measure("AFD", DETECTOR, None, 0.968),
-        Measure("KID", FEATURES, "crypko", 0.43, spread=0.05),
-        *(Measure(name, FEATURES, "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
+        Measure("FD-anime", anime.scale(), "crypko", 64.9, floor=10.1),
+        Measure("AFD", afd.scale(), None, 0.968),
+        Measure("KID", anime.scale(), "crypko", 0.43, spread=0.05),
+        *(Measure(name, anime.scale(), "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
         Measure("FID", "inception", "crypko", None, note="weights are not at hand"),
         Measure("AFD", "lbpcascade-3", None, 0.477),
     ]
-    verdicts: list[Verdict] = judge(measures, load_baselines())
-    copies = [integrity.Copy(3, 7, 0.02, True)]
-    findings = Findings([integrity.Group([1, 2, 5], 0.1)], True, copies, copies, 0.25, {7: "known"}, {7: pictures[8]})
+    measures, verdicts = judge(measures, load_thresholds())
+    copies = [Copy(3, 7, 0.02, True)]
+    integrity = Integrity([Group([1, 2, 5], 0.1)], True, copies, copies, 0.25, {7: "known"}, {7: pictures[8]})
     submission = Submission(tmp_path_factory.mktemp("page") / "mine.tgz", names, pictures, ["a note"])
-    one = ClassScore("<i>aqua", 500, 0.9, 0.95, 80.5, 60.5, 0.12, 0.03)
-    asked = np.arange(1000) % 2
-    by_class = ByClass(
-        "tagged (hair)", ["<i>aqua", "[red]"], asked, rng.permutation(asked), [one, replace(one, name="[red]")]
+    one = LabelScore("<i>aqua", 500, 0.9, 0.95, 80.5, 60.5, 0.12, 0.03)
+    target = np.arange(1000) % 2
+    by_label = ByLabel(
+        "tagged (hair)", ["<i>aqua", "[red]"], target, rng.permutation(target), [one, replace(one, target="[red]")]
     )
-    return Score(submission, "crypko", measures, verdicts, rng.random(1000), findings, by_class)
+    return ShownScore(submission, "crypko", measures, verdicts, rng.random(1000), integrity, by_label)
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +69,14 @@ def pages(score, tmp_path_factory):
     norms = "".join(f"{step},{layer},x,{layer * step}\n" for step in (1, 2) for layer in (1, 2, 3))
     (folder / "run/grad_norms.csv").write_text("step,layer,name,norm\n" + norms)
     (folder / "run/history.csv").write_text("step,fd_anime,afd\n10,500,0.1\n20,200,0.5\n")
-    (folder / "report.html").write_text(report.as_html(score, folder / "run"))
-    strip = leaderboard.base64.b64encode(jpeg_strip(score, 6)).decode()
+    (folder / "report.html").write_text(as_html(score, read_run(folder / "run")))
+    strip = base64.b64encode(jpeg_strip(score.submission.pictures, 6)).decode()
     results = [
-        {"name": name, "status": "graded", "problems": [], "strip": strip, **report.as_dict(score)}
-        for name in ("zoe", "ada")
+        {"name": name, "status": "graded", "problems": [], "strip": strip, **as_dict(score)} for name in ("zoe", "ada")
     ]
     results[0]["measures"][0]["value"] = 30.0
     results.append({"name": "eve", "status": "broken", "problems": ["holds 999 pictures"]})
-    leaderboard.write(results, folder / "leaderboard.html")
+    board.write(results, folder / "leaderboard.html")
     return folder
 
 
@@ -118,14 +119,14 @@ def test_text_stands_out_from_the_paper_in_light_and_in_dark(pages):
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"--{name} in {scheme}"  # WCAG 2 AA
 
 
-def test_names_of_classes_are_text_wherever_they_are_shown(pages, score):
+def test_labels_are_text_wherever_they_are_shown(pages, score):
     page = (pages / "report.html").read_text()
     assert "&lt;i&gt;aqua" in page and "<i>" not in page
     assert "<i>" not in score._repr_html_()
     from rich.console import Console
 
     console = Console(record=True, width=100, file=io.StringIO())
-    console.print(*report.as_tables(score))
+    console.print(*as_tables(score))
     assert "[red]" in console.export_text()
 
 
@@ -139,9 +140,9 @@ def test_pages_open_without_errors_and_with_their_pictures(pages, tmp_path, name
         with Image.open(shot) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         assert pixels.std() > 10
-    probe = "<script>document.title = [...document.images].filter(i => !i.naturalWidth).length + ' missing, ' "
-    probe += "+ (document.documentElement.scrollWidth > innerWidth ? 'too wide' : 'fits')</script>"
-    (tmp_path / name).write_text((pages / name).read_text().replace("</body>", f"{probe}</body>"))
+    script = "<script>document.title = [...document.images].filter(i => !i.naturalWidth).length + ' missing, ' "
+    script += "+ (document.documentElement.scrollWidth > innerWidth ? 'too wide' : 'fits')</script>"
+    (tmp_path / name).write_text((pages / name).read_text().replace("</body>", f"{script}</body>"))
     dom = chromium(tmp_path, "--window-size=390,800", "--dump-dom", f"file://{tmp_path / name}").stdout
     assert "<title>0 missing, fits</title>" in dom
 
@@ -169,5 +170,5 @@ def test_the_report_prints(pages, tmp_path):
     assert file.read_bytes().startswith(b"%PDF")
     if shutil.which("pdftotext"):
         text = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, text=True).stdout
-        for words in ("FD-anime", "Samples", "By class", "Copies of known faces", "Gradient norms", "Training history"):
+        for words in ("FD-anime", "Samples", "By label", "Copies of known faces", "Gradient norms", "Training history"):
             assert words in text

@@ -1,99 +1,8 @@
-"""The embedded network: what it promises about its numbers, and that it sees what a person sees."""
-
-import numpy as np
-import pytest
-from click.testing import CliRunner
-
-from grader.features.anime import DIM, WEIGHTS, describe, load
-from grader.features.reference import shipped_reference
-from grader.metrics import afd as detector
-from grader.metrics.frechet import frechet_distance
-from studies import train, train_detector
-from studies.corruptions import KINDS, no_face
-from studies.faces import read_faces
-from studies.reference import make_reference
-
-
-@pytest.fixture(scope="module")
-def network():
-    return load()
-
-
-@pytest.fixture
-def noise():
-    return np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)
-
-
-def test_weights_are_small():
-    assert WEIGHTS.stat().st_size <= 3_000_000
-
-
-def test_result_does_not_depend_on_the_batch_size(network, noise):
-    features = describe(noise, 64, network=network)
-    for size in (1, 7, 1000):
-        other = describe(noise, size, network=network)
-        assert np.abs(other - features).max() <= 1e-5 * np.abs(features).max()
-        np.testing.assert_allclose(detector.faces(other), detector.faces(features), atol=1e-5)
-
-
-def test_same_pictures_give_the_same_numbers(noise):
-    first, second = describe(noise), describe(noise)  # each loads the network anew
-    assert np.array_equal(first, second)
-    assert first.shape == (70, DIM)
-    assert first.dtype == detector.faces(first).dtype == np.float64
-
-
-def test_progress_counts_pictures(network, noise):
-    seen = []
-    describe(noise, 32, seen.append, network)
-    assert seen == [32, 32, 6]
-
-
-@pytest.mark.parametrize("kind", ["noise", "flat", "gradient", "texture"])
-def test_no_face_in_pictures_without_one(network, kind):
-    rng = np.random.default_rng(1)
-    pictures = np.stack([no_face(kind, np.zeros((1, 64, 64, 3), np.uint8), rng) for _ in range(100)])
-    assert detector.ratio(describe(pictures, network=network)) <= 0.02
-
-
-@pytest.mark.parametrize(
-    "pictures",
-    [
-        np.zeros((2, 64, 64, 3)),
-        np.zeros((2, 96, 96, 3), np.uint8),
-        np.zeros((2, 3, 64, 64), np.uint8),
-        np.zeros((64, 64, 3), np.uint8),
-        np.zeros((0, 64, 64, 3), np.uint8),
-        [[0]],
-    ],
-)
-def test_wrong_pictures_are_refused(network, pictures):
-    with pytest.raises(ValueError, match="pictures must be"):
-        describe(pictures, network=network)
-
-
-def test_reference_fits_the_weights():
-    reference = shipped_reference().statistics
-    assert reference.mean.shape == (DIM,)
-    assert reference.count >= 1000
-    np.testing.assert_array_equal(reference.covariance, reference.covariance.T)
-    values = np.linalg.eigvalsh(reference.covariance)
-    assert values.min() >= -1e-5 * values.max()
-
-
-def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
-    make_reference(noise, noise, "noise", tmp_path / "noise.safetensors")
-    assert shipped_reference(tmp_path / "noise.safetensors").statistics.count == len(noise)
-    monkeypatch.setattr("grader.features.reference.FEATURES", "embedded-00000000")
-    with pytest.raises(ValueError, match="no statistics of embedded-00000000"):
-        shipped_reference(tmp_path / "noise.safetensors")
-
-
-def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
+""def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
     rng = np.random.default_rng(0)
     for corrupt in KINDS.values():
-        for strength in (0.0, 0.5, 1.0):
-            result = corrupt(noise[0], strength, rng, noise[1])
+        for severity in (0.0, 0.5, 1.0):
+            result = corrupt(noise[0], severity, rng, noise[1])
             assert result.shape == (64, 64, 3)
             assert result.dtype == np.uint8
     for kind in KINDS.keys() - {"jpeg"}:
@@ -133,7 +42,7 @@ def test_detector_ranks_as_a_person_does(judged):
 
 
 def test_detector_knows_another_style_and_upright_faces(network, shared):
-    tagged = read_faces(shared / "tagged_3000_64px.zip")[5::6]  # the part that training keeps aside
+    tagged = read_faces(shared / "tagged_3000_64px.zip")[5::6]  # the part that training holds out
     assert detector.ratio(describe(tagged, network=network)) >= 0.95
     rng = np.random.default_rng(0)
     for kind in ("patches", "upside down"):
@@ -142,17 +51,17 @@ def test_detector_knows_another_style_and_upright_faces(network, shared):
 
 
 def test_training_runs(rendered, tmp_path):
-    args = [str(rendered), "--output", str(tmp_path / "weights"), "--steps", "3", "--impostor-steps", "20"]
+    args = [str(rendered), "--output", str(tmp_path / "weights"), "--steps", "3", "--negative-steps", "20"]
     result = CliRunner().invoke(train.main, args, catch_exceptions=False)
     assert result.exit_code == 0
     assert np.isfinite(describe(read_faces(rendered), network=load(tmp_path / "weights"))).all()
 
 
-def test_likeness_follows_bayes(monkeypatch):
+def test_face_probabilities_follow_bayes(monkeypatch):
     """It finds half of the real faces and a tenth of what is none; of the moment it finds .3, so half are faces."""
     found = {"real": 0.5, "none": 0.1, "moment": 0.3, "early": 0.05}
     monkeypatch.setattr(train_detector, "cascade_faces", lambda kind, _: np.arange(100) < 100 * found[kind])
-    moment, early = train_detector.likeness(["moment", "early"], "real", "none", None)
+    moment, early = train_detector.face_probabilities(["moment", "early"], "real", "none", None)
     np.testing.assert_allclose(moment[:30], 0.5 * 0.5 / 0.3)
     np.testing.assert_allclose(moment[30:], 0.5 * 0.5 / 0.7)
     assert moment.mean() == pytest.approx(0.5)
@@ -171,7 +80,7 @@ def test_detector_training_gives_the_probabilities_of_its_labels():
 def test_detector_training_runs(rendered, tmp_path, monkeypatch):
     monkeypatch.setattr(train_detector, "cascade_faces", lambda pictures, _: pictures.mean(axis=(1, 2, 3)) > 128)
     args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
-    args += ["--examples", "300", "--epochs", "1", "--impostor-steps", "20"]
+    args += ["--examples", "300", "--epochs", "1", "--negative-steps", "20"]
     assert CliRunner().invoke(train_detector.main, args, catch_exceptions=False).exit_code == 0
     found = detector.faces(describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
     assert found.shape == (300,)

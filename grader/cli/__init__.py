@@ -1,0 +1,84 @@
+"""The command line: reads arguments, calls, prints. A file for each command.
+
+Each command imports what it needs, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import click
+
+from grader.cli.check import check
+from grader.cli.gradient_norms import gradnorm
+from grader.cli.history import history
+from grader.cli.leaderboard import leaderboard
+from grader.cli.pack import pack, slice_
+from grader.cli.reference import reference
+from grader.cli.score import score
+from grader.cli.shared import note, stop
+from grader.errors import GraderError
+
+FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
+
+
+class _Commands(click.Group):
+    """Turns what a user can mend into lines on standard error, and an exit code."""
+
+    def invoke(self, context):
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: note(message)
+            try:
+                return super().invoke(context)
+            except GraderError as error:
+                stop(error.exit_code, *error.problems)
+            except click.UsageError as error:
+                command = error.ctx.command_path if error.ctx else "python -m grader"
+                stop(2, f"{error.format_message()} See {command} --help")
+            except BrokenPipeError:
+                raise  # whoever read our output has seen enough
+            except OSError as error:  # reading raises errors of ours: this is about something that we write
+                where, reason = error.filename or "standard output", error.strerror or error
+                stop(2, f"{where}: cannot be written ({reason}): make room, or choose another --output")
+
+
+def _now(name: str) -> str:
+    """The name of today for a command or an option."""
+    if name in FORMER:
+        note(f"{name} is called {FORMER[name]} now")
+    return FORMER.get(name, name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _now})
+def main():
+    """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed.
+
+    \b
+    Examples:
+      python -m grader score outputs/
+      python -m grader score --help
+
+    \b
+    Exit codes of every command:
+      0    done
+      1    what was handed in is not as it should be: a line for each problem
+      2    wrong use, or a file that cannot be read or written: one line
+      130  stopped by Ctrl-C
+    """
+
+
+for command in (score, gradnorm, history, check, reference, leaderboard, pack, slice_):
+    main.add_command(command)
+
+
+def run():
+    """The whole program, with its exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
+    try:
+        sys.exit(main.main(prog_name="python -m grader", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        stop(130, "stopped: run the same command again")

@@ -1,0 +1,50 @@
+"""`python -m grader gradnorm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from grader.cli import shared
+
+PLOTS = (".png", ".svg", ".pdf")
+
+
+def _plot(_context, _option, path):
+    if path.suffix.lower() not in PLOTS:
+        raise click.BadParameter(f"{path}: choose a name that ends in {', '.join(PLOTS)}.")
+    return path
+
+
+@click.command(short_help="Plot the discriminator's gradient norms, layer by layer.")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="gradnorm.png",
+    show_default=True,
+    callback=_plot,
+    help="The plot, a .png, .svg or .pdf; the numbers go beside it, as .csv.",
+)
+def gradnorm(runs, output):
+    """Plots how long the discriminator's gradient is in each of its layers, one line for each of RUNS.
+
+    RUNS are folders that the notebooks' training wrote. Their grad_norms.csv is read (step, layer, name, norm), and
+    config.json for the name of the line: weight clipping c=0.01, gradient penalty λ=10.
+
+    Prints a table of the median norm by layer, over the recorded steps, and writes the plot and a .csv with the
+    quartiles. Norms are L2, of the gradient of D's loss by a layer's weights; they have no unit.
+
+    \b
+    Example:
+      python -m grader gradnorm runs/wgan runs/wgan_gp -o gradnorm.png
+    """
+    from rich.console import Console
+
+    from grader import gradient_norms
+
+    runs = gradient_norms.compare(runs, output)
+    Console().print(gradient_norms.as_table(runs))
+    shared.wrote(output, output.with_suffix(".csv"))

@@ -1,0 +1,67 @@
+"""`python -m grader leaderboard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from grader.cli import shared
+from grader.metrics.registry import NAMES
+
+
+@click.command(short_help="Grade every submission of a school class into one table.")
+@click.argument("submissions", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="leaderboard.html",
+    show_default=True,
+    help="The page; the same goes beside it as .csv and .json.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True),
+    help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
+)
+@click.option(
+    "--metrics",
+    callback=shared.metrics,
+    default=",".join(NAMES),
+    metavar="LIST",
+    help="Only these, as for `score`.  [default: all]",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="How many to grade at a time.  [default: one for each core]"
+)
+@click.option("--dask", "address", metavar="ADDRESS", help="Grade on a Dask cluster whose workers see the same files.")
+@shared.offline
+def leaderboard(submissions, output, reference, metrics, jobs, address, offline):
+    """Grades all of SUBMISSIONS, a folder with an archive or a folder of pictures for each student.
+
+    Writes a page that sorts by any column, and the same as .csv and .json. A submission that cannot be graded is a row
+    that says why, and stops no other. About 10 seconds for each on one core.
+
+    Results are kept in OUTPUT.parts as they come: stopped and started again, it goes on where it was, and grades what
+    is new or has changed.
+
+    \b
+    Exit codes:
+      0    the page was written, whatever the submissions hold
+      1    SUBMISSIONS holds none
+      2    wrong use, or a file that cannot be read or written
+      130  stopped by Ctrl-C; start it again to go on
+
+    \b
+    Examples:
+      python -m grader leaderboard submissions/ -o leaderboard.html
+      python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
+    """
+    from grader.leaderboard import BROKEN, Options, make
+
+    options = Options(reference, metrics, offline)
+    results = make(submissions, output, options, jobs=jobs, address=address, progress=shared.progress)
+    broken = sum(result["status"] == BROKEN for result in results)
+    click.echo(f"{len(results):,} submissions, {broken} of which could not be graded", err=True)
+    shared.wrote(output, output.with_suffix(".csv"), output.with_suffix(".json"))

@@ -1,0 +1,75 @@
+"""`python -m grader pack` and `python -m grader slice`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from grader.cli import shared
+from grader.errors import printable
+
+
+@click.command(short_help="Pack 1,000 pictures as the course takes them.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="submission.tgz",
+    show_default=True,
+    help="The archive to write, of less than 2 MB.",
+)
+def pack(source, output):
+    """Packs SOURCE, a folder or archive of 1,000 pictures, as the course takes them: a flat .tgz of 1.jpg … 1000.jpg,
+    64x64 pixels each, of less than 2 MB. It is read back before it is put in place.
+
+    Pictures of that form are packed byte for byte. Others become 1.jpg … 1000.jpg in the order of their names, are
+    shrunk, and are stored at the highest JPEG quality that fits.
+
+    \b
+    Exit codes:
+      0    packed
+      1    SOURCE does not hold 1,000 pictures that can be read
+      2    wrong use, or a file that cannot be written
+
+    \b
+    Example:
+      python -m grader pack my_pictures/ -o submission.tgz
+    """
+    from grader.pack import pack
+
+    submission, quality = pack(source, output)
+    how = "as they were" if quality is None else f"as JPEG of quality {quality}"
+    shared.wrote(output)
+    shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size / 1e6:.2f} MB")
+
+
+@click.command("slice", short_help="Cut grids of pictures into single ones.")
+@click.argument("grids", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="outputs",
+    show_default=True,
+    help="The folder to make, which must not be there.",
+)
+def slice_(grids, output):
+    """Cuts GRIDS, pictures of many 64x64 pictures as torchvision's save_image and stylegan2_pytorch write them, into
+    1.jpg, 2.jpg … in a new folder. Places that are all black or white at a grid's end are left out.
+
+    \b
+    Exit codes:
+      0    cut
+      1    one of GRIDS is no such grid; nothing was written
+      2    wrong use, or a folder that cannot be written or is there already
+
+    \b
+    Example:
+      python -m grader slice results/default/*-ema.jpg -o outputs
+    """
+    from grader.pack import cut
+
+    count = cut(grids, output)
+    click.echo(f"wrote {count:,} pictures to {printable(str(output))}", err=True)

@@ -1,0 +1,123 @@
+"""`python -m grader score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from grader.cli import shared
+from grader.metrics.registry import NAMES
+
+
+@click.command(short_help="Score 1,000 pictures and say which baselines they pass.")
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True),
+    help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz.  "
+    "[default: the shipped statistics of the course's faces]",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".",
+    show_default=True,
+    help="Folder for report.json and report.html, made if it is not there.",
+)
+@click.option(
+    "--metrics",
+    callback=shared.metrics,
+    default=",".join(NAMES),
+    metavar="LIST",
+    help="Only these, separated by commas: fd-anime, afd, kid, prdc (precision, recall, density, coverage), fid, "
+    "lbpcascade, integrity.  [default: all that can be had]",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder that a notebook's training wrote: its grad_norms.csv and history.csv are drawn on the page.",
+)
+@click.option(
+    "--by-label",
+    type=click.Path(path_type=Path, exists=True),
+    help="Score each label of a conditional set by itself, against these labelled real faces: a folder or .zip with "
+    "tags.csv or attributes.csv, or with a folder per label.",
+)
+@click.option(
+    "--attribute",
+    default="hair",
+    show_default=True,
+    help="Which attribute of these faces --by-label goes by: hair or eye.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What each picture was asked to show, in rows as 1.jpg,aqua under file,label.  [default: labels.csv in "
+    "SUBMISSION]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
+@click.option("--loose", is_flag=True, help="Take 2 to 10,000 pictures of any name and size, shrunk to 64x64.")
+@shared.offline
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="A copy of pytorch-fid's Inception weights (91 MB).  [default: $GRADER_INCEPTION, or downloaded]",
+)
+@click.option(
+    "--cascade",
+    type=click.Path(path_type=Path),
+    help="A copy of lbpcascade_animeface.xml.  [default: $GRADER_CASCADE, or downloaded]",
+)
+def score(submission, output, run, as_json, **options):
+    """Scores SUBMISSION and says which baselines it passes. About 10 seconds on one core.
+
+    SUBMISSION is a folder, .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64 pixels each, or an .npz with one array uint8
+    [1000, 64, 64, 3]. JPEG, PNG, WebP and BMP are told by their content. Nothing in it is unpacked to disk, unpickled
+    or run.
+
+    Prints a table of measures beside their thresholds, and notes to standard error; writes report.json, and
+    report.html, which holds the pictures.
+
+    FD-anime and AFD by the embedded network need nothing else. FID needs --reference and Inception's weights, AFD by
+    lbpcascade its cascade: they are downloaded on first use, verified, and kept in ~/.cache or $GRADER_CACHE.
+
+    \b
+    Exit codes:
+      0    scored, whatever the score
+      1    SUBMISSION is not of this form: a line for each problem
+      2    wrong use, or a file that cannot be read or written
+      130  stopped by Ctrl-C; no report was written
+
+    \b
+    Examples:
+      python -m grader score outputs/
+      python -m grader score submission.tgz --reference faces/ --output report/
+      python -m grader score outputs/ --by-label faces/ --attribute eye
+      python -m grader score outputs/ --json --offline --metrics fd-anime,afd
+    """
+    import grader
+    from grader import files, report
+    from grader.inputs.runs import read_run
+
+    if options["labels"] and not options["by_label"]:
+        raise click.UsageError("--labels is for --by-label FACES")
+    files.check_writable(output)
+    read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
+    result = grader.score(submission, **options, progress=shared.progress)
+    paths = report.write(result, output, read)
+
+    for line in result.submission.notes:
+        shared.note(line)
+    for measure in result.measures:
+        if measure.note:
+            shared.note(f"{measure.measure} by {measure.by}: {measure.note}")
+    if as_json:
+        from grader.report.json import as_json as text
+
+        click.echo(text(result))
+    else:
+        from grader.report.terminal import show
+
+        show(result)
+    shared.wrote(*paths)

@@ -1,0 +1,64 @@
+"""Files and their names: one way to write, one order, and one list of what nobody put there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir")  # macOS, Windows twice, Synology
+
+
+def left_behind(name: str) -> bool:
+    """Whether a file or folder of this name was left by a system, and not put there by a person."""
+    return name in SYSTEM_FILES or (name.startswith(".") and name != "..")
+
+
+def natural(name: str) -> tuple:
+    """The key of the one order of names: numbers in them count as numbers, 2.jpg before 10.jpg."""
+    parts = re.split("([0-9]+)", name)  # text, digits, text …
+    digits = [part.lstrip("0") for part in parts[1::2]]
+    parts[1::2] = [(len(number), number) for number in digits]  # no int(): a stranger's number may have 10,000 digits
+    return parts, name
+
+
+def short_hash(path: Path) -> str:
+    """The first 8 hex digits of a file's SHA-256. Raises OSError."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def check_writable(folder: Path) -> None:
+    """Makes the folder and fails now rather than after the work. Raises OSError, which names it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, which is renamed when all went well: `path` is whole, or as it was before.
+
+    Raises OSError, which names `path`.
+    """
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield unfinished
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as it is, in UTF-8, whole or not at all. Raises OSError, which names `path`."""
+    with atomic(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")

@@ -1,0 +1,140 @@
+"""What a training wrote into its folder: grad_norms.csv, config.json, samples/; and the history.csv of its scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grader.errors import GraderError, printable
+from grader.files import natural
+from grader.inputs.archives import bytes_of
+from grader.inputs.submission import BadSubmission
+
+MAX_LAYERS = 1000
+
+
+class BadRun(GraderError):
+    """A run without usable gradient norms; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """Quartiles over the recorded steps of the L2 norm per layer, float [3, layers], lowest layer first."""
+
+    label: str
+    quartiles: np.ndarray
+    steps: int
+
+    @property
+    def spread(self) -> float:
+        """The largest layer's median norm over the smallest's; infinite when one is zero."""
+        median = self.quartiles[1]
+        return float(median.max()) / float(median.min()) if median.min() > 0 else float("inf")
+
+
+def read_gradient_norms(run: Path) -> LayerNorms:
+    """The norms in a run's grad_norms.csv (step, layer, name, norm), labelled by the setting in its config.json.
+
+    Raises BadRun.
+    """
+    path = run / "grad_norms.csv"
+    rows = read_rows(path, {"step": int, "layer": int, "norm": float})
+    rows.sort(order=("step", "layer"))
+    layers, steps = np.unique(rows["layer"]), np.unique(rows["step"])
+    if len(rows) != len(layers) * len(steps) or (rows["layer"].reshape(len(steps), -1) != layers).any():
+        raise BadRun(f"{path}: holds {len(rows)} rows for {len(layers)} layers and {len(steps)} steps: train again")
+    if len(layers) > MAX_LAYERS:
+        raise BadRun(f"{path}: holds {len(layers):,} layers: train again")
+    norms = rows["norm"].reshape(len(steps), len(layers))
+    return LayerNorms(_label(run), np.quantile(norms, [0.25, 0.5, 0.75], axis=0), len(steps))
+
+
+def read_rows(path: Path, columns: dict[str, type]) -> np.ndarray:
+    """Columns of a CSV file of numbers, as a record array [rows] of their names. Raises BadRun.
+
+    Whole numbers are 0 to 10^12, others 0 to 10^30: a number that is none has no quartiles and no place in a plot.
+    """
+    try:
+        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(bytes_of(path)), "utf-8", newline=""))
+        cells = (tuple(kind(row[name]) for name, kind in columns.items()) for row in table)
+        rows = np.fromiter(cells, [(name, np.int64 if kind is int else np.float64) for name, kind in columns.items()])
+    except OSError:
+        raise BadRun(f"{path}: cannot be read: name the folder that a notebook's `run` setting named") from None
+    except (KeyError, ValueError, TypeError, OverflowError, csv.Error):
+        raise BadRun(f"{path}: not the columns {', '.join(columns)}, all of numbers: make it again") from None
+    if not len(rows):
+        raise BadRun(f"{path}: holds no row: make it again")
+    for name, kind in columns.items():
+        wrong = ~((rows[name] >= 0) & (rows[name] <= (1e12 if kind is int else 1e30)))  # NaN as well
+        if wrong.any():
+            row = rows[wrong.argmax()]
+            raise BadRun(f"{path}: {name} is {row[name]} at step {row['step']}: did it diverge? Train again")
+    return rows
+
+
+def _label(run: Path) -> str:
+    try:
+        config = json.loads(bytes_of(run / "config.json", 2**20))
+    except (OSError, ValueError, RecursionError):
+        config = None
+    for setting, text in (
+        ("clip", "weight clipping c="),
+        ("penalty", "gradient penalty λ="),
+        ("max_norm", "clip norm "),
+    ):
+        value = config.get(setting) if isinstance(config, dict) else None
+        if isinstance(value, int | float) and abs(value) < 1e30:
+            return f"{text}{value:g}" + ("" if config.get("batch_norm", True) else " without BatchNorm")
+    return printable(run.name)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The scores of one checkpoint's samples, on the embedded scale."""
+
+    step: int
+    samples: Path
+    distance: float  # FD-anime, lower is better
+    faces: float  # AFD, higher is better
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The archives of samples in a run, runs/NAME/samples/STEP.tgz, by step. Raises BadSubmission if there is none."""
+    named = (path for path in run.glob("samples/*.tgz") if re.fullmatch("[0-9]{1,12}", path.stem))
+    found = sorted(named, key=lambda path: natural(path.stem))
+    if not found:
+        raise BadSubmission([f"{run}: no samples/STEP.tgz: name the folder that a notebook's `run` setting named"])
+    return found
+
+
+def best(history: list[Checkpoint]) -> Checkpoint:
+    """The checkpoint that is nearest to the real faces; of equals the earliest."""
+    return min(history, key=lambda checkpoint: (checkpoint.distance, checkpoint.step))
+
+
+def read_history(path: Path) -> list[Checkpoint]:
+    """The scores of checkpoints in a history.csv: step, fd_anime, afd. Raises BadRun."""
+    rows = read_rows(path, {"step": int, "fd_anime": float, "afd": float})
+    return [Checkpoint(step, Path(f"samples/{step}.tgz"), distance, faces) for step, distance, faces in rows.tolist()]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's gradient norms and the scores of its checkpoints, None where it has none."""
+
+    norms: LayerNorms | None
+    history: list[Checkpoint] | None
+
+
+def read_run(run: Path) -> Run:
+    """What a run has of the two. Raises BadRun."""
+    return Run(
+        read_gradient_norms(run) if (run / "grad_norms.csv").exists() else None,
+        read_history(run / "history.csv") if (run / "history.csv").exists() else None,
+    )

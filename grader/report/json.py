@@ -1,0 +1,59 @@
+"""report.json: its fields are described in docs/report.json.md."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from grader.results import ByLabel, Integrity, Score
+
+SCHEMA = 3  # raised whenever a field changes its name or its meaning
+
+
+def as_json(score: Score) -> str:
+    """`as_dict` as text."""
+    return json.dumps(as_dict(score), indent=2)
+
+
+def as_dict(score: Score) -> dict:
+    """The score with its scales, ready for JSON; `schema` counts up when a field changes."""
+    return {
+        "schema": SCHEMA,
+        "submission": str(score.submission.source),
+        "pictures": len(score.submission.pictures),
+        "notes": score.submission.notes,
+        "reference": score.reference,
+        "measures": [asdict(measure) for measure in score.measures],
+        "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
+        "integrity": _integrity(score.integrity, score.submission.names) if score.integrity else None,
+        "by_label": _by_label(score.by_label) if score.by_label else None,
+    }
+
+
+def _by_label(found: ByLabel) -> dict:
+    return {
+        "faces": found.faces,
+        "overall": asdict(found.overall),
+        "labels": [asdict(one) for one in found.labels],
+        "names": found.names,
+        "confusion": found.confusion.tolist(),
+    }
+
+
+def _integrity(found: Integrity, names: list[str]) -> dict:
+    return {
+        "groups": [
+            {"pictures": [names[i] for i in group.members], "distance": group.distance} for group in found.groups
+        ],
+        "repeated": found.repeated,
+        "collapsed": found.collapsed,
+        "copies": [
+            {
+                "picture": names[copy.index],
+                "known": found.names[copy.known],
+                "distance": copy.distance,
+                "mirrored": copy.mirrored,
+            }
+            for copy in found.copies
+        ],
+    }

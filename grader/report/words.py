@@ -1,0 +1,102 @@
+"""What the terminal and the page say of a score, in the same words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grader.results import ByLabel, LabelScore, Measure, Score
+from grader.verdict import load_thresholds
+
+GOOD = {  # what is good of each measure, in a few words
+    "FD-anime": "lower; real faces stand in the next column",
+    "FID": "lower; the number that papers report",
+    "KID": "lower, 0 for real faces; free of FID’s bias by the number of pictures",
+    "AFD": "higher: share in which a face is found",
+    "precision": "near 1: pictures look like real ones",
+    "recall": "near 1: all kinds of real ones are there",
+    "density": "1 for real faces: pictures lie where real ones are dense",
+    "coverage": "near 1: how many real faces have a picture near them",
+}
+LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "FD-anime", "real", "KID")
+
+
+def sentences(score: Score) -> list[str]:
+    """The verdict on each scale in words."""
+    families = load_thresholds()["families"]
+    lines = []
+    for verdict in score.verdicts:
+        scale = families[verdict.family] + " (provisional)" * verdict.provisional
+        if set(verdict.passed.values()) == {None}:
+            lines.append(f"No verdict on the {scale}: it takes a distance and a ratio, each with its thresholds.")
+        else:
+            lines.append(f"{verdict.best or 'No'} baseline passed on the {scale}.")
+    return lines
+
+
+def warnings(score: Score) -> list[str]:
+    """What is not as it should be with the pictures themselves, in words."""
+    found, lines = score.integrity, []
+    if found is None:
+        return lines
+    if found.copies:
+        some = ", ".join(score.submission.names[copy.index] for copy in found.copies[:3])
+        lines.append(
+            f"{len(found.copies):,} pictures are copies of known real faces ({some}{' …' * (len(found.copies) > 3)})."
+        )
+    if found.collapsed:
+        count = len(score.probabilities)
+        lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")
+    return lines
+
+
+def name(measure: Measure) -> str:
+    """What was measured, and by what: "FID (inception)". Which weights exactly stands in report.json."""
+    return f"{measure.measure} ({'embedded' if measure.by.startswith('embedded-') else measure.by})"
+
+
+def number(measure: Measure, value: float | None) -> str:
+    """A distance to four significant digits, a ratio to three decimals, "–" for what could not be had."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if measure.lower_is_better else f"{value:.3f}"
+
+
+def spread(measure: Measure) -> str:
+    return "" if measure.spread is None else f" ± {measure.spread:.2g}"
+
+
+def bar(measure: Measure, tier: str) -> str:
+    """The threshold of a tier with its direction: "≤ 190", or "" where there is none."""
+    if tier not in measure.thresholds:
+        return ""
+    return f"{'≤' if measure.lower_is_better else '≥'} {measure.thresholds[tier]:g}"
+
+
+def label_sentence(found: ByLabel) -> str:
+    """How many pictures show what they were asked to, beside the best and the worst to be expected."""
+    overall = found.overall
+    return (
+        f"{overall.accuracy:.1%} of the pictures show the label that they were asked for; of unseen real faces "
+        f"{overall.ceiling:.1%} do, of pictures at random {1 / len(found.names):.1%}."
+    )
+
+
+def label_rows(found: ByLabel) -> list[tuple[str, ...]]:
+    """The cells of LABEL_COLUMNS: a row per label, and one for all."""
+    rows = [
+        _label_row(one, _mistake(found, one, counts)) for one, counts in zip(found.labels, found.confusion, strict=True)
+    ]
+    return [*rows, _label_row(found.overall, "")]
+
+
+def _label_row(one: LabelScore, mistake: str) -> tuple[str, ...]:
+    shares = (f"{share:.3f}" for share in (one.accuracy, one.ceiling))
+    distances = ("–" if value is None else f"{value:.1f}" for value in (one.distance, one.floor))
+    kid = "–" if one.kid is None else f"{one.kid:.2f} ± {one.spread:.2f}"
+    return one.target, f"{one.pictures:,}", *shares, mistake, *distances, kid
+
+
+def _mistake(found: ByLabel, one: LabelScore, counts: np.ndarray) -> str:
+    """The other label that is found most in pictures of one, and how often: "blue 12%"; "" if there is none."""
+    wrong = np.where(np.array(found.names) == one.target, 0, counts)
+    return f"{found.names[wrong.argmax()]} {wrong.max() / one.pictures:.0%}" if wrong.any() else ""
