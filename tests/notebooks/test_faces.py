@@ -17,7 +17,6 @@ from kit.faces import (
     batch_indices,
     batches_of,
     decode,
-    find_faces,
     is_ignored,
     load_faces,
     natural_key,
@@ -28,12 +27,17 @@ from kit.settings import Settings
 CPU = torch.device("cpu")
 
 
-def put(folder, count=1000, ending=".jpg"):
+def put(folder, count=10):
     """A folder with so many files that look like pictures by their names."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        (folder / f"{number}{ending}").touch()
+        (folder / f"{number}.jpg").touch()
     return folder
+
+
+def find(places, given=""):
+    """What is found where ten pictures are enough."""
+    return faces.find_faces(given, places, fewest=10)
 
 
 # where
@@ -52,57 +56,57 @@ def put(folder, count=1000, ending=".jpg"):
 )
 def test_faces_are_found_wherever_kaggle_mounts_them(tmp_path, path):
     here = put(tmp_path / path)
-    assert find_faces(places={tmp_path: 7}) == here
+    assert find({tmp_path: 7}) == here
 
 
 @pytest.mark.parametrize("root", ["", "datasets/someone", "notebooks/someone", "datasets", "competitions"])
 def test_of_several_data_sets_the_largest_is_taken_and_they_are_never_mixed(tmp_path, root):
     for number, name in enumerate(["one", "two", "three", "four"]):
-        put(tmp_path / root / name, 1000 + 10 * (number % 3))
-    assert find_faces(places={tmp_path: 7}) == tmp_path / root / "three"
+        put(tmp_path / root / name, 10 + number % 3)
+    assert find({tmp_path: 7}) == tmp_path / root / "three"
 
 
 @pytest.mark.parametrize("root", ["animefaces", "datasets/someone/animefaces", "notebooks/someone/anime/faces"])
 def test_folders_of_classes_are_read_as_one_set(tmp_path, root):
     for name in ("aqua", "black", "blonde", "brown"):
-        put(tmp_path / root / name, 400)
-    put(tmp_path / "datasets/another/faces", 1100)
-    assert find_faces(places={tmp_path: 7}) == tmp_path / root
+        put(tmp_path / root / name, 4)
+    put(tmp_path / "datasets/another/faces", 11)
+    assert find({tmp_path: 7}) == tmp_path / root
 
 
 def test_a_zip_is_found_and_goes_before_folders(tmp_path):
     for name in ("some", "other", "folders"):
-        put(tmp_path / "mine" / name, 500)
+        put(tmp_path / "mine" / name, 5)
     (tmp_path / "mine/faces.zip").touch()
-    assert find_faces(places={tmp_path: 2}) == tmp_path / "mine/faces.zip"
+    assert find({tmp_path: 2}) == tmp_path / "mine/faces.zip"
 
 
 def test_what_systems_and_runs_leave_is_no_set_of_faces(tmp_path):
     for name in ("__MACOSX/faces", ".ipynb_checkpoints", "runs/gan/samples", "outputs"):
-        put(tmp_path / name, 1500)
-    few = put(tmp_path / "few", 999)
+        put(tmp_path / name, 15)
+    few = put(tmp_path / "few", 9)
     with pytest.raises(SystemExit, match="found no faces"):
-        find_faces(places={tmp_path: 3})
-    assert find_faces(places={tmp_path: 3, put(tmp_path / "elsewhere"): 1}) == tmp_path / "elsewhere"
-    assert find_faces(str(few), places={tmp_path: 3}) == few
+        find({tmp_path: 3})
+    assert find({tmp_path: 3, put(tmp_path / "elsewhere"): 1}) == tmp_path / "elsewhere"
+    assert find({tmp_path: 3}, str(few)) == few
 
 
 def test_it_looks_no_deeper_than_it_may(tmp_path):
     put(tmp_path / "a/b/c")
-    assert find_faces(places={tmp_path: 3}) == tmp_path / "a/b/c"
+    assert find({tmp_path: 3}) == tmp_path / "a/b/c"
     with pytest.raises(SystemExit):
-        find_faces(places={tmp_path: 2, tmp_path / "nothing": 5})
+        find({tmp_path: 2, tmp_path / "nothing": 5})
 
 
 def test_places_are_searched_in_their_order(tmp_path):
-    first, second = put(tmp_path / "input/few", 1000), put(tmp_path / "content/many", 1200)
-    assert find_faces(places={tmp_path / "input": 7, tmp_path / "content": 2}) == first
-    assert find_faces(places={tmp_path / "content": 2, tmp_path / "input": 7}) == second
+    first, second = put(tmp_path / "input/few", 10), put(tmp_path / "content/many", 12)
+    assert find({tmp_path / "input": 7, tmp_path / "content": 2}) == first
+    assert find({tmp_path / "content": 2, tmp_path / "input": 7}) == second
 
 
 def test_a_given_place_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SystemExit, match=r"no faces at '.*nothing': set `faces` to a folder or a zip"):
-        find_faces(str(tmp_path / "nothing"))
+        find({}, str(tmp_path / "nothing"))
 
 
 def test_the_usual_places_are_those_of_kaggle_colab_and_this_project():
@@ -113,7 +117,7 @@ def test_the_usual_places_are_those_of_kaggle_colab_and_this_project():
 
 
 def picture_file(kind):
-    """A picture file that decoders may read in different ways: 70x50, coloured, noisy, half transparent where it can be."""
+    """A picture file that decoders may read in different ways: 70x50, coloured, noisy, partly transparent."""
     noise = np.random.default_rng(3).integers(0, 256, (50, 70, 4), dtype=np.uint8)
     noise[:, :35] = noise[:, :35] // 4
     picture, options = Image.fromarray(noise, "RGBA"), {}
