@@ -1,5 +1,6 @@
 """Training in this process, or in one process per GPU."""
 
+import codecs
 import os
 import signal
 import subprocess
@@ -7,8 +8,10 @@ import sys
 import tempfile
 import traceback
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import distributed
@@ -25,6 +28,8 @@ def launch(train, settings):
     if settings.processes > 1:
         start_processes(train, settings)
         last = Path(settings.run, "checkpoints/last.pt")
+        if not last.exists():
+            raise KeyboardInterrupt  # it came before the first step
         done = torch.load(last, map_location="cpu", weights_only=True)["step"]
         settings = replace(settings, processes=1, steps=done)  # nothing is left to train: this only loads the run
     return train(settings)
@@ -38,10 +43,9 @@ def train_together(train, settings):
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        return train(settings)
-    finally:
-        distributed.destroy_process_group()
+    run = train(settings)
+    distributed.destroy_process_group()  # not after an error: the others would be the first to tell of one, of this
+    return run
 
 
 def worker(train, settings, folder):
@@ -49,6 +53,8 @@ def worker(train, settings, folder):
     sys.stderr = sys.stdout  # so that progress is seen; what the launcher itself has to say is not
     try:
         train_together(train, settings)
+    except KeyboardInterrupt:  # before the first step, or after the last: nothing went wrong
+        raise SystemExit(1) from None
     except BaseException as error:
         text = str(error) if isinstance(error, SystemExit) else traceback.format_exc()
         Path(folder, f"error{os.environ['RANK']}.txt").write_text(text, encoding="utf-8")
@@ -67,7 +73,17 @@ def start_processes(train, settings):
         raise SystemExit(f"`processes` is {settings.processes}, but there are {torch.cuda.device_count()} GPUs")
     with tempfile.TemporaryDirectory() as folder:
         payload = Path(folder, "train.pkl")
-        payload.write_bytes(cloudpickle.dumps(partial(worker, train, settings, folder)))
+
+        class Pickler(cloudpickle.CloudPickler):
+            def reducer_override(self, thing):
+                if isinstance(thing, ModuleType) and type(thing) is not ModuleType:  # such as torch.backends.cudnn
+                    return import_module, (thing.__name__,)
+                if hasattr(thing, "cache_clear") and thing.__module__ == "__main__":  # its cache is empty there
+                    return cache, (thing.__wrapped__,)
+                return super().reducer_override(thing)
+
+        with open(payload, "wb") as file:
+            Pickler(file).dump(partial(worker, train, settings, folder))
         code = "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()"
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         launcher += [f"--nproc-per-node={settings.processes}", "--no-python"]
@@ -92,6 +108,7 @@ def start_processes(train, settings):
 def pass_on(process):
     """Prints what a process prints, until it ends. Signals that ask to stop are passed on. Returns those that came."""
     asked = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
     def ask(number, _frame):
         asked.append(number)
@@ -100,7 +117,7 @@ def pass_on(process):
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while text := os.read(process.stdout.fileno(), 65536):
-            sys.stdout.write(text.decode(errors="replace"))
+            sys.stdout.write(decoder.decode(text))
         process.wait()
     finally:
         for number, handler in before.items():
