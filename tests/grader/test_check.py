@@ -8,9 +8,11 @@ from click.testing import CliRunner
 
 from baselines.build import ROOT
 from grader import cli
+from tests.helpers.notebook import ported_masters
 
-SOLVED = ROOT / "baselines/02_gradient_clipping.ipynb"
-STUDENT = ROOT / "notebooks/03_wgan.ipynb"
+SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
+STUDENT = ROOT / "notebooks/01_gan.ipynb"
+STYLEGAN = ROOT / "baselines/05_stylegan2.py"
 
 
 def check(path, *args):
@@ -29,11 +31,12 @@ def edited(path, target, old, new):
 def test_a_solved_notebook_is_done():
     result = check(SOLVED)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "done     clipped_step\n"
+    assert result.stdout == "done     discriminator_step\ndone     generator_step\n"
 
 
+@pytest.mark.skipif(STYLEGAN not in ported_masters(), reason="05 is not built from the kit")
 def test_the_stylegan_notebook_is_checked_without_a_gpu():
-    result = check(ROOT / "baselines/05_stylegan2.ipynb")
+    result = check(ROOT / "baselines/solved/05_stylegan2.ipynb")
     assert result.exit_code == 0, result.output
     assert result.stdout == "done     make_trainer\ndone     generate\n"
 
@@ -41,15 +44,15 @@ def test_the_stylegan_notebook_is_checked_without_a_gpu():
 def test_todos_not_yet_filled_do_not_hide_the_next():
     result = check(STUDENT, "--json")
     assert result.exit_code == 1
-    names = ["make_critic", "make_optimizers", "discriminator_step", "generator_step", "train_step"]
+    names = ["discriminator_step", "generator_step"]
     assert json.loads(result.stdout) == [{"name": name, "status": "not yet", "hint": ""} for name in names]
 
 
 def test_a_mistake_gets_its_hint(tmp_path):
-    path = edited(SOLVED, tmp_path / "mine.ipynb", "clip_grad_norm_", "clip_grad_value_")
+    path = edited(SOLVED, tmp_path / "mine.ipynb", "bce(p_fake, torch.zeros_like(p_fake))", "0")
     result = check(path)
     assert result.exit_code == 1
-    assert result.stdout.startswith("wrong    clipped_step\n         clipped value by value")
+    assert result.stdout.startswith("wrong    discriminator_step\n         only the reals count")
 
 
 def test_an_endless_loop_is_stopped(tmp_path):
