@@ -48,7 +48,7 @@ nbgrader: $(VENV)/installed
 	$(VENV)/nbgrader/bin/python -m pip install --quiet --disable-pip-version-check "nbgrader>=0.9"
 	$(PY) -m ipykernel install --prefix $(VENV)/kernel --name python3
 	JUPYTER_PATH=$(CURDIR)/$(VENV)/kernel/share/jupyter NBGRADER=$(CURDIR)/$(VENV)/nbgrader/bin/nbgrader \
-	  $(PY) -m pytest tests/test_nbgrader.py
+	  $(PY) -m pytest tests/notebooks/test_nbgrader.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check
