@@ -195,6 +195,15 @@ def test_every_notebook_says_how_to_open_it(master):
         assert second.source == build.how_to_open(path.relative_to(build.ROOT).as_posix())
 
 
+def test_the_readme_has_the_same_badges():
+    if "https://" not in build.how_to_open("notebooks/01_gan.ipynb"):
+        pytest.skip("pyproject.toml names no public repository")
+    readme = (build.ROOT / "README.md").read_text(encoding="utf-8")
+    for master in build.masters():
+        for line in build.how_to_open(f"notebooks/{master.stem}.ipynb").splitlines():
+            assert line in readme
+
+
 @pytest.mark.parametrize("master", MASTERS)
 def test_it_runs_solved_from_top_to_bottom_and_goes_on(master, tmp_path, rendered, monkeypatch, capsys):
     run(f"baselines/solved/{master.stem}.ipynb", tmp_path, rendered)

@@ -34,6 +34,8 @@ def one_step(half=None, freezing=frozen, width=8):
         gradients = [weight.grad.clone() for weight in D.parameters()]
         with freezing(D):
             loss_G = names["generator_step"](D, G, optimizer_G, z[1])
+        if not half or not (G.overflowed or D.overflowed):
+            break
     return [loss_D, loss_G], gradients + [weight.grad for weight in G.parameters()]
 
 
@@ -138,6 +140,14 @@ def test_a_cpu_trains_in_float32(capsys):
     network = nn.Linear(4, 1)
     assert place(network, Settings(half=True), torch.device("cpu")) is network
     assert "Linear: 5 parameters" in capsys.readouterr().out
+
+
+def test_half_precision_is_for_networks_that_may_have_it(monkeypatch):
+    cpu, network = torch.device("cpu"), nn.Linear(4, 1)
+    monkeypatch.setattr("kit.device.half_dtype", lambda device: torch.bfloat16)
+    assert place(network, Settings(half=True), cpu).module is network
+    assert place(network, Settings(half=True), cpu, half=False) is network  # such as one under a gradient penalty
+    assert place(network, Settings(), cpu) is network
 
 
 def test_a_card_that_is_too_old_is_told_at_once(monkeypatch):
