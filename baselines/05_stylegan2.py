@@ -2,39 +2,61 @@
 # # 05 · StyleGAN2
 #
 # A DCGAN squeezes all it knows about a face through one vector at its entrance. StyleGAN asks what each **resolution**
-# should look like. A mapping network $S$ first bends the noise into a style $w = S(z)$, whose directions are free to
-# mean something (hair, pose, colour), which those of a round cloud of noise are not. The generator starts from a
-# learned constant, and at every resolution the style scales the channels of the convolution's weights; StyleGAN2
-# divides the sum's size out again (*demodulation*), where StyleGAN1 normalised the picture itself and left blobs
+# should look like. A mapping network $S$ first bends the noise into a style, $w = S(z)$. Noise is a round cloud: its
+# directions mean nothing. Those of $w$ are free to mean something: hair, pose, colour. The generator starts from a
+# learned constant. At every resolution the style scales the channels of the convolution's weights. Then StyleGAN2
+# divides by the size of the result (*demodulation*). StyleGAN1 normalised the picture itself, and left blobs
 # ([Karras et al., 2020](https://arxiv.org/abs/1912.04958)):
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
-# The losses are what you know by now: a hinge loss, with a gradient penalty on every fourth step (here towards slope 0)
-# and, later, a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in the architecture,
-# and it costs: a step takes about ten times as long as one of 01.
+# You know the losses by now: a hinge loss, with a gradient penalty on every fourth step (here towards slope 0). Later
+# comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in the architecture, and it
+# costs: a step takes about ten times as long as one of 01.
 #
 # You do not write it. As in real work, the network comes from a package,
-# [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch), and your part is to **use it right**: set it
-# up for this task, and sample from it. When sampling, pull each style towards the mean style by a factor $\psi$:
+# [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch). Your part is to **use it right**: set it up
+# for this task, and sample from it. When you sample, pull each style towards the mean style by a factor $\psi$:
 #
 # $$w_\psi = \bar w + \psi\,(S(z) - \bar w)$$
 #
-# That is the *truncation trick*. Smaller $\psi$ means safer and more alike faces: the detector finds more of them, and
-# FID gets worse, since it misses the variety. One student's run gave FID 66, 77, 96 and a detection ratio of .47, .56,
-# .66 at $\psi$ = 1, .75, .5. Watch the trade, and choose for the tier you are after, which is **Boss**.
+# That is the *truncation trick*. A smaller $\psi$ means safer faces, which are more alike. The detector finds more of
+# them, and FID gets worse, since it misses the variety. One student's run gave FID 66, 77, 96 and a detection ratio of
+# .47, .56, .66 at $\psi$ = 1, .75, .5. Watch the trade, and take what suits your tier. The score to beat is **Boss**.
+
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
+# not read them, but you can: open a cell by its title.
+
+# %%
+import importlib.util
+import math
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
+
+import torch
+from kit.checks import CHECK_DEVICE, are_close, done, output_of
+from kit.device import get_device, seed_everything
+from kit.faces import load_faces
+from kit.launch import launch
+from kit.run import Run
+from kit.samples import plot_losses, write_submission
+from torch import nn
 
 # %% [markdown]
 # ## The package
 #
-# It is installed without its own list of requirements, on which stands an experiment tracker, `aim`, of forty packages,
-# that has no builds for new Pythons and is only used when asked to log.
+# It is installed without its own list of requirements. On that stands an experiment tracker, `aim`, which brings forty
+# packages, has no builds for new Pythons, and is used only when asked to log. The cells are folded.
 
-# %%
-import importlib.util
-import subprocess
-import sys
-
+# %% fold="Install stylegan2_pytorch 1.9.0"
 PACKAGES = ["stylegan2_pytorch==1.9.0", "vector_quantize_pytorch==0.1.0", "einops", "kornia", "kornia_rs", "fire"]
 PACKAGES += ["termcolor", "retry", "py", "decorator"]
 if importlib.util.find_spec("stylegan2_pytorch") is None:
@@ -42,47 +64,43 @@ if importlib.util.find_spec("stylegan2_pytorch") is None:
     if pip.returncode:
         raise SystemExit("pip could not install stylegan2_pytorch. Kaggle: Settings > Internet > On, then run again.")
 
-# %% include: setup
-
-# %%
-from types import ModuleType
-from unittest import mock
-
-sys.modules.setdefault("aim", ModuleType("aim"))  # imported by the package, and not used
-# Without a GPU, and only then: the package refuses to be imported there, and calls .cuda() on whatever it makes. So the
+# %% fold="Import it without aim, and without a GPU too"
+sys.modules.setdefault("aim", ModuleType("aim"))  # the package imports it, and does not use it
+# Without a GPU the package refuses to be imported, and calls .cuda() on whatever it makes. There, and only there, its
 # first question is answered with yes, and .cuda() leaves things where they are. Good for a try, too slow for more.
 if not torch.cuda.is_available():
     torch.Tensor.cuda = nn.Module.cuda = lambda self, *_, **__: self
 with mock.patch("torch.cuda.is_available", return_value=True):
-    import stylegan2_pytorch
+    from stylegan2_pytorch import NanException, Trainer
 
 # %% [markdown]
 # ## Settings
 
+# %% show=true
+from kit.settings import Settings, make_settings
+
 
 # %%
-@dataclass
-class StyleSettings:
-    """Everything there is to set, with what it means."""
-
-    faces: str = ""  # folder or zip of face pictures; "" looks where Kaggle, Colab and this project keep them
-    run: str = "runs/stylegan2"  # everything that training writes goes here
-    outputs: str = "outputs"  # the 1,000 pictures to hand in
+@dataclass(frozen=True)
+class StyleGANSettings(Settings):
+    run: str = "runs/stylegan2"
     steps: int = 50_000  # steps of D, each with one of G
-    hours: float = 0.0  # of this session, after which it stops with a checkpoint; 0 goes on to the last step
-    batch_size: int = 30  # pictures a batch
-    lr_G: float = 2e-4  # Adam's learning rate for S and G
-    lr_D: float = 3e-4  # and for D
-    psi: float = 0.75  # ψ of the truncation when sampling: 1 for all the variety, less for safer faces
-    ema: float = 0.998  # how slowly the average of S and G follows them, which the samples come from
+    batch_size: int = 30
+    lr_G: float = 2e-4  # of S and G
+    lr_D: float = 3e-4
+    ema: float = 0.998  # β of the running average of S and G
     z_dim: int = 512  # numbers in z, and in a style
     width: int = 16  # the package's network_capacity: G has twice as many channels next to the picture, D four times
-    checkpoint_every: int = 1000  # steps between checkpoints, each with a grid and 1,000 samples
-    log_every: int = 50  # steps between lines in log.csv being written
-    seed: int = 2022  # of the weights, of z and of the order of the faces
+    psi: float = 0.75  # ψ of the truncation when sampling: 1 for all the variety, less for safer faces
+    checkpoint_every: int = 1000
+
+    def __post_init__(self):
+        fixed = ("beta1", "beta2", "n_critic", "norms_every", "half")
+        if changed := [name for name in fixed if getattr(self, name) != getattr(Settings, name)]:
+            raise SystemExit(f"the package decides on {', '.join(changed)}: leave it as it is")
 
 
-course = StyleSettings()  # the package's own settings, its batch of 5 taken 6 times as one of 30
+course = StyleGANSettings()  # the package's own settings, its batch of 5 taken 6 times as one of 30
 PRESETS = {
     "course": course,
     "t4_1h": replace(course, steps=1_000_000, hours=1.0),
@@ -94,22 +112,25 @@ PRESETS = {
 preset = "course"
 overrides = {}  # any setting by name, for example {"psi": 0.6}
 
-# %% include: choose, faces
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## The trainer
 #
-# `stylegan2_pytorch.Trainer` builds the networks ($S$, $G$ and $D$) and makes a step at each call of `train()`. Left to
-# itself, it reads JPEGs again in every epoch, saves no optimizer, so that a resumed run stumbles, begins to average
-# only after step 20,000, and writes pictures as 8×8 grids. `FaceTrainer` keeps its steps, and leaves the rest to this
-# notebook.
+# `Trainer` builds the networks ($S$, $G$ and $D$), and makes a step at each call of `train()`. Left to itself, it reads
+# JPEGs again in every epoch. It saves no optimizer, so that a resumed run stumbles. It begins to average only after
+# step 20,000, and writes pictures as 8×8 grids. `FaceTrainer` keeps its steps, and leaves the rest to this notebook.
 
 
 # %%
-class FaceTrainer(stylegan2_pytorch.Trainer):
-    """The package's trainer, with a state that holds all an uninterrupted run would have, and without its own files."""
-
-    STATE = ("S", "G", "D", "G_opt", "D_opt")
+class FaceTrainer(Trainer):
+    """The package's trainer, without files of its own. Its state is what training changes besides S, G and D."""
 
     def init_folders(self):
         pass
@@ -117,29 +138,37 @@ class FaceTrainer(stylegan2_pytorch.Trainer):
     def save(self, number):
         pass
 
+    def load(self, number):  # what the package does when a loss is NaN; it would find no file
+        pass
+
     def evaluate(self, number):
         pass
 
+    def train(self):
+        """A step on the batches in self.loader. Raises NanException when a loss is NaN."""
+        with redirect_stdout(None):  # it would speak of checkpoints that do not exist
+            super().train()
+
     def state_dict(self):
-        state = {name: getattr(self.GAN, name).state_dict() for name in self.STATE}
-        return state | {"pl_mean": self.pl_mean if self.pl_mean is None else float(self.pl_mean)}
+        pl_mean = None if self.pl_mean is None else float(self.pl_mean)  # the mean path length
+        return {"G_opt": self.GAN.G_opt.state_dict(), "D_opt": self.GAN.D_opt.state_dict(), "pl_mean": pl_mean}
 
     def load_state_dict(self, state):
-        for name in self.STATE:
-            getattr(self.GAN, name).load_state_dict(state[name])
-        self.pl_mean = state["pl_mean"]  # the mean path length, which the package forgets
+        self.GAN.G_opt.load_state_dict(state["G_opt"])
+        self.GAN.D_opt.load_state_dict(state["D_opt"])
+        self.pl_mean = state["pl_mean"]
 
 
 # %% [markdown]
 # Now make one. `Trainer` has a default for everything, and none is made for this task. Look at the
 # [arguments](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py): the
-# size of the pictures, the capacity of the networks, the batch size, the learning rate of G, `lr`, and how many times
-# as large that of D is, `ttur_mult`.
+# size of the pictures, the capacity of the networks, the batch size, the learning rate of G, `lr`, and `ttur_mult`,
+# which says how many times as large that of D is. `latent_dim`, the length of z, is passed on to the networks.
 
 
 # %% todo="make_trainer"
-def make_trainer():
-    """A FaceTrainer for pictures of 64×64, with what settings say: width, batch_size, lr_G, lr_D."""
+def make_trainer(settings):
+    """A FaceTrainer for pictures of 64×64, with what settings say: width, batch_size, lr_G, lr_D, z_dim."""
     ### BEGIN SOLUTION
     return FaceTrainer(
         image_size=64,
@@ -154,18 +183,46 @@ def make_trainer():
 
 # %% check="make_trainer"
 def check_make_trainer(make):
-    trainer = make()
-    assert isinstance(trainer, FaceTrainer), "return a FaceTrainer(…)"
+    settings = StyleGANSettings(width=3, batch_size=6, lr_G=3e-4, lr_D=7e-5, z_dim=24)  # all unlike any default
+    try:
+        trainer = make(settings)
+    except (TypeError, AttributeError, AssertionError) as error:
+        raise AssertionError(f"the package does not take these arguments: {error}") from error
+    assert isinstance(trainer, FaceTrainer), f"return a FaceTrainer(…), not {type(trainer).__name__}"
     assert trainer.image_size == 64, f"the pictures would be {trainer.image_size} pixels wide: set image_size"
-    assert trainer.network_capacity == settings.width, "network_capacity is settings.width"
+    assert trainer.network_capacity == settings.width, (
+        f"network_capacity is {trainer.network_capacity}, not settings.width, which is {settings.width} here"
+    )
     together = trainer.batch_size * trainer.gradient_accumulate_every
     assert together == settings.batch_size, f"a step would see {together} pictures, not {settings.batch_size}"
-    assert math.isclose(trainer.lr, settings.lr_G), f"G's learning rate lr is {trainer.lr}, not {settings.lr_G}"
-    lr_D = trainer.lr * trainer.ttur_mult
-    assert math.isclose(lr_D, settings.lr_D), f"D's learning rate, lr · ttur_mult, is {lr_D:g}, not {settings.lr_D:g}"
-    latent_dim = trainer.GAN_params[1].get("latent_dim", 512)
-    assert latent_dim == settings.z_dim, f"z has {settings.z_dim} numbers: set latent_dim"
-    print("make_trainer: done")
+    assert isinstance(trainer.batch_size, int) and isinstance(trainer.gradient_accumulate_every, int), (
+        f"a batch has a whole number of pictures, not {trainer.batch_size}: divide with //"
+    )
+    for name in (
+        *("transparent", "fp16", "cl_reg", "fq_layers", "attn_layers", "no_const", "fmap_max", "lr_mlp", "aug_prob"),
+        *("mixed_prob", "no_pl_reg", "rel_disc_loss", "dual_contrast_loss", "top_k_training", "is_ddp", "world_size"),
+    ):
+        value, usual = getattr(trainer, name), getattr(FaceTrainer(), name)
+        assert value == usual, f"{name} is {value}, which changes the training: leave it at {usual}"
+    more = trainer.GAN_params[1]
+    unknown = more.keys() - {"latent_dim", "style_depth", "steps"}
+    assert not unknown, f"the package has no argument {', '.join(sorted(unknown))}"
+    assert more.get("style_depth", 8) == 8, f"S has {more['style_depth']} layers: leave style_depth at 8"
+    trainer.init_GAN()
+    assert trainer.GAN.G.latent_dim == settings.z_dim, (
+        f"z would have {trainer.GAN.G.latent_dim} numbers, not settings.z_dim, {settings.z_dim} here: set latent_dim"
+    )
+    lr_G, lr_D = (optimizer.param_groups[0]["lr"] for optimizer in (trainer.GAN.G_opt, trainer.GAN.D_opt))
+    assert math.isclose(lr_G, settings.lr_G), (
+        f"G's learning rate, lr, is {lr_G:g}, not settings.lr_G, {settings.lr_G:g}"
+    )
+    assert not math.isclose(lr_D, settings.lr_D * settings.lr_G), (
+        "ttur_mult is how many times as large D's learning rate is as G's: divide lr_D by lr_G"
+    )
+    assert math.isclose(lr_D, settings.lr_D), (
+        f"D's learning rate, lr · ttur_mult, is {lr_D:g}, not settings.lr_D, {settings.lr_D:g}"
+    )
+    done("make_trainer")
 
 
 check_make_trainer(make_trainer)
@@ -173,9 +230,9 @@ check_make_trainer(make_trainer)
 # %% [markdown]
 # ## Sampling
 #
-# `S` takes noise `[N, z_dim]` to styles of the same shape. `G` takes styles `[N, layers, z_dim]`, one for each of its
-# `G.num_layers` layers (the same for all of them here), and an image of noise for the details. The package's pictures
-# are 0 … 1, and overshoot a little.
+# `S` takes noise `[N, z_dim]` to styles of the same shape. `G` takes styles `[N, layers, z_dim]`: one for each of its
+# `G.num_layers` layers, here the same for all of them. It also takes an image of noise for the details. The package's
+# pictures are 0 … 1, and overshoot a little.
 
 
 # %% todo="generate"
@@ -195,34 +252,67 @@ def generate(S, G, z, mean_style, psi, image_noise):
 def check_generate(generate):
     class Mapping(nn.Module):
         def forward(self, z):
-            return 2 * z + 1
+            return (1.5 * z + 0.4).tanh() * 2 + 1  # not linear: the mean style is not the style of the mean z
 
     class Synthesis(nn.Module):
-        num_layers = 5
+        num_layers, seen = 3, None
 
-        def forward(self, styles, image_noise):
-            pictures = styles.flatten(1).mean(1)[:, None, None, None].expand(-1, 3, 64, 64)  # from −2.5 to 4.5
-            self.seen = styles, image_noise, pictures
-            return pictures.clone()
+        def forward(self, styles, input_noise):
+            shade = torch.linspace(-4, 2.5, 64 * 64, device=styles.device).view(1, 1, 64, 64)
+            self.seen = styles, input_noise, shade + styles.flatten(1).mean(1).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+            return self.seen[2].clone()
 
-    S, G, z = Mapping(), Synthesis(), torch.linspace(-3, 3, 6 * 8, device=device).view(6, 8)
-    mean_style, image_noise = torch.full((1, 8), 0.5, device=device), torch.rand(6, 64, 64, 1, device=device)
-    pictures = generate(S, G, z, mean_style, 0.7, image_noise)
+    repeatable = torch.Generator().manual_seed(7)
+    S, G = Mapping(), Synthesis()
+    z, other = (torch.randn(6, 8, generator=repeatable).to(CHECK_DEVICE) for _ in range(2))
+    mean_style = torch.linspace(0.3, 1.8, 8, device=CHECK_DEVICE)[None]
+    image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(CHECK_DEVICE)
+    given = [one.clone() for one in (z, mean_style, image_noise)]
+    pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise)
+    assert all(map(torch.equal, given, (z, mean_style, image_noise))), "it changes what it is given: make new tensors"
+    assert G.seen, "make the pictures with G"
     styles, noise, overshooting = G.seen
-    assert styles.dim() == 3 and styles.shape[1] == 5, (
-        f"G takes styles [N, G.num_layers, z_dim], one a layer, not {list(styles.shape)}"
+    assert styles.shape != image_noise.shape, "G takes the styles first, then image_noise"
+    assert styles.shape == (6, 3, 8), (
+        f"G takes styles [N, G.num_layers, z_dim], one per layer: here [6, 3, 8], not {list(styles.shape)}"
     )
-    assert torch.equal(noise, image_noise), "pass image_noise on to G"
-    near = lambda style: torch.allclose(styles, style[:, None].expand(-1, 5, -1), atol=1e-5)  # noqa: E731
-    assert not near(S(z)), "the styles are not truncated"
-    assert not near(S(mean_style + 0.7 * (z - mean_style))), "truncate the styles S(z), not the noise z"
-    assert not near(0.7 * S(z)), "this pulls towards 0: pull towards mean_style"
-    assert not near(0.3 * S(z) + 0.7 * mean_style), "ψ the wrong way round: ψ = 1 leaves S(z) as it is"
-    assert near(mean_style + 0.7 * (S(z) - mean_style)), "the styles are not mean_style + psi · (S(z) − mean_style)"
+    assert noise is image_noise or torch.equal(noise, image_noise), "pass image_noise on to G"
+
+    def is_style(style):
+        return are_close([styles], [style[:, None].expand(-1, 3, -1)])
+
+    w, right = S(z), mean_style + 0.37 * (S(z) - mean_style)
+    assert not are_close([styles], [right.repeat(3, 1).view(6, 3, 8)]), (
+        "the layers of a picture get the styles of other pictures: repeat each style for its own layers"
+    )
+    wrong = {
+        "the styles are not truncated": w,
+        "truncate the styles S(z), not the noise z": S(mean_style + 0.37 * (z - mean_style)),
+        "this truncates z, and does not map it: take S(z)": mean_style + 0.37 * (z - mean_style),
+        "this pulls towards 0: pull towards mean_style": 0.37 * w,
+        "ψ the wrong way round: ψ = 1 leaves S(z) as it is": 0.63 * w + 0.37 * mean_style,
+        "this pulls towards the mean of these styles alone: pull towards mean_style": (
+            w.mean(0) + 0.37 * (w - w.mean(0))
+        ),
+        "mean_style is a style already: do not map it again": S(mean_style) + 0.37 * (w - S(mean_style)),
+        "use psi, not the setting's 0.75": mean_style + 0.75 * (w - mean_style),
+        "mean_style is not scaled by 1 − ψ: w̄ + ψ (S(z) − w̄) has ψ before the whole difference": mean_style + 0.37 * w,
+        "the difference is S(z) − w̄, not a sum": mean_style + 0.37 * (w + mean_style),
+        "the sign is wrong: S(z) − w̄": mean_style - 0.37 * (w - mean_style),
+        "add mean_style again after scaling the difference": 0.37 * (w - mean_style),
+    }
+    for hint, style in wrong.items():
+        assert not is_style(style), hint
+    assert is_style(right), "the styles are not mean_style + psi · (S(z) − mean_style)"
+    assert torch.is_tensor(pictures), f"return the pictures, a tensor, not {type(pictures).__name__}"
     assert pictures.shape == (6, 3, 64, 64), f"the pictures are {list(pictures.shape)}, not [6, 3, 64, 64]"
+    assert not are_close([pictures], [overshooting.clamp(-1, 1)]), "clamp to 0 … 1, not to −1 … 1"
     assert pictures.min() >= 0 and pictures.max() <= 1, "clamp the pictures to 0 … 1"
-    assert torch.allclose(pictures, overshooting.clamp(0, 1)), "G's pictures are 0 … 1 already: only clamp them"
-    print("generate: done")
+    assert are_close([pictures], [overshooting.clamp(0, 1)]), "G's pictures are 0 … 1 already: only clamp them"
+    generate(S, G, other, mean_style, 1.0, image_noise)
+    styles = G.seen[0]
+    assert is_style(S(other)), "at ψ = 1 the styles are S(z)"
+    done("generate")
 
 
 check_generate(generate)
@@ -232,78 +322,84 @@ check_generate(generate)
 class StyleGenerator(nn.Module):
     """z [N, z_dim] -> pictures [N, 3, 64, 64] in −1 … 1, as the other notebooks' generators give them."""
 
-    def __init__(self, S, G):
+    def __init__(self, S, G, psi, seed):
         super().__init__()
-        self.S, self.G = S, G
+        self.S, self.G, self.psi, self.seed = S, G, psi, seed
 
     def forward(self, z):
-        repeatable = torch.Generator().manual_seed(settings.seed)  # sampling leaves training's random numbers alone
-        mean_style = self.S(torch.randn(2000, settings.z_dim, generator=repeatable).to(z)).mean(0, keepdim=True)
+        repeatable = torch.Generator().manual_seed(self.seed)  # sampling leaves training's random numbers alone
+        mean_style = self.S(torch.randn(2000, z.shape[1], generator=repeatable).to(z)).mean(0, keepdim=True)
         image_noise = torch.rand(len(z), 64, 64, 1, generator=repeatable).to(z)
-        return generate(self.S, self.G, z, mean_style, settings.psi, image_noise) * 2 - 1
+        return generate(self.S, self.G, z, mean_style, self.psi, image_noise) * 2 - 1
 
-
-# %% include: run
 
 # %% [markdown]
 # ## Training
 #
-# The package's step gives D a hinge loss on a batch of reals and fakes, then G the mean score of its fakes (here D
-# scores fakes high). Nine times in ten, the layers of a fake take their styles from two different z, so that no layer
-# learns to rely on its neighbours. As before, the samples come from a running average.
+# The package's step gives $D$ a hinge loss on a batch of reals and fakes. Then $G$ gets the mean score of its fakes:
+# here $D$ scores fakes high. Nine times in ten, the layers of a fake take their styles from two different z, so that no
+# layer learns to rely on its neighbours. As before, samples come from `G_ema`, the running average of $S$ and $G$.
+
 
 # %%
-fixed_z = torch.randn(1000, settings.z_dim, generator=torch.Generator().manual_seed(settings.seed)).to(device)
+def train(settings):
+    """Trains S and G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    trainer = make_trainer(settings)
+    trainer.init_GAN()
+    for name in ("S", "G", "D"):
+        print(f"{name}: {sum(weight.numel() for weight in getattr(trainer.GAN, name).parameters()):,} parameters")
+    G = StyleGenerator(trainer.GAN.S, trainer.GAN.G, settings.psi, settings.seed)
+    run = Run(settings, G, trainer.GAN.D, trainer=trainer)
 
-seed_everything(settings.seed)
-trainer = make_trainer()
-trainer.init_GAN()
-GAN = trainer.GAN
-for name in ("S", "G", "D"):
-    print(f"{name}: {sum(weight.numel() for weight in getattr(GAN, name).parameters()):,} parameters")
-now_G = StyleGenerator(GAN.S, GAN.G)
-average_G = AveragedModel(now_G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        trainer.steps = step  # the package's penalties take turns by it
+        trainer.loader = iter(((real + 1) / 2).split(trainer.batch_size))  # the package's pictures are 0 … 1
+        try:
+            trainer.train()
+        except NanException:
+            run.diverged("a loss is NaN", step)
+        run.log(loss_D=trainer.d_loss, loss_G=trainer.g_loss)
+        run.update_average()
+    return run
 
-parts = {"trainer": trainer, "average_G": average_G}
-start = load_checkpoint(**parts)
-log = LossLog(run / "log.csv", start)
-tables = [log]
-trainer.loader = ((batch + 1) / 2 for batch in face_batches(faces, settings.batch_size, settings.seed, start))
-
-
-def take_step(step):
-    trainer.steps = step  # the package's penalties take turns by it
-    try:
-        trainer.train()
-    except stylegan2_pytorch.NanException:
-        raise SystemExit(diverged(step, "a loss is not a number")) from None
-    average_G.update_parameters(now_G)
-    return torch.tensor(trainer.d_loss, device=device), torch.tensor(trainer.g_loss, device=device)
-
-
-# %% include: loop, handin
 
 # %% [markdown]
-# ## When you have only grids
-#
-# The package's own command makes 8×8 grids (`--num_image_tiles 1` makes single pictures). This cuts them apart again.
-
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
 
 # %%
-def cut_grid(grid, size=64):
-    """The single pictures, each size × size, of a grid that torchvision's save_image wrote (a PIL picture)."""
-    columns = (grid.width - 2) // (size + 2)  # 2 pixels stand between pictures, and around them
-    rows = (grid.height - 2) // (size + 2)
-    corners = [(2 + column * (size + 2), 2 + row * (size + 2)) for row in range(rows) for column in range(columns)]
-    tiles = [grid.crop((x, y, x + size, y + size)) for x, y in corners]
-    centres = (tile.crop((16, 16, size - 16, size - 16)).convert("L") for tile in tiles)  # JPEG blurs the rest
-    return [tile for tile, centre in zip(tiles, centres, strict=True) if centre.getextrema()[1] > 8]  # not left black
+run = launch(train, settings, one_process=True)  # the package has its own way with several GPUs
 
+# %% [markdown]
+# ## What it learned
+#
+# $D$'s hinge loss is 2 when it knows nothing, and 0 when it tells all reals from all fakes. In between
+# neither is ahead.
 
-grids = sorted(Path("results").glob("*/*-ema.jpg"))  # where the package's command puts them
-singles = [tile for path in grids for tile in cut_grid(Image.open(path))]
-if singles:
-    Path("singles").mkdir(exist_ok=True)
-    for number, tile in enumerate(singles[:1000], 1):
-        tile.save(f"singles/{number}.jpg")
-    print(f"{len(singles):,} pictures from {len(grids)} grids, the first 1,000 of them in singles/")
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+#
+# $\psi$ changes samples only, not the training. So try others: set `run.G_ema.psi = 0.6`, and run the cell again.
+
+# %%
+pictures = write_submission(run)
+
+# %% [markdown]
+# ## Going further
+#
+# The package's own command makes 8×8 grids (`--num_image_tiles 1` makes single pictures). If you have only grids, the
+# next cells cut them apart again: those in `results/`, where the command puts them, into `singles/`.
+
+# %% fold="Cut grids in results/"
+from kit.grids import cut_grids
+
+cut_grids(sorted(Path("results").glob("*/*-ema.jpg")), "singles")

@@ -1,37 +1,61 @@
 # %% [markdown]
 # # 06 · The conditional GAN
 #
-# A GAN draws whatever it likes. To ask it for something, *blue hair*, give both players a label $y$: $G$ draws from $z$
-# **and** $y$, and $D$ judges a picture **together with** the label that it is said to have
+# A GAN draws whatever it likes. To ask it for something, such as *blue hair*, give both players a label $y$. $G$ draws
+# from $z$ **and** $y$. $D$ judges a picture **together with** the label that it is said to have
 # ([Mirza & Osindero, 2014](https://arxiv.org/abs/1411.1784)):
 #
 # $$\min_G \max_D \; \mathbb E_{x, y}\big[\log D(x, y)\big] + \mathbb E_{z, y}\big[\log(1 - D(G(z, y), y))\big]$$
 #
-# For each label this is the game of 01: at its end $G(\cdot, y)$ draws what has the label $y$. The finest face with red
-# hair, shown to $D$ as *blue*, is as bad as a poor one, since no real pair looks like that. Both players must know the
-# label. Told to $G$ alone it is only more noise; told to $D$ alone, $G$ cannot answer to it.
+# For each label this is the game of 01: at its end, $G(\cdot, y)$ draws pictures with the label $y$. Show $D$ the
+# finest face with red hair as *blue*: it should reject it, because no real pair looks like that. Both players must know
+# the label. If only $G$ knows it, it is more noise. If only $D$ knows it, $G$ cannot answer to it.
 #
-# A label enters a network as a **one-hot** vector, one number a class: 1 for its own, 0 for the others. $G$ gets it
-# joined to $z$. $D$, a network of convolutions, gets it joined to the picture: every number becomes a constant map as
-# large as the picture, one more channel beside red, green and blue. The paper had no convolutions yet; the last section
-# builds its network as it was, for small grey pictures.
+# A label enters a network as a **one-hot** vector. It has one number per class: 1 for the label's own class, 0 for the
+# others. $G$ gets it joined to $z$. $D$ has convolutions, so it gets the label joined to the picture: every number
+# becomes a constant map as large as the picture, one more channel beside red, green and blue.
 #
-# You write how labels join, and both steps. No tier asks for this: what counts is that the hair has the colour that you
-# asked for. You need faces with labels, drawn ones (`python -m data render faces`) or real ones with their tags.
+# You write how labels join, and both steps. There is no score to beat: what counts is that the hair has the colour that
+# you asked for. You need faces with labels: drawn ones (`python -m data render faces`), or real ones with their tags.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces and labels, the two networks,
+# checkpoints, samples. You need not read them, but you can: open a cell by its title.
+
+# %%
+from dataclasses import dataclass, replace
+
+import torch
+from kit.checks import CHECK_DEVICE, TinyD, TinyG, check_step, done, stand_ins, tiny_batch
+from kit.device import get_device, place, seed_everything
+from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
+from kit.launch import launch
+from kit.networks import Discriminator, Generator, bce
+from kit.run import Run, frozen, layer_norms
+from kit.samples import fixed_noise, plot_losses, sample, write_submission
+from PIL import Image
+from torch import nn
+from tqdm.auto import tqdm
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
 
 
 # %%
-@dataclass
+@dataclass(frozen=True)
 class ConditionalSettings(Settings):
     attribute: str = "hair"  # what the classes are of: "hair" or "eye" of a tags.csv, a column of an attributes.csv
-    classes: str = ""  # which to learn, separated by commas; "" takes all
+    classes: str = ""  # which classes to learn, separated by commas; "" takes all
     wrong_labels: bool = False  # whether D sees real faces with wrong labels too, as a third kind of example
-    shape_steps: int = 2000  # batches of shapes for the paper's network, in the last section
+    shape_steps: int = 2000  # batches of shapes for the paper's network, at the end
 
 
-PRESETS = with_longer(ConditionalSettings(run="runs/cgan", steps=12_000, lr_G=2e-4, lr_D=2e-4, checkpoint_every=1000))
+PRESETS = t4_presets(ConditionalSettings(run="runs/cgan", steps=12_000, lr_G=2e-4, lr_D=2e-4, checkpoint_every=1000))
 PRESETS["cpu"] = replace(  # ten minutes on one CPU core
     PRESETS["course"], steps=3000, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=250
 )
@@ -40,13 +64,19 @@ PRESETS["cpu"] = replace(  # ten minutes on one CPU core
 preset = "course"
 overrides = {}  # any setting by name, for example {"classes": "black, blonde, blue, pink"}
 
-# %% include: choose, faces, labels
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## Labels as numbers that a network can take
 #
-# A class has a number, but the number means nothing: 2 is not twice 1, and blonde does not lie between black and blue.
-# So a network gets one number for each class.
+# Every class has a number, but the number means nothing. 2 is not twice 1, and blonde does not lie between black and
+# blue. So a network gets one number per class.
 
 
 # %% todo="one_hot"
@@ -59,16 +89,20 @@ def one_hot(labels, n_classes):
 
 # %% check="one_hot"
 def check_one_hot(one_hot):
-    labels = torch.tensor([2, 0, 1, 2], device=device)
-    y = one_hot(labels, 5)
-    assert torch.is_tensor(y) and y.shape != (4,) and y.shape != (4, 1), "a number a label: make it one a class"
-    assert y.shape != (5, 4), "transposed: a row a label, a column a class"
-    assert y.shape == (4, 5), f"4 labels of 5 classes gave {list(y.shape)}, not [4, 5]: pass n_classes on"
-    assert y.is_floating_point(), f"networks take floats, these are {y.dtype}: .float()"
-    assert y.device == labels.device, "keep y on the labels' device"
-    right = [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
-    assert y.tolist() == right, f"label 2 of 5 is {[int(n) for n in right[0]]}, not {y[0].tolist()}"
-    print("one_hot: done")
+    for numbers, n_classes in (([2, 0, 1, 2], 5), ([1, 0], 3)):
+        labels, n = torch.tensor(numbers, device=CHECK_DEVICE), len(numbers)
+        y = one_hot(labels, n_classes)
+        assert torch.is_tensor(y), f"return a tensor, not {type(y).__name__}"
+        shape, right_shape = list(y.shape), [n, n_classes]
+        assert shape not in ([n], [n, 1]), "this is one number per label: make it one per class"
+        assert shape != right_shape[::-1], "transposed: a row per label, a column per class"
+        assert shape == right_shape, f"{n} labels of {n_classes} classes gave {shape}, not {right_shape}: use n_classes"
+        assert y.dtype == torch.float32, f"networks take float32, and this is {y.dtype}: call .float()"
+        assert y.device == labels.device, "keep y on the device of the labels"
+        right = [[float(column == label) for column in range(n_classes)] for label in numbers]
+        assert y.tolist() == right, f"label {numbers[0]} of {n_classes} is {right[0]}, not {y[0].tolist()}"
+        assert labels.tolist() == numbers, "the labels themselves were changed: make a new tensor"
+    done("one_hot")
 
 
 check_one_hot(one_hot)
@@ -91,51 +125,72 @@ def join_pictures(pictures, y):
 
 
 # %% check="join"
-def check_join(join_z, join_pictures):
-    y = torch.eye(5, device=device)[[2, 0, 1, 4]]
-    z = torch.randn(4, 7, device=device)
-    joined = join_z(z, y)
-    assert joined.shape == (4, 12), f"z [4, 7] and y [4, 5] gave {list(joined.shape)}, not [4, 12]: join dimension 1"
+def check_join_z(join_z, z, y):
+    wanted = [len(z), z.shape[1] + y.shape[1]]
+    right = f"z {list(z.shape)} and y {list(y.shape)} make {wanted}"
+    try:
+        joined = join_z(z, y)
+    except NotImplementedError:  # nothing is written yet
+        raise
+    except RuntimeError as error:
+        raise AssertionError(f"{right}, but join_z stops: {error}. Join along dimension 1") from None
+    assert torch.is_tensor(joined), f"join_z: return a tensor, not {type(joined).__name__}"
+    assert list(joined.shape) == wanted, f"{right}, not {list(joined.shape)}: join along dimension 1"
     assert not torch.equal(joined, torch.cat([y, z], 1)), "z comes first, then y"
-    assert torch.equal(joined, torch.cat([z, y], 1)), "z and y are to be joined unchanged"
+    assert torch.equal(joined, torch.cat([z, y], 1)), "join z and y as they are: some of their numbers changed"
 
-    pictures = torch.randn(4, 3, 6, 8, device=device)
-    joined = join_pictures(pictures, y)
-    right = "pictures [4, 3, 6, 8] and y [4, 5] make [4, 8, 6, 8]"
-    assert joined.dim() == 4, f"{right}, not {list(joined.shape)}: keep pictures as they are, and add channels"
-    assert joined.shape[1] == 8, f"{right}, not {list(joined.shape)}: a map for each class, joined along dimension 1"
-    assert joined.shape == (4, 8, 6, 8), f"{right}, not {list(joined.shape)}: maps as large as the picture"
-    assert torch.equal(joined[:, :3], pictures), "the pictures come first, unchanged; then the maps"
-    maps = joined[:, 3:].flatten(2)
+
+def check_join_pictures(join_pictures, pictures, y):
+    channels = pictures.shape[1]
+    wanted = [len(y), channels + y.shape[1], *pictures.shape[2:]]
+    right = f"pictures {list(pictures.shape)} and y {list(y.shape)} make {wanted}"
+    before = pictures.detach().clone()
+    try:
+        joined = join_pictures(pictures, y)
+    except NotImplementedError:
+        raise
+    except RuntimeError as error:
+        hint = "maps are as large as the pictures, pictures.shape[2:]"
+        raise AssertionError(f"{right}, but join_pictures stops: {error}. {hint}") from None
+    assert torch.is_tensor(joined), f"join_pictures: return a tensor, not {type(joined).__name__}"
+    shape = list(joined.shape)
+    assert joined.dim() == 4, f"{right}, not {shape}: keep pictures as they are, and add channels"
+    assert shape[1] == wanted[1], f"{right}, not {shape}: a map for each class, joined along dimension 1"
+    assert shape == wanted, f"{right}, not {shape}: maps as large as the picture"
+    assert torch.equal(pictures, before), "the pictures themselves were changed: make a new tensor"
+    assert torch.equal(joined[:, :channels], pictures), "the pictures come first, unchanged; then the maps"
+    maps = joined[:, channels:].flatten(2)  # [N, classes, H × W]
     assert torch.equal(maps.amin(2), maps.amax(2)), "a map is constant: the same number at every pixel"
     assert torch.equal(maps[:, :, 0], y), "the maps of picture n are the numbers of y[n], in their order"
-    print("join: done")
+    assert joined.requires_grad, "no gradient comes back to the pictures, and G needs it: no detach(), no .data"
+    (gradient,) = torch.autograd.grad(joined.pow(3).sum(), pictures)
+    assert torch.allclose(gradient, 3 * before**2), "the gradient of the pictures is wrong: only join them"
+
+
+def check_join(join_z, join_pictures):
+    for rows, n_classes, size in (([2, 0, 1, 4], 5, (6, 8)), ([0, 3], 4, (5, 3))):
+        y = torch.eye(n_classes, device=CHECK_DEVICE)[rows]
+        check_join_z(join_z, torch.randn(len(y), n_classes + 2, device=CHECK_DEVICE), y)
+        pictures = torch.randn(len(y), 3, *size, device=CHECK_DEVICE, requires_grad=True)
+        check_join_pictures(join_pictures, pictures, y)
+        check_join_pictures(join_pictures, pictures[:, :1].detach().requires_grad_(), y)  # grey ones
+    done("join")
 
 
 check_join(join_z, join_pictures)
 
 # %% [markdown]
-# The networks are those of 01, with a longer z and with more channels: nothing else changes.
-
-# %% include: dcgan
-
-# %%
-seed_everything(settings.seed)
-G = on_device(Generator(settings.z_dim + len(classes), settings.width))
-D = on_device(Discriminator(settings.width, channels=3 + len(classes)))
-
-# %% [markdown]
 # ## The two steps
 #
-# With $y$ the labels of the batch's real faces:
+# The networks are those of 01, with a longer z and with more channels. $y$ are the labels of the batch's real faces:
 #
 # $$L_D = -\tfrac12\,\mathbb E_{x, y}[\log D(x, y)] - \tfrac12\,\mathbb E_{z, y}[\log(1 - D(G(z, y), y))]$$
 # $$L_G = -\mathbb E_{z, y}[\log D(G(z, y), y)]$$
 #
-# Every fake is judged under the label that it was made for. So far $D$ meets wrong pairs only as fakes, and may never
-# look at the label while fakes are easy to tell by their looks. A third kind of example teaches the label by itself: a
-# *real* face under a *wrong* label $y' \neq y$, to be rejected like a fake
-# ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). What is to be rejected counts half each then:
+# $D$ judges every fake under the label that it was made for. So $D$ meets wrong pairs only as fakes. While fakes are
+# easy to tell by their looks, $D$ may never look at the label. A third kind of example teaches the label by itself: a
+# *real* face under a *wrong* label $y' \neq y$, which $D$ should reject like a fake
+# ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). Then the two kinds to reject count half each:
 #
 # $$L_D = -\tfrac12\,\mathbb E[\log D(x, y)]
 #   - \tfrac14\,\mathbb E[\log(1 - D(G(z, y), y))] - \tfrac14\,\mathbb E[\log(1 - D(x, y'))]$$
@@ -151,71 +206,133 @@ def other_labels(labels, n_classes):
 
 # %% check="other_labels"
 def check_other_labels(other_labels):
-    labels = torch.arange(4, device=device).repeat(1000)
-    others = other_labels(labels, 4)
-    assert others.shape == labels.shape and others.dtype == labels.dtype, "labels [N] in, as many labels out"
-    assert others.min() >= 0 and others.max() < 4, "classes are 0 … n_classes − 1: take the rest, % n_classes"
-    assert not torch.equal(others, labels), "these are the right labels"
-    assert (others != labels).all(), "some labels are still right: every one must be wrong"
-    assert not torch.equal(others, other_labels(labels, 4)), "the same wrong labels at every call: draw them"
-    counts = torch.stack([others[labels == label].bincount(minlength=4) for label in range(4)])  # [label, wrong label]
-    assert (counts > 0).sum() == 12, "some wrong labels never come: each of the other classes is to be equally likely"
-    assert counts.max() < 450, "some wrong labels come more often: each of the other classes is to be equally likely"
-    print("other_labels: done")
+    for n_classes in (4, 2, 7):
+        labels = torch.arange(n_classes, device=CHECK_DEVICE).repeat(1000)
+        before = labels.clone()
+        others = other_labels(labels, n_classes)
+        assert torch.is_tensor(others), f"return a tensor, not {type(others).__name__}"
+        assert torch.equal(labels, before), "the labels themselves were changed: make a new tensor"
+        assert others.shape == labels.shape, f"labels [N] in, as many labels out, not {list(others.shape)}"
+        assert others.dtype == labels.dtype, f"labels are whole numbers, {labels.dtype}, and these are {others.dtype}"
+        assert others.device == labels.device, "keep them on the device of the labels"
+        in_range = others.min() >= 0 and others.max() < n_classes
+        assert in_range, "classes are 0 … n_classes − 1: take the rest, % n_classes"
+        assert not torch.equal(others, labels), "these are the right labels"
+        assert (others != labels).all(), "some labels are still right: every one must be wrong"
+        again = n_classes > 2 and all(torch.equal(others, other_labels(labels, n_classes)) for _ in range(10))
+        assert not again, "the same wrong labels at every call: draw them"
+        counts = [others[labels == label].bincount(minlength=n_classes) for label in range(n_classes)]
+        counts = torch.stack(counts)  # [label, wrong label]
+        equally = "each of the other classes is to be equally likely"
+        assert (counts > 0).sum() == n_classes * (n_classes - 1), f"some wrong labels never come: {equally}"
+        expected = 1000 / (n_classes - 1)
+        most = expected + 7.5 * expected**0.5  # 4 classes: 470, which only a bias reaches
+        assert n_classes == 2 or counts.max() < most, f"some wrong labels come more often: {equally}"
+    done("other_labels")
 
 
 check_other_labels(other_labels)
 
-# %% include: toy
+
+# %% fold="What the checks of the two steps share: tiny networks that know labels"
+class LabelledD(TinyD):
+    """pictures and maps of 4 classes [N, 3 + 4, 64, 64] -> probability of being real [N]. `seen` keeps what came in."""
+
+    def __init__(self):
+        super().__init__(channels=3 + 4)
+        self.seen = []
+
+    def forward(self, joined, *others):
+        assert not others, "D takes one tensor: join y to the pictures"
+        shape = list(joined.shape)
+        assert shape[1:] == [7, 64, 64], f"D got {shape}, not [N, 3 + 4, 64, 64]: join y to the pictures, real and fake"
+        self.seen += [(row[:3], row[3:]) for row in joined[:, :, 0, 0].detach()]
+        return super().forward(joined)
 
 
-# %%
-def toy_labelled_pair(probability=True):
-    """As toy_pair, with labels of 3 classes joined: G paints its class into channel 0, 1 or 2, D likes the last class
-    best. D.matches says of each picture that D saw whether it came with the label that is painted in it."""
+class LabelledG(TinyG):
+    """z and y of 4 classes [N, 7 + 4] -> pictures [N, 3, 64, 64]. `made` keeps what went in, and what came out."""
 
-    class ToyD(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor(0.7, device=device))
-            self.matches = []
+    def __init__(self):
+        super().__init__(z_dim=7 + 4)
+        self.made = []
 
-        def forward(self, joined):
-            assert joined.shape[1:] == (6, 64, 64), f"D got {list(joined.shape)}: join y to the pictures, real and fake"
-            pictures, y = joined[:, :3], joined[:, 3:, 0, 0]
-            self.matches += (pictures[:, :, 0, 0].argmax(1) == y.argmax(1)).tolist()
-            score = self.weight * pictures.flatten(1).mean(1) + 0.3 + y @ torch.tensor([-1.0, 0.0, 2.0], device=device)
-            return torch.sigmoid(score) if probability else score
-
-    class ToyG(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor(0.5, device=device))
-
-        def forward(self, joined):
-            assert joined.shape[1:] == (settings.z_dim + 3,), f"G got {list(joined.shape)}: join y to z"
-            z, y = joined.split([settings.z_dim, 3], 1)
-            grey = self.weight * z.mean(1).view(-1, 1, 1, 1)
-            return (grey + 0.1 * y[:, :, None, None]).expand(-1, 3, 64, 64)  # [N, 3, 1, 1] -> [N, 3, 64, 64]
-
-    return ToyD(), ToyG()
+    def forward(self, joined, *others):
+        assert not others, "G takes one tensor: join y to z"
+        assert list(joined.shape[1:]) == [11], f"G got {list(joined.shape)}, not [N, 7 + 4]: join y to z"
+        fakes = super().forward(joined)
+        self.made += [
+            (z_and_y[:7], z_and_y[7:], picture)
+            for z_and_y, picture in zip(joined.detach(), fakes[:, :, 0, 0].detach(), strict=True)
+        ]
+        return fakes
 
 
-def toy_labelled_batch():
-    """8 pictures with their class painted in, 8 rows of z, and their labels of 3 classes as y [8, 3]."""
-    real, z = toy_batch()
-    y = torch.eye(3, device=device)[[0, 1, 2, 0, 1, 2, 0, 1]]
-    return real + 0.1 * y[:, :, None, None], z, y
+def labelled_pair():
+    """(D, G) with weights that are always the same. The label counts for both."""
+    D, G = LabelledD(), LabelledG()
+    repeatable = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for weight in [*D.parameters(), *G.parameters()]:
+            weight.copy_(torch.randn(weight.shape, generator=repeatable))
+    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+
+
+def labelled_batch():
+    """Real pictures [6, 3, 64, 64], z [6, 7], and y [6, 4] of 4 classes, which do not come equally often."""
+    return *tiny_batch(), torch.eye(4, device=CHECK_DEVICE)[[2, 0, 1, 3, 0, 2]]
+
+
+def right_join_z(z, y):
+    shapes = f"join_z takes z [N, z_dim] and y [N, classes], and got {list(z.shape)} and {list(y.shape)}"
+    assert z.dim() == y.dim() == 2 and len(z) == len(y), shapes
+    return torch.cat([z, y], 1)
+
+
+def right_join_pictures(pictures, y):
+    shapes = f"join_pictures takes pictures [N, 3, H, W] and y [N, classes], and got {list(pictures.shape)} and "
+    assert pictures.dim() == 4 and y.dim() == 2 and len(pictures) == len(y), shapes + str(list(y.shape))
+    return torch.cat([pictures, y[:, :, None, None].expand(-1, -1, *pictures.shape[2:])], 1)
+
+
+def p_of(D, pictures, y):
+    """The probability that D gives to pictures with labels y, [N]."""
+    return D(right_join_pictures(pictures, y))
+
+
+def fakes_of(G, z, y):
+    return G(right_join_z(z, y))
+
+
+def watch_labels(step, hint):
+    """The same step, which then looks at what D and G got: every picture should come with its own label."""
+
+    def watched(D, G, optimizer, *arguments):
+        *real, z, y = arguments  # G's step gets no real pictures
+        D.seen, G.made = [], []
+        with stand_ins(step, join_z=right_join_z, join_pictures=right_join_pictures):
+            loss = step(D, G, optimizer, *arguments)
+        assert D.seen, "D saw nothing: ask it about the fakes" + " and about the real pictures" * len(real)
+        labels = [(picture, label) for _, label, picture in G.made]
+        labels += [(picture, label) for batch in real for picture, label in zip(batch[:, :, 0, 0], y, strict=True)]
+        for picture, label in D.seen:
+            own = [known for one, known in labels if torch.equal(one, picture)]
+            assert not own or any(torch.equal(label, known) for known in own), hint
+        for z_n, y_n, _ in G.made:
+            own = [known for one, known in zip(z, y, strict=True) if torch.equal(one, z_n)]
+            assert not own or torch.equal(y_n, own[0]), (
+                "the fakes are made of other labels than y: G gets z[n] and y[n]"
+            )
+        return loss
+
+    return watched
 
 
 # %% todo="discriminator_step"
-bce = nn.BCELoss()  # of probabilities [N] and targets [N]
-
-
 def discriminator_step(D, G, optimizer_D, real, z, y, wrong_y=None):
     """One step of D on real pictures [N, 3, 64, 64] with their labels y [N, classes] and on the fakes of z [N, z_dim]
     and y; where wrong_y [N, classes] is given, on the real pictures with these wrong labels too. Returns its loss, a
-    scalar."""
+    scalar. bce(probabilities [N], targets [N]) is their mean binary cross-entropy."""
     ### BEGIN SOLUTION
     fake = G(join_z(z, y)).detach()
     p_real, p_fake = D(join_pictures(real, y)), D(join_pictures(fake, y))
@@ -233,39 +350,88 @@ def discriminator_step(D, G, optimizer_D, real, z, y, wrong_y=None):
 
 # %% check="discriminator_step"
 def check_discriminator_step(step):
-    D, G = toy_labelled_pair()
-    real, z, y = toy_labelled_batch()
-    wrong_y = y.roll(1, 1)
-    answer = lambda pictures, y: D(join_pictures(pictures, y))  # noqa: E731
-    with torch.no_grad():
-        fake = G(join_z(z, y))
-        right_real, right_fake = -answer(real, y).log().mean(), -(1 - answer(fake, y)).log().mean()
-        swapped = -(1 - answer(real, y)).log().mean() - answer(fake, y).log().mean()
-        right_wrong, wrong_as_real = -(1 - answer(real, wrong_y)).log().mean(), -answer(real, wrong_y).log().mean()
-        wrong_fake = -(1 - answer(fake, wrong_y)).log().mean()
-    D.matches.clear()
-    optimizer = torch.optim.SGD(D.parameters(), lr=0.0)
+    def accept(p):
+        return -p.log().mean()
 
-    loss = check_loss_alone(step(D, G, optimizer, real, z, y))
-    near = lambda sum_: min(abs(loss - float(sum_)), abs(loss - float(sum_) / 2)) < 1e-4  # noqa: E731
-    assert D.matches, "D saw nothing: ask it about the real pictures and about the fakes"
-    assert all(D.matches), "D saw a picture under another label than its own: real ones have y, and fakes are made of y"
-    assert not near(swapped), "targets swapped: reals are 1, fakes are 0"
-    right = right_real + right_fake
-    assert near(right), (
-        f"the loss is {loss:.4f}, not {right / 2:.4f} (or twice that): add BCE(D(real, y), 1) and BCE(D(G(z, y), y), 0)"
+    def reject(p):
+        return -(1 - p).log().mean()
+
+    def right(D, G, real, z, y):
+        return (accept(p_of(D, real, y)) + reject(p_of(D, fakes_of(G, z, y), y))) / 2
+
+    mistakes = {
+        "targets swapped: reals are 1, fakes are 0": lambda D, G, real, z, y: (
+            (reject(p_of(D, real, y)) + accept(p_of(D, fakes_of(G, z, y), y))) / 2
+        ),
+        "only the reals count: add BCE(D(G(z, y), y), 0), and let its gradient through D": lambda D, G, real, z, y: (
+            accept(p_of(D, real, y)) / 2
+        ),
+        "only the fakes count: add BCE(D(real, y), 1), and let its gradient through D": lambda D, G, real, z, y: (
+            reject(p_of(D, fakes_of(G, z, y), y)) / 2
+        ),
+        "fakes get the target 1 too: D should answer 0 for them": lambda D, G, real, z, y: (
+            (accept(p_of(D, real, y)) + accept(p_of(D, fakes_of(G, z, y), y))) / 2
+        ),
+        "reals get the target 0 too: D should answer 1 for them": lambda D, G, real, z, y: (
+            (reject(p_of(D, real, y)) + reject(p_of(D, fakes_of(G, z, y), y))) / 2
+        ),
+    }
+    watched = watch_labels(
+        step, "D saw a picture under another label than its own: real ones have y, and fakes are made of y"
     )
+    both = {"pair": labelled_pair, "scales": (1.0, 2.0)}  # the mean of what is accepted and rejected, or their sum
+    remarks = check_step(watched, right, mistakes, batch=labelled_batch, **both)
 
-    loss = check_loss_alone(step(D, G, optimizer, real, z, y, wrong_y))
-    assert not near(right), "wrong_y is given and nothing comes of it: D is to reject real pictures with wrong labels"
-    assert not near(right_real + (right_fake + wrong_as_real) / 2), "real pictures with wrong labels get 0, not 1"
-    assert not near(right_real + (right_fake + wrong_fake) / 2), "it is the real pictures that get wrong labels"
-    assert not near(right + right_wrong), "fakes and wrong labels count half each, so that reals are not outweighed"
-    right = right_real + (right_fake + right_wrong) / 2
-    assert near(right), f"with wrong_y the loss is {loss:.4f}, not {right / 2:.4f} (or twice that): see the formula"
+    wrong_y = torch.eye(4, device=CHECK_DEVICE)[[0, 3, 2, 1, 1, 3]]
 
-    check_step_of_D(step, pair=toy_labelled_pair, batch=toy_labelled_batch)
-    print("discriminator_step: done")
+    def right_with_wrong(D, G, real, z, y):
+        rejected = (reject(p_of(D, fakes_of(G, z, y), y)) + reject(p_of(D, real, wrong_y))) / 2
+        return (accept(p_of(D, real, y)) + rejected) / 2
+
+    def step_with_wrong(D, G, optimizer, real, z, y):
+        with stand_ins(step, join_z=right_join_z, join_pictures=right_join_pictures):
+            return step(D, G, optimizer, real, z, y, wrong_y)
+
+    def wrong_mistake(of_wrong, fakes=0.25):
+        """The loss with another third part, and another share of the fakes."""
+        return lambda D, G, real, z, y: (
+            accept(p_of(D, real, y)) / 2
+            + fakes * reject(p_of(D, fakes_of(G, z, y), y))
+            + of_wrong(D, fakes_of(G, z, y), real, y)
+        )
+
+    mistakes = {
+        "nothing comes of it: D is to reject real pictures with wrong labels": right,
+        "real pictures with wrong labels get the target 0, not 1": wrong_mistake(
+            lambda D, fake, real, y: accept(p_of(D, real, wrong_y)) / 4
+        ),
+        "it is the real pictures that get wrong labels, not the fakes": wrong_mistake(
+            lambda D, fake, real, y: reject(p_of(D, fake, wrong_y)) / 4
+        ),
+        "the real pictures got their right labels y here: give them wrong_y": wrong_mistake(
+            lambda D, fake, real, y: reject(p_of(D, real, y)) / 4
+        ),
+        "fakes and wrong labels count half each, so that they do not outweigh reals": wrong_mistake(
+            lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2, fakes=0.5
+        ),
+        "all three count alike: reals count half, fakes and wrong labels a quarter each": lambda *batch: (
+            wrong_mistake(lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2, fakes=0.5)(*batch) * 2 / 3
+        ),
+        "the fakes no longer count: reject fakes and wrong labels": wrong_mistake(
+            lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2, fakes=0.0
+        ),
+        "only the fakes count half: wrong labels count half as well": wrong_mistake(
+            lambda D, fake, real, y: reject(p_of(D, real, wrong_y)) / 2
+        ),
+        "no gradient comes from the wrong labels: let it through D, and take the fakes half": wrong_mistake(
+            lambda D, fake, real, y: 0
+        ),
+    }
+    try:
+        check_step(step_with_wrong, right_with_wrong, mistakes, batch=labelled_batch, **both)
+    except AssertionError as error:
+        raise AssertionError(f"where wrong_y is given: {error}") from None
+    done("discriminator_step", remarks)
 
 
 check_discriminator_step(discriminator_step)
@@ -286,94 +452,140 @@ def generator_step(D, G, optimizer_G, z, y):
 
 # %% check="generator_step"
 def check_generator_step(step):
-    D, G = toy_labelled_pair()
-    _, z, y = toy_labelled_batch()
-    with torch.no_grad():
-        p_fake = D(join_pictures(G(join_z(z, y)), y))
-        right, saturating = -p_fake.log().mean().item(), (1 - p_fake).log().mean().item()
-    D.matches.clear()
-    loss = check_loss_alone(step(D, G, torch.optim.SGD(G.parameters(), lr=0.0), z, y))
-    assert D.matches, "D saw nothing: ask it about the fakes"
-    assert all(D.matches), "D saw a fake under another label than it was made for: join the same y to z and to the fake"
-    assert abs(loss - saturating) > 1e-4, "this is log(1 − D(G(z, y), y)), which saturates: use −log D(G(z, y), y)"
-    assert abs(loss + saturating) > 1e-4, "targets swapped: G wants D to answer 1 for its fakes"
-    assert abs(loss - right) < 1e-4, f"the loss is {loss:.4f}, not {right:.4f}: take BCE(D(G(z, y), y), 1)"
-    check_step_of_G(step, pair=toy_labelled_pair, batch=toy_labelled_batch)
-    print("generator_step: done")
+    def right(D, G, z, y):
+        return -p_of(D, fakes_of(G, z, y), y).log().mean()
+
+    mistakes = {
+        "this is log(1 − D(G(z, y), y)), which saturates: use −log D(G(z, y), y)": lambda D, G, z, y: (
+            (1 - p_of(D, fakes_of(G, z, y), y)).log().mean()
+        ),
+        "targets swapped: G wants D to answer 1 for its fakes": lambda D, G, z, y: (
+            -(1 - p_of(D, fakes_of(G, z, y), y)).log().mean()
+        ),
+    }
+    watched = watch_labels(
+        step, "D saw a fake under another label than it was made for: join the same y to z and to the fake"
+    )
+    done("generator_step", check_step(watched, right, mistakes, "G", labelled_pair, labelled_batch))
 
 
 check_generator_step(generator_step)
 
+# %% [markdown]
+# ## Training
+#
+# Each class gets as many of the 1,000 samples as the others, one more or less. `labels.csv` in the run's folder says
+# what each one should show (`1.jpg,aqua`). The grid at each checkpoint has a row per class.
+#
+# $G$ never settles: it swings around what $D$ would accept. So samples can come from `G_ema`, a running average of its
+# weights (`ema`; 0 is $G$ itself). Keep the samples of every checkpoint: a GAN does not end at its best. After a lost
+# session run the notebook again: it goes on from the last checkpoint.
+
+
 # %%
-betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema and classes."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces, labels, classes = load_labelled_faces(settings, device)  # uint8 [N, 3, 64, 64], [N], names
+    G = place(Generator(settings.z_dim + len(classes), settings.width), settings, device)
+    D = place(Discriminator(settings.width, channels=3 + len(classes)), settings, device)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+    sample_labels = balanced_labels(1000, len(classes))  # first 8 of each class: a row of the grid
+    z = join_z(fixed_noise(settings), one_hot(sample_labels, len(classes)))  # [1000, z_dim + classes]
+    run = Run(settings, G, D, z, shown=8 * len(classes), optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+    run.classes = classes
+    write_labels(run, sample_labels, classes)
 
-# %% include: run, labelled_samples, solved train_step, start
+    for step, real, own in run.steps(faces, labels):  # [batch_size, 3, 64, 64] in −1 … 1, and their labels
+        y, wrong_y = one_hot(own, len(classes)), None  # the fakes of this step get these labels as well
+        if settings.wrong_labels:
+            wrong_y = one_hot(other_labels(own, len(classes)), len(classes))
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(), y, wrong_y))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, run.noise(), y))
+            run.update_average()
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
 
 # %%
-fixed_z = join_z(fixed_z, one_hot(fixed_labels, len(classes)))  # [1000, z_dim] -> [1000, z_dim + classes]
-batches = batch_indices(len(faces), settings.batch_size, settings.seed, start)
+run = launch(train, settings)
 
+# %% [markdown]
+# ## What it learned
+#
+# As in 01, the losses say only which of the two is ahead.
 
-def take_step(step):
-    """A step on the next faces and their labels, which the fakes of this step get as well."""
-    indices = next(batches)
-    y = one_hot(labels[indices], len(classes))
-    wrong_y = one_hot(other_labels(labels[indices], len(classes)), len(classes)) if settings.wrong_labels else None
+# %%
+plot_losses(run)
 
-    def update_D(real):
-        return discriminator_step(D, G, optimizer_D, real, noise(len(real)), y, wrong_y)
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`, with `labels.csv` beside the
+# pictures. Score them with `python -m grader score outputs`. With `--by-class FACES` the grader also tells in how many
+# of them the label shows, and scores each class by itself against real faces that have labels.
 
-    def update_G(count):
-        loss = generator_step(D, G, optimizer_G, noise(count), y)
-        average_G.update_parameters(G)
-        return loss
-
-    return train_step(step, as_input(faces[indices]), update_D, update_G, norms.add)
-
-
-# %% include: loop, handin
+# %%
+pictures = write_submission(run)
 
 # %% [markdown]
 # ## What the label does
 #
-# `labels.csv` beside the pictures says what each was asked to be. `python -m grader score outputs --by-class FACES`
-# tells in how many of them the label shows, and scores each class by itself against real faces that have labels. Below,
-# all rows share their eight $z$: what changes down a column is the label alone.
+# All rows share their eight $z$. What changes down a column is the label alone.
+
 
 # %%
-write_labels(outputs, fixed_labels, classes)
-z = fixed_z[:8, : settings.z_dim].repeat(len(classes), 1)  # [8, z_dim] -> [classes × 8, z_dim]
-rows = torch.arange(len(classes), device=device).repeat_interleave(8)
-show_classes(sample(average_G, join_z(z, one_hot(rows, len(classes)))), classes, run / "classes.png")
+def rows_of_classes(run, columns=8):
+    """Pictures [classes × columns, 3, 64, 64] of G_ema: a row per class, the same z in every row."""
+    n_classes = len(run.classes)
+    z = run.z[:columns, : run.settings.z_dim].repeat(n_classes, 1)  # [columns, z_dim] -> [classes × columns, z_dim]
+    labels = torch.arange(n_classes, device=z.device).repeat_interleave(columns)
+    return sample(run.G_ema, join_z(z, one_hot(labels, n_classes)))
+
+
+show_classes(rows_of_classes(run), run.classes, run.folder / "classes.png")
 
 # %% [markdown]
 # The same samples at every checkpoint, as an animated picture.
 
 # %%
-grids = sorted((run / "samples").glob("*.png"))
-animate([Image.open(path) for path in grids], run / "training.gif")
+grids = sorted((run.folder / "samples").glob("*.png"))
+animate([Image.open(path) for path in grids], run.folder / "training.gif")
 
 # %% [markdown]
-# ## The paper's own network
+# ## Going further
 #
-# Mirza and Osindero drew grey digits of 28×28 without any convolution. In $G$, $z$ goes to 200 hidden units and $y$ to
-# 1,000, both together to 1,200, and those to the picture's 784 pixels between 0 and 1. In $D$ the hidden units are
-# *maxout*: each is the largest of several linear ones, its pieces
-# ([Goodfellow et al., 2013](https://arxiv.org/abs/1302.4389)). The sizes and the dropout of one half are the paper's;
-# its digits are not at hand everywhere, so here are five shapes, and Adam takes the place of its slower descent.
+# **The paper's own network.** Mirza and Osindero drew grey digits of 28×28, without any convolution. In $G$, $z$ goes
+# to 200 hidden units and $y$ to 1,000. Both together go to 1,200, and those to the 784 pixels, between 0 and 1. In $D$
+# the hidden units are *maxout*: each is the largest of several linear ones, its pieces
+# ([Goodfellow et al., 2013](https://arxiv.org/abs/1302.4389)). The sizes and the dropout of one half are the paper's.
+# Its digits are not at hand everywhere, so here are five shapes, and Adam takes the place of its slower descent.
 #
-# Your two steps train it as they are. They join $y$ to pictures as maps; this $D$ takes one pixel of each map.
+# Your two steps train it as they are. They join $y$ to pictures as maps. This $D$ takes one pixel of each map. The
+# setting `shape_steps` says how long it trains.
 
 
-# %%
+# %% fold="Five shapes, and the paper's two networks"
 SHAPES = ["cross", "disc", "ring", "square", "triangle"]
 
 
 def draw_shapes(labels):
-    """Grey pictures [N, 1, 28, 28] in 0 … 1 of white shapes, each of a size, place and turn of its own."""
-    uniform = lambda low, high: low + (high - low) * torch.rand(len(labels), 1, 1, device=device)  # noqa: E731
+    """Grey pictures [N, 1, 28, 28] in 0 … 1 of white shapes, each with its own size, place and turn."""
+    device = labels.device
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand(len(labels), 1, 1, device=device)
+
     size, x, y, turn = uniform(7, 10), uniform(12, 15), uniform(12, 15), uniform(-0.3, 0.3)
     pixels = torch.arange(28, device=device)
     x, y = (pixels - x) / size, (pixels[:, None] - y) / size  # [N, 1, 28] and [N, 28, 1], 0 at the centre
@@ -432,21 +644,30 @@ class PaperDiscriminator(nn.Module):
         return self.of_both(torch.cat([self.of_x(x), self.of_y(y)], 1)).flatten()
 
 
-# %%
-seed_everything(settings.seed)
-shape_G = PaperGenerator(settings.z_dim, len(SHAPES)).to(device)
-shape_D = PaperDiscriminator(len(SHAPES)).to(device)
-shape_optimizer_G = torch.optim.Adam(shape_G.parameters(), 2e-4, (0.5, 0.999))
-shape_optimizer_D = torch.optim.Adam(shape_D.parameters(), 2e-4, (0.5, 0.999))
-for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", mininterval=5):
-    shapes = torch.randint(len(SHAPES), (64,), device=device)
-    y = one_hot(shapes, len(SHAPES))
-    discriminator_step(shape_D, shape_G, shape_optimizer_D, draw_shapes(shapes), noise(64), y)
-    generator_step(shape_D, shape_G, shape_optimizer_G, noise(64), y)
+# %% fold="Training them"
+def train_on_shapes(settings, device):
+    """Trains the paper's pair on shapes. Returns its G."""
+    seed_everything(settings.seed)
+    G, D = PaperGenerator(settings.z_dim, len(SHAPES)).to(device), PaperDiscriminator(len(SHAPES)).to(device)
+    optimizer_G = torch.optim.Adam(G.parameters(), 2e-4, (0.5, 0.999))
+    optimizer_D = torch.optim.Adam(D.parameters(), 2e-4, (0.5, 0.999))
+    for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", mininterval=5):
+        labels = torch.randint(len(SHAPES), (64,), device=device)
+        y = one_hot(labels, len(SHAPES))
+        z_D, z_G = torch.randn(2, 64, settings.z_dim, device=device)
+        discriminator_step(D, G, optimizer_D, draw_shapes(labels), z_D, y)
+        generator_step(D, G, optimizer_G, z_G, y)
+    return G
+
+
+@torch.no_grad()
+def sample_shapes(G, z_dim, columns=10):
+    """Grey pictures uint8 [5 × columns, 1, 28, 28] on the CPU: a row per shape."""
+    labels = torch.arange(len(SHAPES), device=next(G.parameters()).device).repeat_interleave(columns)
+    z = torch.randn(len(labels), z_dim, device=labels.device)
+    return (G.eval()(join_z(z, one_hot(labels, len(SHAPES)))) * 255).byte().cpu()
+
 
 # %%
-shape_G.eval()
-shapes = torch.arange(len(SHAPES), device=device).repeat_interleave(10)
-with torch.no_grad():
-    drawn = shape_G(join_z(noise(len(shapes)), one_hot(shapes, len(SHAPES))))  # [50, 1, 28, 28]
-show_classes((drawn * 255).byte().cpu(), SHAPES, run / "shapes.png")
+G_shapes = train_on_shapes(settings, run.device)
+show_classes(sample_shapes(G_shapes, settings.z_dim), SHAPES, run.folder / "shapes.png")

@@ -2,30 +2,57 @@
 # # 07 · Progressive growing
 #
 # A face of 64×64 has everything to learn at once: where the head is, which colour the hair has, how an eye shines. So
-# begin small ([Karras et al., 2018](https://arxiv.org/abs/1710.10196)). $G$ and $D$ first play with pictures of 4×4,
-# where a face is a spot on a ground, and are good at it soon. Then both get a block that doubles the resolution, and
-# another, up to 64×64, while the smaller ones go on learning. Steps at low resolution are cheap, and at no time is more
-# than one block new.
+# begin small ([Karras et al., 2018](https://arxiv.org/abs/1710.10196)). $G$ and $D$ first play with pictures of 4×4.
+# There a face is a spot on a ground, and both are good at it soon. Then both get a block that doubles the resolution,
+# and another, up to 64×64. The smaller blocks go on learning. Steps at low resolution are cheap, and no more than one
+# block is new at any time.
 #
-# A new block knows nothing yet, and would spoil what the others know. So it is **faded in**. While $\alpha$ rises from
-# 0 to 1, $G$ mixes its old picture, enlarged, with the new block's, and $D$ mixes what it reads in the picture, shrunk,
-# with what the new block reads in it:
+# A new block knows nothing yet, and would spoil what the others know. So it is **faded in** while $\alpha$ rises from
+# 0 to 1. $G$ mixes its old picture, enlarged, with the new block's. $D$ mixes what it reads in the shrunk picture with
+# what the new block reads in the whole one:
 #
 # $$G_{2r}(z) = (1-\alpha)\,\mathrm{double}\big(G_r(z)\big) + \alpha\, G_{2r}^\mathrm{new}(z) \qquad
 #   h_r(x) = (1-\alpha)\,\mathrm{rgb}_r\big(\mathrm{halve}(x)\big) + \alpha\, D_{2r}^\mathrm{new}(x)$$
 #
-# Then the block is held at $\alpha = 1$ until all have settled. Reals are mixed like the fakes, so that sharpness does
-# not give them away.
+# Then the block is held at $\alpha = 1$ until all have settled. Reals are mixed like the fakes. Otherwise their
+# sharpness would give them away.
 #
 # The paper's other ideas have outlived growing itself. **Pixel norm** and the **equalized learning rate** keep signals
 # and weights at a size of 1 without BatchNorm. The **minibatch standard deviation** tells $D$ how different the
-# pictures of a batch are, which gives away a $G$ that has collapsed. You write all of these, and the growing.
+# pictures of a batch are, and so gives away a $G$ that has collapsed. You write all of these, and the growing.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
+# not read them, but you can: open a cell by its title.
+
+# %%
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from kit.checks import CHECK_DEVICE, are_close, check_function, done, output_of, slopes
+from kit.device import get_device, place, seed_everything
+from kit.faces import load_faces
+from kit.files import atomic_write
+from kit.gradient_penalty import gradient_penalty
+from kit.launch import launch
+from kit.run import Run, frozen
+from kit.samples import picture_grid, plot_losses, sample, show, write_submission
+from PIL import Image
+from torch import nn
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
 
 
 # %%
-@dataclass
+@dataclass(frozen=True)
 class GrowingSettings(Settings):
     hold: tuple = (1115, 1115, 2230, 2230)  # steps at 4×4, 8×8, 16×16 and 32×32; 64×64 is held to the end
     fade: tuple = (1115, 1115, 2230, 2230)  # steps in which 8×8, 16×16, 32×32 and 64×64 are faded in
@@ -34,20 +61,16 @@ class GrowingSettings(Settings):
     averaging: str = "all"  # of the minibatch standard deviation: all, spatial, gpool or flat
     loss: str = "least squares"  # or "wgan-gp"
     penalty: float = 10.0  # λ of wgan-gp
-    drift: float = 1e-3  # how much wgan-gp minds D's answers for reals being far from 0
+    drift: float = 1e-3  # ε of wgan-gp: how much D's answers for reals are pulled to 0
     norms_every: int = 0  # not recorded here: D's layers come one by one
-
-    def __post_init__(self):  # lists, as config.json gives them back when a run goes on
-        self.hold, self.fade = list(self.hold), list(self.fade)
-        self.batch_share, self.lr_share = list(self.batch_share), list(self.lr_share)
 
 
 course = GrowingSettings(  # the paper's, but narrower and shorter
     run="runs/progressive", steps=30 * 1115, lr_G=1e-3, lr_D=1e-3, beta1=0.0, beta2=0.99, ema=0.999, width=32
 )
-PRESETS = with_longer(course)
-for name, times in (("t4_3h", 2), ("t4_12h", 8)):  # who has longer grows slower
-    hold, fade = ([times * steps for steps in length] for length in (course.hold, course.fade))
+PRESETS = t4_presets(course)
+for name, times in (("t4_3h", 2), ("t4_12h", 8)):  # with more time it grows slower
+    hold, fade = (tuple(times * steps for steps in phases) for phases in (course.hold, course.fade))
     PRESETS[name] = replace(PRESETS[name], hold=hold, fade=fade)
 PRESETS["cpu"] = replace(  # ten minutes on one CPU core
     course,
@@ -68,22 +91,28 @@ PRESETS["cpu"] = replace(  # ten minutes on one CPU core
 preset = "course"
 overrides = {}  # any setting by name, for example {"loss": "wgan-gp"}
 
-# %% include: choose, faces
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## When to grow
 #
-# A resolution is held for some steps, then the next is faded in for some, and so on. Resolution and $\alpha$ follow
-# from the number of the step alone: nothing has to be remembered, and a run that goes on from a checkpoint cannot go on
-# at another stage.
+# A resolution is held for some steps. Then the next is faded in for some, and held, and so on. Resolution and $\alpha$
+# follow from the number of the step alone. So nothing has to be remembered, and a run that goes on from a checkpoint
+# goes on at the right stage.
 
 
 # %% todo="stage"
 def stage(step, hold, fade):
     """The resolution (4, 8, …) and α (0 … 1) of the step that comes after `step` others; the first comes after 0.
 
-    4×4 is held for hold[0] steps; then 8×8 is faded in for fade[0] steps, α = 0/fade[0], 1/fade[0], …, and held at
-    α = 1 for hold[1] steps; and so on. The last resolution, which comes with fade[-1], is held for ever.
+    4×4 is held for hold[0] steps. Then 8×8 is faded in for fade[0] steps, α = 0/fade[0], 1/fade[0], …, and held at
+    α = 1 for hold[1] steps, and so on. The last resolution, which comes with fade[-1], is held for ever.
     """
     ### BEGIN SOLUTION
     resolution = 4
@@ -101,21 +130,44 @@ def stage(step, hold, fade):
 
 # %% check="stage"
 def check_stage(stage):
-    hold, fade = [3, 5, 2], [4, 10, 0]
-    first, last = stage(0, hold, fade), stage(10**6, hold, fade)
-    assert isinstance(first, tuple) and len(first) == 2, "return resolution and α"
+    hold, fade = (3, 5, 2), (4, 10, 0)
+
+    def at(step, hold=hold, fade=fade):
+        given = [*hold], [*fade]
+        try:
+            found = stage(step, *given)
+        except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+            message = f"stage({step}, {[*hold]}, {[*fade]}) stops with {type(error).__name__}: {error}"
+            raise AssertionError(message) from None
+        assert isinstance(found, tuple) and len(found) == 2, f"return resolution and α, not {found}"
+        assert given == ([*hold], [*fade]), "hold and fade are used again at the next step: leave them as they are"
+        return found
+
+    first, last = at(0), at(10**6)
     assert first == (4, 1), f"the first step is {first}, not (4, 1.0): 4×4 has nothing to be faded over"
     assert last == (32, 1), f"long after three doublings the stage is {last}, not (32, 1.0)"
-    begins, end = stage(3, hold, fade), stage(2, hold, fade)
+    begins, end = at(3), at(2)
     assert end == (4, 1), f"4×4, held for 3 steps, is {end} at step 2, the third"
     assert begins == (8, 0), f"the first step of 8×8 is {begins}, not (8, 0.0)"
-    half = stage(5, hold, fade)
+    half = at(5)
     assert half == (8, 0.5), f"after 2 of the 4 steps of fading the stage is {half}, not (8, 0.5)"
-    held = {stage(step, hold, fade) for step in range(7, 12)}
+    held = {at(step) for step in range(7, 12)}
     assert held == {(8, 1)}, f"8×8 is faded in for 4 steps and then held for 5, where it is {held}, not (8, 1.0)"
-    assert stage(12, hold, fade) == (16, 0), f"16×16 begins at step 3 + 4 + 5, with {stage(12, hold, fade)}"
-    assert stage(24, hold, fade) == (32, 1), "a fade of 0 steps: 32×32 is there at once, with α = 1"
-    print("stage: done")
+    assert at(12) == (16, 0), f"16×16 begins at step 3 + 4 + 5, with {at(12)}"
+    assert at(24) == (32, 1), f"a fade of 0 steps: 32×32 is there at once, with α = 1, not as {at(24)}"
+    hold, fade = (0, 2, 0, 4, 1), (3, 0, 7, 2, 5)  # five doublings, some of their phases empty
+    phases = [(4, hold[0], 0)]
+    for doubling, length in enumerate(fade, 1):
+        phases += [(2 ** (2 + doubling), 0, length), (2 ** (2 + doubling), (*hold, 9)[doubling], 0)]
+    expected = [
+        one
+        for resolution, steps_held, steps_faded in phases
+        for one in [(resolution, i / steps_faded) for i in range(steps_faded)] + [(resolution, 1.0)] * steps_held
+    ]
+    for step, right in enumerate(expected):
+        found = at(step, hold, fade)
+        assert found == right, f"with hold {hold} and fade {fade}, step {step} is {found}, not {right}"
+    done("stage")
 
 
 check_stage(stage)
@@ -123,7 +175,7 @@ check_stage(stage)
 # %% [markdown]
 # ## Fading
 #
-# $\alpha = 0$ has to give the old one to the last bit: then growing changes nothing at first.
+# At $\alpha = 0$ the mixture has to be the old one to the last bit. Then growing changes nothing at first.
 
 
 # %% todo="fade"
@@ -136,16 +188,24 @@ def fade(old, new, alpha):
 
 # %% check="fade"
 def check_fade(fade):
-    old, new = (torch.randn(4, 3, 8, 8, device=device, requires_grad=True) for _ in range(2))
-    start, end, mixed = fade(old, new, 0.0), fade(old, new, 1.0), fade(old, new, 0.25)
-    assert not torch.allclose(start, new, atol=1e-5), "the wrong way round: α = 0 is old, α = 1 is new"
-    assert torch.allclose(start, old, atol=1e-5), "at α = 0 it is not old"
-    assert torch.equal(start, old), "at α = 0 it is old but for rounding: (1 − α) · old + α · new is exact"
-    assert torch.allclose(end, new, atol=1e-5), "at α = 1 it is not new"
-    assert torch.allclose(mixed, old + 0.25 * (new - old), atol=1e-5), "α = 0.25 is not ¾ of old and ¼ of new"
-    slopes = torch.autograd.grad(mixed.sum(), (old, new), allow_unused=True)
-    assert None not in slopes, "both get a gradient: no detach() here"
-    print("fade: done")
+    repeatable = torch.Generator().manual_seed(1)
+    old, new = (torch.randn(4, 3, 8, 8, generator=repeatable).to(CHECK_DEVICE).requires_grad_() for _ in range(2))
+    old, new = 3 * old + 1, 1 * new  # of another size and mean
+    mistakes = {
+        "the wrong way round: α = 0 is old, α = 1 is new": lambda old, new, alpha: alpha * old + (1 - alpha) * new,
+        "old is not scaled by 1 − α: at α = 1 it is to be gone": lambda old, new, alpha: old + alpha * new,
+        "new is not scaled by α: at α = 0 it is not there yet": lambda old, new, alpha: (1 - alpha) * old + new,
+        "α comes in as a square: it rises in a straight line": lambda old, new, alpha: (
+            (1 - alpha**2) * old + alpha**2 * new
+        ),
+        "this jumps: only between 0 and 1 are the two mixed": lambda old, new, alpha: new,
+    }
+    for alpha in (0.37, 0.8, 0.0, 1.0):
+        check_function(fade, lambda old, new, alpha: (1 - alpha) * old + alpha * new, (old, new, alpha), mistakes)
+    assert torch.equal(fade(old, new, 0.0), old), (
+        "at α = 0 it is old but for rounding: (1 − α) · old + α · new is exact"
+    )
+    done("fade")
 
 
 check_fade(fade)
@@ -171,15 +231,15 @@ def as_sharp(real, resolution, alpha):
 # %% [markdown]
 # ## Pixel norm
 #
-# After every convolution of $G$, and of $z$ itself: each pixel's vector of $C$ channels is divided by its root mean
-# square, so that no layer can drive the others to ever larger numbers.
+# It follows every convolution of $G$, and $z$ itself. Each pixel has a vector of $C$ channels. Divide it by its root
+# mean square. Then no layer can drive the others to ever larger numbers.
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
 
 
 # %% todo="pixel_norm"
 def pixel_norm(x):
-    """Features [N, C, H, W], each pixel of which gets a mean square of 1 over its channels."""
+    """Features [N, C, H, W]; each pixel gets a mean square of 1 over its channels."""
     ### BEGIN SOLUTION
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
     ### END SOLUTION
@@ -187,20 +247,41 @@ def pixel_norm(x):
 
 # %% check="pixel_norm"
 def check_pixel_norm(norm):
-    x = torch.randn(4, 16, 3, 5, device=device) * torch.rand(4, 1, 3, 5, device=device).add(0.1) + 0.5
-    out = norm(x)
-    assert out.shape == x.shape, f"features {list(x.shape)} became {list(out.shape)}: mean(1, keepdim=True)"
-    one = torch.ones((), device=device)
-    assert not torch.allclose(out.square().sum(1), one, atol=1e-3), "this makes the sum of squares 1: take the mean"
-    assert not torch.allclose(out.std(1, correction=0), one, atol=1e-3), "nothing is subtracted: only divide"
-    size = out.square().mean(1)  # [4, 3, 5]
-    assert torch.allclose(size, one, atol=1e-3), (
-        f"the mean square over a pixel's channels runs from {size.min():.2f} to {size.max():.2f}, and is to be 1 at "
-        "each: the mean is over the channels, dim 1, alone, and its square root divides"
-    )
-    assert torch.allclose(out / x, (out / x)[:, :1], rtol=1e-3), "one number divides all channels of a pixel"
-    assert norm(torch.zeros_like(x)).isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
-    print("pixel_norm: done")
+    repeatable = torch.Generator().manual_seed(2)
+    x = torch.randn(4, 6, 3, 5, generator=repeatable) * torch.rand(4, 1, 3, 5, generator=repeatable).add(0.1) + 0.5
+    x = 1 * x.to(CHECK_DEVICE).requires_grad_()
+
+    def divided(over, square=True):
+        return lambda x: (
+            x / (x.square().mean(over, keepdim=True) if square else x.abs().mean(over, keepdim=True)).sqrt()
+        )
+
+    mistakes = {
+        "this makes the sum of squares 1: take the mean": lambda x: x / x.square().sum(1, keepdim=True).sqrt(),
+        "the root is missing: divide by the root of the mean square": lambda x: x / x.square().mean(1, keepdim=True),
+        "nothing is subtracted: only divide": lambda x: (
+            (x - x.mean(1, keepdim=True)) / x.var(1, keepdim=True, correction=0).sqrt()
+        ),
+        "this is the standard deviation: take the mean of the squares themselves": lambda x: (
+            x / x.var(1, keepdim=True, correction=0).sqrt()
+        ),
+        "this is the deviation with N − 1: take the mean of the squares themselves": lambda x: (
+            x / x.std(1, keepdim=True)
+        ),
+        "the mean is over the channels, dim 1, alone: not over a whole picture": divided((1, 2, 3)),
+        "the mean is over the channels, dim 1, alone: not over the places": divided((2, 3)),
+        "the mean is over the channels, dim 1, alone: not over the batch": divided(0),
+        "the mean is over the channels, dim 1, alone: not over everything": divided((0, 1, 2, 3)),
+        "this divides each number by itself: take the mean over the channels": lambda x: x / x.abs(),
+        "this is the mean of absolute values: take squares": lambda x: x / x.abs().mean(1, keepdim=True),
+        "multiplied by the root mean square: divide by it": lambda x: x * x.square().mean(1, keepdim=True).sqrt(),
+    }
+    check_function(norm, lambda x: x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt(), (x,), mistakes)
+    zeros = torch.zeros(2, 6, 3, 5, device=CHECK_DEVICE, requires_grad=True)
+    out = output_of(norm, 1 * zeros, shape=zeros.shape)
+    assert out.isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
+    assert slopes(out, [zeros])[0].isfinite().all(), "a pixel of zeros has a gradient of NaN: add 1e-8 under the root"
+    done("pixel_norm")
 
 
 check_pixel_norm(pixel_norm)
@@ -208,15 +289,14 @@ check_pixel_norm(pixel_norm)
 # %% [markdown]
 # ## The equalized learning rate
 #
-# He's initialisation gives a weight the size $\sqrt{2/n}$, with $n$ the numbers that one output is summed from (input
-# channels × kernel height × kernel width), so that signals keep their size through a layer and its ReLU. But Adam's
-# steps are of the same length whatever a weight's size, so that the small weights of wide layers change faster than
-# those of narrow ones. So give every weight a size of 1, $w \sim N(0, 1)$, and scale it where it is **used**, in each
-# forward pass:
+# Each output of a layer is a sum of $n$ numbers: input channels × kernel height × kernel width. He's initialisation
+# gives weights the size $\sqrt{2/n}$, so that signals keep their size through a layer and its ReLU. But Adam's steps
+# have one length, whatever the size of a weight. So the small weights of wide layers change faster than those of narrow
+# ones. The cure: give every weight a size of 1, $w \sim N(0, 1)$. Scale it where it is **used**, in each forward pass:
 #
 # $$\hat w = c\, w \qquad c = \mathrm{gain} \big/ \sqrt n \qquad \mathrm{gain} = \sqrt 2$$
 #
-# The last layers, that no ReLU follows, take a gain of 1.
+# The last layers take a gain of 1: no ReLU follows them.
 
 
 # %% todo="equalized_conv"
@@ -237,36 +317,49 @@ class EqualizedConv(nn.Module):
 
 # %% check="equalized_conv"
 def check_equalized_conv(Conv):
-    def spread(conv):  # the variance of what comes out when what goes in has a variance of 1
-        with torch.no_grad():
-            return conv.to(device)(torch.randn(8, 24, 12, 12, device=device)).var().item()
+    repeatable = torch.Generator().manual_seed(3)
 
-    conv = Conv(24, 96, 3, gain=1.0)
-    out = conv.to(device)(torch.randn(2, 24, 12, 12, device=device))
-    assert out.shape == (2, 96, 10, 10), f"24 channels of 12×12 became {list(out.shape[1:])}, not [96, 10, 10]"
-    assert Conv(24, 96, 3, padding=1).to(device)(torch.randn(2, 24, 12, 12, device=device)).shape[2] == 12, (
-        "pass self.padding on"
-    )
-    out.sum().backward()
-    assert conv.weight.grad is not None, "the weight has no gradient: scale self.weight itself, not its data"
-    for _ in range(3):
-        variance = spread(conv)
-    assert 0.9 < conv.weight.std() < 1.1, "the weights are to stay N(0, 1): scale them when used, not in place"
-    near = lambda wrong: abs(variance / wrong - 1) < 0.1  # noqa: E731
-    n = 24 * 9
-    assert not near(n), "the weights are not scaled"
-    assert not near(1 / n), "divide by the square root of n, not by n"
-    assert not near(9), "n counts the kernel's 3×3 places too, not the input channels alone"
-    assert not near(24 / 96), "n counts what goes into one output: input channels, not output channels"
-    assert not near(2), "√2 is this layer's gain only where it is asked for: use self.gain"
-    assert near(1), f"with a gain of 1, inputs of variance 1 give outputs of variance {variance:.3g}, not 1"
-    variance = spread(Conv(24, 96, 3))
-    assert near(2), f"with a gain of √2 the variance is {variance:.3g}, not 2: the scale is gain / √n"
-    nn.init.constant_(conv.bias, 5.0)
-    with torch.no_grad():
-        mean = conv(torch.zeros(2, 24, 12, 12, device=device)).mean().item()
-    assert abs(mean - 5) < 1e-4, f"a bias of 5 came out as {mean:.3g}: add it, and do not scale it"
-    print("equalized_conv: done")
+    def check(channels_in, channels_out, kernel, padding, gain):
+        conv = Conv(channels_in, channels_out, kernel, padding, gain).to(CHECK_DEVICE).double()  # new GPUs round floats
+        with torch.no_grad():
+            for weight in conv.parameters():
+                weight.copy_(torch.randn(weight.shape, generator=repeatable))
+        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(CHECK_DEVICE).double()
+        x, before = 1 * x.requires_grad_(), conv.weight.detach().clone()
+
+        def scaled(scale, scale_bias=1.0):
+            return lambda x, weight, bias: nn.functional.conv2d(x, weight * scale, bias * scale_bias, padding=padding)
+
+        out = output_of(conv, x)
+        assert torch.equal(conv.weight, before), "the weights are to stay N(0, 1): scale them when used, not in place"
+        right_size = 7 + 2 * padding - kernel + 1
+        assert torch.is_tensor(out), f"it returns no tensor, but {type(out).__name__}"
+        assert out.shape[2] == right_size or out.shape[2] != 7 - kernel + 1, "pass self.padding on"
+        n, root = channels_in * kernel**2, gain / math.sqrt(channels_in * kernel**2)
+        mistakes = {
+            "the weights are not scaled": scaled(1.0),
+            "divide by the square root of n, not by n": scaled(gain / n),
+            "divide by √n, do not multiply": scaled(gain * math.sqrt(n)),
+            "n counts the kernel's places too, not the input channels alone": scaled(gain / math.sqrt(channels_in)),
+            "n counts the input channels too, not the kernel's places alone": scaled(gain / kernel),
+            "n has kernel × kernel places, not kernel": scaled(gain / math.sqrt(channels_in * kernel)),
+            "n counts what goes into one output: input channels, not output channels": scaled(
+                gain / math.sqrt(channels_out * kernel**2)
+            ),
+            "n counts what goes into one output, not all weights": scaled(gain / math.sqrt(channels_out * n)),
+            "the gain is missing: the scale is gain / √n": scaled(1 / math.sqrt(n)),
+            "√2 is this layer's gain only where nothing else is asked for: use self.gain": scaled(math.sqrt(2 / n)),
+            "the gain is not under the root: the scale is gain / √n": scaled(math.sqrt(gain / n)),
+            "the bias is scaled too: add it as it is": scaled(root, root),
+            "the bias is missing": scaled(root, 0.0),
+            "the bias is added twice": scaled(root, 2.0),
+        }
+        check_function(lambda x, weight, bias: conv(x), scaled(root), (x, conv.weight, conv.bias), mistakes)
+
+    check(5, 3, 3, padding=2, gain=0.7)
+    check(4, 6, 1, padding=0, gain=1.9)
+    check(3, 7, 4, padding=1, gain=1.0)
+    done("equalized_conv")
 
 
 check_equalized_conv(EqualizedConv)
@@ -275,8 +368,8 @@ check_equalized_conv(EqualizedConv)
 # ## The minibatch standard deviation
 #
 # $D$ sees one picture at a time, and cannot know that $G$ makes the same one again and again. So near its end it is
-# told how much the batch varies: the standard deviation over the batch of each feature at each place, averaged over all
-# of them to a single number, which every picture gets as one more channel.
+# told how much the batch varies. Take the standard deviation over the batch of each feature at each place. Average them
+# to a single number. Every picture gets it as one more channel.
 #
 # $$s = \frac{1}{CHW} \sum_{c,h,w} \sqrt{\tfrac1N \textstyle\sum_n (x_{nchw} - \bar x_{chw})^2 + 10^{-8}}$$
 
@@ -292,39 +385,65 @@ def minibatch_stddev(x):
 
 # %% check="minibatch_stddev"
 def check_minibatch_stddev(stddev):
-    x = torch.randn(8, 5, 4, 4, device=device) * torch.rand(1, 5, 4, 4, device=device).mul(3)
-    x += torch.randn(1, 5, 4, 4, device=device)
-    x.requires_grad_()
-    out = stddev(x)
-    assert out.shape == (8, 6, 4, 4), f"[8, 5, 4, 4] became {list(out.shape)}, not [8, 6, 4, 4]: one channel more"
-    assert torch.equal(out[:, :5], x), "the features come first, as they are, and the new channel last"
-    new = out[:, 5]
-    assert torch.allclose(new, new.mean(), atol=1e-5), "one number for the whole batch, the same at every place"
-    value = new.mean().item()
-    near = lambda wrong: abs(value / wrong.item() - 1) < 1e-3  # noqa: E731
-    assert not near(x.var(0).mean()) and not near(x.var(0, correction=0).mean()), "the variance: take its root"
-    assert not near(x.std()) and not near(x.std(correction=0)), (
-        "this is the deviation of all numbers together: take that of each feature over the batch, dim 0, then the mean"
+    repeatable = torch.Generator().manual_seed(4)
+    x = torch.randn(6, 5, 4, 3, generator=repeatable) * torch.rand(1, 5, 4, 3, generator=repeatable).mul(3)
+    x = 1 * (x + torch.randn(1, 5, 4, 3, generator=repeatable)).to(CHECK_DEVICE).requires_grad_()
+    out = output_of(stddev, x, shape=(6, 6, 4, 3))
+    assert not torch.equal(out[:, 1:], x), "the features come first, as they are, and the new channel last"
+    assert torch.equal(out[:, :5], x), "the features come first, as they are"
+    assert torch.allclose(out[:, 5], out[:, 5].mean(), atol=1e-5), (
+        "one number for the whole batch, the same at every place"
     )
-    assert not near(x.std(1).mean()) and not near(x.std(1, correction=0).mean()), "over the batch, dim 0, not dim 1"
-    assert not near(x.var(0, correction=0).mean().sqrt()) and not near(x.var(0).mean().sqrt()), (
-        "first the root of each variance, then the mean"
+
+    def told(spread):
+        return lambda x: torch.cat([x, spread(x).expand(len(x), 1, *x.shape[2:])], 1)
+
+    mistakes = {}
+    for n, correction in (("N", 0), ("N − 1", 1)):  # which of them divides changes nothing in training
+        fixed = {"correction": correction}
+        mistakes |= {
+            f"the variance (over {n}): take its root": told(lambda x, c=fixed: x.var(0, **c).mean()),
+            f"first the root of each variance (over {n}), then the mean": told(
+                lambda x, c=fixed: x.var(0, **c).mean().sqrt()
+            ),
+            f"this is the deviation (over {n}) of all numbers together: take that of each feature over the batch, "
+            "dim 0, then the mean": told(lambda x, c=fixed: x.std(**c)),
+            f"over the batch, dim 0, not dim 1 (over {n})": told(lambda x, c=fixed: x.std(1, **c).mean()),
+            f"over the batch, dim 0, not over the places (over {n})": told(
+                lambda x, c=fixed: x.std((2, 3), **c).mean()
+            ),
+            f"over the batch, dim 0, alone: each place has its own deviation (over {n})": told(
+                lambda x, c=fixed: x.std((0, 2, 3), **c).mean()
+            ),
+        }
+    mistakes["the mean is not subtracted: this is the root mean square"] = told(
+        lambda x: x.square().mean(0).sqrt().mean()
     )
-    right = x.std(0, correction=0).mean()
-    assert near(right) or near(x.std(0).mean()), f"the new channel is {value:.4f}, not {right:.4f}"
-    (slope,) = torch.autograd.grad(new.sum(), x, retain_graph=True)
-    assert slope.abs().sum() > 0, "the new channel has no gradient, so G could learn nothing from it"
-    same = torch.ones(8, 5, 4, 4, device=device, requires_grad=True)
-    (slope,) = torch.autograd.grad(stddev(same).sum(), same)
+    mistakes["the mean of absolute values: take squares, and the root of their mean"] = told(
+        lambda x: (x - x.mean(0)).abs().mean()
+    )
+    mistakes["the deviations are summed: take their mean"] = told(lambda x: x.std(0, correction=0).sum())
+    with_N = told(lambda x: (x.var(0, correction=0) + 1e-8).sqrt().mean())
+    with_N_minus_1 = told(lambda x: (x.var(0) + 1e-8).sqrt().mean())
+    right = with_N_minus_1 if are_close([out[:, 5]], [with_N_minus_1(x)[:, 5]]) else with_N
+
+    def new_channel(function):  # small beside the features: it is compared by itself
+        return lambda x: function(x)[:, 5]
+
+    wrong = {hint: new_channel(function) for hint, function in mistakes.items()}
+    check_function(new_channel(stddev), new_channel(right), (x,), wrong)
+    check_function(stddev, right, (x,), {})
+    same = torch.ones(6, 5, 4, 3, device=CHECK_DEVICE, requires_grad=True)
+    (slope,) = slopes(stddev(1 * same), [same])
     assert slope.isfinite().all(), "equal pictures have a gradient of NaN: add 1e-8 under the root"
-    print("minibatch_stddev: done")
+    done("minibatch_stddev")
 
 
 check_minibatch_stddev(minibatch_stddev)
 
 # %% [markdown]
-# That was `averaging` *all*. *spatial* averages over the places only, which leaves a number a channel; *gpool* has one
-# a channel, too, the deviation over batch and places together; and *flat* is the deviation of all numbers together.
+# That was `averaging` *all*. *spatial* averages over the places only, which leaves one number per channel. *gpool* has
+# one per channel too: the deviation over batch and places together. *flat* is the deviation of all numbers together.
 
 
 # %%
@@ -342,9 +461,9 @@ def with_stddev(x, averaging):
 # %% [markdown]
 # ## The two networks
 #
-# All blocks are there from the start, and the stage says which of them are used. A block that is not used has no
-# gradient, and Adam leaves a weight without one alone; so it is as if it had been added later, while optimizers,
-# averages and checkpoints never change their shape. At $\alpha = 1$ the old way is not even computed.
+# All blocks are there from the start. The stage says which of them are used. A block that is not used has no gradient,
+# and Adam leaves a weight without one alone. So it is as if the block had been added later, while optimizers, averages
+# and checkpoints never change their shape. At $\alpha = 1$ the old way is not even computed.
 
 # %%
 RESOLUTIONS = [4, 8, 16, 32, 64]
@@ -372,7 +491,10 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] -> pictures [N, 3, r, r], r as its stage says, about −1 … 1: there is no tanh at the end."""
+    """z [N, z_dim] -> pictures [N, 3, r, r], r as its stage says, about −1 … 1: there is no tanh at the end.
+
+    In evaluation mode pixels are repeated to [N, 3, 64, 64], so that samples have one size at every stage.
+    """
 
     def __init__(self, z_dim, width):
         super().__init__()
@@ -394,7 +516,7 @@ class Generator(nn.Module):
         pictures = self.to_rgb[level](x)
         if alpha < 1:
             pictures = fade(double(self.to_rgb[level - 1](smaller)), pictures, alpha)
-        return pictures
+        return pictures if self.training else nn.functional.interpolate(pictures, RESOLUTIONS[-1])
 
 
 class DiscriminatorBlock(nn.Module):
@@ -451,28 +573,22 @@ class Discriminator(nn.Module):
         return x.flatten()
 
 
-seed_everything(settings.seed)
-G = Generator(settings.z_dim, settings.width).to(device, memory_format=torch.channels_last)
-D = Discriminator(settings.width, settings.averaging).to(device, memory_format=torch.channels_last)
-for network in (G, D):
-    print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
-
 # %% [markdown]
 # ## The losses
 #
 # Growing asks for no loss of its own. Least squares ([Mao et al., 2017](https://arxiv.org/abs/1611.04076)) is quick:
-# $D$ is to answer 1 for reals and 0 for fakes, and $G$ wants a 1,
+# $D$ should answer 1 for reals and 0 for fakes, and $G$ wants a 1,
 #
 # $$L_D = \tfrac12\,\mathbb E_x\big[(D(x) - 1)^2\big] + \tfrac12\,\mathbb E_z\big[D(G(z))^2\big] \qquad
 #   L_G = \tfrac12\,\mathbb E_z\big[(D(G(z)) - 1)^2\big]$$
 #
 # It breaks down when $D$ is so sure that its answers for reals reach 1 and stay. The cure: let $d$ be the running mean
-# of those answers, and add noise of the size $0.2 \cdot \max(0, d - 0.5)^2$ to the reals. The surer $D$ is, the harder
-# they are to tell. (The paper multiplies the inputs of all $D$'s layers by such noise.) The switch is `wgan-gp`, 04's
-# loss and the paper's first choice, with a small pull $\epsilon\, \mathbb E_x[D(x)^2]$ that keeps $D$ from drifting.
-# Its penalty sums $D$'s answers, each of which now depends, a little, on the other pictures of its batch.
-
-# %% include: solved gradient_penalty
+# of those answers. Add noise of the size $0.2 \cdot \max(0, d - 0.5)^2$ to the reals. The surer $D$ is, the harder they
+# are to tell. (The paper multiplies the inputs of all of $D$'s layers by such noise.)
+#
+# The other loss is `wgan-gp`: 04's, and the paper's first choice. A small pull $\epsilon\, \mathbb E_x[D(x)^2]$ keeps
+# $D$ from drifting. Each of $D$'s answers now depends, a little, on the other pictures of its batch. The penalty sums
+# them, so it takes the slope of all together.
 
 
 # %%
@@ -487,21 +603,25 @@ def least_squares_G(d_fake):
     return (d_fake - 1).square().mean() / 2
 
 
-def wgan_gp_D(D, real, fake):
+def wgan_gp_D(D, real, fake, penalty, drift):
     d_real, d_fake = D(real), D(fake)
-    penalty, drift = gradient_penalty(D, real, fake), d_real.square().mean()
-    return d_fake.mean() - d_real.mean() + settings.penalty * penalty + settings.drift * drift
+    loss = d_fake.mean() - d_real.mean()
+    return loss + penalty * gradient_penalty(D, real, fake) + drift * d_real.square().mean()
 
 
 def wgan_gp_G(d_fake):
     return -d_fake.mean()
 
 
-LOSSES = {"least squares": (least_squares_D, least_squares_G), "wgan-gp": (wgan_gp_D, wgan_gp_G)}
-loss_of_D, loss_of_G = LOSSES[settings.loss]
+def make_losses(settings):
+    """The losses (D, real, fake) -> scalar and D(G(z)) -> scalar that settings.loss names."""
+    return {
+        "least squares": (least_squares_D, least_squares_G),
+        "wgan-gp": (partial(wgan_gp_D, penalty=settings.penalty, drift=settings.drift), wgan_gp_G),
+    }[settings.loss]
 
 
-def discriminator_step(D, G, optimizer_D, real, z):
+def discriminator_step(D, G, optimizer_D, real, z, loss_of_D):
     """One step of D on reals [N, 3, r, r] and on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
     loss = loss_of_D(D, real, G(z).detach())
     optimizer_D.zero_grad()
@@ -510,7 +630,7 @@ def discriminator_step(D, G, optimizer_D, real, z):
     return loss
 
 
-def generator_step(D, G, optimizer_G, z):
+def generator_step(D, G, optimizer_G, z, loss_of_G):
     """One step of G on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
     loss = loss_of_G(D(G(z)))
     optimizer_G.zero_grad()
@@ -519,41 +639,19 @@ def generator_step(D, G, optimizer_G, z):
     return loss
 
 
-betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
-
-# %% include: run
-
 # %% [markdown]
 # ## Training
 #
-# The samples come from a running average of $G$'s weights, and are enlarged to 64×64 by repeating pixels, so that you
-# see them grow. What $D$ sees has the resolution of the stage: reals are shrunk to it, and faded like the fakes.
+# What $D$ sees has the resolution of the stage. Reals are shrunk to it, and faded like the fakes. Samples come from
+# `G_ema`, a running average of $G$'s weights. They are enlarged to 64×64 by repeating pixels, so that you see them
+# grow.
 
 
 # %%
-class EnlargedAverage(AveragedModel):
-    """The average of G, with pictures [N, 3, 64, 64] at every stage."""
-
-    def forward(self, z):
-        return nn.functional.interpolate(super().forward(z), RESOLUTIONS[-1])
-
-
-fixed_z = torch.randn(1000, settings.z_dim, generator=torch.Generator().manual_seed(settings.seed)).to(device)
-average_G = EnlargedAverage(G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
-
-parts = {"G": G, "D": D, "average_G": average_G, "optimizer_G": optimizer_G, "optimizer_D": optimizer_D}
-start = load_checkpoint(**parts)
-log = LossLog(run / "log.csv", start)
-tables = [log]
-batches = face_batches(faces, settings.batch_size, settings.seed, start)
-
-
-def grow(step):
+def grow(step, settings, networks, optimizer_G, optimizer_D):
     """Brings networks and learning rates to the stage after `step` steps. Returns resolution, α and batch size."""
     resolution, alpha = stage(step, settings.hold, settings.fade)
-    for network in (G, D, average_G.module):
+    for network in networks:
         network.stage = resolution, alpha
     level = RESOLUTIONS.index(resolution)
     for optimizer, lr in ((optimizer_G, settings.lr_G), (optimizer_D, settings.lr_D)):
@@ -562,37 +660,84 @@ def grow(step):
     return resolution, alpha, max(1, round(settings.batch_size * settings.batch_share[level]))
 
 
-def noise(count):
-    return torch.randn(count, settings.z_dim, device=device)
+def save_row(run, resolution):
+    """Keeps a row of samples from the last step of a resolution."""
+    row = picture_grid(sample(run.G_ema, run.z[:8]))
+    path = run.folder / f"samples/last_of_{resolution:02d}.png"
+    atomic_write(path, partial(row.save, format="PNG"))
+    print(f"{resolution}×{resolution} is done after step {run.step}")
 
 
-def take_step(step):
-    resolution, alpha, count = grow(step - 1)
-    real = as_sharp(next(batches)[:count], resolution, alpha)
-    loss_D, loss_G = discriminator_step(D, G, optimizer_D, real, noise(count)), None
-    if step % settings.n_critic == 0:
-        loss_G = generator_step(D, G, optimizer_G, noise(count))
-        average_G.update_parameters(G)
-    if stage(step, settings.hold, settings.fade)[0] != resolution:  # this was its last step
-        picture_grid(sample(average_G, fixed_z[:8])).save(run / f"samples/last_of_{resolution:02d}.png")
-        print(f"{resolution}×{resolution} is done after step {step:,}")
-    return loss_D, loss_G
+def growth_of(run):
+    """One picture of the rows that `save_row` kept, and of one by G_ema as it is now. Saves growth.png."""
+    rows = [Image.open(path) for path in sorted(run.folder.glob("samples/last_of_*.png"))]
+    rows.append(picture_grid(sample(run.G_ema, run.z[:8])))
+    growth = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
+    for number, row in enumerate(rows):
+        growth.paste(row, (0, number * row.height))
+    growth.save(run.folder / "growth.png")
+    return growth
 
 
-grow(max(start - 1, 0))  # where the last step was made
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    G = place(Generator(settings.z_dim, settings.width), settings, device, half=False)  # 1e-8 is 0 in half precision
+    D = place(Discriminator(settings.width, settings.averaging), settings, device, half=False)
+    loss_of_D, loss_of_G = make_losses(settings)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
+    run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+    to_stage = partial(grow, settings=settings, networks=(G, D, run.G_ema))
+    to_stage = partial(to_stage, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+    to_stage(max(run.step - 1, 0))  # where the last step was made: samples may come before the next one
 
-# %% include: loop, handin
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        resolution, alpha, count = to_stage(step - 1)
+        real = as_sharp(real[:count], resolution, alpha)  # -> [count, 3, resolution, resolution]
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(count), loss_of_D))
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, run.noise(count), loss_of_G))
+            run.update_average()
+        if stage(step, settings.hold, settings.fade)[0] != resolution:  # this was its last step
+            save_row(run, resolution)
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings, one_process=True)  # the deviation over a batch needs the whole of it
+
+# %% [markdown]
+# ## What it learned
+#
+# A new block shows in the losses: they jump where it comes in, and settle while it is held.
+
+# %%
+plot_losses(run)
+
 
 # %% [markdown]
 # ## How it grew
 #
-# A row a resolution, of the same z at its last step. Look at what stays from row to row: pose and colours are settled
-# at 8×8 and 16×16 already, and later blocks draw into them.
+# One row per resolution, of the same z at its last step. Look at what stays from row to row. Pose and colours are
+# settled at 8×8 and 16×16 already, and later blocks draw into them.
 
 # %%
-rows = [Image.open(path) for path in sorted(run.glob("samples/last_of_*.png"))] + [picture_grid(pictures[:8])]
-growth = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
-for number, row in enumerate(rows):
-    growth.paste(row, (0, number * row.height))
-growth.save(run / "growth.png")
-display(growth)
+show(growth_of(run))
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+
+# %%
+pictures = write_submission(run)

@@ -1,38 +1,63 @@
 # %% [markdown]
 # # 08 · SNGAN, SAGAN, BigGAN
 #
-# A critic must not be steep. 03 clips its weights, 04 punishes its slope; **SNGAN**
-# ([Miyato et al., 2018](https://arxiv.org/abs/1802.05957)) divides every weight by its largest singular value $\sigma$,
-# so that no layer can stretch anything: $\bar W = W / \sigma(W)$, which costs next to nothing. The loss is the hinge,
-# which leaves pictures alone that $D$ is already sure of:
+# A critic must not be steep. Notebook 03 clips its weights, and 04 punishes its slope. **SNGAN**
+# ([Miyato et al., 2018](https://arxiv.org/abs/1802.05957)) divides every weight by its largest singular value $\sigma$:
+# $\bar W = W / \sigma(W)$. Then no layer can stretch anything, and it costs next to nothing. The loss is the hinge. It
+# leaves pictures alone that $D$ is already sure of:
 #
 # $$L_D = \mathbb E_x[\max(0, 1 - D(x, y))] + \mathbb E_z[\max(0, 1 + D(G(z, y), y))]
 #   \qquad L_G = -\mathbb E_z[D(G(z, y), y)]$$
 #
-# Here both networks know the class $y$, say the hair's colour. $D$ projects its features $\phi(x)$ onto a vector a
-# class ([Miyato & Koyama, 2018](https://arxiv.org/abs/1802.05637)), $G$ takes the scale and the shift of its BatchNorm
-# from it. **SAGAN** ([Zhang et al., 2018](https://arxiv.org/abs/1805.08318)) lets every place look at every other, so
-# that two eyes can match, and normalises $G$ as well. **BigGAN**
-# ([Brock et al., 2018](https://arxiv.org/abs/1809.11096)) makes all of it larger: wider layers, a batch several times
-# as large, one embedding of the class for all layers, a piece of $z$ at every size (skip-z), filters kept apart
-# (orthogonal regularisation), samples from averaged weights, and $z$ cut off at a threshold, which trades variety for
-# quality.
+# Here both networks know the class $y$, for example the colour of the hair. $D$ projects its features $\phi(x)$ onto
+# one vector per class ([Miyato & Koyama, 2018](https://arxiv.org/abs/1802.05637)). $G$ takes the scale and the shift of
+# its BatchNorm from the class.
 #
-# One notebook climbs the ladder: the presets `sngan`, `sagan` and `biggan` differ in their settings alone.
+# **SAGAN** ([Zhang et al., 2018](https://arxiv.org/abs/1805.08318)) lets every place of a map look at every other, so
+# that two eyes can match. It normalises the weights of $G$ as well.
+#
+# **BigGAN** ([Brock et al., 2018](https://arxiv.org/abs/1809.11096)) makes all of it larger: wider layers, and a batch
+# several times as large. All layers share one embedding of the class. A piece of $z$ enters at every size (skip-z).
+# Filters are kept apart (orthogonal regularisation). Samples come from averaged weights. And $z$ can be cut off at a
+# threshold, which trades variety for quality.
+#
+# One notebook trains all three: the presets `sngan`, `sagan` and `biggan` differ in their settings alone. You write the
+# loss and the four layers that carry the ideas.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
+# not read them, but you can: open a cell by its title.
 
 # %%
+from dataclasses import dataclass, replace
+
+import torch
+from kit.checks import CHECK_DEVICE, are_close, check_gradients, check_scalar, done, explained, has_values
+from kit.device import get_device, place, seed_everything
+from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
+from kit.launch import launch
+from kit.run import Run, frozen, layer_norms
+from kit.samples import fixed_noise, picture_grid, plot_losses, sample, show, write_submission
+from torch import nn
 from torch.nn import functional as F
 
+# %% [markdown]
+# ## Settings
 
-@dataclass
-class LadderSettings(Settings):
-    """The defaults are SNGAN's; each rung above changes some."""
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
+
+
+# %%
+@dataclass(frozen=True)
+class BigGANSettings(Settings):
+    """The defaults are SNGAN's. SAGAN and BigGAN change some."""
 
     run: str = "runs/biggan"
-    attribute: str = "hair"  # what the classes are of, "hair" or "eye" or a column's name; "" trains without classes
-    classes: str = ""  # which to learn, separated by commas; "" takes all
+    attribute: str = "hair"  # what the classes are of: "hair", "eye" or a column's name; "" trains without classes
+    classes: str = ""  # which classes to learn, separated by commas; "" takes all
     lr_G: float = 2e-4
     lr_D: float = 2e-4
     beta1: float = 0.0
@@ -40,53 +65,30 @@ class LadderSettings(Settings):
     n_critic: int = 5
     steps: int = 50_000
     checkpoint_every: int = 2500
-    spectral_norm: str = "torch"  # the style: "torch" is the library's, "ajbrock" the one below, "" none
+    spectral_norm: str = "torch"  # the style: "torch" is the library's, "ajbrock" is the one below, "" is none
     spectral_norm_G: bool = False  # in G too, not in D alone
-    attention: int = 0  # maps of this size get self-attention, in G and in D; 0 is none
-    shared: int = 0  # numbers in the embedding of a class that all layers of G share; 0 gives each layer its own table
+    attention: int = 0  # the size of the maps that get self-attention, in G and in D; 0 is none
+    shared: int = 0  # numbers in the class embedding that all layers of G share; 0 gives each layer its own table
     skip_z: bool = False  # a fifth of z for the start and for each block, instead of all of it for the start
     accumulate: int = 1  # batches whose gradients add up to one step
     orthogonal: float = 0.0  # weight of the orthogonal regularisation of G, BigGAN's β
-    ema_start: int = 0  # the average is a copy of G until so many steps of G
-    ema_every: int = 1  # steps of G between updates of the average
-    ema_buffers: float = 0.0  # as `ema`, for BatchNorm's running means and variances; 0 copies G's
-    truncation: float = 0.0  # the samples' z is drawn again where it is beyond ±this; 0 takes it as it comes
+    ema_start: int = 0  # G_ema is a copy of G until this step of G
+    ema_every: int = 1  # steps of G between updates of G_ema
+    ema_buffers: float = 0.0  # β of BatchNorm's running means and variances in G_ema; 0 copies those of G
+    truncation: float = 0.0  # numbers of the samples' z beyond ±this are drawn again; 0 takes z as it comes
 
 
-SNGAN = LadderSettings()
+SNGAN = BigGANSettings()
 SAGAN = replace(SNGAN, spectral_norm_G=True, attention=32, n_critic=1, lr_G=1e-4, lr_D=4e-4)
-BIGGAN = replace(
-    SAGAN,
-    spectral_norm="ajbrock",
-    shared=128,
-    skip_z=True,
-    width=96,
-    accumulate=4,
-    n_critic=2,
-    orthogonal=1e-4,
-    ema=0.999,
-    ema_start=1000,
-    ema_buffers=0.9,
-    beta2=0.999,
-    steps=20_000,
-    checkpoint_every=1000,
-)
-PRESETS = with_longer(replace(BIGGAN, width=64, accumulate=1))  # the batches of a T4 are small
+BIGGAN = replace(SAGAN, spectral_norm="ajbrock", shared=128, skip_z=True, width=96, accumulate=4, orthogonal=1e-4)
+BIGGAN = replace(BIGGAN, n_critic=2, beta2=0.999, steps=20_000, checkpoint_every=1000)
+BIGGAN = replace(BIGGAN, ema=0.999, ema_start=1000, ema_buffers=0.9)
+PRESETS = t4_presets(replace(BIGGAN, width=64, accumulate=1))  # the batches of a T4 are small
 PRESETS |= {"sngan": SNGAN, "sagan": SAGAN, "biggan": BIGGAN, "course": BIGGAN}
-SMALL = {  # ten minutes on one CPU core, where attention to maps of 32 would take longer than all the rest
-    "steps": 1800,
-    "batch_size": 16,
-    "width": 8,
-    "accumulate": 1,
-    "n_critic": 1,
-    "lr_G": 1e-3,
-    "lr_D": 5e-4,
-    "beta2": 0.999,
-    "ema": 0.99,
-    "ema_start": 100,
-    "ema_buffers": 0.9,
-    "checkpoint_every": 300,
-}
+
+# Ten minutes on one CPU core, where attention to maps of 32 would take longer than all the rest.
+SMALL = dict(steps=1800, batch_size=16, width=8, accumulate=1, n_critic=1, lr_G=1e-3, lr_D=5e-4, beta2=0.999)
+SMALL |= dict(ema=0.99, ema_start=100, ema_buffers=0.9, checkpoint_every=300)
 PRESETS["cpu"] = replace(BIGGAN, **SMALL, attention=16, shared=20)
 PRESETS["cpu_sagan"] = replace(SAGAN, **SMALL, attention=16)
 PRESETS["cpu_sngan"] = replace(SNGAN, **SMALL)
@@ -95,15 +97,24 @@ PRESETS["cpu_sngan"] = replace(SNGAN, **SMALL)
 preset = "course"
 overrides = {}  # any setting by name, for example {"attribute": "eye"}
 
-# %% include: choose, faces, labels
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## The hinge loss
+#
+# A real picture costs nothing once $D$ gives it a score over 1, and a fake costs nothing once its score is under −1.
+# The others have a slope of 1, whatever their score. $G$'s loss has no hinge: it wants high scores, however high.
 
 
 # %% todo="hinge_losses"
 def hinge_loss_D(real, fake):
-    """D's loss, a scalar, of its scores of reals and of fakes, [N] each."""
+    """D's loss, a scalar, of its scores of reals [N] and of fakes [N]."""
     ### BEGIN SOLUTION
     return (1 - real).relu().mean() + (1 + fake).relu().mean()
     ### END SOLUTION
@@ -118,28 +129,85 @@ def hinge_loss_G(fake):
 
 # %% check="hinge_losses"
 def check_hinge_losses(loss_D, loss_G):
-    real, fake = torch.tensor([-2.0, 0.5, 3.0], device=device), torch.tensor([-6.0, -0.25, 1.5], device=device)
-    value = loss_D(real, fake)
-    assert torch.is_tensor(value) and value.dim() == 0, "return one number, the mean over the batch, as a tensor"
-    value, right = value.item(), ((3 + 0.5) + (0.75 + 2.5)) / 3
-    hinge = lambda scores: scores.relu().mean().item()  # noqa: E731
-    near = lambda wrong: abs(value - wrong) < 1e-4  # noqa: E731
-    assert not near(hinge(1 + real) + hinge(1 - fake)), "signs are swapped: reals want to score over 1, fakes under −1"
-    assert not near(hinge(1 + real) + hinge(1 + fake)), "a real picture costs max(0, 1 − D(x)): reals want over 1"
-    assert not near(hinge(1 - real) + hinge(1 - fake)), "a fake costs max(0, 1 + D(G(z))): fakes are to score under −1"
-    straight = (fake.mean() - real.mean()).item()
-    assert not near(straight) and not near(2 + straight), "a picture that D is sure of costs nothing: max(0, …)"
-    assert not near(hinge(1 - real.mean()) + hinge(1 + fake.mean())), "take max(0, …) of each picture, then the mean"
-    assert not near(hinge(-real) + hinge(fake)), "the hinge is at ±1, not at 0: max(0, 1 − D(x)), max(0, 1 + D(G(z)))"
-    assert not near(3 * right), "take the mean over the batch, not the sum"
-    assert near(right) or near(right / 2), f"D's loss is {value:.4f}, not {right:.4f}"
-    value = loss_G(fake)
-    assert torch.is_tensor(value) and value.dim() == 0, "return one number, the mean over the batch, as a tensor"
-    value = value.item()
-    assert not near(fake.mean().item()), "the sign is wrong: G wants high scores, and the loss is minimised"
-    assert not near(hinge(1 - fake)), "G's loss has no hinge: −mean D(G(z))"
-    assert near(-fake.mean().item()), f"G's loss is {value:.4f}, not {-fake.mean().item():.4f}: −mean D(G(z))"
-    print("hinge_losses: done")
+    def compare(name, loss, right_loss, mistakes, scores, scales):
+        """Checks the gradient of a loss for each score, then its value. `scores` is {"reals": [N], …}."""
+        given = [score.clone().requires_grad_() for score in scores.values()]
+
+        def gradients(function):
+            value = function(*given)
+            return value, torch.autograd.grad(value, given, allow_unused=True)
+
+        before = [score.detach().clone() for score in given]
+        with explained(f"{name} takes D's scores, [N] each, and returns one number"):
+            value = loss(*[score * 1 for score in given])  # what comes from D is no leaf
+        number = check_scalar(value)
+        assert value.requires_grad, f"{name} has no gradient: is there a detach(), no_grad() or item() in it?"
+        _, found = gradients(lambda *_: value)
+        assert all(map(torch.equal, before, given)), f"{name} changes the scores in place: leave them as they are"
+        right, expected = gradients(right_loss)
+        scale = next((s for s in scales if are_close(found, [s * e for e in expected])), None)
+        if scale is None:
+            for hint, mistake in mistakes.items():
+                _, wrong = gradients(mistake)
+                assert not any(are_close(found, [s * w for w in zeros(wrong, given)]) for s in scales), hint
+            for what, gradient in zip(scores, found, strict=True):
+                assert has_values([gradient]), (
+                    f"D's scores of {what} get no gradient in {name}: are they there, and without detach()?"
+                )
+            assert not are_close(found, [-e for e in expected]), f"the sign of {name} is wrong: a loss is minimised"
+            count = len(given[0])
+            assert not any(are_close(found, [s * count * e for e in expected]) for s in scales), (
+                "take the mean over the batch, not the sum"
+            )
+            raise AssertionError(f"{name} is {number:.4f}, and should be {right.item():.4f}; its gradient is wrong too")
+        assert abs(number - scale * right.item()) < 1e-4, (
+            f"the gradient is right, but {name} is {number:.4f} instead of {scale * right.item():.4f}"
+        )
+
+    def zeros(gradients, like):
+        return [torch.zeros_like(s) if g is None else g for g, s in zip(gradients, like, strict=True)]
+
+    def hinge(scores):
+        return scores.relu().mean()
+
+    mistakes = {
+        "signs are swapped: reals want to score over 1, fakes under −1": lambda r, f: hinge(1 + r) + hinge(1 - f),
+        "a real picture costs max(0, 1 − D(x)): reals want over 1": lambda r, f: hinge(1 + r) + hinge(1 + f),
+        "a fake costs max(0, 1 + D(G(z))): fakes should score under −1": lambda r, f: hinge(1 - r) + hinge(1 - f),
+        "a picture that D is sure of costs nothing: max(0, …)": lambda r, f: f.mean() - r.mean(),
+        "max(0, …) is missing for the reals: one that D is sure of costs nothing": lambda r, f: hinge(1 + f) - r.mean(),
+        "max(0, …) is missing for the fakes: one that D is sure of costs nothing": lambda r, f: hinge(1 - r) + f.mean(),
+        "take max(0, …) of each picture, then the mean": lambda r, f: hinge(1 - r.mean()) + hinge(1 + f.mean()),
+        "the hinge is at ±1, not at 0: max(0, 1 − D(x)), max(0, 1 + D(G(z)))": lambda r, f: hinge(-r) + hinge(f),
+        "this is the cross-entropy of 01, with a sigmoid: the hinge is max(0, …)": lambda r, f: (
+            F.softplus(-r).mean() + F.softplus(f).mean()
+        ),
+        "no squares: the hinge is max(0, …) itself": lambda r, f: (
+            (1 - r).relu().square().mean() + (1 + f).relu().square().mean()
+        ),
+        "this is min(0, …), not max(0, …): a picture that D is sure of costs nothing": lambda r, f: (
+            (1 - r).clamp(max=0).mean() + (1 + f).clamp(max=0).mean()
+        ),
+    }
+    real = torch.tensor([-2.0, 0.5, 3.0, 0.9, 1.7], device=CHECK_DEVICE)
+    fake = torch.tensor([-6.0, -0.25, 1.5, -0.7, -1.3], device=CHECK_DEVICE)
+    compare(
+        "hinge_loss_D",
+        loss_D,
+        lambda r, f: hinge(1 - r) + hinge(1 + f),
+        mistakes,
+        {"reals": real, "fakes": fake},
+        (1.0, 0.5),  # the sum of both halves, or their mean
+    )
+    mistakes = {
+        "the sign is wrong: G wants high scores, and the loss is minimised": lambda f: f.mean(),
+        "G's loss has no hinge: −mean D(G(z))": lambda f: hinge(1 - f),
+        "G's loss has no hinge, also not at 0: −mean D(G(z))": lambda f: hinge(-f),
+        "G's loss is not D's: −mean D(G(z))": lambda f: hinge(1 + f),
+        "this is the cross-entropy of 01: G's loss here is −mean D(G(z))": lambda f: F.softplus(-f).mean(),
+    }
+    compare("hinge_loss_G", loss_G, lambda f: -f.mean(), mistakes, {"fakes": fake}, (1.0,))
+    done("hinge_losses")
 
 
 check_hinge_losses(hinge_loss_D, hinge_loss_G)
@@ -147,13 +215,14 @@ check_hinge_losses(hinge_loss_D, hinge_loss_G)
 # %% [markdown]
 # ## Spectral normalisation
 #
-# $\sigma(W)$ is the most that $W$ can stretch a vector. Power iteration finds it: whatever $u$ you start from, $v =
-# W^\top u$ and $u = Wv$, each scaled to length 1, turn towards the pair of vectors that $W$ stretches most, and then
-# $\sigma = u^\top W v$. Weights move little in a step, so one iteration a step is enough, if $u$ is kept.
+# $\sigma(W)$ is the most that $W$ can stretch a vector. Power iteration finds it. Start from any $u$, and take
+# $v = W^\top u$ and then $u = Wv$, each scaled to length 1. The two turn towards the pair of vectors that $W$ stretches
+# most, and then $\sigma = u^\top W v$. Weights move little in a step. So one iteration per step is enough, if $u$ is
+# kept.
 #
-# The gradient flows through $W$ in $u^\top W v$, and not through $u$ and $v$, which are constants here. The weight of a
-# convolution, `[out, in, k, k]`, counts as a matrix with a row an output; where its windows overlap, the convolution
-# itself may stretch up to $k$ times as much.
+# The gradient flows through $W$ in $u^\top W v$. It does not flow through $u$ and $v$, which are constants here. The
+# weight of a convolution, `[out, in, k, k]`, counts as a matrix with one row per output. Where its windows overlap, the
+# convolution itself may stretch up to $k$ times as much.
 
 
 # %% todo="largest_singular_value"
@@ -168,44 +237,59 @@ def largest_singular_value(W, u):
 
 
 # %% check="largest_singular_value"
-def check_largest_singular_value(step):
-    W = torch.linspace(-1, 2, 15, device=device).view(3, 5).sin().requires_grad_()
-    first = torch.tensor([0.6, 0.0, -0.8], device=device)
-    kept = first.clone()
-    sigma, u = step(W, first)
-    assert torch.equal(first, kept), "the u that came in was changed: return a new one"
-    assert torch.is_tensor(sigma) and sigma.dim() == 0, "σ is one number, a tensor: u @ W @ v"
-    assert u.shape == (3,), f"u has shape {list(u.shape)}, not one number a row of W"
-    assert abs(u.norm().item() - 1) < 1e-4, "u has not length 1: normalise it"
-    assert not u.requires_grad, "u is a constant: take the iteration under torch.no_grad()"
-    v_right = W.detach().T @ first
-    v_right /= v_right.norm()
-    u_right = W.detach() @ v_right
-    sigma_right = u_right.norm()
-    u_right /= sigma_right
-    assert not torch.allclose(u, first), "u did not move: u is W v, scaled to length 1"
-    assert torch.allclose(u, u_right, atol=1e-4), "one iteration is v = Wᵀu, then u = Wv, each scaled to length 1"
-    value = sigma.item()
-    assert abs(value - W.detach().norm().item()) > 1e-3, "this is the Frobenius norm: σ = uᵀWv"
-    assert abs(value - sigma_right.item() ** 2) > 1e-3, "this is σ²: v is to be scaled to length 1"
-    assert abs(value - sigma_right.item()) < 1e-4, f"σ is {value:.4f}, not {sigma_right.item():.4f}: the new u and v"
-    assert sigma.requires_grad, "σ has no gradient: u @ W @ v stays outside of torch.no_grad()"
-    (gradient,) = torch.autograd.grad(sigma, W)
-    assert torch.allclose(gradient, torch.outer(u_right, v_right), atol=1e-4), (
-        "the gradient of σ with respect to W is u vᵀ: none flows through u and v"
-    )
-    for _ in range(100):
-        sigma, u = step(W, u)
-    assert abs(sigma.item() - torch.linalg.svdvals(W.detach())[0].item()) < 1e-3, "it does not find the largest σ"
-    print("largest_singular_value: done")
+def check_largest_singular_value(iterate):
+    def unit(vector):
+        return vector / vector.norm()
+
+    shapes = "W is [rows, columns], u is [rows] and v is [columns]: v = Wᵀu, u = Wv, and F.normalize(…, dim=0)"
+    for rows, columns in ((3, 5), (7, 2)):  # wide, and tall
+        W = torch.linspace(-1, 2, rows * columns, device=CHECK_DEVICE).view(rows, columns).sin().requires_grad_()
+        u_before = unit(torch.linspace(0.6, -0.8, rows, device=CHECK_DEVICE))
+        given, W_given = u_before.clone(), W.detach().clone()
+        with explained(shapes):
+            returned = iterate(W, given)
+        assert isinstance(returned, (tuple, list)) and len(returned) == 2, "return two things: σ, and the new u"
+        sigma, u = returned
+        assert torch.equal(given, u_before), "the u that came in was changed: return a new one"
+        assert torch.equal(W, W_given), "W was changed: SpectralNorm divides it by σ, you only return σ"
+        assert torch.is_tensor(sigma) and sigma.dim() == 0, "σ comes first, and is one number, a tensor: u @ W @ v"
+        assert torch.is_tensor(u) and u.shape == (rows,), (
+            f"u has shape {list(getattr(u, 'shape', []))}, and should be [{rows}]: one number per row of W"
+        )
+        assert abs(u.norm().item() - 1) < 1e-4, f"u has length {u.norm().item():.4f}, and should have 1: normalise it"
+        assert not u.requires_grad, "u is a constant: take the iteration under torch.no_grad()"
+        constant = W.detach()
+        v_right = unit(constant.T @ u_before)
+        u_right = unit(constant @ v_right)
+        sigma_right, value = (constant @ v_right).norm().item(), sigma.item()
+        assert not torch.allclose(u, u_before), "u did not move: u is W v, scaled to length 1"
+        assert not torch.allclose(u, -u_right, atol=1e-4), "u has the wrong sign: u is W v, scaled to length 1"
+        assert torch.allclose(u, u_right, atol=1e-4), "one iteration is v = Wᵀu, then u = Wv, each scaled to length 1"
+        assert abs(value - constant.norm().item()) > 1e-3, "this is the Frobenius norm: σ = uᵀWv"
+        assert abs(value - sigma_right**2) > 1e-3, "this is σ²: scale v to length 1"
+        assert abs(value - (u_before @ constant @ v_right).item()) > 1e-3, "σ is of the u before: take the new u and v"
+        assert abs(value - sigma_right) < 1e-4, f"σ is {value:.4f}, and should be {sigma_right:.4f}: the new u and v"
+        assert sigma.requires_grad, "σ has no gradient: u @ W @ v stays outside of torch.no_grad()"
+        (gradient,) = torch.autograd.grad(sigma, W, allow_unused=True)
+        assert has_values([gradient]), "σ has no gradient for W: W itself stands in u @ W @ v, not a copy"
+        assert are_close([gradient], [torch.outer(u_right, v_right)]), (
+            "the gradient of σ with respect to W is u vᵀ: none flows through u and v"
+        )
+        for _ in range(100):
+            sigma, u = iterate(W, u)
+        largest = torch.linalg.svdvals(constant)[0].item()
+        assert abs(sigma.item() - largest) < 1e-3, (
+            f"σ comes to {sigma.item():.4f} after 100 calls, and should to {largest:.4f}"
+        )
+    done("largest_singular_value")
 
 
 check_largest_singular_value(largest_singular_value)
 
 # %% [markdown]
-# The two styles differ in what they keep. `torch` keeps $u$ and $v$, iterates in training only, and trusts them in
-# evaluation. `ajbrock`, after BigGAN's PyTorch code, keeps $u$ alone, iterates in every forward pass, and stores the
-# new $u$ in training only: so $\sigma$ fits averaged weights as well, whose $u$ was never trained.
+# There are two styles, and they differ in what they keep. `torch` keeps $u$ and $v$. It iterates in training only, and
+# trusts them in evaluation. `ajbrock`, after BigGAN's PyTorch code, keeps $u$ alone. It iterates in every forward pass,
+# and stores the new $u$ in training only. So its $\sigma$ fits averaged weights as well, whose $u$ was never trained.
 
 
 # %%
@@ -224,7 +308,10 @@ class SpectralNorm(nn.Module):
 
 
 def layer(module, style=""):
-    """A layer with orthogonal weights to start from, spectrally normalised in a style, or not at all."""
+    """The layer with orthogonal weights to start from, spectrally normalised in a style, or not at all for "".
+
+    Raises ValueError for a style that does not exist.
+    """
     nn.init.orthogonal_(module.weight)
     if style == "torch":
         nn.utils.parametrizations.spectral_norm(module)
@@ -238,15 +325,15 @@ def layer(module, style=""):
 # %% [markdown]
 # ## Self-attention
 #
-# Every place $j$ of a map asks, with a query $g(x_j)$, all places $i$, which answer by keys $f(x_i)$ and have values
+# Every place $j$ of a map asks all places $i$ with a query $g(x_j)$. They answer by keys $f(x_i)$, and have values
 # $h(x_i)$ to give:
 #
 # $$\beta_{ji} = \operatorname{softmax}_i\big(f(x_i)^\top g(x_j)\big) \qquad
 #   o_j = v\Big(\sum_i \beta_{ji}\, h(x_i)\Big) \qquad y_j = x_j + \gamma\, o_j$$
 #
-# $f$, $g$, $h$ and $v$ are 1×1 convolutions; inside there are an eighth of the channels. $\gamma$ is learned from 0, so
-# that the network is at first what it would be without. No $1 / \sqrt d$ here, unlike in transformers. Keys and values
-# are the largest of each 2×2 places, as in the authors' code: a quarter of the time and memory.
+# $f$, $g$, $h$ and $v$ are 1×1 convolutions. Inside there are an eighth of the channels. $\gamma$ is learned. It starts
+# at 0: at first the network is what it would be without. There is no $1 / \sqrt d$ here, unlike in transformers. Keys
+# and values are the largest of each 2×2 places, as in the authors' code: a quarter of the time and memory.
 
 
 # %% todo="SelfAttention"
@@ -266,7 +353,7 @@ class SelfAttention(nn.Module):
         [N, c, H/2, W/2]. self.v takes [N, c, H, W] back to x's shape."""
         ### BEGIN SOLUTION
         queries, keys, values = (part(x).flatten(2) for part in (self.g, self.f, self.h))  # [N, c, places] each
-        attention = (queries.transpose(1, 2) @ keys).softmax(2)  # [N, H · W, H · W / 4], a row a query
+        attention = (queries.transpose(1, 2) @ keys).softmax(2)  # [N, H · W, H · W / 4], a row per query
         gathered = values @ attention.transpose(1, 2)  # [N, c, H · W]
         return x + self.gamma * self.v(gathered.unflatten(2, x.shape[2:]))
         ### END SOLUTION
@@ -274,32 +361,59 @@ class SelfAttention(nn.Module):
 
 # %% check="SelfAttention"
 def check_SelfAttention(make):
-    torch.manual_seed(0)
-    attention, x = make(16).to(device), torch.randn(2, 16, 4, 6, device=device)
-    with torch.no_grad():
-        assert attention(x).shape == x.shape, f"the shape is {list(attention(x).shape)}, not {list(x.shape)}"
-        assert torch.allclose(attention(x), x, atol=1e-5), "with γ = 0 the output is x: x + γ o"
-        attention.gamma.fill_(1.0)
-        o = attention(x) - x
+    def formula(x):
+        """What the layer should give, with the weights that it has."""
         queries, keys, values = (part(x).flatten(2).mT for part in (attention.g, attention.f, attention.h))
-        scores = queries @ keys.mT  # [N, queries, keys]
         found = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)  # [N, queries, c]
+        return x + attention.gamma * attention.v(found.mT.unflatten(2, x.shape[2:]))
 
-        def near(wrong):
-            """Whether o is what comes of the wrong things found [N, queries, c]."""
-            return torch.allclose(o, attention.v(wrong.mT.unflatten(2, x.shape[2:])), atol=1e-4)
+    shapes = (
+        "the shapes do not fit: for x [N, C, H, W] queries are [N, c, H·W], keys and values [N, c, H·W/4], the softmax "
+        "is [N, H·W, H·W/4], and v takes [N, c, H, W]"
+    )
+    for channels, height, width in ((24, 4, 6), (8, 6, 2)):
+        torch.manual_seed(channels)
+        attention = make(channels).to(CHECK_DEVICE)
+        x = torch.randn(3, channels, height, width, device=CHECK_DEVICE)
+        x = (x * torch.tensor([0.3, 0.8, 1.3], device=CHECK_DEVICE).view(3, 1, 1, 1)).requires_grad_()
+        kept = x.detach().clone()
+        with torch.no_grad():
+            with explained(shapes):
+                at_0 = attention(x)
+            assert torch.is_tensor(at_0), "return the map: x + γ o"
+            assert at_0.shape == x.shape, f"the shape is {list(at_0.shape)}, not {list(x.shape)}"
+            assert torch.equal(x, kept), "x was changed in place: other layers still need it"
+            assert torch.allclose(at_0, x, atol=1e-5), "with γ = 0 the output is x: x + γ o"
+            attention.gamma.fill_(1.0)
+            o = attention(x) - x
+            queries, keys, values = (part(x).flatten(2).mT for part in (attention.g, attention.f, attention.h))
+            scores = queries @ keys.mT  # [N, queries, keys]
+            found = scores.softmax(2) @ values  # [N, queries, c]
 
-        assert not torch.allclose(o + x, attention.v(found.mT.unflatten(2, x.shape[2:])), atol=1e-4), "x is missing"
-        assert not near((scores / 2**0.5).softmax(2) @ values), "no 1 / √d in SAGAN"
-        assert not near(scores.softmax(1) @ values), "softmax over the wrong places: what a query takes adds up to 1"
-        assert not near(scores @ values), "the softmax is missing"
-        assert not near(found.reshape(2, 2, -1).mT), "[N, H · W, c] is no map yet: transpose it to [N, c, H · W] first"
-        assert near(found), "o is not v(Σ_i β_ji h(x_i)): compare with the formula"
-        right = attention(x)
-        attention.gamma.fill_(0.5)
-        assert torch.allclose(attention(x), (x + right) / 2, atol=1e-4), "γ is missing, or scales x as well: x + γ o"
-    assert attention(x).sum().requires_grad, "there is no gradient"
-    print("SelfAttention: done")
+            def near(wrong, o=o, x=x, attention=attention):
+                """Whether o is what comes of the wrong things found [N, queries, c]."""
+                return torch.allclose(o, attention.v(wrong.mT.unflatten(2, x.shape[2:])), atol=1e-4)
+
+            right_o = attention.v(found.mT.unflatten(2, x.shape[2:]))
+            inside = queries.shape[2]
+            assert not torch.allclose(o + x, right_o, atol=1e-4), "x is missing: x + γ o"
+            assert inside == 1 or not near((scores / inside**0.5).softmax(2) @ values), "no 1 / √d in SAGAN"
+            assert not near(scores.softmax(1) @ values), (
+                "softmax over the wrong places: what a query takes adds up to 1"
+            )
+            assert not near(scores.softmax(0) @ values), "softmax over the pictures: it is over the places that answer"
+            assert not near(scores @ values), "the softmax is missing"
+            assert not near(scores.softmax(2) @ keys), "the values are h(x), not the keys f(x)"
+            assert inside == 1 or not near(found.reshape(3, inside, -1).mT), (
+                "[N, H · W, c] is no map yet: transpose it to [N, c, H · W] first"
+            )
+            assert torch.allclose(o, right_o, atol=1e-4), "o is not v(Σ_i β_ji h(x_i)): compare with the formula"
+            attention.gamma.fill_(0.7)
+            assert torch.allclose(attention(x), x + 0.7 * right_o, atol=1e-4), (
+                "γ is missing, or scales x as well: x + γ o"
+            )
+        check_gradients(attention(x), formula(x), {"x": x, **dict(attention.named_parameters())})
+    done("SelfAttention")
 
 
 check_SelfAttention(SelfAttention)
@@ -307,10 +421,10 @@ check_SelfAttention(SelfAttention)
 # %% [markdown]
 # ## Conditional BatchNorm
 #
-# BatchNorm brings every channel to mean 0 and variance 1, and then a scale and a shift say what it is to be. Here they
-# depend on a condition $c$, a row a picture: $(1 + \text{gain}(c)) \cdot \text{norm}(x) + \text{bias}(c)$. In SNGAN $c$
-# is the class as a one-hot row, so that `gain` is a table with a row a class; in BigGAN it is the shared embedding of
-# the class with a piece of $z$.
+# BatchNorm brings every channel to mean 0 and variance 1. Then a scale and a shift say what it is to be. Here they
+# depend on a condition $c$, one row per picture: $(1 + \text{gain}(c)) \cdot \text{norm}(x) + \text{bias}(c)$. In SNGAN
+# $c$ is the class as a one-hot row, so that `gain` is a table with one row per class. In BigGAN it is the shared
+# embedding of the class, with a piece of $z$.
 
 
 # %% todo="ConditionalBatchNorm"
@@ -333,25 +447,59 @@ class ConditionalBatchNorm(nn.Module):
 # %% check="ConditionalBatchNorm"
 def check_ConditionalBatchNorm(make):
     torch.manual_seed(0)
-    batch_norm, x = make(6, 4).to(device), 3 * torch.randn(6, 6, 2, 2, device=device) + 1
-    condition = torch.randn(6, 4, device=device)
-    with torch.no_grad():
-        y = batch_norm(x, condition)
-        assert y.shape == x.shape, f"the shape is {list(y.shape)}, not {list(x.shape)}"
+    remarks = []
+    for channels in (5, 7):  # of 5 pictures: a gain in the wrong place shows by its value, then by its shape
+        module = make(channels, 3).to(CHECK_DEVICE)
+        condition = torch.randn(5, 3, device=CHECK_DEVICE).requires_grad_()
+        contrast = torch.linspace(0.5, 4, 5, device=CHECK_DEVICE).view(5, 1, 1, 1)  # of each picture
+        x = (1 + contrast * torch.randn(5, channels, 2, 3, device=CHECK_DEVICE)).requires_grad_()
         norm = F.batch_norm(x, None, None, training=True)
-        gain, bias = (part(condition)[:, :, None, None] for part in (batch_norm.gain, batch_norm.bias))
-        near = lambda wrong: torch.allclose(y, wrong, atol=1e-3)  # noqa: E731
+        gain, bias = (part(condition)[:, :, None, None] for part in (module.gain, module.bias))
+        kept = x.detach().clone()
+        with explained(
+            "the shapes do not fit: a gain and a bias are [N, channels], and become [N, channels, 1, 1] beside x"
+        ):
+            y = module(x, condition)
+        assert torch.is_tensor(y), "return the map: (1 + gain) · norm(x) + bias"
+        assert y.shape == x.shape, f"the shape is {list(y.shape)}, not {list(x.shape)}"
+        assert torch.equal(x, kept), "x was changed in place: other layers still need it"
+
+        def near(wrong, y=y):
+            return torch.allclose(y, wrong, atol=1e-3)
+
         assert not near((1 + gain) * x + bias), "x is not normalised: self.norm(x)"
         assert not near(gain * norm + bias), "the scale is 1 + gain: a gain of 0 changes nothing"
         assert not near((1 + bias) * norm + gain), "gain and bias are mixed up"
         assert not near((1 + gain) * norm), "the bias is missing"
+        assert not near(norm + bias), "the gain is missing: (1 + gain) · norm(x) + bias"
+        assert not near((1 + gain) * norm - bias), "the bias is added, not taken away"
         assert not near((1 + gain) * (norm + bias)), "scale first, then shift: (1 + gain) · norm(x) + bias"
         assert not near(F.batch_norm((1 + gain) * x + bias, None, None, training=True)), "normalise first, then scale"
-        shifted = (1 + gain.transpose(0, 1)) * norm + bias.transpose(0, 1)
-        assert not near(shifted), "the gain of a picture went to a channel: [N, channels] becomes [N, channels, 1, 1]"
-        assert near((1 + gain) * norm + bias), "this is not (1 + gain) · norm(x) + bias, a gain a picture and channel"
-    assert batch_norm.norm.running_mean.abs().sum() > 0, "the running means did not move: call self.norm(x)"
-    print("ConditionalBatchNorm: done")
+        assert not near((1 + gain) * F.instance_norm(x) + bias), (
+            "this normalises each picture by itself: BatchNorm takes all pictures of a batch together, self.norm(x)"
+        )
+        if channels == 5:
+            shifted = (1 + gain.transpose(0, 1)) * norm + bias.transpose(0, 1)
+            assert not near(shifted), (
+                "the gain of a picture went to a channel: [N, channels] becomes [N, channels, 1, 1]"
+            )
+        assert near((1 + gain) * norm + bias), (
+            "this is not (1 + gain) · norm(x) + bias, one gain per picture and channel"
+        )
+        moved = module.norm.running_mean
+        assert moved.abs().sum() > 0, "the running means did not move: call self.norm(x)"
+        if not torch.allclose(moved, 0.1 * x.mean((0, 2, 3)), atol=1e-4):
+            remarks = ["the running means move more than once per batch: call self.norm(x) once, which is faster"]
+        inputs = {"x": x, "the condition": condition, **dict(module.named_parameters())}
+        check_gradients(y, (1 + gain) * norm + bias, inputs)
+
+        module.eval()
+        statistics = module.norm.running_mean, module.norm.running_var
+        y = module(x, condition)
+        assert near((1 + gain) * F.batch_norm(x, *statistics) + bias, y), (
+            "in evaluation mode it does not use the running statistics: call self.norm(x), which does"
+        )
+    done("ConditionalBatchNorm", remarks)
 
 
 check_ConditionalBatchNorm(ConditionalBatchNorm)
@@ -359,9 +507,9 @@ check_ConditionalBatchNorm(ConditionalBatchNorm)
 # %% [markdown]
 # ## The generator
 #
-# Residual blocks double the size from 4×4 to 64×64: what a block adds goes through two convolutions, and what it adds
-# to through a 1×1 convolution alone. $G$ takes $z$ and $y$ side by side, as one row. As $y$ is a one-hot row, half of
-# one class and half of another is a row too: you will use that to walk between classes.
+# Residual blocks double the size, from 4×4 to 64×64. The main path of a block goes through two convolutions, and the
+# shortcut beside it through one of 1×1. $G$ takes $z$ and $y$ side by side, as one row. $y$ is a one-hot row. So half
+# of one class and half of another is a row too. You will use that to walk between classes.
 
 
 # %%
@@ -425,18 +573,18 @@ class Generator(nn.Module):
 # %% [markdown]
 # ## The discriminator, with projection
 #
-# Were $D$ to know how likely each class $y$ makes a picture, and how likely the picture is anyway, its best score would
-# be the sum of two terms: one that depends on the class, and one that does not. So it is built as such a sum,
+# Suppose that $D$ knew how likely each class $y$ makes a picture, and how likely the picture is in any case. Then its
+# best score would be a sum of two terms: one depends on the class, and one does not. So it is built as such a sum,
 #
 # $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
 #
-# with a learned vector $e_y$ for each class, and a linear $\psi$. $\phi(x)$ is what the residual blocks make of the
-# picture, summed over all places.
+# with a learned vector $e_y$ for each class, and a linear $\psi$. The residual blocks make $\phi(x)$ of the picture,
+# summed over all places.
 
 
 # %% todo="projection_logit"
 def projection_logit(features, class_vectors, psi):
-    """D's scores [N] of features φ(x) [N, C], with each one's e_y [N, C], and psi, a layer [N, C] -> [N, 1]."""
+    """D's scores [N] of features φ(x) [N, C], with the e_y of each [N, C], and psi, a layer [N, C] -> [N, 1]."""
     ### BEGIN SOLUTION
     return (class_vectors * features).sum(1) + psi(features).squeeze(1)
     ### END SOLUTION
@@ -445,24 +593,39 @@ def projection_logit(features, class_vectors, psi):
 # %% check="projection_logit"
 def check_projection_logit(logit):
     torch.manual_seed(0)
-    psi = nn.Linear(6, 1).to(device)
-    features, vectors = torch.randn(4, 6, device=device), torch.randn(4, 6, device=device)
-    scores = logit(features, vectors, psi)
+    psi = nn.Linear(7, 1).to(CHECK_DEVICE)
+    features = (torch.randn(4, 7, device=CHECK_DEVICE) + 0.3).requires_grad_()
+    vectors = torch.randn(4, 7, device=CHECK_DEVICE).requires_grad_()
+    with explained("the shapes do not fit: (e * φ).sum(1) is [N], and ψ(φ) is [N, 1] until you squeeze(1) it"):
+        scores = logit(features, vectors, psi)
+    assert torch.is_tensor(scores), f"return the scores [N] as a tensor, not as {type(scores).__name__}"
     by_class = torch.stack([e @ phi for e, phi in zip(vectors, features, strict=True)])
-    near = lambda wrong: torch.allclose(scores, wrong, atol=1e-4)  # noqa: E731
-    assert scores.shape != (4, 4) or not near(by_class + psi(features)), (
-        "ψ gives [N, 1], and with [N] that makes [N, N]"
-    )
+    rest = psi(features)[:, 0]
+
+    def near(wrong):
+        return scores.shape == wrong.shape and torch.allclose(scores, wrong, atol=1e-4)
+
+    assert not near(by_class + psi(features)), "ψ gives [N, 1], and with [N] that makes [N, N]"
     assert scores.shape != (4, 4), "each picture meets the vectors of all: its own only, (e * φ).sum(1)"
     assert scores.shape == (4,), f"4 pictures gave {list(scores.shape)}, not one number each"
     assert not near(by_class), "ψ(φ(x)) is missing"
-    assert not near(psi(features)[:, 0]), "the projection e · φ(x) is missing"
+    assert not near(rest), "the projection e · φ(x) is missing"
+    assert not near(by_class - rest), "ψ(φ(x)) is added, not taken away"
+    assert not near(rest - by_class), "the projection e · φ(x) is added, not taken away"
     assert not near(psi(features + vectors)[:, 0]), "e is multiplied with φ(x), not added to it"
-    assert not near(by_class / 6 + psi(features)[:, 0]), "a scalar product is a sum, not a mean"
+    assert not near(by_class / 7 + rest), "a scalar product is a sum, not a mean"
+    assert not near(by_class / 7**0.5 + rest), "no 1 / √C: the scalar product as it is"
+    assert not near(by_class.sum() + rest), (
+        "each picture gets the sum over all pictures: sum over the features, .sum(1)"
+    )
+    assert not near(F.cosine_similarity(vectors, features) + rest), "e and φ(x) keep their lengths: no cosine"
     assert not near(by_class + psi(vectors)[:, 0]), "ψ is of the features, not of the class"
-    assert near(by_class + psi(features)[:, 0]), "this is not e · φ(x) + ψ(φ(x)) for each picture"
-    assert scores.requires_grad, "there is no gradient"
-    print("projection_logit: done")
+    assert not near(by_class + psi(vectors * features)[:, 0]), "ψ is of the features alone, not of e * φ(x)"
+    assert not near(by_class + features @ psi.weight[0]), "the bias of ψ is missing: call psi(features)"
+    assert near(by_class + rest), "this is not e · φ(x) + ψ(φ(x)) for each picture"
+    inputs = {"φ(x)": features, "e_y": vectors, "ψ's weight": psi.weight, "ψ's bias": psi.bias}
+    check_gradients(scores, by_class + rest, inputs)
+    done("projection_logit")
 
 
 check_projection_logit(projection_logit)
@@ -506,23 +669,18 @@ class Discriminator(nn.Module):
         return projection_logit(features, self.embed(y), self.psi)
 
 
-seed_everything(settings.seed)
-G = Generator(settings, len(classes)).to(device, memory_format=torch.channels_last)
-D = Discriminator(settings, len(classes)).to(device, memory_format=torch.channels_last)
-for network in (G, D):
-    print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
-
 # %% [markdown]
 # ## A large batch out of small ones
 #
-# BigGAN's batch of 2,048 fits into no GPU of ours, but gradients add up: those of four batches, each loss divided by
-# four, are the gradient of the mean over all. In $D$ this is exact, as nothing in it looks at other pictures. In $G$
-# BatchNorm does, and normalises each of the four by itself (*ghost batches*): a large batch's step is another one, if
-# not a worse one. Power iteration goes on from batch to batch, so $\sigma$ differs by as little as in a step.
+# BigGAN's batch of 2,048 fits into no GPU of ours, but gradients add up. Take four batches, and divide each loss by
+# four: their gradients add up to that of the mean over all. In $D$ this is exact: nothing in it looks at other
+# pictures. In $G$ BatchNorm does. It normalises each of the four by itself (*ghost batches*). So the step differs from
+# that of a large batch, but need not be worse. Power iteration goes on from batch to batch, so $\sigma$ differs by as
+# little as from step to step.
 #
-# **Orthogonal regularisation** adds $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$ to $G$'s loss for each weight
-# $W$: filters, its rows, are not to overlap; how long they are is left to them. It makes $G$ smooth, so that truncation
-# below does no harm. As $\lVert W W^\top \rVert = \lVert W^\top W \rVert$, the smaller of the two will do.
+# **Orthogonal regularisation** adds $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$ to $G$'s loss for each weight $W$.
+# The filters are its rows. They must not overlap, but may have any length. It makes $G$ smooth, so that the truncation
+# below is safe. As $\lVert W W^\top \rVert = \lVert W^\top W \rVert$, the smaller of the two will do.
 
 
 # %%
@@ -537,7 +695,7 @@ def orthogonal_penalty(network):
     return total
 
 
-def discriminator_step(D, G, optimizer_D, batches):
+def discriminator_step(D, G, optimizer_D, batches, z_dim):
     """One step of D on all batches: tuples of real pictures [N, 3, 64, 64], their y [N, classes], and the z and y that
     its fakes are made of [N, z_dim + classes]. Returns its loss, a scalar."""
     optimizer_D.zero_grad()
@@ -545,7 +703,7 @@ def discriminator_step(D, G, optimizer_D, batches):
     for real, y, latents in batches:
         with torch.no_grad():
             fake = G(latents)
-        scores = D(torch.cat([real, fake]), torch.cat([y, latents[:, settings.z_dim :]]))
+        scores = D(torch.cat([real, fake]), torch.cat([y, latents[:, z_dim:]]))  # [2N]
         loss = hinge_loss_D(*scores.split(len(real))) / len(batches)
         loss.backward()
         total = total + loss.detach()
@@ -553,53 +711,51 @@ def discriminator_step(D, G, optimizer_D, batches):
     return total
 
 
-def generator_step(D, G, optimizer_G, batches):
-    """One step of G on all batches of z and y [N, z_dim + classes]. Returns its loss, a scalar."""
+def generator_step(D, G, optimizer_G, batches, z_dim, orthogonal):
+    """One step of G on all batches of z and y [N, z_dim + classes]. `orthogonal` is the weight of its penalty. Returns
+    its loss without the penalty, a scalar."""
     optimizer_G.zero_grad()
-    D.requires_grad_(False)  # its weights need no gradients now
     total = 0.0
     for latents in batches:
-        loss = hinge_loss_G(D(G(latents), latents[:, settings.z_dim :])) / len(batches)
+        loss = hinge_loss_G(D(G(latents), latents[:, z_dim:])) / len(batches)
         loss.backward()
         total = total + loss.detach()
-    if settings.orthogonal:
-        (settings.orthogonal * orthogonal_penalty(G)).backward()
-    D.requires_grad_(True)
+    if orthogonal:
+        (orthogonal * orthogonal_penalty(G)).backward()
     optimizer_G.step()
     return total
 
 
-betas = (settings.beta1, settings.beta2)
-optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas)
-optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas)
-
-# %% include: run, labelled_samples, solved train_step, start
-
 # %% [markdown]
-# Here the average starts late, as a copy of $G$: its first weights are worth nothing. BatchNorm's running statistics
-# are averages already, and follow with a momentum of their own; the vectors $u$ are copied, as an average of directions
-# is none.
+# ## The average, and what samples are made of
+#
+# Samples come from `G_ema`, a running average of $G$'s weights. Here it starts late, as a copy of $G$: the first
+# weights are worth nothing. BatchNorm's running statistics are averages already, and follow with a $\beta$ of their
+# own. The vectors $u$ are copied: an average of directions is no direction.
+#
+# The samples' $z$ can be truncated: numbers beyond a threshold are drawn again. Each class gets as many of the 1,000
+# samples as the others, one more or less.
 
 
 # %%
 @torch.no_grad()
-def update_average(average, network, step):
-    """Moves an average's weights and buffers towards a network's after its step `step`: a copy up to step
-    settings.ema_start, then every settings.ema_every steps θ̄ ← β θ̄ + (1 − β) θ."""
+def update_average(G_ema, G, step, settings):
+    """Moves G_ema towards G after the step `step` of G: a copy up to step settings.ema_start, then every
+    settings.ema_every steps θ_ema ← β θ_ema + (1 − β) θ."""
     copies = step <= settings.ema_start
     if not copies and step % settings.ema_every:
         return
     beta, beta_buffers = (0.0, 0.0) if copies else (settings.ema, settings.ema_buffers)
-    for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(weight, 1 - beta)
-    for (name, mean), buffer in zip(average.named_buffers(), network.buffers(), strict=True):
+    for average, weight in zip(G_ema.parameters(), G.parameters(), strict=True):
+        average.lerp_(weight, 1 - beta)
+    for (name, average), buffer in zip(G_ema.named_buffers(), G.buffers(), strict=True):
         if name.endswith(("running_mean", "running_var")):
-            mean.lerp_(buffer, 1 - beta_buffers)
+            average.lerp_(buffer, 1 - beta_buffers)
         else:
-            mean.copy_(buffer)
+            average.copy_(buffer)
 
 
-def truncate(z, threshold, seed=settings.seed + 1):
+def truncate(z, threshold, seed):
     """z with the numbers beyond ±threshold drawn again until none is left. A threshold of 0 leaves z as it is."""
     z, generator = z.clone(), torch.Generator().manual_seed(seed)
     while threshold and (beyond := z.abs() > threshold).any():
@@ -607,98 +763,149 @@ def truncate(z, threshold, seed=settings.seed + 1):
     return z
 
 
-def one_hot(labels):
-    return F.one_hot(labels, len(classes)).float()  # [N] -> [N, classes]
+def one_hot(labels, classes):
+    return F.one_hot(labels, classes).float()  # [N] -> [N, classes]
 
 
 def join(z, y):
     return torch.cat([z, y], 1)  # what G takes: [N, z_dim] and [N, classes] -> [N, z_dim + classes]
 
 
-fixed_z = join(truncate(fixed_z, settings.truncation), one_hot(fixed_labels))
-indices = batch_indices(len(faces), settings.batch_size, settings.seed, start * settings.accumulate)
+def latents_of_samples(settings, labels, classes):
+    """z and y of the samples [N, z_dim + classes], always the same for one seed, of their labels [N]."""
+    z = truncate(fixed_noise(settings, len(labels)), settings.truncation, settings.seed + 1)
+    return join(z, one_hot(labels, classes))
 
 
-def fakes_to_make(count):
-    """z and y for fakes [count, z_dim + classes], whose classes are as frequent as among the faces."""
-    return join(noise(count), one_hot(labels[torch.randint(len(labels), (count,), device=device)]))
+def latents_of_fakes(run, labels, classes, count):
+    """z and y for fakes [count, z_dim + classes], whose classes are as frequent as among the faces' labels [N]."""
+    z = run.noise(count)
+    return join(z, one_hot(labels[torch.randint(len(labels), (count,), device=labels.device)], classes))
 
-
-def update_D(chosen):
-    batches = [(as_input(faces[i]), one_hot(labels[i]), fakes_to_make(len(i))) for i in chosen]
-    return discriminator_step(D, G, optimizer_D, batches)
-
-
-def update_G(count):
-    return generator_step(D, G, optimizer_G, [fakes_to_make(settings.batch_size // PROCESSES) for _ in range(count)])
-
-
-def take_step(step):
-    chosen = [next(indices) for _ in range(settings.accumulate)]  # which faces, a tensor [batch_size] each
-    loss_D, loss_G = train_step(step, chosen, update_D, update_G, norms.add)
-    if loss_G is not None:
-        update_average(average_G.module, G, step // settings.n_critic)
-    return loss_D, loss_G
-
-
-# %% include: loop, handin
 
 # %% [markdown]
-# ## What the class does
+# ## Training
 #
-# `labels.csv` beside the pictures says which class each was asked to be: `python -m grader score outputs --by-class`
-# scores each class by itself. Below, all rows share their eight $z$: what changes down a column is the class alone.
+# Both networks stay in float32: `half` changes nothing here.
+
 
 # %%
-write_labels(outputs, fixed_labels, classes)
-z = fixed_z[:8, : settings.z_dim]
-rows = torch.arange(len(classes), device=device).repeat_interleave(8)
-show_classes(sample(average_G, join(z.repeat(len(classes), 1), one_hot(rows))), classes, run / "classes.png")
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, with the names of its classes
+    as run.classes."""
+    seed_everything(settings.seed)
+    device = get_device()
+    faces, labels, names = load_labelled_faces(settings, device)  # uint8 [N, 3, 64, 64], int [N], the classes' names
+    classes, z_dim = len(names), settings.z_dim
+    G = place(Generator(settings, classes), settings, device, half=False)
+    D = place(Discriminator(settings, classes), settings, device, half=False)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+    labels_of_samples = balanced_labels(1000, classes)  # first eight of each class: a row of the grid
+    z = latents_of_samples(settings, labels_of_samples, classes)
+    run = Run(settings, G, D, z, shown=8 * classes, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+    run.classes = names
+    write_labels(run, labels_of_samples, names)
+
+    for step, real, y in run.steps(faces, labels, batch_size=settings.batch_size * settings.accumulate):
+        pairs = zip(real.chunk(settings.accumulate), y.chunk(settings.accumulate), strict=True)
+        batches = [(x, one_hot(y, classes), latents_of_fakes(run, labels, classes, len(x))) for x, y in pairs]
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, batches, z_dim))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            fakes = [latents_of_fakes(run, labels, classes, len(x)) for x, *_ in batches]
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, fakes, z_dim, settings.orthogonal))
+            update_average(run.G_ema, G, step // settings.n_critic, settings)
+    return run
+
 
 # %% [markdown]
-# As many as you want of each class:
-
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
 
 # %%
-def sample_classes(counts, truncation=settings.truncation, seed=0):
-    """Pictures [N, 3, 64, 64] and their labels [N], as many of each class as counts says: {"aqua": 5, "red": 3}."""
-    chosen = torch.tensor([classes.index(name) for name, count in counts.items() for _ in range(count)], device=device)
-    z = torch.randn(len(chosen), settings.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)
-    return sample(average_G, join(truncate(z, truncation), one_hot(chosen))), chosen
+run = launch(train, settings)
 
+# %% [markdown]
+# ## What it learned
+#
+# $L_D$ is 2 where $D$ gives every picture a 0, and 0 where it is sure of all. Between the two is where $G$ learns.
 
-pictures, chosen = sample_classes({classes[0]: 5, classes[-1]: 3})
-display(picture_grid(pictures))
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# What does the class change? Below, all rows share their eight $z$. Down a column only the class changes.
+
+# %%
+z = run.z[:8, : settings.z_dim].repeat(len(run.classes), 1)  # [8 · classes, z_dim]
+rows = torch.arange(len(run.classes), device=run.device).repeat_interleave(8)
+pictures = sample(run.G_ema, join(z, one_hot(rows, len(run.classes))))
+show_classes(pictures, run.classes, run.folder / "classes.png")
 
 # %% [markdown]
 # ## Truncation
 #
-# Few $z$ lie far out, so $G$ has seen little of them. Cut them off, and faces get more regular and more alike: the same
-# eight $z$, with their numbers beyond a threshold drawn again.
+# Few $z$ lie far out, so $G$ has seen little of them. Cut them off, and faces get more regular and more alike. Each row
+# below has the same eight $z$. Their numbers beyond the threshold are drawn again.
 
 # %%
 thresholds = {"z as it is": 0.0, "within ±1": 1.0, "within ±0.5": 0.5, "within ±0.1": 0.1}
-z = torch.randn(8, settings.z_dim, generator=torch.Generator().manual_seed(1)).to(device)
-z = torch.cat([truncate(z, threshold) for threshold in thresholds.values()])  # [4 × 8, z_dim]
-pictures = sample(average_G, join(z, one_hot(fixed_labels[:1].expand(len(z)))))
-show_classes(pictures, list(thresholds), run / "truncation.png")
+z = torch.randn(8, settings.z_dim, generator=torch.Generator().manual_seed(1)).to(run.device)
+z = torch.cat([truncate(z, threshold, settings.seed + 1) for threshold in thresholds.values()])  # [4 · 8, z_dim]
+y = run.z[:1, settings.z_dim :].expand(len(z), -1)
+show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "truncation.png")
 
 # %% [markdown]
-# ## Walks
+# ## Your submission
 #
-# Between two $z$ a straight line (*lerp*) passes nearer to 0 than any $z$ that $G$ was trained on: 100 normal numbers
-# have a length of about $\sqrt{100}$, half way it is $\sqrt{50}$. The great circle (*slerp*) keeps the length. Between
-# classes the line is the natural way: half of one row and half of the other.
-
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`. `labels.csv` beside them says which class each picture should show:
+# `python -m grader score outputs --by-class` scores each class by itself.
 
 # %%
+pictures = write_submission(run)
+
+# %% [markdown]
+# ## Going further
+#
+# The cells below are folded.
+#
+# **Samples of given classes.** As many of each class as you want.
+
+
+# %% fold="Samples of given classes"
+def sample_classes(run, counts, truncation=0.0, seed=0):
+    """Pictures uint8 [N, 3, 64, 64] and their labels [N], as many of each class as counts says: {"aqua": 5, "red": 3}.
+
+    Raises ValueError for a class that does not exist.
+    """
+    labels = torch.tensor([run.classes.index(name) for name, count in counts.items() for _ in range(count)])
+    z = torch.randn(len(labels), run.settings.z_dim, generator=torch.Generator().manual_seed(seed))
+    latents = join(truncate(z, truncation, seed + 1), one_hot(labels, len(run.classes)))
+    return sample(run.G_ema, latents.to(run.device)), labels
+
+
+pictures, _ = sample_classes(run, {run.classes[0]: 5, run.classes[-1]: 3}, settings.truncation)
+show(picture_grid(pictures))
+
+# %% [markdown]
+# **Walks.** Between two $z$ a straight line (*lerp*) passes nearer to 0 than any $z$ that $G$ was trained on. 100
+# normal numbers have a length of about $\sqrt{100}$, and half way it is $\sqrt{50}$. The great circle (*slerp*) keeps
+# the length. Between classes the line is the natural way: half of one row and half of the other.
+
+
+# %% fold="Walks between classes, and between two z"
 def lerp(a, b, t):
     """The row a [numbers] at t = 0, b at t = 1, and what lies between on the line."""
     return (1 - t) * a + t * b
 
 
 def slerp(a, b, t):
-    """As lerp, on the arc from the direction of a to that of b; the lengths go over as well."""
+    """As lerp, on the arc from the direction of a to that of b; the length goes from one to the other as well."""
     angle = torch.acos(F.cosine_similarity(a, b, dim=0).clamp(-1, 1))
     if angle.sin() < 1e-4:  # the same direction, or opposite ones, between which no arc is shorter
         return lerp(a, b, t)
@@ -707,34 +914,35 @@ def slerp(a, b, t):
 
 def walk(a, b, steps, between=lerp):
     """Rows [steps, numbers] from a to b."""
-    return torch.stack([between(a, b, t) for t in torch.linspace(0, 1, steps, device=device)])
+    return torch.stack([between(a, b, t) for t in torch.linspace(0, 1, steps).tolist()])
 
 
-z = torch.randn(8, settings.z_dim, generator=torch.Generator().manual_seed(2)).to(device)
-y = one_hot(torch.arange(len(classes), device=device))
-print(f"one z a row, from {classes[0]} to {classes[-1]}")
+z = torch.randn(8, settings.z_dim, generator=torch.Generator().manual_seed(2)).to(run.device)
+y = torch.eye(len(run.classes), device=run.device)  # a row per class
+print(f"one z per row, from {run.classes[0]} to {run.classes[-1]}")
 classes_between = walk(y[0], y[-1], 8)
-display(picture_grid(sample(average_G, torch.cat([join(row.expand(8, -1), classes_between) for row in z[:4]]))))
-print(f"one class, {classes[0]}, from one z to another: lerp above, slerp below")
+show(picture_grid(sample(run.G_ema, torch.cat([join(row.expand(8, -1), classes_between) for row in z[:4]]))))
+print(f"one class, {run.classes[0]}, from one z to another: lerp above, slerp below")
 zs_between = torch.cat([walk(z[0], z[1], 8, lerp), walk(z[0], z[1], 8, slerp)])
-display(picture_grid(sample(average_G, join(zs_between, y[0].expand(16, -1)))))
+show(picture_grid(sample(run.G_ema, join(zs_between, y[0].expand(16, -1)))))
 
 # %% [markdown]
-# The same as animated pictures: six faces that walk through all classes, and a face of each class that walks through
-# $z$ and back to where it began.
+# **Animations.** Six faces walk through all classes. Then a face of each class walks through $z$, and back to where it
+# began.
 
 
-# %%
+# %% fold="The same walks as animated pictures"
 def round_walk(corners, steps, between=lerp):
     """Rows [corners · steps, numbers] from each corner [corners, numbers] to the next, and back to the first."""
     return torch.cat([walk(a, b, steps + 1, between)[:-1] for a, b in zip(corners, corners.roll(-1, 0), strict=True)])
 
 
-def animate_faces(rows_of_frames, path):
-    """An animated picture with a grid of faces a frame, of the rows [faces, z_dim + classes] of each."""
-    pictures = sample(average_G, torch.cat(rows_of_frames)).split(len(rows_of_frames[0]))
+def animate_faces(run, frames, path):
+    """An animated picture at `path`. Each frame is a grid of faces, of rows [faces, z_dim + classes]."""
+    pictures = sample(run.G_ema, torch.cat(frames)).split(len(frames[0]))
     animate([picture_grid(frame, columns=6) for frame in pictures], path, most=len(pictures))
 
 
-animate_faces([join(z[:6], between.expand(6, -1)) for between in round_walk(y, 3)], run / "classes.gif")
-animate_faces([join(between.expand(len(y), -1), y) for between in round_walk(z[:3], 12, slerp)], run / "z.gif")
+animate_faces(run, [join(z[:6], between.expand(6, -1)) for between in round_walk(y, 3)], run.folder / "classes.gif")
+zs = round_walk(z[:3], 12, slerp)
+animate_faces(run, [join(between.expand(len(y), -1), y) for between in zs], run.folder / "z.gif")

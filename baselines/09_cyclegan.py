@@ -1,47 +1,75 @@
 # %% [markdown]
 # # 09 · CycleGAN
 #
-# What would this face look like with light hair? To learn it from examples you would want every face twice, once with
-# each hair, and nobody drew those. CycleGAN does with two heaps of pictures that have nothing to do with each other,
-# domain $A$ and domain $B$ ([Zhu et al., 2017](https://arxiv.org/abs/1703.10593)). One generator, $G_{AB}$, takes a
-# picture of $A$ (there is no noise $z$) and makes one of $B$; a discriminator $D_B$ that knows real pictures of $B$
-# judges it. The other pair, $G_{BA}$ and $D_A$, works the other way.
+# What would this face look like with light hair? To learn that from examples, you would want every face twice: once
+# with dark hair, once with light. Nobody drew those. CycleGAN needs only two sets of pictures, domain $A$ and domain
+# $B$. No picture of one belongs to a picture of the other ([Zhu et al., 2017](https://arxiv.org/abs/1703.10593)). One
+# generator, $G_{AB}$, takes a picture of $A$ and makes one of $B$. There is no noise $z$. A discriminator $D_B$ knows
+# real pictures of $B$, and judges the result. The other pair, $G_{BA}$ and $D_A$, works the other way.
 #
-# That alone is not enough. $D_B$ is content with any picture of $B$, so $G_{AB}$ may answer every face with the same
-# one. What makes it a *translation* is the way back: translated there and back again, a picture has to be what it was.
+# That is not enough. $D_B$ accepts any picture of $B$. So $G_{AB}$ could answer every face with the same one. The way
+# back makes it a *translation*: a picture that is translated there and back must be what it was.
 #
 # $$L_{cycle} = \mathbb E_a\big[\lVert G_{BA}(G_{AB}(a)) - a \rVert_1\big]
 #   + \mathbb E_b\big[\lVert G_{AB}(G_{BA}(b)) - b \rVert_1\big]$$
 #
-# So $G_{AB}$ must keep in its picture whatever $G_{BA}$ needs to restore the face: its shape, its pose, its eyes. It
-# changes what it has to change for $D_B$, and as little else as possible. With least squares in place of the logarithm
-# ([Mao et al., 2017](https://arxiv.org/abs/1611.04076)), which still pull on a fake that is already taken for real, the
+# So $G_{AB}$ must keep what $G_{BA}$ needs to restore the face: its shape, its pose, its eyes. It changes what $D_B$
+# asks for, and little else. Least squares take the place of the logarithm
+# ([Mao et al., 2017](https://arxiv.org/abs/1611.04076)). They still pull on a fake that $D$ already takes for real. The
 # generators minimise together
 #
 # $$L_G = \mathbb E_a\big[(D_B(G_{AB}(a)) - 1)^2\big] + \mathbb E_b\big[(D_A(G_{BA}(b)) - 1)^2\big]
 #   + \lambda\, L_{cycle} \qquad \lambda = 10$$
 #
-# Here $A$ are the faces with dark hair and $B$ those with light hair, or drawn faces and real ones, or any two heaps
-# of your own. You write both steps, the cycle loss, and the discriminators' memory.
+# Here $A$ are the faces with dark hair, and $B$ those with light hair. You can also take drawn faces and real ones, or
+# any two sets of your own. You write the cycle loss, the optimizers, both steps, and the memory of the discriminators.
 
-# %% include: setup, settings
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
+# not read them, but you can: open a cell by its title.
+
+# %%
+import math
+import random
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from kit.checks import CHECK_DEVICE, are_close, check_scalar, check_step, done, gradients_of, tiny_batch
+from kit.device import get_device, place, seed_everything
+from kit.faces import as_input, batches_of, find_faces, read_faces
+from kit.files import StepTable, atomic_write
+from kit.labels import read_labels
+from kit.launch import launch
+from kit.run import Run, frozen, layer_norms
+from kit.samples import pack, picture_grid, plot_losses, sample, show, write_submission
+from torch import nn
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
 
 
 # %%
-@dataclass
+@dataclass(frozen=True)
 class CycleSettings(Settings):
-    """Those above, save z_dim, n_critic and half, which mean nothing here: there is no z, and all take turns."""
+    """Those above, and these. z_dim, n_critic and half mean nothing here: there is no z, and all take turns."""
 
-    faces_b: str = ""  # folder or zip of domain B's faces, `faces` being A's; "" makes both of `faces`, by their labels
+    faces_b: str = ""  # folder or zip of domain B, `faces` being A; "" makes both of `faces`, by their labels
     attribute: str = "hair"  # what the labels tell: "hair" or "eye" of a tags.csv, a column of an attributes.csv
     classes_a: str = "black, blue, brown, purple"  # the labels that are domain A
     classes_b: str = "blonde, orange, pink, white"  # and domain B; the other colours are now light, now dark
     cycle: float = 10.0  # λ, the weight of the cycle loss
-    identity: float = 0.0  # the weight of the identity loss, which keeps colours; 0 leaves it out, the paper tries 5
+    identity: float = 0.0  # weight of the identity loss, which keeps colours; 0 leaves it out, the paper tries 5
     history: int = 50  # fakes of earlier steps that each D is shown again
 
 
-PRESETS = with_longer(  # "course": as many pictures as the paper's 200 epochs of 1,000
+PRESETS = t4_presets(  # "course": as many pictures as the paper's 200 epochs of 1,000
     CycleSettings(run="runs/cyclegan", steps=50_000, batch_size=4, lr_G=2e-4, lr_D=2e-4, checkpoint_every=2500)
 )
 PRESETS["cpu"] = replace(  # ten minutes on one CPU core
@@ -52,20 +80,28 @@ PRESETS["cpu"] = replace(  # ten minutes on one CPU core
 preset = "course"
 overrides = {}  # any setting by name, for example {"classes_b": "pink", "identity": 5.0}
 
-# %% include: choose
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
 
 # %% [markdown]
 # ## The networks
 #
-# A generator halves the picture three times, works on the 8×8 map in six residual blocks, which each add something to
-# what they get, and doubles three times. A discriminator does not judge a picture as a whole: it gives one answer for
-# each of 6×6 overlapping patches (a *PatchGAN*). InstanceNorm normalises every picture by itself.
+# A generator halves the picture three times. It works on the 8×8 map in six residual blocks, and doubles it three
+# times. Each block adds something to what it gets. A discriminator does not judge the picture as a whole. It gives one
+# answer for each of 6×6 overlapping patches (a *PatchGAN*). InstanceNorm normalises every picture by itself. You can
+# read both in the folded cell.
 #
 # The networks come in pairs, named as in the formulas: `G.AB` and `G.BA`, `D.A` and `D.B`.
 
 
-# %%
+# %% fold="The networks: a residual generator, and a discriminator of patches"
 def convolution(channels_in, channels_out, stride=2, norm=True):
+    """A convolution [N, channels_in, H, W] -> [N, channels_out, H / 2, W / 2], or one less than H and W at stride 1."""
     if not norm:
         return [nn.Conv2d(channels_in, channels_out, 4, stride, padding=1)]
     without_bias = nn.Conv2d(channels_in, channels_out, 4, stride, padding=1, bias=False)  # a norm takes it out again
@@ -73,7 +109,7 @@ def convolution(channels_in, channels_out, stride=2, norm=True):
 
 
 class ResidualBlock(nn.Module):
-    """Maps [N, channels, H, W] -> the same shape: the map plus what two convolutions make of it."""
+    """maps [N, channels, H, W] -> the same shape: the maps plus what two convolutions make of them."""
 
     def __init__(self, channels):
         super().__init__()
@@ -90,7 +126,7 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Pictures [N, 3, 64, 64] in −1 … 1 -> as many in the other domain."""
+    """pictures [N, 3, 64, 64] in −1 … 1 -> as many in the other domain."""
 
     def __init__(self, width):
         super().__init__()
@@ -119,7 +155,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures [N, 3, 64, 64] -> answers [N, 1, 6, 6], one a patch, trained to be 1 for reals and 0 for fakes."""
+    """pictures [N, 3, 64, 64] -> answers [N, 1, 6, 6], one per patch, trained to be 1 for reals and 0 for fakes."""
 
     def __init__(self, width):
         super().__init__()
@@ -140,69 +176,85 @@ class Discriminator(nn.Module):
         return self.layers(pictures)
 
 
-class Generators(nn.Module):
-    """AB translates domain A into B, and BA back. Called itself, it is AB, whose pictures are handed in."""
+def small_weights(module):
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
 
-    def __init__(self, width):
+
+# %%
+class Generators(nn.Module):
+    """AB translates pictures [N, 3, 64, 64] of domain A into B, and BA back. Called itself, it is AB."""
+
+    def __init__(self, AB, BA):
         super().__init__()
-        self.AB, self.BA = Generator(width), Generator(width)
+        self.AB, self.BA = AB, BA
 
     def forward(self, pictures):
         return self.AB(pictures)
 
 
 class Discriminators(nn.Module):
-    """A tells the real pictures of domain A from fakes, and B those of B."""
+    """A tells real pictures [N, 3, 64, 64] of domain A from fakes, and B those of B."""
 
-    def __init__(self, width):
+    def __init__(self, A, B):
         super().__init__()
-        self.A, self.B = Discriminator(width), Discriminator(width)
-
-
-def small_weights(module):
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-
-
-seed_everything(settings.seed)
-G, D = Generators(settings.width).to(device), Discriminators(settings.width).to(device)
-for name, network in {"G.AB": G.AB, "G.BA": G.BA, "D.A": D.A, "D.B": D.B}.items():
-    print(f"{name}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
-
-# %% include: toy
-
-
-# %%
-def toy_cycle():
-    """G and D as above, made of the toy networks: G.AB and G.BA paint a picture darker or lighter."""
-
-    class ToyG(nn.Module):
-        def __init__(self, weight, shift):
-            super().__init__()
-            self.weight, self.shift = nn.Parameter(torch.tensor(weight, device=device)), shift
-
-        def forward(self, pictures):
-            return self.weight * pictures + self.shift
-
-    G, D = nn.Module(), nn.Module()
-    G.AB, G.BA = ToyG(0.5, 0.3), ToyG(1.5, -0.1)
-    D.A, D.B = toy_pair(probability=False)[0], toy_pair(probability=False)[0]
-    nn.init.constant_(D.B.weight, -0.4)
-    return G, D
-
-
-def toy_domains():
-    """A batch of 6 pictures [6, 3, 64, 64] of each domain, always the same."""
-    repeatable = torch.Generator().manual_seed(0)
-    real_A, real_B = (torch.rand(6, 3, 64, 64, generator=repeatable).to(device) for _ in "AB")
-    return real_A * 2 - 1, real_B - 0.7
+        self.A, self.B = A, B
 
 
 # %% [markdown]
 # ## The cycle loss
 #
-# $L_1$, the mean absolute difference over all pixels, and not its square: squares forgive many small differences, which
-# look like blur. Both directions count, each with its mean.
+# $L_1$ is the mean absolute difference over all pixels. It is not the square: squares forgive many small differences,
+# which look like blur. Both directions count, each with its own mean.
+
+
+# %% fold="What the checks share: tiny translators and discriminators, and two batches"
+class TinyTranslator(nn.Module):
+    """pictures [N, 3, H, W] -> the same shape, each pixel with mixed colours. It is small, and not linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.colours = nn.Linear(3, 3)
+
+    def forward(self, pictures):
+        return torch.tanh(self.colours(pictures.movedim(1, 3))).movedim(3, 1)
+
+
+class TinyPatchD(nn.Module):
+    """pictures [N, 3, H, W] -> any numbers [N, 1, 6, 6], one per patch. It is small, and not linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, pictures):
+        patches = nn.functional.adaptive_avg_pool2d(pictures, 6)  # -> [N, 3, 6, 6]
+        return self.layers(patches.movedim(1, 3)).movedim(3, 1)
+
+
+def tiny_networks():
+    """(D, G): Discriminators and Generators with weights that are always the same, and of which no two are alike."""
+    D, G = Discriminators(TinyPatchD(), TinyPatchD()), Generators(TinyTranslator(), TinyTranslator())
+    repeatable = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for weight in [*D.parameters(), *G.parameters()]:
+            weight.copy_(torch.randn(weight.shape, generator=repeatable))
+    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+
+
+def tiny_domains():
+    """Pictures of domains A and B, each [6, 3, 64, 64]: those of B are darker, and lighter to the right."""
+    real_A, _ = tiny_batch()
+    ramp = torch.linspace(-0.6, 0.5, 64, device=CHECK_DEVICE)
+    return real_A, 0.4 * real_A.flip(0, 2) + ramp - 0.2
+
+
+def l1(pictures, others):
+    return (pictures - others).abs().mean()
+
+
+def right_cycle_loss(G, real_A, real_B, fake_A, fake_B):
+    return l1(G.BA(fake_B), real_A) + l1(G.AB(fake_A), real_B)
 
 
 # %% todo="cycle_loss"
@@ -216,36 +268,63 @@ def cycle_loss(G, real_A, real_B, fake_A, fake_B):
 
 # %% check="cycle_loss"
 def check_cycle_loss(cycle_loss):
-    G, _ = toy_cycle()
-    real_A, real_B = toy_domains()
-    fake_A, fake_B = G.BA(real_B), G.AB(real_A)
-    loss = cycle_loss(G, real_A, real_B, fake_A, fake_B)
-    value = check_loss_alone(loss)
-    there, back = G.BA(fake_B) - real_A, G.AB(fake_A) - real_B  # A and B after their round trips
-    right = there.abs().mean() + back.abs().mean()
-    near = lambda wrong: math.isclose(value, wrong.item(), rel_tol=1e-4)  # noqa: E731
-    one_way = "one direction only: there are two round trips, A → B → A and B → A → B"
-    assert not near(there.abs().mean()) and not near(back.abs().mean()), one_way
-    assert not near(there.square().mean() + back.square().mean()), "this is L2, the square: take L1, abs()"
-    assert not near(10 * right), "λ is already in: it belongs to the loss of the generators, not in here"
-    assert not near((fake_A - real_A).abs().mean() + (fake_B - real_B).abs().mean()), (
-        "a fake is compared with a picture of its own domain: translate it back, and compare it with where it came from"
-    )
-    assert not near((fake_B - real_A).abs().mean() + (fake_A - real_B).abs().mean()), (
-        "this is the way there alone, which is to change the picture: translate the fakes back first"
-    )
-    assert not near((G.AB(fake_B) - real_A).abs().mean() + (G.BA(fake_A) - real_B).abs().mean()), (
-        "each fake goes through the same generator twice: G.BA takes fake_B back, G.AB takes fake_A"
-    )
-    assert not near(there.abs().sum() + back.abs().sum()), "the sum over all pixels: take the mean"
-    assert near(right), f"the loss is {value:.4f}, not {right:.4f}: mean |G.BA(fake_B) − real_A|, and the same for B"
-    weights = [*G.parameters()]
-    expected = torch.autograd.grad(right, weights, retain_graph=True)
-    found = torch.autograd.grad(loss, weights, allow_unused=True) if loss.requires_grad else [None, None]
-    assert all(f is not None and torch.isclose(f, e, rtol=1e-3) for f, e in zip(found, expected, strict=True)), (
-        "part of the gradient is lost: it flows through both generators of a round trip, detach() nothing"
-    )
-    print("cycle_loss: done")
+    _, G = tiny_networks()
+    real_A, real_B = tiny_domains()
+
+    def value_and_gradient(loss_function):
+        loss = loss_function(G, real_A, real_B, G.BA(real_B), G.AB(real_A))
+        return check_scalar(loss), gradients_of(loss, G)
+
+    def two_ways(distance):  # of both round trips
+        return lambda G, A, B, fake_A, fake_B: distance(G.BA(fake_B), A) + distance(G.AB(fake_A), B)
+
+    lost = "part of the gradient is lost: it flows through both generators of a round trip, detach() nothing"
+    summed = "the sum over all pixels: take the mean"
+    mistakes = [
+        ("one direction only: B → A → B is missing", lambda G, A, B, fake_A, fake_B: l1(G.BA(fake_B), A)),
+        ("one direction only: A → B → A is missing", lambda G, A, B, fake_A, fake_B: l1(G.AB(fake_A), B)),
+        ("this is L2, the square: take L1, abs()", two_ways(lambda x, y: (x - y).square().mean())),
+        ("this is half of it: each direction has its mean, and counts whole", two_ways(lambda x, y: l1(x, y) / 2)),
+        ("differences of both signs cancel: take abs() of each pixel", two_ways(lambda x, y: (x - y).mean())),
+        ("differences of both signs cancel: take abs() before mean()", two_ways(lambda x, y: (x - y).mean().abs())),
+        (
+            "λ is already in: it belongs to the loss of the generators, not in here",
+            two_ways(lambda x, y: 10 * l1(x, y)),
+        ),
+        (summed, two_ways(lambda x, y: (x - y).abs().sum())),
+        (summed, two_ways(lambda x, y: (x - y).abs().sum() / len(x))),
+        (
+            "a fake is compared with a picture of its own domain: translate it back, and compare it with where it came "
+            "from",
+            lambda G, A, B, fake_A, fake_B: l1(fake_A, A) + l1(fake_B, B),
+        ),
+        (
+            "this is the way there alone, which is to change the picture: translate the fakes back first",
+            lambda G, A, B, fake_A, fake_B: l1(fake_B, A) + l1(fake_A, B),
+        ),
+        (
+            "each fake goes through the same generator twice: G.BA takes fake_B back, G.AB takes fake_A",
+            lambda G, A, B, fake_A, fake_B: l1(G.AB(fake_B), A) + l1(G.BA(fake_A), B),
+        ),
+        (
+            "this is the identity loss: translate the fakes back, and not the real pictures",
+            lambda G, A, B, fake_A, fake_B: l1(G.AB(B), B) + l1(G.BA(A), A),
+        ),
+        (
+            "the real pictures are swapped: compare G.BA(fake_B) with real_A, where it came from",
+            lambda G, A, B, fake_A, fake_B: l1(G.BA(fake_B), B) + l1(G.AB(fake_A), A),
+        ),
+    ]
+    value, expected = value_and_gradient(right_cycle_loss)
+    found_value, found = value_and_gradient(cycle_loss)
+    if not are_close(found, expected):
+        assert not math.isclose(found_value, value, rel_tol=1e-4), lost
+        for hint, wrong in mistakes:
+            wrong_value, gradient = value_and_gradient(wrong)
+            assert not are_close(found, gradient) and not math.isclose(found_value, wrong_value, rel_tol=1e-4), hint
+    shown = f"the loss is {found_value:.4f}, not {value:.4f}: mean |G.BA(fake_B) − real_A|, and the same for B"
+    assert math.isclose(found_value, value, rel_tol=1e-4), shown
+    done("cycle_loss")
 
 
 check_cycle_loss(cycle_loss)
@@ -253,42 +332,64 @@ check_cycle_loss(cycle_loss)
 # %% [markdown]
 # ## The optimizers
 #
-# $L_{cycle}$ ties the two generators to each other, and one step moves both: **one** Adam has the weights of both. The
-# discriminators have nothing to do with each other, and an Adam each.
+# $L_{cycle}$ ties the two generators to each other. One step moves both: **one** Adam has the weights of both. The
+# discriminators have nothing to do with each other. Each has an Adam of its own.
 
 
 # %% todo="make_optimizers"
-def make_optimizers(G, D):
-    """(of both generators, of D.A, of D.B): three Adams with settings.lr_G or settings.lr_D, and with settings.beta1
-    and settings.beta2."""
+def make_optimizers(G, D, lr_G, lr_D, betas):
+    """(of both generators, of D.A, of D.B): three Adams with lr_G or lr_D, and with betas, (beta1, beta2)."""
     ### BEGIN SOLUTION
-    betas = (settings.beta1, settings.beta2)
     return (
-        torch.optim.Adam([*G.AB.parameters(), *G.BA.parameters()], settings.lr_G, betas),
-        torch.optim.Adam(D.A.parameters(), settings.lr_D, betas),
-        torch.optim.Adam(D.B.parameters(), settings.lr_D, betas),
+        torch.optim.Adam([*G.AB.parameters(), *G.BA.parameters()], lr_G, betas),
+        torch.optim.Adam(D.A.parameters(), lr_D, betas),
+        torch.optim.Adam(D.B.parameters(), lr_D, betas),
     )
     ### END SOLUTION
 
 
 # %% check="make_optimizers"
 def check_make_optimizers(make):
-    G, D = toy_cycle()
-    optimizers = make(G, D)
+    lr_G, lr_D, betas = 0.0031, 0.0017, (0.41, 0.93)
+    D, G = tiny_networks()
+    parts = {"G.AB": G.AB, "G.BA": G.BA, "D.A": D.A, "D.B": D.B}
+
+    def held_by(optimizer):
+        ids = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        counts = {name: [id(weight) in ids for weight in part.parameters()] for name, part in parts.items()}
+        names = [name if all(held) else f"a part of {name}" for name, held in counts.items() if any(held)]
+        return " and ".join(names) or "nothing"
+
+    optimizers = make(G, D, lr_G, lr_D, betas)
+    assert isinstance(optimizers, (tuple, list)), f"return three optimizers, not {type(optimizers).__name__}"
     assert len(optimizers) == 3, f"three optimizers, not {len(optimizers)}: of both generators, of D.A, of D.B"
-    held = [{id(weight) for group in optimizer.param_groups for weight in group["params"]} for optimizer in optimizers]
-    weights = {"G.AB": G.AB.weight, "G.BA": G.BA.weight, "D.A": D.A.weight, "D.B": D.B.weight}
-    names = [" and ".join(name for name, weight in weights.items() if id(weight) in ids) for ids in held]
-    assert names[0] == "G.AB and G.BA", f"the first holds {names[0] or 'nothing'}: give it both generators, and no D"
-    assert names[1:] == ["D.A", "D.B"], f"the second and third hold {names[1]} and {names[2]}, not D.A and D.B"
-    for name, optimizer, lr in zip(
-        ("G", "D.A", "D.B"), optimizers, (settings.lr_G, settings.lr_D, settings.lr_D), strict=True
-    ):
+    for optimizer in optimizers:
+        assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer: take Adam"
+    held = [held_by(optimizer) for optimizer in optimizers]
+    assert held[0] == "G.AB and G.BA", f"the first holds {held[0]}: give it both generators, and no D"
+    assert held[1:] == ["D.A", "D.B"], f"the second and third hold {held[1]} and {held[2]}, not D.A and D.B"
+    for name, optimizer, lr in zip(("G", "D.A", "D.B"), optimizers, (lr_G, lr_D, lr_D), strict=True):
         for group in optimizer.param_groups:
+            assert "betas" in group, f"the optimizer of {name} is {type(optimizer).__name__}: take Adam"
             assert math.isclose(group["lr"], lr), f"the learning rate of {name} is {group['lr']}, not {lr}"
-            betas = (settings.beta1, settings.beta2)
-            assert group.get("betas") == betas, f"{name}: pass Adam betas={betas}; its default of 0.9 makes a GAN swing"
-    print("make_optimizers: done")
+            hint = f"{name}: pass Adam betas={betas}, and not {group['betas']}; its default of 0.9 makes a GAN swing"
+            assert tuple(group["betas"]) == betas, hint
+
+    twin_D, twin_G = tiny_networks()  # moved by what is right
+    right = torch.optim.Adam(twin_G.parameters(), lr_G, betas), torch.optim.Adam(twin_D.parameters(), lr_D, betas)
+    start = [weight.detach().clone() for weight in [*G.parameters(), *D.parameters()]]
+    for size in (1.0, -0.4, 0.05):
+        for networks in ((G, D), (twin_G, twin_D)):
+            for weight in [weight for network in networks for weight in network.parameters()]:
+                weight.grad = size * torch.linspace(1, 2, weight.numel(), device=CHECK_DEVICE).view_as(weight)
+        for optimizer in [*optimizers, *right]:
+            optimizer.step()
+    moved = [w - s for w, s in zip([*G.parameters(), *D.parameters()], start, strict=True)]
+    expected = [w - s for w, s in zip([*twin_G.parameters(), *twin_D.parameters()], start, strict=True)]
+    assert not are_close(moved, [-e for e in expected]), "they climb: leave maximize at its default, False"
+    hint = "they move the weights otherwise than Adam: pass it the learning rate and the betas, and nothing else"
+    assert are_close(moved, expected), hint
+    done("make_optimizers")
 
 
 check_make_optimizers(make_optimizers)
@@ -296,28 +397,29 @@ check_make_optimizers(make_optimizers)
 # %% [markdown]
 # ## The generators' step
 #
-# $L_G$ from above: both generators are to be taken for real, by least squares, and $\lambda$ times the cycle loss comes
-# on top. A third loss is a switch. $D_B$ accepts a light-haired face on a pink background as gladly as on a white one,
-# so nothing stops $G_{AB}$ from tinting pictures, as long as $G_{BA}$ takes the tint out again. What is in the target
-# domain already needs no change:
+# Take $L_G$ from above: $D$ should take both fakes for real, by least squares, and $\lambda$ times the cycle loss comes
+# on top. A third loss is a switch. $D_B$ accepts a light-haired face on a pink background as gladly as on a white one.
+# So $G_{AB}$ may tint pictures, as long as $G_{BA}$ takes the tint out again. But what is in the target domain already
+# needs no change:
 #
 # $$L_{identity} = \mathbb E_b\big[\lVert G_{AB}(b) - b \rVert_1\big]
 #   + \mathbb E_a\big[\lVert G_{BA}(a) - a \rVert_1\big]$$
 #
-# It costs two more passes, so it is left out, passes and all, while its weight `settings.identity` is 0.
+# It costs two more passes. While its weight is 0, leave it out, passes and all.
 
 
 # %% todo="generator_step"
-def generator_step(G, D, optimizer_G, real_A, real_B):
-    """One step of both generators on real pictures, each [N, 3, 64, 64], with settings.cycle times the cycle loss and
-    settings.identity times the identity loss. Returns the loss, a scalar, and its fakes fake_A and fake_B."""
+def generator_step(G, D, optimizer_G, real_A, real_B, cycle_loss, cycle, identity):
+    """One step of both generators on real pictures, each [N, 3, 64, 64]. cycle_loss is the function that you wrote;
+    cycle is its weight λ, and identity that of the identity loss. Returns the loss, a scalar, and its fakes fake_A and
+    fake_B, each [N, 3, 64, 64]."""
     ### BEGIN SOLUTION
     fake_A, fake_B = G.BA(real_B), G.AB(real_A)
     loss = ((D.A(fake_A) - 1) ** 2).mean() + ((D.B(fake_B) - 1) ** 2).mean()
-    loss = loss + settings.cycle * cycle_loss(G, real_A, real_B, fake_A, fake_B)
-    if settings.identity:
+    loss = loss + cycle * cycle_loss(G, real_A, real_B, fake_A, fake_B)
+    if identity:
         identity_loss = (G.AB(real_B) - real_B).abs().mean() + (G.BA(real_A) - real_A).abs().mean()
-        loss = loss + settings.identity * identity_loss
+        loss = loss + identity * identity_loss
     optimizer_G.zero_grad()
     loss.backward()
     optimizer_G.step()
@@ -326,76 +428,108 @@ def generator_step(G, D, optimizer_G, real_A, real_B):
 
 
 # %% check="generator_step"
-def check_generator_step(step):
-    real_A, real_B = toy_domains()
-    chosen = settings.cycle, settings.identity
-    try:
-        for identity_weight in (0.0, 5.0):  # the switch off and on
-            settings.cycle, settings.identity = 10.0, identity_weight
-            G, D = toy_cycle()
-            fake_A, fake_B = G.BA(real_B), G.AB(real_A)
-            fool_A, fool_B = ((D.A(fake_A) - 1) ** 2).mean(), ((D.B(fake_B) - 1) ** 2).mean()
-            cycle_A, cycle_B = (G.BA(fake_B) - real_A).abs().mean(), (G.AB(fake_A) - real_B).abs().mean()
-            identity = (G.AB(real_B) - real_B).abs().mean() + (G.BA(real_A) - real_A).abs().mean()
-            rest = settings.cycle * (cycle_A + cycle_B) + settings.identity * identity
-            right = fool_A + fool_B + rest
-            expected = [gradient.item() for gradient in torch.autograd.grad(right, [*G.parameters()])]
+def generators_loss(cycle_A, cycle_B, identity, fool_A=1.0, fool_B=1.0, target=1.0, square=torch.square, **changes):
+    """The loss of the generators with a weight for each term, or with other arguments a wrong one."""
+    same, through = changes.get("same", l1), changes.get("through", lambda fake: fake)
 
-            optimizer = torch.optim.SGD(G.parameters(), lr=0.0)
-            result = step(G, D, optimizer, real_A, real_B)
-            assert isinstance(result, tuple) and len(result) == 3, "return loss, fake_A, fake_B"
-            loss = check_loss_alone(result[0])
-            near = lambda wrong: math.isclose(loss, wrong.item(), rel_tol=1e-4)  # noqa: B023, E731
-            assert not near(fool_A + fool_B + settings.identity * identity), "the cycle loss is missing"
-            assert not near(right - (settings.cycle - 1) * (cycle_A + cycle_B)), (
-                "λ is missing: settings.cycle times the cycle loss"
-            )
-            assert not near(right - settings.cycle * cycle_A) and not near(right - settings.cycle * cycle_B), (
-                "the cycle loss of one direction only: take cycle_loss(…), which holds both"
-            )
-            swapped = D.A(fake_A).square().mean() + D.B(fake_B).square().mean()
-            assert not near(swapped + rest), "these are D's labels for fakes: G wants D to answer 1 for its fakes"
-            mixed_up = ((D.B(fake_A) - 1) ** 2).mean() + ((D.A(fake_B) - 1) ** 2).mean()
-            assert not near(mixed_up + rest), "the discriminators are mixed up: D.A judges fake_A, and D.B fake_B"
-            assert not near(right - fool_A) and not near(right - fool_B), (
-                "one generator is not judged: both D.A(fake_A) and D.B(fake_B) are to be 1"
-            )
-            if settings.identity:
-                assert not near(right - settings.identity * identity), (
-                    "the identity loss is missing while settings.identity is not 0"
-                )
-                assert not near(right - (settings.identity - 1) * identity), "settings.identity times the identity loss"
-                wrong_way = (G.AB(real_A) - real_A).abs().mean() + (G.BA(real_B) - real_B).abs().mean()
-                assert not near(right + settings.identity * (wrong_way - identity)), (
-                    "the identity loss is of pictures in the target domain already: G.AB(real_B) and G.BA(real_A)"
-                )
-            else:
-                assert not near(right + identity) and not near(right + settings.cycle / 2 * identity), (
-                    "the identity loss counts although settings.identity is 0"
-                )
-            assert near(right), f"the loss is {loss:.4f}, not {right:.4f}: compare with the formulas, term by term"
-            for name, network, gradient in zip(("G.AB", "G.BA"), (G.AB, G.BA), expected, strict=True):
-                found = network.weight.grad
-                assert found is not None, f"{name} has no gradient: one backward() on the whole loss, and no detach()"
-                assert math.isclose(found.item(), gradient, rel_tol=1e-3), (
-                    f"{name} has another gradient than the loss has: one backward() on the whole loss, and no detach()"
-                )
-            assert torch.allclose(result[1], fake_A) and torch.allclose(result[2], fake_B), (
-                "return loss, fake_A, fake_B: fakes of domain A first"
-            )
-            step(G, D, optimizer, real_A, real_B)
-            assert math.isclose(G.AB.weight.grad.item(), expected[0], rel_tol=1e-3), (
-                "gradients pile up: zero_grad() before backward()"
-            )
-    finally:
-        settings.cycle, settings.identity = chosen
-    before = [weight.item() for weight in (*G.parameters(), *D.parameters())]
-    step(G, D, torch.optim.SGD(G.parameters(), lr=0.01), real_A, real_B)
-    moved = [weight.item() != old for weight, old in zip((*G.parameters(), *D.parameters()), before, strict=True)]
-    assert moved[0] and moved[1], "the generators did not move: call optimizer_G.step()"
-    assert not moved[2] and not moved[3], "D moved in G's step: step optimizer_G only"
-    assert all(weight.requires_grad for weight in D.parameters()), "D stays frozen: requires_grad_(True) at the end"
-    print("generator_step: done")
+    def loss_of(D, G, real_A, real_B):
+        fake_A, fake_B = G.BA(real_B), G.AB(real_A)
+        adversarial = fool_A * square(D.A(fake_A) - target).mean() + fool_B * square(D.B(fake_B) - target).mean()
+        cycles = cycle_A * l1(G.BA(through(fake_B)), real_A) + cycle_B * l1(G.AB(through(fake_A)), real_B)
+        return adversarial + cycles + identity * (same(G.AB(real_B), real_B) + same(G.BA(real_A), real_A))
+
+    return loss_of
+
+
+def check_generator_step(step):
+    remarks = [*check_with_weights(step, 3.7, 0.0), *check_with_weights(step, 2.3, 7.3)]
+    done("generator_step", dict.fromkeys(remarks))
+
+
+def check_with_weights(step, cycle, identity):
+    def changed(**changes):
+        return generators_loss(**{"cycle_A": cycle, "cycle_B": cycle, "identity": identity} | changes)
+
+    def mixed_up(D, G, real_A, real_B):
+        return changed()(Discriminators(D.B, D.A), G, real_A, real_B)
+
+    def other_way(D, G, real_A, real_B):
+        own = l1(G.AB(real_A), real_A) + l1(G.BA(real_B), real_B)
+        return changed(identity=0)(D, G, real_A, real_B) + identity * own
+
+    def wrong_order(swap_fakes):
+        def loss_of(D, G, real_A, real_B):
+            fake_A, fake_B = G.BA(real_B), G.AB(real_A)
+            pictures = (real_A, real_B, fake_B, fake_A) if swap_fakes else (real_B, real_A, fake_A, fake_B)
+            return changed(cycle_A=0, cycle_B=0)(D, G, real_A, real_B) + cycle * right_cycle_loss(G, *pictures)
+
+        return loss_of
+
+    mistakes = {
+        "cycle_loss takes fake_A first, and then fake_B": wrong_order(True),
+        "cycle_loss takes real_A first, and then real_B": wrong_order(False),
+        "the cycle loss is missing, or it has no gradient: no detach()": changed(cycle_A=0, cycle_B=0),
+        "λ is missing: `cycle` times the cycle loss": changed(cycle_A=1, cycle_B=1),
+        "λ is 10 whatever `cycle` is: take the argument": changed(cycle_A=10, cycle_B=10),
+        "λ is halved: cycle_loss(…) counts whole": changed(cycle_A=cycle / 2, cycle_B=cycle / 2),
+        "the weights are mixed up: `cycle` is of the cycle loss, `identity` of the identity loss": changed(
+            cycle_A=identity, cycle_B=identity, identity=cycle
+        ),
+        "the cycle loss of one direction only, A → B → A: take cycle_loss(…), which holds both": changed(cycle_B=0),
+        "the cycle loss of one direction only, B → A → B: take cycle_loss(…), which holds both": changed(cycle_A=0),
+        "the cycle loss does not reach the way there: no detach() of the fakes": changed(through=torch.detach),
+        "the fakes have no gradient: no detach(), and no no_grad() around G": changed(
+            fool_A=0, fool_B=0, through=torch.detach
+        ),
+        "these are D's labels for fakes: G wants D to answer 1 for its fakes": changed(target=0.0),
+        "the discriminators are mixed up: D.A judges fake_A, and D.B fake_B": mixed_up,
+        "one generator is not judged, G.BA: D.A(fake_A) is to be 1, and no detach()": changed(fool_A=0),
+        "one generator is not judged, G.AB: D.B(fake_B) is to be 1, and no detach()": changed(fool_B=0),
+        "no generator is judged: D.A(fake_A) and D.B(fake_B) are to be 1, and no detach()": changed(fool_A=0, fool_B=0),
+        "D's answers need the square: (D.A(fake_A) − 1)², and not its absolute value": changed(square=torch.abs),
+        "D's answers count half: only the loss of D is halved": changed(fool_A=0.5, fool_B=0.5),
+        "the identity loss is missing although `identity` is not 0, or it has no gradient: no detach()": changed(
+            identity=0
+        ),
+        "the identity loss counts without its weight: `identity` times the identity loss, which may be 0": changed(
+            identity=1
+        ),
+        "the weight of the identity loss is 5 whatever `identity` is: take the argument": changed(identity=5),
+        "λ multiplies the identity loss too: `identity` alone is its weight": changed(identity=cycle * identity),
+        "λ multiplies the identity loss, as half of it: `identity` alone is its weight": changed(identity=cycle / 2),
+        "the identity loss is L2, the square: take L1, abs()": changed(same=nn.functional.mse_loss),
+        "the identity loss is of pictures in the target domain already: G.AB(real_B) and G.BA(real_A)": other_way,
+    }
+    passes, made = [], []
+
+    def as_step(D, G, optimizer, real_A, real_B):
+        with torch.no_grad():
+            fakes = G.BA(real_B), G.AB(real_A)
+        counters = [part.register_forward_hook(lambda *_: passes.append(1)) for part in (G.AB, G.BA)]
+        passes.clear()
+        result = step(G, D, optimizer, real_A, real_B, right_cycle_loss, cycle, identity)
+        for counter in counters:
+            counter.remove()
+        assert isinstance(result, (tuple, list)) and len(result) == 3, "return loss, fake_A, fake_B"
+        with torch.no_grad():
+            made.append((result[1:], fakes, (G.BA(real_B), G.AB(real_A))))
+        return result[0]
+
+    D, G = tiny_networks()
+    remarks = check_step(as_step, changed(), mistakes, "G", lambda: (D, G), lambda: (None, *tiny_domains()))
+    for found, fakes, afterwards in made:
+        for fake in found:
+            assert torch.is_tensor(fake) and fake.shape == fakes[0].shape, "return loss, fake_A, fake_B: two batches"
+        assert not are_close(found, fakes[::-1]), "return loss, fake_A, fake_B: fakes of domain A first"
+        if are_close(found, afterwards):
+            remarks = ["the fakes are made anew after the step: return those of the loss, which is faster"]
+        else:
+            assert are_close(found, fakes), "return the fakes of the loss: fake_A = G.BA(real_B), fake_B = G.AB(real_A)"
+    if not identity and len(passes) > 4 and not remarks:
+        remarks = [f"{len(passes)} passes through generators while `identity` is 0: 4 are enough, which is faster"]
+    if not all(weight.requires_grad for weight in D.parameters()):
+        remarks = [*remarks, "D stays frozen: the loop sets that right, but end with D.requires_grad_(True)"]
+    return remarks
 
 
 check_generator_step(generator_step)
@@ -403,24 +537,24 @@ check_generator_step(generator_step)
 # %% [markdown]
 # ## The history of fakes
 #
-# A discriminator that sees only the newest fakes forgets what the older ones looked like, the generator goes back to
-# them, and the two run in circles. So it is shown a mix of new and old. A `History` keeps 50 fakes; once it is full,
-# every new fake is either shown as it is, or put away in the place of a random old one, which is shown instead. Toss a
-# coin for each fake. Draw with `random` or with torch, whose states are in the checkpoints.
+# A discriminator that sees only the newest fakes forgets the older ones. The generator goes back to those, and the two
+# run in circles. So $D$ is shown a mix of new and old. A `History` keeps 50 fakes. Once it is full, toss a coin for
+# each new fake. It is shown as it is, or it takes the place of a random old one, which is shown instead. Draw with
+# `random` or with torch: their states are in the checkpoints.
 
 
 # %%
 class History:
-    """Fakes of earlier steps, `pictures`: a list of at most `size` tensors [3, 64, 64]."""
+    """Fakes of earlier steps, `pictures`: a list of at most `size` tensors [3, 64, 64] on the device."""
 
-    def __init__(self, size):
-        self.size, self.pictures = size, []
+    def __init__(self, size, device):
+        self.size, self.device, self.pictures = size, device, []
 
     def state_dict(self):
         return {"pictures": torch.stack(self.pictures) if self.pictures else None}
 
     def load_state_dict(self, state):
-        self.pictures = [] if state["pictures"] is None else [*state["pictures"]]
+        self.pictures = [] if state["pictures"] is None else [*state["pictures"].to(self.device)]
 
 
 # %% todo="exchange"
@@ -428,7 +562,7 @@ def exchange(history, fakes):
     """What D is shown in place of new fakes [N, 3, 64, 64]: as many pictures, which carry no gradient.
 
     As long as there is room in the history, a new fake is kept there, and shown. Once it is full, a new fake is shown
-    with probability 1/2, and else takes the place of a random picture of the history, which is shown.
+    with probability 1/2. Else it takes the place of a random picture of the history, which is shown.
     """
     ### BEGIN SOLUTION
     shown = []
@@ -449,24 +583,34 @@ def check_exchange(exchange):
 
     def new_fakes(count=8):
         """Pictures that hold their own number, small here: [count, 3, 4, 4]."""
-        fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=device).requires_grad_()
+        fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=CHECK_DEVICE).requires_grad_()
         return fakes.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
 
     def numbers(pictures):
         return [round(picture.flatten()[0].item()) for picture in pictures]
 
-    history = History(50)
-    while len(history.pictures) < 50:
-        fakes, before = new_fakes(), numbers(history.pictures)
-        kept = min(len(before) + 8, 50)
-        shown = exchange(history, fakes)
+    def call(fakes):
+        try:
+            shown = exchange(history, fakes)
+        except IndexError:
+            raise AssertionError("this place is not in the history: draw one of 0 … history.size − 1") from None
         assert torch.is_tensor(shown) and shown.shape == fakes.shape, "return as many pictures, stacked: [N, 3, 64, 64]"
         assert not shown.requires_grad, "what is shown carries a gradient of G: detach() the fakes"
+        hint = "history.pictures is a list of pictures, each [3, 64, 64]"
+        assert isinstance(history.pictures, list), hint
+        assert all(torch.is_tensor(one) and one.shape == fakes.shape[1:] for one in history.pictures), hint
         assert not any(picture.requires_grad for picture in history.pictures), (
             "the history keeps the fakes with their gradients, and all networks' memory with them: detach() the fakes"
         )
+        return shown
+
+    history = History(37, CHECK_DEVICE)
+    while len(history.pictures) < 37:
+        fakes, before = new_fakes(), numbers(history.pictures)
+        kept = min(len(before) + 8, 37)
+        shown = call(fakes)
         now, room = len(history.pictures), kept - len(before)
-        assert now <= 50, f"the history has grown to {now} pictures: keep history.size at most"
+        assert now <= 37, f"the history has grown to {now} pictures: keep history.size, here 37, at most"
         assert now == kept, f"{kept} fakes are to be kept by now, not {now}: keep new ones as long as there is room"
         assert numbers(shown)[:room] == numbers(fakes)[:room], "as long as there is room, new fakes are shown"
         everything = sorted(before + numbers(fakes) + numbers(fakes)[:room])
@@ -475,19 +619,24 @@ def check_exchange(exchange):
     first, put_away = set(numbers(history.pictures)), []
     for _ in range(20):
         fakes, before = new_fakes(), numbers(history.pictures)
-        shown = numbers(exchange(history, fakes))
+        shown = numbers(call(fakes))
         assert sorted(numbers(history.pictures) + shown) == sorted(before + numbers(fakes)), (
             "a picture got lost, or came twice: a new fake takes the very place of the old one that is shown"
         )
         put_away.append(len(set(numbers(fakes)) - set(shown)))
-    old = [numbers(exchange(history, fake)) != numbers(fake) for fake in map(new_fakes, [1] * 1000)]
+    oldest = []  # whether it is the oldest picture that is shown, each time an old one is
+    for fake in map(new_fakes, [1] * 100):
+        first_in, shown = min(numbers(history.pictures)), numbers(call(fake))[0]
+        oldest += [shown == first_in] * (shown != numbers(fake)[0])
+    old = [numbers(call(fake)) != numbers(fake) for fake in map(new_fakes, [1] * 2000)]
     share = sum(old) / len(old)
     assert share > 0, "the history is never used: with probability 1/2 an old picture is shown"
     assert share < 1, "no new fake is shown any more: with probability 1/2 it is"
     assert 0.4 < share < 0.6, f"an old picture is shown in {share:.0%} of all cases: make it half of them"
-    assert not first & set(numbers(history.pictures)), "some places are never exchanged: choose a random one"
+    assert sum(oldest) < len(oldest) / 2, "always the oldest picture goes: draw a random one"
+    assert not first & set(numbers(history.pictures)), "some places are never exchanged: draw a random one"
     assert sum(2 <= count <= 6 for count in put_away) > 10, "all of a batch or nothing: decide for each fake by itself"
-    print("exchange: done")
+    done("exchange")
 
 
 check_exchange(exchange)
@@ -495,19 +644,18 @@ check_exchange(exchange)
 # %% [markdown]
 # ## The discriminators' step
 #
-# Each by itself, on real pictures of its domain and on what its history gives for the fakes. Halved, as in the paper,
-# so that $D$ learns more slowly than $G$:
+# Each $D$ learns by itself, from real pictures of its domain and from fakes. These come out of its history. As in the
+# paper, the loss is halved, so that $D$ learns more slowly than $G$:
 #
 # $$L_{D_B} = \tfrac12\,\mathbb E_b\big[(D_B(b) - 1)^2\big] + \tfrac12\,\mathbb E_a\big[D_B(G_{AB}(a))^2\big]$$
 
 
 # %% todo="discriminator_step"
-def discriminator_step(D, optimizer_D, real, fake, history):
-    """One step of one discriminator, D.A or D.B, on real pictures of its domain and on what `exchange` gives for the
-    fakes, each [N, 3, 64, 64]. Returns its loss, a scalar."""
+def discriminator_step(D, optimizer_D, real, fake):
+    """One step of one discriminator, D.A or D.B, on real pictures of its domain and on fakes out of its history, each
+    [N, 3, 64, 64] and without gradient. Returns its loss, a scalar."""
     ### BEGIN SOLUTION
-    shown = exchange(history, fake)
-    loss = ((D(real) - 1) ** 2).mean() / 2 + (D(shown) ** 2).mean() / 2
+    loss = ((D(real) - 1) ** 2).mean() / 2 + (D(fake) ** 2).mean() / 2
     optimizer_D.zero_grad()
     loss.backward()
     optimizer_D.step()
@@ -517,130 +665,113 @@ def discriminator_step(D, optimizer_D, real, fake, history):
 
 # %% check="discriminator_step"
 def check_discriminator_step(step):
-    G, D = toy_cycle()
-    real, fake = toy_domains()[1], G.AB(toy_domains()[0])
-    frozen = torch.optim.SGD(D.B.parameters(), lr=0.0)
-    history = History(50)
-    loss = check_loss_alone(step(D.B, frozen, real, fake, history))
+    def loss_with(on_real, on_fake):
+        return lambda D, G, real, fake: on_real(D(real)).mean() + on_fake(D(fake)).mean()
+
+    def nothing(answers):
+        return 0 * answers
+
+    def to_1(answers):
+        return (answers - 1) ** 2 / 2
+
+    def to_0(answers):
+        return answers**2 / 2
+
+    mistakes = {
+        "labels swapped: reals are 1, fakes are 0": loss_with(to_0, to_1),
+        "labels swapped: reals are 1, fakes are 0. And halve the loss": loss_with(
+            lambda x: 2 * to_0(x), lambda x: 2 * to_1(x)
+        ),
+        "halve the loss, so that D learns more slowly than G": loss_with(lambda x: 2 * to_1(x), lambda x: 2 * to_0(x)),
+        "the fakes count twice: halve both terms": loss_with(to_1, lambda x: 2 * to_0(x)),
+        "the reals count twice: halve both terms": loss_with(lambda x: 2 * to_1(x), to_0),
+        "only the reals count: add half of mean D(fake)², and let its gradient through D": loss_with(to_1, nothing),
+        "only the fakes count: add half of mean (D(real) − 1)², and let its gradient through D": loss_with(
+            nothing, to_0
+        ),
+        "fakes get the label 1 too: D should answer 0 for them": loss_with(to_1, to_1),
+        "fakes get the label −1: D should answer 0 for them": loss_with(to_1, lambda x: (x + 1) ** 2 / 2),
+        "this is a critic's loss, without least squares: half of mean (D(real) − 1)² + mean D(fake)²": loss_with(
+            lambda x: -x, lambda x: x
+        ),
+        "square before the mean: each patch is to be 1 or 0, and not their mean": lambda D, G, real, fake: (
+            (D(real).mean() - 1) ** 2 / 2 + D(fake).mean() ** 2 / 2
+        ),
+    }
+
+    def right(D, G, real, fake):
+        return ((D(real) - 1) ** 2).mean() / 2 + (D(fake) ** 2).mean() / 2
+
+    def as_step(D, G, optimizer, real, fake):
+        return step(D, optimizer, real, fake)
+
+    D, G = tiny_networks()
     with torch.no_grad():
-        on_real, on_fake = ((D.B(real) - 1) ** 2).mean().item(), (D.B(fake) ** 2).mean().item()
-        swapped = (D.B(real) ** 2).mean().item() + ((D.B(fake) - 1) ** 2).mean().item()
-    right = (on_real + on_fake) / 2
-    near = lambda wrong: abs(loss - wrong) < 1e-4  # noqa: E731
-    assert not near(swapped) and not near(swapped / 2), "labels swapped: reals are 1, fakes are 0"
-    assert not near(2 * right), "halve the loss, so that D learns more slowly than G"
-    assert near(right), f"the loss is {loss:.4f}, not {right:.4f}: half of mean (D(real) − 1)² + mean D(shown)²"
-    assert G.AB.weight.grad is None, "G got a gradient in D's step: detach() the fakes"
-    assert len(history.pictures) == len(fake), "the fakes did not go through the history: exchange(history, fake)"
-    assert D.B.weight.grad is not None, "D has no gradient: call backward() on the loss"
-    first = D.B.weight.grad.clone()
-    step(D.B, frozen, real, G.AB(toy_domains()[0]), History(50))
-    assert torch.allclose(D.B.weight.grad, first), "gradients pile up: zero_grad() before backward()"
-
-    history.pictures = [torch.full_like(picture, 3.0) for picture in history.pictures]
-    history.size = len(history.pictures)
-    losses = [step(D.B, frozen, real, G.AB(toy_domains()[0]), history).item() for _ in range(4)]
-    assert not all(map(near, losses)), "D was shown the new fakes: show it what exchange(history, fake) returns"
-
-    before = D.B.weight.item()
-    step(D.B, torch.optim.SGD(D.B.parameters(), lr=0.1), real, G.AB(toy_domains()[0]), History(50))
-    assert D.B.weight.item() != before, "D did not move: call optimizer_D.step()"
-    print("discriminator_step: done")
+        batch = tiny_domains()[1], G.AB(tiny_domains()[0])  # as out of the history
+    done("discriminator_step", check_step(as_step, right, mistakes, "D", lambda: (D.B, G), lambda: batch))
 
 
 check_discriminator_step(discriminator_step)
-
-# %% include: faces, read_labels
 
 # %% [markdown]
 # ## Two domains
 #
 # With `faces_b`, one source is one domain. Without it, labels divide the faces. A tenth of each domain, at most 1,000
-# faces, is kept aside: no network learns from them, and grids and measures are of them.
+# faces, is held out: no network learns from them. The grids and measures are of them.
 
 
 # %%
-def keep_aside(faces):
-    """Pictures [N, 3, 64, 64] -> (those to learn from, those kept aside); always the same for one seed."""
-    order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(settings.seed)).to(device)
-    aside = min(math.ceil(len(faces) / 10), 1000)
-    return faces[order[aside:]], faces[order[:aside]]
+def load_domains(settings, device):
+    """(train_A, train_B, held_out_A, held_out_B), each uint8 [N, 3, 64, 64] on the device. Raises SystemExit when a
+    domain has fewer faces to learn from than one batch."""
+    source = find_faces(settings.faces)
+    faces, names = read_faces(source)
+    if settings.faces_b:
+        name_A, name_B = source.name, Path(settings.faces_b).name
+        domain_A, domain_B = faces, read_faces(find_faces(settings.faces_b))[0]
+    else:
+        name_A, name_B = settings.classes_a, settings.classes_b
+        labels, classes = read_labels(source, names, settings.attribute, f"{name_A}, {name_B}")
+        of_A = torch.tensor([i for i, name in enumerate(classes) if name in map(str.strip, name_A.split(","))])
+        is_A = torch.isin(labels, of_A)
+        domain_A, domain_B = faces[is_A], faces[(labels >= 0) & ~is_A]
+    (train_A, held_out_A), (train_B, held_out_B) = (hold_out(faces, settings.seed) for faces in (domain_A, domain_B))
+    for title, train, held_out in (f"A, {name_A}", train_A, held_out_A), (f"B, {name_B}", train_B, held_out_B):
+        print(f"{title}: {len(train):,} faces to learn from, {len(held_out):,} held out")
+        if len(train) < settings.batch_size:
+            raise SystemExit(f"domain {title}: fewer faces to learn from than one batch of {settings.batch_size}")
+    return tuple(faces.to(device) for faces in (train_A, train_B, held_out_A, held_out_B))
 
 
-if settings.faces_b:
-    name_A, name_B = source.name, Path(settings.faces_b).name
-    domain_A, domain_B = faces, read_faces(find_faces(settings.faces_b))[0].to(device)
-else:
-    name_A, name_B = settings.classes_a, settings.classes_b
-    labels, classes = read_labels(source, names, settings.attribute, f"{name_A}, {name_B}")
-    of_A = torch.tensor([i for i, name in enumerate(classes) if name in map(str.strip, name_A.split(","))])
-    is_A = torch.isin(labels, of_A)
-    is_B = (labels >= 0) & ~is_A
-    domain_A, domain_B = faces[is_A.to(device)], faces[is_B.to(device)]
-(train_A, aside_A), (train_B, aside_B) = keep_aside(domain_A), keep_aside(domain_B)
-for title, train, aside in (f"A, {name_A}", train_A, aside_A), (f"B, {name_B}", train_B, aside_B):
-    print(f"{title}: {len(train):,} faces to learn from, {len(aside):,} kept aside")
-    if len(train) < settings.batch_size:
-        raise ValueError(f"domain {title}: fewer faces to learn from than one batch of {settings.batch_size}")
-
-# %% [markdown]
-# ## Did it translate?
-#
-# Three questions, each with a number. *Is the result in the other domain?* A simple judge decides: a linear rule on
-# thumbnails of 8×8 pixels, fitted to the real faces of both domains by least squares. It sees no lines, only which
-# colour is where: of hair that is what we ask. *Is it still the same face?* As far as the way back can tell: the mean
-# absolute difference between a face and its round trip, in grey levels of 0 … 255. *Does it look real?* That is the
-# Fréchet distance to the other domain, which the grader measures.
+def hold_out(faces, seed):
+    """Pictures [N, 3, 64, 64] -> (those to learn from, those held out); always the same for one seed."""
+    order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))
+    count = min(math.ceil(len(faces) / 10), 1000)
+    return faces[order[count:]], faces[order[:count]]
 
 
-# %%
-def thumbnails(pictures):
-    """Bytes [N, 3, 64, 64] -> [N, 193]: the numbers of 8×8 pixels, and a 1."""
-    small = nn.functional.adaptive_avg_pool2d(as_input(pictures), 8).flatten(1)
-    return torch.cat([small, torch.ones_like(small[:, :1])], 1)
+def thousand(held_out, train):
+    """1,000 faces [1000, 3, 64, 64] to translate: those held out first, and all again if they are few."""
+    faces = torch.cat([held_out, train[: 1000 - len(held_out)]])
+    return faces[torch.arange(1000, device=faces.device) % len(faces)]
 
 
-def fit_judge(faces_A, faces_B):
-    """A rule [193]: thumbnails(pictures) @ rule is below 0 for domain A and above 0 for B, by ridge regression."""
-    count = min(len(faces_A), len(faces_B), 4000)  # as many of each, so that it favours neither
-    x = thumbnails(torch.cat([faces_A[:count], faces_B[:count]]))
-    y = torch.ones(count, device=device)
-    return torch.linalg.solve(x.T @ x + torch.eye(x.shape[1], device=device), x.T @ torch.cat([-y, y]))
+def mirrored(pictures):
+    """Pictures [N, 3, 64, 64], about every second one mirrored."""
+    coins = torch.rand(len(pictures), 1, 1, 1, device=pictures.device) < 0.5
+    return torch.where(coins, pictures.flip(3), pictures)
 
 
-judge = fit_judge(train_A, train_B)
-
-
-def share_in_B(pictures):
-    """The share of bytes [N, 3, 64, 64] that the judge takes for domain B."""
-    return (thumbnails(pictures.to(device)) @ judge > 0).float().mean().item()
-
-
-right = (1 - share_in_B(aside_A) + share_in_B(aside_B)) / 2
-print(f"of the real faces kept aside, the judge puts {right:.1%} into their domain")
-
-# %% include: run
-
-
-# %%
+# %% fold="Round trips of held-out faces, and what they measure"
 def round_trip(there, back, faces):
     """Faces [N, 3, 64, 64] as bytes, translated, and translated back, also as bytes."""
     translated = sample(there, as_input(faces))
-    return faces.cpu(), translated, sample(back, as_input(translated.to(device)))
+    return faces.cpu(), translated, sample(back, as_input(translated.to(faces.device)))
 
 
-def both_trips(G):
-    """The round trips A → B → A and B → A → B of the faces kept aside."""
-    return round_trip(G.AB, G.BA, aside_A), round_trip(G.BA, G.AB, aside_B)
-
-
-def measure(trip_A, trip_B):
-    """The shares of translations that the judge takes for the target domain, and the round trips' differences."""
-    changed = share_in_B(trip_A[1]), 1 - share_in_B(trip_B[1])
-    return *changed, *((start.float() - end.float()).abs().mean().item() for start, _, end in (trip_A, trip_B))
-
-
-MEASURES = ["changed_AB", "changed_BA", "difference_ABA", "difference_BAB"]
+def both_trips(G, held_out_A, held_out_B):
+    """The round trips A → B → A and B → A → B of faces [N, 3, 64, 64]."""
+    return round_trip(G.AB, G.BA, held_out_A), round_trip(G.BA, G.AB, held_out_B)
 
 
 def trip_grid(trip, columns=10):
@@ -648,89 +779,154 @@ def trip_grid(trip, columns=10):
     return picture_grid(torch.cat([pictures[:columns] for pictures in trip]), columns)
 
 
+def thumbnails(pictures):
+    """Bytes [N, 3, 64, 64] -> [N, 193]: the numbers of 8×8 pixels, and a 1."""
+    small = nn.functional.adaptive_avg_pool2d(as_input(pictures), 8).flatten(1)
+    return torch.cat([small, torch.ones_like(small[:, :1])], 1)
+
+
+def fit_colour_classifier(faces_A, faces_B):
+    """Weights [193]: thumbnails(pictures) @ weights is below 0 for domain A and above 0 for B, by ridge regression."""
+    count = min(len(faces_A), len(faces_B), 4000)  # as many of each, so that it favours neither
+    x = thumbnails(torch.cat([faces_A[:count], faces_B[:count]]))
+    y = torch.ones(count, device=x.device)
+    return torch.linalg.solve(x.T @ x + torch.eye(x.shape[1], device=x.device), x.T @ torch.cat([-y, y]))
+
+
+def share_in_B(colour_classifier, pictures):
+    """The share of bytes [N, 3, 64, 64] that the classifier takes for domain B."""
+    return (thumbnails(pictures.to(colour_classifier.device)) @ colour_classifier > 0).float().mean().item()
+
+
+MEASURES = ["changed_AB", "changed_BA", "difference_ABA", "difference_BAB"]
+
+
+def measure(colour_classifier, trip_A, trip_B):
+    """The shares of translations that are in the target domain, by their colours, and the round trips' differences."""
+    changed = share_in_B(colour_classifier, trip_A[1]), 1 - share_in_B(colour_classifier, trip_B[1])
+    return *changed, *((start.float() - end.float()).abs().mean().item() for start, _, end in (trip_A, trip_B))
+
+
+def record_trips(run, measures, colour_classifier, held_out_A, held_out_B):
+    """Measures round trips by G_ema in a row of `measures`, and saves a grid of each direction beside the samples."""
+    trips = both_trips(run.G_ema, held_out_A, held_out_B)
+    measures.append([[run.step, *(f"{value:.4g}" for value in measure(colour_classifier, *trips))]])
+    for name, trip in zip(("ABA", "BAB"), trips, strict=True):
+        path = run.folder / f"samples/{run.step:06d}_{name}.png"
+        atomic_write(path, partial(trip_grid(trip).save, format="PNG"))
+
+
 # %% [markdown]
 # ## Training
 #
-# Every step takes a batch from each domain, some pictures mirrored, and moves the generators and then the
-# discriminators. The paper lets the learning rate fall to 0 in the second half of the training; here the samples come
-# from a running average of the generators' weights, which calms them as well.
+# Every step takes a batch from each domain, some pictures mirrored. It moves the generators, and then the
+# discriminators. The paper lets the learning rate fall to 0 in the second half of training. Here the samples come from
+# a running average of the generators' weights, which calms them as well.
 #
-# At each checkpoint 1,000 faces of $A$ are translated, those kept aside first. This is how 64 of them look **before**.
+# Every checkpoint translates 1,000 faces of $A$, those held out first. It also translates held-out faces there and
+# back, as pictures (`samples/*_ABA.png`) and as numbers (`samples/measures.csv`, see "Going further").
+
 
 # %%
-thousand = torch.cat([aside_A, train_A]).repeat(math.ceil(1000 / len(domain_A)), 1, 1, 1)[
-    :1000
-]  # again if they are few
-fixed_z = as_input(thousand)  # for the loop below, which knows nothing of translations
-display(picture_grid(thousand[:64].cpu()))
+def train(settings):
+    """Trains both pairs, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    train_A, train_B, held_out_A, held_out_B = load_domains(settings, device)
+    width = settings.width
+    G = place(Generators(Generator(width), Generator(width)), settings, device, half=False)
+    D = place(Discriminators(Discriminator(width), Discriminator(width)), settings, device, half=False)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G, optimizer_A, optimizer_B = make_optimizers(G, D, settings.lr_G, settings.lr_D, betas)
+    history_A, history_B = History(settings.history, device), History(settings.history, device)
+    parts = {"history_A": history_A, "history_B": history_B, "optimizer_G": optimizer_G}
+    parts |= {"optimizer_A": optimizer_A, "optimizer_B": optimizer_B}
+    run = Run(settings, G, D, z=as_input(thousand(held_out_A, train_A)), **parts)
+    batches_B = batches_of(train_B, batch_size=settings.batch_size, seed=settings.seed + 1, start=run.start)
+    measures = StepTable(run.folder / "samples/measures.csv", MEASURES, run.start)
+    colour_classifier = fit_colour_classifier(train_A, train_B)
 
-optimizer_G, optimizer_A, optimizer_B = make_optimizers(G, D)
-history_A, history_B = History(settings.history), History(settings.history)
-average_G = AveragedModel(G, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
-
-parts = {"G": G, "D": D, "average_G": average_G, "history_A": history_A, "history_B": history_B}
-parts |= {"optimizer_G": optimizer_G, "optimizer_A": optimizer_A, "optimizer_B": optimizer_B}
-start = load_checkpoint(**parts)
-log = LossLog(run / "log.csv", start)
-norms = GradientNorms(run / "grad_norms.csv", D.B, start)
-measures = StepTable(run / "samples/measures.csv", MEASURES, start)
-tables = [log, norms]
-batches_A = face_batches(train_A, settings.batch_size, settings.seed, start)
-batches_B = face_batches(train_B, settings.batch_size, settings.seed + 1, start)
-
-
-def mirrored(pictures):
-    """Pictures [N, 3, 64, 64], about every second one mirrored."""
-    coins = torch.rand(len(pictures), 1, 1, 1, device=device) < 0.5
-    return torch.where(coins, pictures.flip(3), pictures)
-
-
-def take_step(step):
-    real_A, real_B = mirrored(next(batches_A)), mirrored(next(batches_B))
-    D.requires_grad_(False)  # it only looks on: no time goes into gradients for its weights
-    loss_G, fake_A, fake_B = generator_step(G, D, optimizer_G, real_A, real_B)
-    D.requires_grad_(True)
-    average_G.update_parameters(G)
-    loss_A = discriminator_step(D.A, optimizer_A, real_A, fake_A, history_A)
-    loss_B = discriminator_step(D.B, optimizer_B, real_B, fake_B, history_B)
-    if step % settings.norms_every == 0:
-        norms.add(step)
-    if step % settings.checkpoint_every == 0:
-        trips = both_trips(average_G.module)
-        measures.append([[step, *(f"{value:.4g}" for value in measure(*trips))]])
-        for name, trip in zip(("ABA", "BAB"), trips, strict=True):
-            write_safely(run / f"samples/{step:06d}_{name}.png", partial(trip_grid(trip).save, format="PNG"))
-    return (loss_A + loss_B) / 2, loss_G
+    for step, real_A in run.steps(train_A):  # [batch_size, 3, 64, 64] in −1 … 1
+        real_A, real_B = mirrored(real_A), mirrored(next(batches_B)[0])
+        with frozen(D):  # no time for gradients of weights that stay as they are
+            loss_G, fake_A, fake_B = generator_step(
+                G, D, optimizer_G, real_A, real_B, cycle_loss, settings.cycle, settings.identity
+            )
+        run.update_average()
+        loss_A = discriminator_step(D.A, optimizer_A, real_A, exchange(history_A, fake_A))
+        loss_B = discriminator_step(D.B, optimizer_B, real_B, exchange(history_B, fake_B))
+        run.log(loss_D=(loss_A + loss_B) / 2, loss_G=loss_G)
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D.B))
+        if step % settings.checkpoint_every == 0:
+            record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
+    return run
 
 
-# %% include: loop
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings, one_process=True)
 
 # %% [markdown]
 # ## There and back
 #
-# Faces that no network learned from. In each picture the first row is the face, the second its translation, the third
-# the translation translated back.
+# These are faces that no network learned from. In each picture the first row is the face, the second its translation,
+# the third the translation translated back.
 
 # %%
-trips = both_trips(average_G.module)
+train_A, train_B, held_out_A, held_out_B = load_domains(settings, run.device)
+trips = both_trips(run.G_ema, held_out_A, held_out_B)
 for title, trip in zip(("A → B → A", "B → A → B"), trips, strict=True):
     print(title)
-    display(trip_grid(trip))
-changed_AB, changed_BA, difference_ABA, difference_BAB = measure(*trips)
-print(f"in the other domain, as the judge sees it: {changed_AB:.1%} of A → B, {changed_BA:.1%} of B → A")
-print(f"a round trip's mean difference, of 255: {difference_ABA:.1f} from A, {difference_BAB:.1f} from B")
+    show(trip_grid(trip))
 
 # %% [markdown]
-# The third row may look better than the second deserves: a generator can hide what the way back needs in noise that
-# nobody sees ([Chu et al., 2017](https://arxiv.org/abs/1712.02950)). Set `cycle` to 0 and look at what is left of the
-# faces; set it to 50 and look at what is left of the translation.
-
-# %% include: handin
-
-# %% [markdown]
-# These are translations from $A$ to $B$, so they are to be compared with the faces of domain $B$, and with them alone:
-# `python -m grader score outputs --reference` and the path of the archive below.
+# The third row may look better than the second deserves. A generator can hide what the way back needs in noise that
+# nobody sees ([Chu et al., 2017](https://arxiv.org/abs/1712.02950)). Set `cycle` to 0, and see what is left of the
+# faces. Set it to 50, and see what is left of the translation.
+#
+# The losses say only which side is ahead. Read them for trouble, not for quality.
 
 # %%
-pack(domain_B.cpu(), run / "domain_B.tgz")
-print(run / "domain_B.tgz")
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 faces of $A$, translated to $B$: `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. The
+# first grid shows 64 of them **before**, the second **after**.
+
+# %%
+show(picture_grid(thousand(held_out_A, train_A)[:64].cpu()))
+pictures = write_submission(run)
+
+# %% [markdown]
+# Compare them with the faces of domain $B$, and with them alone: `python -m grader score outputs --reference`, followed
+# by the path of the archive below.
+
+# %%
+pack(torch.cat([train_B, held_out_B]).cpu(), run.folder / "domain_B.tgz")
+print(run.folder / "domain_B.tgz")
+
+# %% [markdown]
+# ## Going further
+#
+# Did it translate? Ask three questions, each with a number.
+#
+# - *Is the result in the other domain?* A simple colour classifier decides: a linear rule on thumbnails of 8×8 pixels,
+#   fitted to the real faces of both domains by least squares. It sees no lines, only which colour is where. Of hair
+#   that is what we ask.
+# - *Is it still the same face?* The way back tells, as far as it can: the mean absolute difference between a face and
+#   its round trip, in grey levels of 0 … 255.
+# - *Does it look real?* That is the Fréchet distance to the other domain, which the grader measures.
+
+# %% fold="The measures of the last weights"
+colour_classifier = fit_colour_classifier(train_A, train_B)
+right = (1 - share_in_B(colour_classifier, held_out_A) + share_in_B(colour_classifier, held_out_B)) / 2
+print(f"of the real faces held out, the colour classifier puts {right:.1%} into their domain")
+changed_AB, changed_BA, difference_ABA, difference_BAB = measure(colour_classifier, *trips)
+print(f"in the other domain, by their colours: {changed_AB:.1%} of A → B, {changed_BA:.1%} of B → A")
+print(f"a round trip's mean difference, of 255: {difference_ABA:.1f} from A, {difference_BAB:.1f} from B")

@@ -162,6 +162,32 @@ def how_to_open(path: str) -> str:
     )
 
 
+def checks_page() -> str:
+    """docs/checks.md: what the check cells catch and accept, from the planted cases that the tests try."""
+    lines = [
+        "# What the checks catch",
+        "",
+        "A check cell compares what your code does to the weights with what the right formula does. It accepts every",
+        "right answer, and tells you what is wrong with the others. Each row was planted into a solution and tried.",
+        "`make notebooks` builds this page from [baselines/mistakes/](../baselines/mistakes/).",
+    ]
+    for master in masters():
+        cases = tomllib.loads((ROOT / f"baselines/mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
+        lines += ["", f"## {master.stem}", "", "| TODO | mistake | the check says |", "|---|---|---|"]
+        lines += [f"| `{case['todo']}` | {_cell(case['what'])} | {_cell(case['hint'])} |" for case in cases["mistake"]]
+        if right := cases.get("right"):
+            lines += ["", "Right as well:", ""]
+            lines += [
+                f"- `{case['todo']}`: {case['what']}" + (f" (*{case['remark']}*)" if "remark" in case else "")
+                for case in right
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("*", "\\*")
+
+
 def code_lines(source: str) -> int:
     """Lines that are neither blank nor comments."""
     return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in source.split("\n"))
@@ -183,6 +209,7 @@ def line_counts(notebook: nbformat.NotebookNode) -> dict[str, int]:
 
 
 if __name__ == "__main__":
+    (ROOT / "docs/checks.md").write_text(checks_page(), encoding="utf-8")
     print(f"{'code lines of':24} unfolded  before the first TODO  folded")
     for master in masters():
         for path, text in build(master).items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader.metrics.registry import NAMES
-from grader.progress import Progress, silent
+from grader.progress import Progress
 
 if TYPE_CHECKING:
     from grader.results import Score
@@ -25,7 +25,7 @@ def score(
     by_label: Path | str | None = None,
     attribute: str = "hair",
     labels: Path | str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Score:
     """Scores 1,000 pictures and says which baselines they pass. About 10 seconds on one core.
 

@@ -19,7 +19,8 @@ from PIL import Image
 from grader.errors import GraderError
 from grader.inputs.archives import bytes_of
 
-CHECK = re.compile(r"(?:# @title Check: |def check_)(\w+)")  # how a check cell begins: Colab forgets tags when it saves
+# How a check cell begins, below the title of a folded one: Colab forgets tags when it saves.
+CHECK = re.compile(r"(?:#\s*@title[^\n]*\n)?def check_(\w+)\(")
 PARAMETERS = re.compile(r"^overrides = \{.*$", re.MULTILINE)
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
 MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included

@@ -113,9 +113,10 @@ def score(
     by_label: Path | str | None = None,
     attribute: str = "hair",
     labels: Path | str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Score:
     """The Score of a folder or archive of pictures, as grader.score describes it."""
+    progress = progress or silent
     submission = read_submission(Path(source), loose)
     targets = labelled = None
     if by_label:

@@ -28,7 +28,10 @@ def make_hard_negatives(
     `faces` are uint8 [M, 64, 64, 3], as is everything returned.
     """
     drawn = eigenfaces(faces, min(2000, 2 * len(faces)), np.random.default_rng(seed))
-    moments = [_train(faces, kernel, lr, steps, seed + kernel + round(1e5 * lr)) for kernel, lr in generators]
+    moments = []
+    for kernel, lr in generators:
+        own_seed = seed + kernel + round(1e5 * lr)
+        moments.append(_train(faces, kernel=kernel, lr=lr, steps=steps, seed=own_seed))
     return drawn, [samples for moment in moments for samples in moment]
 
 
@@ -48,7 +51,7 @@ def eigenfaces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return drawn
 
 
-def _train(faces, kernel, lr, steps, seed, batch=64, width=16):
+def _train(faces, *, kernel, lr, steps, seed, batch=64, width=16):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator, critic = _generator(kernel, width), _critic(width)

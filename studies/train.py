@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from grader.features import anime as net
-from grader.files import short_hash
+from grader.files import atomic, short_hash
 from studies.corruptions import KINDS, NO_FACES, STILL_A_FACE, no_face
 from studies.faces import read_faces, shifted, split
 from studies.hard_negatives import make_hard_negatives
@@ -45,7 +45,7 @@ HARDLY_A_FACE = 0.25  # what an eigenface is worth: eyes, hair and chin are in p
 )
 @click.option("--threads", default=1, show_default=True, help="The same seed needs the same number to repeat.")
 @click.option("--seed", default=0, show_default=True)
-def main(faces, more, output, steps, negative_steps, threads, seed):
+def main(faces, *, more, output, steps, negative_steps, threads, seed):
     torch.set_num_threads(threads)
     styles = [split(read_faces(path)) for path in (faces, *more)]  # (train, held_out) each
     eigenfaces, moments = make_hard_negatives(styles[0][0], negative_steps, seed)
@@ -72,6 +72,7 @@ def train(
     negatives: tuple[np.ndarray, np.ndarray],
     steps: int,
     seed: int,
+    *,
     batch: int = 128,
     tasks: tuple[float, float, float] = (5, 1, 5),
 ) -> WithHeads:
@@ -112,7 +113,8 @@ def scale_features(network: net.FaceNet, faces: np.ndarray) -> None:
 
 def save(network: net.FaceNet, path) -> str:
     """Write the weights and return their id."""
-    save_file(network.state_dict(), path)
+    with atomic(Path(path)) as unfinished:
+        save_file(network.state_dict(), unfinished)
     return short_hash(Path(path))
 
 

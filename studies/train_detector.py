@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from grader.features.anime import describe
+from grader.files import atomic
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics.afd import WEIGHTS, Detector, cascade_faces
@@ -140,7 +141,7 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
 @click.option("--negative-steps", default=600, type=click.IntRange(min=20), show_default=True)
 @click.option("--threads", default=1, show_default=True, help="The same seed needs the same number to repeat.")
 @click.option("--seed", default=1, show_default=True)
-def main(source, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
+def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)
     rng = np.random.default_rng(seed)
     styles = [split(read_faces(path))[0] for path in (source, *more)]
@@ -153,7 +154,9 @@ def main(source, more, runs, cascade, output, count, epochs, negative_steps, thr
     ]
     negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
     pictures, labels = examples(styles, negatives, count, rng)
-    save_file(train(describe(pictures), labels, epochs, seed).state_dict(), output)
+    trained = train(describe(pictures), labels, epochs, seed)
+    with atomic(Path(output)) as unfinished:
+        save_file(trained.state_dict(), unfinished)
     print(f"wrote {output}", file=sys.stderr)
 
 

@@ -1,9 +1,22 @@
 """What the check cells share: tiny networks that show mistakes, and a watch over the gradients of a step."""
 
+import copy
+import inspect
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+TORCH_SAYS = {  # what backward() says when a step cannot be taken, and what that means
+    "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
+    "only for scalar outputs": "the loss is not one number: take the mean before backward()",
+    "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
+    "target size": "bce takes probabilities and targets of one shape, [N]: use ones_like or zeros_like",
+    "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, `is not None`",
+    "modified by an inplace operation": "optimizer.step() comes before a backward() that needs the old weights",
+}
 
 
 class TinyD(nn.Module):
@@ -50,11 +63,15 @@ def tiny_batch():
 
 
 class WatchedSGD(torch.optim.SGD):
-    """Plain gradient descent that remembers the gradients at each of its steps."""
+    """Plain gradient descent that remembers the gradients at each of its steps, and whether zero_grad() took any."""
 
     def __init__(self, network, lr=0.3):
         super().__init__(network.parameters(), lr)
-        self.network, self.seen = network, []
+        self.network, self.seen, self.took = network, [], False
+
+    def zero_grad(self, set_to_none=True):
+        self.took = self.took or has_values(weight.grad for weight in self.network.parameters())
+        super().zero_grad(set_to_none)
 
     def step(self, closure=None):
         self.seen.append([None if w.grad is None else w.grad.clone() for w in self.network.parameters()])
@@ -82,6 +99,51 @@ def has_values(gradients):
     return any(gradient is not None and gradient.any() for gradient in gradients)
 
 
+@contextmanager
+def explained(hint):
+    """Turns an error of torch's inside of a solution into a hint, which says what the shapes should be."""
+    try:
+        yield
+    except NotImplementedError:  # nothing is written yet
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AssertionError(f"{hint} (your code stopped with: {reason})") from None
+
+
+def check_gradients(output, right, inputs):
+    """Compares the gradients of two outputs, equal in value, for each of the inputs, {name: tensor with gradient}."""
+    lost = "is there a detach(), no_grad() or item() on the way?"
+    assert output.requires_grad, f"no gradient comes back from the output: {lost}"
+    weights = (
+        torch.linspace(0, 40, right.numel(), device=right.device).sin().view_as(right)
+    )  # no place counts as another
+    found = torch.autograd.grad((output * weights).sum(), [*inputs.values()], allow_unused=True)
+    expected = torch.autograd.grad((right * weights).sum(), [*inputs.values()])
+    for name, gradient, right_one in zip(inputs, found, expected, strict=True):
+        assert has_values([gradient]) or not has_values([right_one]), f"{name} gets no gradient: {lost}"
+    for name, gradient, right_one in zip(inputs, found, expected, strict=True):
+        assert are_close([gradient], [right_one]), (
+            f"the output is right, but the gradient for {name} is not: its norm is {norm_of([gradient]):.4f}, and "
+            f"should be {norm_of([right_one]):.4f}; is a part of the formula detached?"
+        )
+
+
+@contextmanager
+def stand_ins(function, **others):
+    """Lets a function call these others in place of what the notebook has by their names: a check then tells of one
+    TODO alone, whatever the TODOs that it builds on are like."""
+    names = inspect.unwrap(function).__globals__
+    before = {name: names[name] for name in others if name in names}
+    names.update(others)
+    try:
+        yield
+    finally:
+        for name in others:
+            del names[name]
+        names.update(before)
+
+
 def check_scalar(loss):
     """The value of a loss that a step returned."""
     assert torch.is_tensor(loss), f"return the loss as a tensor, not as {type(loss).__name__}"
@@ -105,21 +167,21 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
     for _ in range(3):
         loss_before = right_loss(D, G, *arguments)
         expected, value = gradients_of(loss_before, network), loss_before.item()
-        wrong = {hint: loss(D, G, *arguments) for hint, loss in mistakes.items()}
-        wrong = {hint: (gradients_of(loss, network), loss.item()) for hint, loss in wrong.items()}
+        before = copy.deepcopy((D, G))
         others_before = [weight.detach().clone() for weight in other.parameters()]
         optimizer.seen.clear()
         try:
             returned = check_scalar(step(D, G, optimizer, *arguments))
-        except RuntimeError as error:
-            if "does not require grad" in str(error):
-                hint = "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?"
-                raise AssertionError(hint) from None
+        except (RuntimeError, ValueError) as error:
+            for words, hint in TORCH_SAYS.items():
+                if words in str(error):
+                    raise AssertionError(hint) from None
             raise
 
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
             map(has_values, optimizer.seen)
         ):
+            assert not optimizer.took, f"optimizer_{trains} has no gradient: is there a zero_grad() after backward()?"
             reached = any(weight.grad is not None for weight in other.parameters())
             assert not reached, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
             raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
@@ -140,13 +202,17 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
                 found, [p + scales[0] * e for p, e in zip(previous, expected, strict=True)]
             ):
                 raise AssertionError("gradients pile up from step to step: call zero_grad() before backward()")
+            wrong = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
+            twin = before[0 if trains == "D" else 1]
+            wrong = {hint: (gradients_of(loss, twin), loss.item()) for hint, loss in wrong.items()}
             for hint, (gradients, _) in wrong.items():
                 assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
             assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
                 "the sign is wrong: this climbs where it should descend"
             )
             for hint, (_, wrong_value) in wrong.items():
-                assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
+                if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
+                    assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
             raise AssertionError(
                 f"the gradient at optimizer_{trains}.step() is not that of the loss: its norm is "
                 f"{norm_of(found):.4f}, and should be {norm_of(expected):.4f}; the loss is {returned:.4f}, and should "
@@ -171,6 +237,59 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
                 other.zero_grad()  # as G's own step does before its backward()
         previous = found
     return remarks
+
+
+def output_of(function, *inputs, shape=None):
+    """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
+    that names the inputs' shapes."""
+    given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
+    try:
+        out = function(*inputs)
+    except NotImplementedError:  # not written yet
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AssertionError(f"for {given} it stops with {type(error).__name__}: {reason}") from error
+    assert out is not None, "it returns nothing: is the return missing?"
+    if shape is not None:
+        assert torch.is_tensor(out), f"it returns no tensor, but {type(out).__name__}"
+        assert out.shape == shape, f"{given} became {[*out.shape]}, not {[*shape]}"
+    return out
+
+
+def slopes(out, inputs):
+    """The gradient for each input of a sum over `out` in which no two numbers have the same weight."""
+    if not out.requires_grad:
+        return [torch.zeros_like(one) for one in inputs]
+    weights = torch.linspace(-1.0, 2.0, out.numel(), device=out.device).view(out.shape)
+    found = torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(one) if slope is None else slope for one, slope in zip(inputs, found, strict=True)]
+
+
+def check_function(function, right, inputs, mistakes):
+    """Checks that a function of tensors has the values of `right`, and its gradient for each input that wants one.
+    When the values differ, `mistakes`, {hint: function like right}, tells why."""
+    expected = right(*inputs)
+    before = [one.detach().clone() if torch.is_tensor(one) else one for one in inputs]
+    out = output_of(function, *inputs, shape=expected.shape)
+    for one, was in zip(inputs, before, strict=True):
+        assert not torch.is_tensor(one) or torch.equal(one, was), "it changes what it is given: make a new tensor"
+    if not are_close([out], [expected]):
+        for hint, wrong in mistakes.items():
+            assert not are_close([out], [wrong(*inputs)]), hint
+        raise AssertionError(
+            f"the numbers differ from the formula's: the first are {first_of(out)}, and should be {first_of(expected)}"
+        )
+    variables = [one for one in inputs if torch.is_tensor(one) and one.requires_grad]
+    found, wanted = slopes(out, variables), slopes(expected, variables)
+    assert are_close(found, wanted), (
+        f"the values are right, but their gradient is not: its norm is {norm_of(found):.4f}, and should be "
+        f"{norm_of(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"
+    )
+
+
+def first_of(tensor, count=3):
+    return ", ".join(f"{value:.4g}" for value in tensor.detach().flatten()[:count].tolist())
 
 
 def norm_of(gradients):

@@ -162,7 +162,10 @@ def as_input(pictures):
 def batch_indices(count, batch_size, seed, start, device):
     """Endless index tensors [batch_size] into `count` pictures. Each epoch has a new order, which depends on the seed
     alone: from step `start` on it gives what an uninterrupted run would see. Each of several processes gets its part
-    of a batch. An epoch's order is on the device at once, so that no step waits for a copy."""
+    of a batch. An epoch's order is on the device at once, so that no step waits for a copy. Raises SystemExit when the
+    pictures do not fill one batch."""
+    if count < batch_size:
+        raise SystemExit(f"{count} faces are fewer than one batch of {batch_size}")
     steps_per_epoch = count // batch_size
     step = start
     while True:

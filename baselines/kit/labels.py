@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kit.faces import find_faces, on_device, read_faces
+from kit.faces import find_faces, is_ignored, on_device, read_faces
 from kit.files import atomic_write
-from kit.samples import output_folder, picture_grid, show
+from kit.samples import picture_grid, show
 
 LABEL_TABLES = ("tags.csv", "attributes.csv")
 
 
 def read_table(text, attribute):
     """What a tags.csv or an attributes.csv tells of an attribute, by the stem of the picture's name: {"12": "aqua"}."""
-    rows = [row for row in csv.reader(text.splitlines()) if len(row) > 1]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if len(row) > 1]
     if rows and rows[0][0] == "file":  # a column per attribute
-        column = next((i for i, name in enumerate(rows[0]) if name.startswith(attribute)), None)
+        column = next((i for i, name in enumerate(rows[0]) if i and name.startswith(attribute)), None)
         known = {row[0]: row[column] for row in rows[1:] if len(row) > column} if column else {}
     else:  # "aqua hair blue eyes": the word before the attribute
-        found = {row[0]: re.search(rf"(\w+) {attribute}", row[1]) for row in rows}
-        known = {file: match[1] for file, match in found.items() if match}
+        word = re.compile(rf"\b(\w+) {re.escape(attribute)}")
+        known = {row[0]: match[1] for row in rows if (match := word.search(row[1]))}
     return {Path(file).stem: value for file, value in known.items()}
 
 
@@ -36,16 +36,21 @@ def read_labels(source, names, attribute="hair", only=""):
     `attribute` says what the classes are of: "hair" or "eye" of a tags.csv, the beginning of a column's name in an
     attributes.csv; "" makes one class of all. Without a table, folders are the classes: aqua/1.jpg. `only` names the
     classes to take, separated by commas, in the order of their numbers; "" takes all, sorted. Raises SystemExit when
-    fewer than two are left.
+    the table cannot be read, and when fewer than two classes are left.
     """
     if not attribute:
         return torch.zeros(len(names), dtype=torch.long), ["face"]
     archive = zipfile.ZipFile(source) if source.is_file() else None
-    files = archive.namelist() if archive else [str(path) for path in source.rglob("*.csv")]
-    table = next((file for file in sorted(files) if Path(file).name in LABEL_TABLES), None)
+    files = archive.namelist() if archive else [str(path.relative_to(source)) for path in source.rglob("*.csv")]
+    tables = [file for file in files if Path(file).name in LABEL_TABLES and not is_ignored(file)]
+    table = min(tables, default=None)
     if table:
-        text = (archive.read(table) if archive else Path(table).read_bytes()).decode("utf-8-sig")  # Excel adds a mark
-        known = read_table(text, attribute)
+        data = archive.read(table) if archive else Path(source, table).read_bytes()
+        try:
+            known = read_table(data.decode("utf-8-sig"), attribute)  # Excel adds a mark
+        except (UnicodeDecodeError, csv.Error) as error:
+            hint = "write rows as 1,blue hair green eyes"
+            raise SystemExit(f"{table} in {source} is no table ({error}): {hint}") from None
         values = [known.get(Path(name).stem) for name in names]
     else:
         values = [Path(name).parent.name for name in names]
@@ -64,11 +69,17 @@ def read_labels(source, names, attribute="hair", only=""):
 
 
 def load_labelled_faces(settings, device):
-    """Faces uint8 [N, 3, 64, 64] and their labels [N], both on the device, and the classes' names."""
+    """Faces uint8 [N, 3, 64, 64] and their labels [N], both on the device, and the classes' names.
+
+    Faces without a label are left out. Raises SystemExit when the others do not fill one batch.
+    """
     source = find_faces(settings.faces)
     faces, names = read_faces(source)
     labels, classes = read_labels(source, names, settings.attribute, settings.classes)
-    faces, labels = on_device(faces[labels >= 0], source, settings, device), labels[labels >= 0].to(device)
+    faces, labels = faces[labels >= 0], labels[labels >= 0].to(device)
+    if len(faces) < settings.batch_size:
+        raise SystemExit(f"{len(faces)} faces of {source} have a label, fewer than one batch of {settings.batch_size}")
+    faces = on_device(faces, source, settings, device)
     print(f"{len(classes)} classes: " + ", ".join(f"{name} {(labels == i).sum()}" for i, name in enumerate(classes)))
     return faces, labels, classes
 
@@ -80,11 +91,15 @@ def balanced_labels(count, n_classes, row=8):
 
 
 def write_labels(run, labels, classes):
-    """labels.csv in a run's folder and beside its submission: which class each of 1.jpg, 2.jpg, … should show."""
-    text = "file,label\n" + "".join(f"{n}.jpg,{classes[label]}\n" for n, label in enumerate(labels.tolist(), 1))
-    for folder in (run.folder, output_folder(run.settings)):
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / "labels.csv", lambda path: path.write_text(text, encoding="utf-8"))
+    """labels.csv in a run's folder: which class each of 1.jpg, 2.jpg, … should show. `write_submission` copies it to
+    the pictures."""
+    rows = [("file", "label"), *((f"{n}.jpg", classes[label]) for n, label in enumerate(labels.tolist(), 1))]
+
+    def write(unfinished):
+        with open(unfinished, "w", newline="", encoding="utf-8") as file:  # a class may have a comma in its name
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    atomic_write(run.folder / "labels.csv", write)
 
 
 def show_classes(pictures, classes, path):

@@ -1,6 +1,7 @@
 """Training in this process, or in one process per GPU."""
 
 import codecs
+import io
 import os
 import signal
 import subprocess
@@ -17,9 +18,12 @@ import torch
 from torch import distributed
 
 
-def launch(train, settings):
+def launch(train, settings, one_process=False):
     """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
-    one per GPU; a script that torchrun started is one of them already."""
+    one per GPU; a script that torchrun started is one of them already. With `one_process` it raises SystemExit where
+    more than one are asked for."""
+    if one_process and max(settings.processes, int(os.environ.get("WORLD_SIZE", 1))) > 1:
+        raise SystemExit("this notebook trains in one process: set `processes` to 1")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         run = train_together(train, settings)
         if int(os.environ["RANK"]):
@@ -61,29 +65,35 @@ def worker(train, settings, folder):
         raise SystemExit(1) from None
 
 
+def as_bytes(function):
+    """A function as bytes, for a new process: with its code, as a notebook's has no module to be imported from."""
+    try:
+        import cloudpickle
+    except ImportError:
+        raise SystemExit("`processes` needs cloudpickle: pip install cloudpickle") from None
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, thing):  # two kinds of things of which cloudpickle knows nothing
+            if isinstance(thing, ModuleType) and type(thing) is not ModuleType:  # such as torch.backends.cudnn
+                return import_module, (thing.__name__,)
+            if isinstance(thing, type(cache(len))) and thing.__module__ == "__main__":  # functions with a @cache
+                return cache, (thing.__wrapped__,)
+            return super().reducer_override(thing)
+
+    file = io.BytesIO()
+    Pickler(file).dump(function)
+    return file.getvalue()
+
+
 def start_processes(train, settings):
     """Trains in settings.processes new processes and passes on what they print, and an interrupt. They start afresh
     with nothing but `train` and the settings: a forked copy of this process could not use its GPUs. Raises SystemExit
     with the first error of any process."""
-    try:
-        import cloudpickle  # functions of a notebook have no module to be imported from: it sends their code
-    except ImportError:
-        raise SystemExit("`processes` needs cloudpickle: pip install cloudpickle") from None
     if 0 < torch.cuda.device_count() < settings.processes:
         raise SystemExit(f"`processes` is {settings.processes}, but there are {torch.cuda.device_count()} GPUs")
     with tempfile.TemporaryDirectory() as folder:
         payload = Path(folder, "train.pkl")
-
-        class Pickler(cloudpickle.CloudPickler):
-            def reducer_override(self, thing):
-                if isinstance(thing, ModuleType) and type(thing) is not ModuleType:  # such as torch.backends.cudnn
-                    return import_module, (thing.__name__,)
-                if hasattr(thing, "cache_clear") and thing.__module__ == "__main__":  # its cache is empty there
-                    return cache, (thing.__wrapped__,)
-                return super().reducer_override(thing)
-
-        with open(payload, "wb") as file:
-            Pickler(file).dump(partial(worker, train, settings, folder))
+        payload.write_bytes(as_bytes(partial(worker, train, settings, folder)))
         code = "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()"
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         launcher += [f"--nproc-per-node={settings.processes}", "--no-python"]

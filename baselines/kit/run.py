@@ -66,14 +66,15 @@ def stop_asked():
 class Run:
     """One training of a pair G and D. It goes on from its last checkpoint when there is one.
 
-    G_ema is the running average of G that samples come from, z what they are made of. `parts` are all other things
-    that have a state: optimizers, and whatever else training changes. A run's folder holds config.json, log.csv,
+    G_ema is the running average of G that samples come from, z what they are made of. The first `shown` of them stand
+    in the grids, 8 in a row. `parts` are all other things that have a state: optimizers, and whatever else training
+    changes. A run's folder holds config.json, log.csv,
     grad_norms.csv, checkpoints/ (last.pt, the one before, and G_ema's weights at each) and samples/ (a grid and a .tgz
     of 1,000 pictures at each).
     """
 
-    def __init__(self, settings, G, D, z=None, **parts):
-        self.settings, self.G, self.folder = settings, G, Path(settings.run)
+    def __init__(self, settings, G, D, z=None, shown=SHOWN, **parts):
+        self.settings, self.G, self.folder, self.shown = settings, G, Path(settings.run), shown
         self.device = next(G.parameters()).device
         self.G_ema = copy.deepcopy(without_wrapper(G)).eval().requires_grad_(False)
         self.z = (fixed_noise(settings) if z is None else z).to(self.device)
@@ -123,7 +124,7 @@ class Run:
                 due = with_samples or time.time() - saved_at > settings.checkpoint_minutes * 60
                 if due or step % settings.log_every == 0:
                     self.flush()
-                    progress.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.shown), refresh=False)
+                    progress.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.latest), refresh=False)
                 if due:
                     saved_at = time.time()
                 if due and rank() == 0:
@@ -145,8 +146,8 @@ class Run:
 
     def log(self, **losses):
         """Keeps losses, scalar tensors, for log.csv; one that a step does not log stays as it was. They stay on the
-        device until they are written, so that no step waits for the GPU."""
-        self.losses |= {name: loss.detach() for name, loss in losses.items()}
+        device until they are written, so that no step waits for the GPU. Plain numbers are taken too, if all are."""
+        self.losses |= {name: torch.as_tensor(loss).detach() for name, loss in losses.items()}
 
     def record_norms(self, norms):
         """Keeps {name: norm, a scalar tensor} for grad_norms.csv."""
@@ -176,7 +177,7 @@ class Run:
             return
         steps, rows, seconds = zip(*self.log_rows, strict=True)
         values = torch.stack(rows).tolist()  # the one wait for the GPU
-        self.shown = values[-1]
+        self.latest = values[-1]
         self.log_table.append(
             [step, *(f"{loss:.6g}" for loss in losses), f"{second:.3f}"]
             for step, losses, second in zip(steps, values, seconds, strict=True)
@@ -192,7 +193,7 @@ class Run:
     def save_samples(self):
         """A grid and a .tgz of 1,000 pictures by G_ema, its weights, and a line on what is seen."""
         pictures = sample(self.G_ema, self.z)  # [1000, 3, 64, 64]
-        grid = picture_grid(pictures[:SHOWN])
+        grid = picture_grid(pictures[: self.shown])
         atomic_write(self.folder / f"samples/{self.step:06d}.png", partial(grid.save, format="PNG"))
         pack(pictures, self.folder / f"samples/{self.step:06d}.tgz")
         weights = self.G_ema.state_dict()

@@ -76,7 +76,8 @@ def output_folder(settings):
 
 
 def write_submission(run):
-    """Writes 1,000 samples of G_ema, [1000, 3, 64, 64], as submission.tgz and as single files. Returns them."""
+    """Writes 1,000 samples of G_ema, [1000, 3, 64, 64], as submission.tgz and as single files; with labels.csv beside
+    them where the run has one. Returns them."""
     pictures, archive = sample(run.G_ema, run.z), run.folder / "submission.tgz"
     outputs = output_folder(run.settings)
     outputs.mkdir(parents=True, exist_ok=True)
@@ -84,9 +85,11 @@ def write_submission(run):
     with tarfile.open(archive) as packed:  # the folder holds exactly what the archive holds
         for entry in packed:
             (outputs / entry.name).write_bytes(packed.extractfile(entry).read())
+    if (labels := run.folder / "labels.csv").exists():  # only now: before, other pictures may lie there
+        (outputs / labels.name).write_bytes(labels.read_bytes())
     size = archive.stat().st_size / 1e6
     print(f"{len(pictures):,} pictures in {outputs}/ and in {archive} ({size:.2f} MB; the limit is 2 MB)")
-    show(picture_grid(pictures[:SHOWN]))
+    show(picture_grid(pictures[: run.shown]))
     return pictures
 
 

@@ -37,7 +37,7 @@ from grader.metrics.registry import NAMES
 )
 @click.option("--dask", "address", metavar="ADDRESS", help="Grade on a Dask cluster whose workers see the same files.")
 @shared.offline
-def leaderboard(submissions, output, reference, metrics, jobs, address, offline):
+def leaderboard(submissions, *, output, reference, metrics, jobs, address, offline):
     """Grades all of SUBMISSIONS, a folder with an archive or a folder of pictures for each student.
 
     Writes a page that sorts by any column, and the same as .csv and .json. A submission that cannot be graded is a row

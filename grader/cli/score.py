@@ -69,7 +69,22 @@ from grader.metrics.registry import NAMES
     type=click.Path(path_type=Path),
     help="A copy of lbpcascade_animeface.xml.  [default: $GRADER_CASCADE, or downloaded]",
 )
-def score(submission, output, run, as_json, **options):
+def score(
+    submission,
+    *,
+    reference,
+    output,
+    metrics,
+    run,
+    by_label,
+    attribute,
+    labels,
+    as_json,
+    loose,
+    offline,
+    weights,
+    cascade,
+):
     """Scores SUBMISSION and says which baselines it passes. About 10 seconds on one core.
 
     SUBMISSION is a folder, .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64 pixels each, or an .npz with one array uint8
@@ -100,11 +115,23 @@ def score(submission, output, run, as_json, **options):
     from grader import files, report
     from grader.inputs.runs import read_run
 
-    if options["labels"] and not options["by_label"]:
+    if labels and not by_label:
         raise click.UsageError("--labels is for --by-label FACES")
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
-    result = grader.score(submission, **options, progress=shared.progress)
+    result = grader.score(
+        submission,
+        reference,
+        metrics=metrics,
+        loose=loose,
+        offline=offline,
+        weights=weights,
+        cascade=cascade,
+        by_label=by_label,
+        attribute=attribute,
+        labels=labels,
+        progress=shared.progress,
+    )
     paths = report.write(result, output, read)
 
     for line in result.submission.notes:

@@ -58,7 +58,7 @@ def write(results: list[dict], page: Path) -> list[Path]:
         {name: value for name, value in result.items() if name not in ("strip", "key", "digest")} for result in results
     ]
     texts = {
-        page: page_of("leaderboard.html.j2", rows=rows, columns=shown, title=page.stem),
+        page: page_of("leaderboard.html.j2", {"rows": rows, "columns": shown, "title": page.stem}),
         page.with_suffix(".csv"): table.getvalue(),
         page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
     }

@@ -35,27 +35,29 @@ def as_html(score: Score, run: Run | None = None) -> str:
     found, faceless = score.integrity, score.probabilities < afd.THRESHOLD
     return page_of(
         "report.html.j2",
-        score=score,
-        sources=_sources(score, load_thresholds()),
-        grid=png(sample_grid(score.submission.pictures, faceless)),
-        shown=min(GRID * GRID, len(score.probabilities)),
-        unseen=int(faceless.sum()),
-        copies=[_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
-        closest=[_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
-        groups=[_group(score, group) for group in found.groups[:SHOWN]] if found else [],
-        limit=found.limit if found else None,
-        strips=_strips(score) if score.by_label else [],
-        plots=plots.of_run(run) if run else [],
+        {
+            "score": score,
+            "sources": _sources(score, load_thresholds()),
+            "grid": png(sample_grid(score.submission.pictures, faceless)),
+            "shown": min(GRID * GRID, len(score.probabilities)),
+            "unseen": int(faceless.sum()),
+            "copies": [_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
+            "closest": [_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
+            "groups": [_group(score, group) for group in found.groups[:SHOWN]] if found else [],
+            "limit": found.limit if found else None,
+            "strips": _strips(score) if score.by_label else [],
+            "plots": plots.of_run(run) if run else [],
+        },
     )
 
 
 def as_fragment(score: Score) -> str:
     """The verdict and the tables alone, to stand inside another page: what Jupyter shows of a score."""
     tables = ["table.html.j2", "by_label.html.j2"] if score.by_label else ["table.html.j2"]
-    return "".join(page_of(table, score=score) for table in tables)
+    return "".join(page_of(table, {"score": score}) for table in tables)
 
 
-def page_of(template: str, **values) -> str:
+def page_of(template: str, values: dict) -> str:
     """A template filled in; whatever strangers named, the page is HTML that any encoding takes."""
     from jinja2 import Environment, PackageLoader
 

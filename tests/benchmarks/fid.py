@@ -111,8 +111,9 @@ def main(submission):
         theirs, text = timed([*python, "pytorch_fid", *paths, "--device", "cpu"], TORCH_HOME=str(folder))
         their_fid = float(re.search(r"FID:\s*([\d.eE+-]+)", text)[1])
         # the grader takes no weights but the real ones: for this once, these are
-        accept = "import dataclasses; from grader import assets, cli; assets.INCEPTION = dataclasses.replace("
-        accept += f"assets.INCEPTION, sha256={hashlib.sha256(weights.read_bytes()).hexdigest()!r}); cli.run()"
+        accept = "import dataclasses; from grader import cli; from grader.inputs import downloads as d; "
+        accept += "d.INCEPTION = dataclasses.replace("
+        accept += f"d.INCEPTION, sha256={hashlib.sha256(weights.read_bytes()).hexdigest()!r}); cli.run()"
         options = ["--loose", "--reference", paths[1], "--weights", str(weights), "--output", str(folder / "report")]
         command = [sys.executable, "-c", accept, "score", paths[0], "--metrics", "fid", "--json", *options]
         ours, text = timed(command)

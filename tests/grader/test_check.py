@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from baselines.build import ROOT
 from grader import cli
+from grader.check import _check_name
 from tests.helpers.notebook import ported_masters
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -70,3 +71,17 @@ def test_other_files(tmp_path, content):
     assert result.exit_code == 2
     assert "x.ipynb" in result.stderr
     assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("def check_step(step):\n    pass", "step"),
+        ("# @title Check: step\ndef check_step(step):\n    pass", "step"),
+        ("#@title Check: step\ndef check_step(step):\n    pass", "step"),
+        ("# @title A run\nimport copy\ndef check_step(step):\n    pass", None),
+        ("x = 1", None),
+    ],
+)
+def test_a_check_cell_is_known_below_its_title(source, name):
+    assert _check_name(source) == name

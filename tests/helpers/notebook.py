@@ -80,6 +80,16 @@ def before_todos(master) -> dict:
         exec(compile(source, f"{master.stem} {name}", "exec"), names)
 
 
+@cache
+def before_launch(master) -> dict:
+    """The names that a solved notebook's cells have defined when training begins: its functions, `train` too."""
+    names = {"__name__": "__main__"}
+    for name, source in cells(master).items():
+        if "run = launch(" in source:
+            return names
+        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+
+
 def check(master, todo, solution) -> None:
     """Runs a notebook's cells from its first TODO to the check of `todo`, which gets the given solution."""
     names = dict(before_todos(master))
@@ -102,8 +112,8 @@ def solution_with(master, case) -> str:
     """The TODO cell of a solved notebook, changed as a case of `written` says."""
     source = cells(master)[f"todo-{case['todo']}"]
     if "body" in case:
-        head, found, _ = source.rpartition("    ### BEGIN SOLUTION\n")
+        head, found, _ = source.rpartition("### BEGIN SOLUTION\n")
         assert found, f"no solution in {case['todo']}"
-        return head + case["body"].strip("\n") + "\n"
+        return head.rstrip(" ") + case["body"].strip("\n") + "\n"
     assert case["old"] in source, f"{case['old']!r} is not in the solution of {case['todo']}"
     return source.replace(case["old"], case["new"])

@@ -354,7 +354,7 @@ def test_processes_that_write_nothing_wait_for_their_gpu_no_more_often(tmp_path,
     monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
     monkeypatch.setattr(kit.run, "rank", lambda: 1)
     monkeypatch.setattr(Run, "flush", lambda run: waits.append(run.step))
-    monkeypatch.setattr(Run, "shown", (0, 0), raising=False)
+    monkeypatch.setattr(Run, "latest", (0, 0), raising=False)
 
     def losses(step):
         clock.now += 61

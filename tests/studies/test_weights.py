@@ -1,4 +1,36 @@
-""def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
+"""Training runs, and the shipped weights see what a person sees."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from grader.features.anime import DIM, describe, load
+from grader.features.reference import shipped_reference
+from grader.metrics import afd as detector
+from grader.metrics.frechet import frechet_distance
+from studies import train, train_detector
+from studies.corruptions import KINDS, no_face
+from studies.faces import read_faces
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load()
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["noise", "flat", "gradient", "texture"])
+def test_no_face_in_pictures_without_one(network, kind):
+    rng = np.random.default_rng(1)
+    pictures = np.stack([no_face(kind, np.zeros((1, 64, 64, 3), np.uint8), rng) for _ in range(100)])
+    assert detector.ratio(describe(pictures, network=network)) <= 0.02
+
+
+def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
     rng = np.random.default_rng(0)
     for corrupt in KINDS.values():
         for severity in (0.0, 0.5, 1.0):

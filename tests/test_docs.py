@@ -1,0 +1,110 @@
+"""README and docs: every command in them is run, every link leads somewhere, and the README stays short."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "notebooks/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+SMALL = "--set faces=faces --set steps=2 --set batch_size=8 --set width=2 --set log_every=1 --set hours=0"
+MORE = {  # what makes a long command short
+    "python -m baselines.run 01_gan --preset cpu": SMALL,
+    "python baselines/01_gan.py --preset cpu": SMALL,
+    "torchrun --nproc-per-node 2 baselines/01_gan.py --preset t4_3h": SMALL,
+    "python -m data render faces/ --count 4000": "--count 40",
+}
+ELSEWHERE = {"python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server"}
+CODES = {"python -m grader check notebooks/01_gan.ipynb": 1, "python -m grader check notebooks/03_wgan.ipynb": 1}
+
+
+def commands() -> list[str]:
+    """Each command that a page shows after a $, without its comment, once."""
+    lines = [line for page in PAGES for block in CONSOLE.findall(page.read_text()) for line in block.splitlines()]
+    return list(dict.fromkeys(re.sub(r"\s+# .*", "", line[2:]).strip() for line in lines if line.startswith("$ ")))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, rendered_1000):
+    """A folder that holds all that the commands name."""
+    place = tmp_path_factory.mktemp("place")
+    for name in ("notebooks", "baselines"):
+        (place / name).symlink_to(ROOT / name)
+    shutil.copytree(rendered_1000, place / "faces")
+    shutil.make_archive(place / "faces", "zip", rendered_1000)
+    (place / "outputs").mkdir()
+    labels = [f"{number}.jpg,{('black', 'blonde', 'brown')[number % 3]}" for number in range(1, 1001)]
+    (place / "outputs/labels.csv").write_text("\n".join(["file,label", *labels]) + "\n")
+    for number, path in enumerate(sorted((place / "faces").glob("*.png")), 1):
+        with Image.open(path) as picture:
+            picture.convert("RGB").save(place / f"outputs/{number}.jpg")
+    shutil.copytree(place / "outputs", place / "my_pictures", ignore=shutil.ignore_patterns("*.csv"))
+    for run in ("gan", "wgan", "wgan_gp"):
+        (place / f"runs/{run}/samples").mkdir(parents=True)
+        (place / f"runs/{run}/config.json").write_text("{}")
+        rows = [f"{step},{layer},layers.{layer}.weight,{step / layer}" for step in (50, 100) for layer in range(1, 5)]
+        (place / f"runs/{run}/grad_norms.csv").write_text("\n".join(["step,layer,name,norm", *rows]) + "\n")
+        with tarfile.open(place / f"runs/{run}/samples/000100.tgz", "w:gz") as archive:
+            for picture in sorted((place / "my_pictures").iterdir()):
+                archive.add(picture, picture.name)
+        shutil.copy(place / f"runs/{run}/samples/000100.tgz", place / f"runs/{run}/submission.tgz")
+    (place / "submissions").mkdir()
+    shutil.copy(place / "runs/gan/submission.tgz", place / "submissions/b12345678.tgz")
+    (place / "results/default").mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (530, 530, 3), np.uint8)).save(
+        place / "results/default/1-ema.jpg"
+    )
+    return place
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith("make ")])
+def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path):
+    if command in ELSEWHERE:
+        pytest.skip(ELSEWHERE[command])
+    folder = tmp_path / "here"
+    shutil.copytree(place, folder, symlinks=True, copy_function=os.link)
+    if command.startswith(("python -m data", "python -m grader slice")):
+        for made in ("faces", "outputs"):
+            shutil.rmtree(folder / made)
+    program, *arguments = shlex.split(f"{command} {MORE.get(command, '')}")
+    program = [sys.executable, "-m", "torch.distributed.run"] if program == "torchrun" else [sys.executable]
+    arguments = [name for argument in arguments for name in ([*map(str, folder.glob(argument))] or [argument])]
+    done = subprocess.run(
+        [*program, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == CODES.get(command, 0), done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make ")])
+def test_a_make_target_of_the_docs_is_there(command):
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short_and_begins_with_a_picture():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    first = next(number for number, line in enumerate(lines) if line.startswith("!["))
+    assert first < next(number for number, line in enumerate(lines) if line.startswith("## "))
