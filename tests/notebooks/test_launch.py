@@ -168,9 +168,15 @@ def test_processes_that_cannot_be_are_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(SystemExit, match="`processes` is 2, but there are 1 GPUs"):
         launch(None, Settings(processes=2))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(SystemExit, match="`processes` needs cloudpickle: pip install cloudpickle"):
         launch(None, Settings(processes=2))
+
+
+def test_a_notebook_for_one_process_says_so():
+    with pytest.raises(SystemExit, match="this notebook trains in one process: set `processes` to 1"):
+        launch(None, Settings(processes=2), one_process=True)
 
 
 def test_one_process_is_this_one():
