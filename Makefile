@@ -22,7 +22,7 @@ test: $(VENV)/installed
 
 # A run killed with SIGKILL at 20 random moments; make test kills it three times.
 test-kill: $(VENV)/installed
-	KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_training.py -k killed_again -s
+	KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest tests/notebooks/test_run.py -k killed_again -s
 
 # Hostile archives, pictures and tables, 10,000 of them (FUZZ counts them before they are shared out): each is read, or
 # refused in a line that says why.
@@ -48,7 +48,7 @@ nbgrader: $(VENV)/installed
 	$(VENV)/nbgrader/bin/python -m pip install --quiet --disable-pip-version-check "nbgrader>=0.9"
 	$(PY) -m ipykernel install --prefix $(VENV)/kernel --name python3
 	JUPYTER_PATH=$(CURDIR)/$(VENV)/kernel/share/jupyter NBGRADER=$(CURDIR)/$(VENV)/nbgrader/bin/nbgrader \
-	  $(PY) -m pytest tests/test_nbgrader.py
+	  $(PY) -m pytest tests/notebooks/test_nbgrader.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check

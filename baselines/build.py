@@ -34,7 +34,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 KIT = ROOT / "baselines/kit"
 SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", re.MULTILINE | re.DOTALL)
-SOLUTION_MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n", re.MULTILINE)
+SOLUTION_MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION(?:\n|\Z)", re.MULTILINE)
 TODO = r'\1\2\1# TODO: your code in place of the next line\n\1raise NotImplementedError("{}")\n\1\3'
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 import warnings
 from pathlib import Path
 
 import click
+
+from baselines.kit.command_line import value_of
 
 HERE = Path(__file__).resolve().parent
 NAMES = sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.py"))
@@ -17,14 +18,7 @@ def _setting(_context, _option, pairs) -> dict:
     for pair in pairs:
         if "=" not in pair:
             raise click.BadParameter(f"{pair!r} is not of the form name=value")
-    return {name: _value(text) for name, _, text in (pair.partition("=") for pair in pairs)}
-
-
-def _value(text: str):
-    try:
-        return ast.literal_eval(text)  # 4e-4, 2000, True
-    except (ValueError, SyntaxError):
-        return text  # a path
+    return {name: value_of(text) for name, _, text in (pair.partition("=") for pair in pairs)}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +57,7 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     warnings.filterwarnings("ignore", module="zmq|tornado")
     try:
         papermill.execute_notebook(
-            HERE / f"{name}.ipynb",
+            HERE / f"solved/{name}.ipynb",
             save,
             {"preset": preset, "overrides": overrides},
             kernel_name="python3",
@@ -75,7 +69,7 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
         click.echo(f"{name}: {error.ename}: {error.evalue}", err=True)
         sys.exit(1)
     except OSError as error:
-        click.echo(f"{save}: cannot be written ({error.strerror or error}): choose another --save", err=True)
+        click.echo(f"{save}: cannot be written ({error.strerror or error}): name another --save", err=True)
         sys.exit(2)
 
 

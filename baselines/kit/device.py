@@ -100,8 +100,8 @@ class HalfPrecision(nn.Module):
             self.overflowed.zero_()
         scale = self.scale.clone()
         x = x.view_as(x)
-        if x.requires_grad:
-            x.register_hook(lambda gradient: gradient / scale)
+        if x.requires_grad:  # the only sign of an overflow where the weights are frozen
+            x.register_hook(self.unscaled)
         with torch.autocast(x.device.type, self.dtype):
             out = self.module(x)
         out = out.float()

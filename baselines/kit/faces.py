@@ -18,6 +18,7 @@ from kit.device import rank, world_size
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
+PLACES = {"/kaggle/input": 7, "/content/drive/MyDrive": 2, "/content": 2, ".": 3, "..": 2}  # how deep to look
 LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 
 
@@ -27,12 +28,16 @@ def is_ignored(name):
 
 
 def natural_key(name):
-    """Sorts 2.jpg before 10.jpg."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    """Sorts 2.jpg before 10.jpg, and no two names alike: the order of faces is part of what a run repeats."""
+    parts = re.split("([0-9]+)", name)  # text, digits, text, …
+    numbers = [digits.lstrip("0") for digits in parts[1::2]]
+    parts[1::2] = [(len(number), number) for number in numbers]
+    return parts, name
 
 
-def find_faces(given=""):
-    """The folder or zip to read faces from: the given one, else the largest set in the usual places.
+def find_faces(given="", places=PLACES, fewest=1000):
+    """The folder or zip to read faces from: the given one, else the largest set of `fewest` or more in the first of
+    the places, {folder: how deep to look}, that has one.
 
     Raises SystemExit when there is none.
     """
@@ -40,9 +45,8 @@ def find_faces(given=""):
         if not Path(given).exists():
             raise SystemExit(f"no faces at {given!r}: set `faces` to a folder or a zip of face pictures")
         return Path(given)
-    places = {"/kaggle/input": 7, "/content/drive/MyDrive": 2, "/content": 2, ".": 3, "..": 2}  # how deep to look
     for place, depth in places.items():
-        if found := largest_set(Path(place), depth):
+        if found := largest_set(Path(place), depth, fewest):
             return found
     raise SystemExit(
         "found no faces. Kaggle: Add Input > a data set of anime faces. Colab: upload faces.zip to /content or to your "
@@ -50,7 +54,7 @@ def find_faces(given=""):
     )
 
 
-def largest_set(place, depth, fewest=1000):
+def largest_set(place, depth, fewest):
     """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`."""
     counts = {}  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place):
@@ -62,7 +66,8 @@ def largest_set(place, depth, fewest=1000):
         counts |= {Path(folder, name): 10**6 for name in names if name in ("faces.zip", "MLHW_6.zip")}
     by_parent = {}
     for folder in counts:
-        by_parent.setdefault(folder.parent, []).append(folder)
+        if folder.suffix != ".zip":
+            by_parent.setdefault(folder.parent, []).append(folder)
     for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
         if len(children) > 2 and parent not in data_set_roots(place):
             counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
@@ -72,7 +77,8 @@ def largest_set(place, depth, fewest=1000):
 
 def data_set_roots(place):
     """The folders below which data sets stand side by side: they are never read as one."""
-    return {place, *place.glob("datasets"), *place.glob("datasets/*"), *place.glob("notebooks/*")}
+    roots = ("datasets", "competitions", "datasets/*", "notebooks/*")
+    return {place, *(folder for root in roots for folder in place.glob(root))}
 
 
 def decode(data, size):
@@ -102,7 +108,10 @@ def read_faces(source, size=64):
 
     What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
     """
-    archive = zipfile.ZipFile(source) if source.is_file() else None
+    try:
+        archive = zipfile.ZipFile(source) if source.is_file() else None
+    except zipfile.BadZipFile as error:
+        raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
     names = archive.namelist() if archive else [str(path.relative_to(source)) for path in source.rglob("*")]
     names = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored(name)]
     names.sort(key=natural_key)

@@ -1,5 +1,6 @@
 """Training in this process, or in one process per GPU."""
 
+import codecs
 import io
 import os
 import signal
@@ -31,6 +32,8 @@ def launch(train, settings, one_process=False):
     if settings.processes > 1:
         start_processes(train, settings)
         last = Path(settings.run, "checkpoints/last.pt")
+        if not last.exists():
+            raise KeyboardInterrupt  # it came before the first step
         done = torch.load(last, map_location="cpu", weights_only=True)["step"]
         settings = replace(settings, processes=1, steps=done)  # nothing is left to train: this only loads the run
     return train(settings)
@@ -44,10 +47,9 @@ def train_together(train, settings):
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        return train(settings)
-    finally:
-        distributed.destroy_process_group()
+    run = train(settings)
+    distributed.destroy_process_group()  # not after an error: the others would be the first to tell of one, of this
+    return run
 
 
 def worker(train, settings, folder):
@@ -55,6 +57,8 @@ def worker(train, settings, folder):
     sys.stderr = sys.stdout  # so that progress is seen; what the launcher itself has to say is not
     try:
         train_together(train, settings)
+    except KeyboardInterrupt:  # before the first step, or after the last: nothing went wrong
+        raise SystemExit(1) from None
     except BaseException as error:
         text = str(error) if isinstance(error, SystemExit) else traceback.format_exc()
         Path(folder, f"error{os.environ['RANK']}.txt").write_text(text, encoding="utf-8")
@@ -114,6 +118,7 @@ def start_processes(train, settings):
 def pass_on(process):
     """Prints what a process prints, until it ends. Signals that ask to stop are passed on. Returns those that came."""
     asked = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
     def ask(number, _frame):
         asked.append(number)
@@ -122,7 +127,7 @@ def pass_on(process):
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while text := os.read(process.stdout.fileno(), 65536):
-            sys.stdout.write(text.decode(errors="replace"))
+            sys.stdout.write(decoder.decode(text))
         process.wait()
     finally:
         for number, handler in before.items():

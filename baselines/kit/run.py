@@ -124,8 +124,9 @@ class Run:
                 if due or step % settings.log_every == 0:
                     self.flush()
                     progress.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.latest), refresh=False)
-                if due and rank() == 0:
+                if due:
                     saved_at = time.time()
+                if due and rank() == 0:
                     self.check_weights()
                     if with_samples:
                         self.save_samples()
@@ -316,15 +317,23 @@ class Run:
             print(f"{path}, {path.stat().st_size / 1e6:,.0f} MB, is all that another session needs to go on from here")
 
 
+def holds_run(archive, name):
+    """Whether a zip holds a run. Cut off, it may still be read as one: as the last checkpoint in it, a zip as well."""
+    return zipfile.is_zipfile(archive) and zipfile.Path(archive, f"{name}/log.csv").exists()
+
+
 def fetch_run(folder, places=("/kaggle/input",)):
     """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, or the folder that
     Kaggle made of it. Of several, the one that got furthest."""
-    archive = folder.with_name(f"{folder.name}.zip")
-    found = [archive] if archive.exists() else []
-    for place in map(Path, places):
-        found += [*place.rglob(archive.name), *(path.parents[1] for path in place.rglob("checkpoints/last.pt"))]
-    runs = [(path, zipfile.Path(path, f"{folder.name}/") if path.is_file() else path) for path in found]
-    runs = [(path, files) for path, files in runs if path.stem == folder.name and (files / "log.csv").exists()]
+    archive, places = folder.with_name(f"{folder.name}.zip"), [*map(Path, places)]
+    runs = []
+    for path in [archive] * archive.exists() + [path for place in places for path in place.rglob(archive.name)]:
+        if holds_run(path, folder.name):
+            runs.append((path, zipfile.Path(path, f"{folder.name}/")))
+        else:
+            print(f"{path} is broken, or holds no run of this name: upload it again")
+    unpacked = [path.parents[1] for place in places for path in place.rglob("checkpoints/last.pt")]
+    runs += [(path, path) for path in unpacked if path.name == folder.name and (path / "log.csv").exists()]
     if not runs:
         return
     path, files = max(runs, key=lambda one: len((one[1] / "log.csv").read_bytes()))

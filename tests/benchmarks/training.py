@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 import time
-from itertools import count
 from pathlib import Path
 
 import click
@@ -27,7 +26,9 @@ from torchvision import transforms
 
 from baselines.build import ROOT
 from data.render import render
-from tests.notebook import as_script
+from tests.helpers.notebook import cells, lesson
+
+MASTER = ROOT / "baselines/01_gan.py"
 
 
 def jpegs(folder: Path, number: int) -> Path:
@@ -57,7 +58,7 @@ class Faces(torch.utils.data.Dataset):
 
 def sample_code(folder: Path, names: dict):
     """Yields after every step of the sample code's loop, on networks of the notebook's classes."""
-    device, settings = names["device"], names["settings"]
+    settings, device = names["settings"], names["get_device"]()
     G, D = names["Generator"](settings.z_dim, settings.width), names["Discriminator"](settings.width)
     G, D, bce = G.to(device), D.to(device), nn.BCELoss()
     betas = (settings.beta1, settings.beta2)
@@ -85,13 +86,12 @@ def sample_code(folder: Path, names: dict):
 
 
 def notebook(names: dict):
-    """Yields after every step of the notebook's loop, but for its checkpoints."""
-    for step in count(1):
-        names["log"].add(step, *names["take_step"](step))
-        if step % names["settings"].log_every == 0:
-            for table in names["tables"]:
-                table.flush()
-        yield
+    """Yields after every step of 01's train(settings)."""
+    source = next(source for source in cells(MASTER).values() if source.startswith("def train("))
+    loop, found, rest = source.rpartition("    return run")
+    assert found and not rest.strip(), "the notebook's loop ends otherwise now"
+    exec(compile(f"{loop}        yield", "01_gan", "exec"), names)
+    return names["train"](names["settings"])
 
 
 def finish(device) -> None:
@@ -132,12 +132,9 @@ def main(faces, width, batch, steps, rounds):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         faces = faces or jpegs(Path(folder, "faces"), 2000)
-        settings = {"faces": str(faces), "run": f"{folder}/run", "width": width, "batch_size": batch, "log_every": 50}
-        script, found, _ = as_script(ROOT / "baselines/01_gan.ipynb", **settings).partition("@contextmanager\ndef stop")
-        assert found, "the notebook's loop begins otherwise now"
-        names = {}
-        exec(compile(script, "notebook", "exec"), names)
-        device = names["device"]
+        small = {"faces": str(faces), "run": f"{folder}/run", "width": width, "batch_size": batch, "log_every": 50}
+        names = lesson(MASTER, **small, steps=10**9, checkpoint_every=10**9, checkpoint_minutes=1e9)
+        device = names["get_device"]()
         steps = steps or (100 if device.type == "cuda" else 2)
         loops = {"sample code": sample_code(faces, names), "notebook 01": notebook(names)}
         for loop in loops.values():

@@ -10,7 +10,7 @@ from baselines.build import ROOT
 from grader import cli
 from grader.check import _check_name
 
-(SOLVED,) = ROOT.glob("baselines/**/02_gradient_clipping.ipynb")
+SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
 STUDENT = ROOT / "notebooks/03_wgan.ipynb"
 
 
@@ -30,7 +30,7 @@ def edited(path, target, old, new):
 def test_a_solved_notebook_is_done():
     result = check(SOLVED)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "done     clipped_step\n"
+    assert result.stdout == "done     discriminator_step\ndone     generator_step\n"
 
 
 def test_the_stylegan_notebook_is_checked_without_a_gpu():
@@ -42,15 +42,15 @@ def test_the_stylegan_notebook_is_checked_without_a_gpu():
 def test_todos_not_yet_filled_do_not_hide_the_next():
     result = check(STUDENT, "--json")
     assert result.exit_code == 1
-    names = ["make_critic", "make_optimizers", "discriminator_step", "generator_step", "train_step"]
+    names = ["make_critic", "make_optimizers", "discriminator_step", "generator_step", "layer_norms"]
     assert json.loads(result.stdout) == [{"name": name, "status": "not yet", "hint": ""} for name in names]
 
 
 def test_a_mistake_gets_its_hint(tmp_path):
-    path = edited(SOLVED, tmp_path / "mine.ipynb", "clip_grad_norm_", "clip_grad_value_")
+    path = edited(SOLVED, tmp_path / "mine.ipynb", "bce(p_fake, torch.zeros_like(p_fake))", "0")
     result = check(path)
     assert result.exit_code == 1
-    assert result.stdout.startswith("wrong    clipped_step\n         clipped value by value")
+    assert result.stdout.startswith("wrong    discriminator_step\n         only the reals count")
 
 
 def test_an_endless_loop_is_stopped(tmp_path):

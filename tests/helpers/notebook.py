@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -18,19 +19,50 @@ else:
 SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
 
 
+def small(folder, faces, **overrides) -> dict:
+    """Overrides that make a run small and keep it in a folder."""
+    places = {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")}
+    return SMOKE | places | overrides
+
+
 def run(path, folder, faces, preset="course", **overrides) -> str:
     """Runs a notebook in a folder; returns what its cells printed."""
-    places = {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")}
-    parameters = {"preset": preset, "overrides": SMOKE | places | overrides}
+    parameters = {"preset": preset, "overrides": small(folder, faces, **overrides)}
     notebook = papermill.execute_notebook(path, None, parameters, cwd=folder, progress_bar=False, kernel_name="python3")
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
 
 
 @cache
+def built(master) -> dict[Path, str]:
+    """The texts of a master's notebooks by their paths, the student's first."""
+    return build(master)
+
+
+@cache
 def cells(master, solved=True) -> dict[str, str]:
     """The code cells of a built notebook: cell id -> source."""
-    text = build(master)[ROOT / ("baselines/solved" if solved else "notebooks") / f"{master.stem}.ipynb"]
+    text = built(master)[ROOT / ("baselines/solved" if solved else "notebooks") / f"{master.stem}.ipynb"]
     return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"}
+
+
+def execute(master, overrides, solved=True, until="") -> dict:
+    """Runs a notebook's code in this process, with its parameters set, and returns its names. Where `until` is given it
+    leaves out the checks, and stops after the cell that holds this text."""
+    names = {"__name__": "__main__"}
+    for name, source in cells(master, solved).items():
+        if until and name.startswith("check-"):
+            continue
+        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+        if source.startswith("preset = "):
+            names["overrides"] = overrides
+        if until and until in source:
+            break
+    return names
+
+
+def lesson(master, **overrides) -> dict:
+    """The names of a solved notebook up to train(settings): networks, steps, and small `settings`."""
+    return execute(master, SMOKE | overrides, until="def train(settings):")
 
 
 @cache

@@ -1,9 +1,9 @@
 """A run that is killed with SIGKILL at random moments and started again, and one that is left alone.
 
-    python -m tests.killed FOLDER FACES KILLS
+    python -m tests.helpers.killed FOLDER FACES KILLS
 
-trains notebook 01 in FOLDER/killed and FOLDER/whole. Its code runs as a script in forks of this process, which has
-loaded torch already, so that a start takes a second.
+trains notebook 01 in FOLDER/killed and FOLDER/whole, in forks of this process: it has loaded torch already, so that a
+start takes a second, and it has never called backward(), after which no fork may.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 import click
-import matplotlib.pyplot  # noqa: F401  # loaded once, for all forks
 import torch
-import torchvision  # noqa: F401
 
 from baselines.build import ROOT
-from tests.notebook import as_script
+from tests.helpers.notebook import lesson
 
 KILLED = -signal.SIGKILL
 
 
-def run(script: str, folder: Path, seconds: float = 600.0) -> int:
-    """The exit code of a script that gets this long before it is killed. What it prints is added to FOLDER.txt."""
+def run(names: dict, folder: Path, seconds: float = 600.0) -> int:
+    """The exit code of a training that gets this long before it is killed. What it prints is added to FOLDER.txt."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
@@ -36,7 +35,9 @@ def run(script: str, folder: Path, seconds: float = 600.0) -> int:
         os.dup2(output, 1), os.dup2(output, 2)
         os.chdir(folder)
         try:
-            exec(compile(script, "notebook", "exec"), {"__name__": "__main__"})
+            began_at = time.time()
+            names["train"](names["settings"])
+            Path("times.txt").write_text(f"{names['first_step_at'] - began_at}\n{time.time() - began_at}\n")
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -59,34 +60,30 @@ def run(script: str, folder: Path, seconds: float = 600.0) -> int:
 @click.argument("kills", type=int)
 def main(folder, faces, kills):
     torch.set_num_threads(1)
-    sys.path.remove(os.getcwd())  # a notebook stands alone
-    script = as_script(
-        ROOT / "baselines/01_gan.ipynb", faces=str(faces.resolve()), run="run", steps=6 * kills, norms_every=2, ema=0.9
-    )
-    script, found, _ = script.partition('with open(run / "log.csv"')  # up to what is handed in
-    assert found and "torch.randn(1000, " in script
-    script = script.replace("torch.randn(1000, ", "torch.randn(100, ")  # fewer samples, ten times the kills
-    loop = "total = None if settings.hours"
-    assert loop in script
-    script = f"import time\nbegan_at = time.time()\n{script}".replace(loop, f"first_step_at = time.time()\n{loop}")
-    script += (
-        "\nwith open('times.txt', 'w') as file:\n"
-        "    file.write(f'{first_step_at - began_at}\\n{time.time() - began_at}\\n')\n"
-    )
+    overrides = {"faces": str(faces.resolve()), "run": "run", "steps": 6 * kills, "norms_every": 2, "ema": 0.9}
+    names = lesson(ROOT / "baselines/01_gan.py", **overrides)
+    names["fixed_noise"] = partial(names["fixed_noise"], count=100)  # fewer samples, ten times the kills
+    steps_of = names["Run"].steps
+
+    def timed_steps(run, *tensors):
+        names["first_step_at"] = time.time()
+        yield from steps_of(run, *tensors)
+
+    names["Run"].steps = timed_steps
 
     for name in ("whole", "killed"):
         (folder / name).mkdir(parents=True)
-    if run(script, folder / "whole"):
+    if run(names, folder / "whole"):
         sys.exit(f"the uninterrupted run failed: {folder}/whole.txt")
     with open(folder / "whole/times.txt") as file:
         start, end = map(float, file)
     click.echo(f"left alone: {start:.1f} s to the first step, {end - start:.1f} s of training")
 
-    # A kill takes back less than what the run gains in twice its share of the training: it lasts through most of them.
-    moments, count, share = random.Random(0), 0, 2 * (end - start) / kills
+    # The run gains less than its share of the training between two kills: it lasts through most of them.
+    moments, count, share = random.Random(0), 0, 1.5 * (end - start) / kills
     while count < kills:
         after = moments.uniform(start / 2, start + share)
-        code = run(script, folder / "killed", after)
+        code = run(names, folder / "killed", after)
         if code not in (0, KILLED):
             sys.exit(f"a run failed by itself: {folder}/killed.txt")
         if code == KILLED:
@@ -96,7 +93,7 @@ def main(folder, faces, kills):
         log = folder / "killed/run/log.csv"
         rows = len(log.read_text().splitlines()) - 1 if log.exists() else 0
         click.echo(f"{'killed' if code else 'ended'} within {after:.2f} s, log.csv at row {rows}")
-    if run(script, folder / "killed"):
+    if run(names, folder / "killed"):
         sys.exit(f"the last run failed: {folder}/killed.txt")
 
 

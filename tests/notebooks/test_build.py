@@ -1,0 +1,224 @@
+"""The notebooks: what their masters build, alone in one file, with little on the screen."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+
+from baselines import build
+from baselines.build import masters
+from tests.helpers.notebook import built, cells, execute, run, small
+
+MASTERS = [pytest.param(master, id=master.stem) for master in masters()]
+REPOSITORY = '[project]\n[project.urls]\nRepository = "https://github.com/some/kit"\n'
+
+
+def notebooks(master):
+    """Both notebooks of a master."""
+    return [nbformat.reads(text, as_version=4) for text in built(master).values()]
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_committed_notebooks_are_what_their_masters_build(master):
+    for path, text in built(master).items():
+        assert path.read_text(encoding="utf-8") == text, (
+            f"{path} is not what {master.name} builds: run 'make notebooks'"
+        )
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_every_notebook_stands_alone(master):
+    for notebook in notebooks(master):
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        for cell in code(notebook):
+            found = imported_modules(cell.source)
+            assert not found & {"grader", "data", "baselines", "kit", "studies", "tests"}, f"{cell.id} imports {found}"
+
+
+def imported_modules(source):
+    """The packages that Python source imports: by a statement, by __import__ or by importlib."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("kit" if node.level else node.module)
+        elif isinstance(node, ast.Call) and re.search(r"(__import__|import_module|find_spec)$", ast.unparse(node.func)):
+            assert isinstance(node.args[0], ast.Constant), f"imports whatever {ast.unparse(node.args[0])} is"
+            found.add(node.args[0].value)
+    return {name.partition(".")[0] for name in found}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import kit.run",
+        "def f():\n    from kit.run import Run",
+        "importlib.import_module('kit.run')",
+        "from . import run",
+        "run = __import__('kit.run').run",
+    ],
+)
+def test_every_way_to_import_is_seen(source):
+    assert imported_modules(source) == {"kit"}
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_students_get_todos_each_with_its_check_and_no_solution(master):
+    student, solved = cells(master, False), cells(master, True)
+    todos = [name for name in student if name.startswith("todo-")]
+    assert todos
+    for name in todos:
+        assert "raise NotImplementedError" in student[name]
+        assert "raise NotImplementedError" not in solved[name]
+        assert [*student].index(name.replace("todo-", "check-")) > [*student].index(name)
+        solutions = re.findall(r"### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION", solved[name], re.DOTALL | re.MULTILINE)
+        assert solutions
+        for solution in solutions:  # one line, such as `return x`, may stand elsewhere
+            assert solution.strip() and (solution.count("\n") == 1 or solution not in "\n".join(student.values()))
+    assert {name: source for name, source in student.items() if name not in todos} == {
+        name: source for name, source in solved.items() if name not in todos
+    }
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_one_cell_holds_the_parameters(master):
+    for notebook in notebooks(master):
+        (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+        statements = ast.parse(cell.source).body
+        assert [statement.targets[0].id for statement in statements] == ["preset", "overrides"]
+        assert statements[0].value.value == "course" and ast.unparse(statements[1].value) == "{}"
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_nbgrader_knows_todos_and_checks(master):
+    for notebook in notebooks(master):
+        assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+        for cell in notebook.cells:
+            mark = cell.metadata.get("nbgrader")
+            kind, _, _ = cell.id.partition("-")
+            assert (mark is not None) == (kind in ("todo", "check"))
+            if mark:
+                graded = kind == "check"
+                assert (mark.grade, mark.locked, mark.solution) == (graded, graded, not graded)
+                assert (mark.grade_id, mark.get("points"), mark.schema_version) == (cell.id, 1 if graded else None, 3)
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_folded_cells_are_folded_everywhere_and_hold_no_todo(master):
+    for notebook in notebooks(master):
+        for cell in code(notebook):
+            marks = [
+                cell.metadata.get("jupyter", {}).get("source_hidden") is True,  # JupyterLab, VS Code
+                cell.metadata.get("cellView") == "form",  # Colab
+                cell.metadata.get("_kg_hide-input") is True,  # Kaggle
+                bool(re.match(r"# @title \S.*\n", cell.source)),
+            ]
+            assert all(marks) or not any(marks), f"{cell.id}: {marks}"
+            if any(marks):
+                assert not cell.id.startswith("todo-")
+                assert not re.search(r"# TODO: |raise NotImplementedError\(|(BEGIN|END) SOLUTION", cell.source)
+            assert any(marks) or not cell.id.startswith("check-"), f"{cell.id} is not folded"
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_the_lesson_is_short_and_its_first_todo_comes_soon(master):
+    for notebook in notebooks(master):
+        counts = build.line_counts(notebook)
+        assert counts["unfolded"] <= (200 if master.stem < "06" else 400), counts
+        assert counts["before_todo"] <= 120, counts
+
+
+def top_level(source):
+    """The names that Python source binds at its top level: ({name: what it imports}, {other names})."""
+    imported, defined = {}, set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import):
+            imported |= {name.asname or name.name.partition(".")[0]: name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        else:
+            defined |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return imported, defined
+
+
+def test_modules_of_kit_do_not_overwrite_each_other():
+    imported, defined = {}, {}
+    for path in sorted(build.KIT.glob("*.py")):
+        its_imports, its_names = top_level(path.read_text(encoding="utf-8"))
+        for name, what in its_imports.items():
+            assert imported.setdefault(name, what) == what, f"{path.name}: {name} is {what} here"
+        for name in its_names:
+            assert defined.setdefault(name, path.name) == path.name, f"{name}: in {defined[name]} and {path.name}"
+    for name, what in imported.items():
+        assert name not in defined or what == f"kit.{defined[name].removesuffix('.py')}.{name}", f"{name} is {what}"
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_a_master_does_not_overwrite_what_is_laid_in(master):
+    source = master.read_text(encoding="utf-8")
+    its_imports, its_names = top_level(source)
+    _, modules = build.without_kit(source)
+    laid = set()
+    laid_in = [name for module in modules for name in build._needed(module, laid)]
+    for module in laid_in:
+        imported, defined = top_level((build.KIT / f"{module}.py").read_text(encoding="utf-8"))
+        assert not its_names & defined, f"{its_names & defined} of kit.{module}"
+        assert not its_names & imported.keys(), f"{its_names & imported.keys()}, which kit.{module} imports"
+        for name in its_imports.keys() & imported.keys():
+            assert its_imports[name] == imported[name]
+        for name in its_imports.keys() & defined:
+            assert its_imports[name] == f"kit.{module}.{name}"
+
+
+def test_badges_stand_where_they_lead_somewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text(REPOSITORY)
+    badges = build.how_to_open("notebooks/01_gan.ipynb")
+    file = "blob/main/notebooks/01_gan.ipynb"
+    assert f"(https://kaggle.com/kernels/welcome?src=https://github.com/some/kit/{file})" in badges
+    assert f"(https://colab.research.google.com/github/some/kit/{file})" in badges
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    upload = build.how_to_open("notebooks/01_gan.ipynb")
+    assert "Import Notebook" in upload and "Upload notebook" in upload and "http" not in upload
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_every_notebook_says_how_to_open_it(master):
+    for path, text in built(master).items():
+        second = nbformat.reads(text, as_version=4).cells[1]
+        assert second.source == build.how_to_open(path.relative_to(build.ROOT).as_posix())
+
+
+def test_the_readme_has_the_same_badges():
+    if "https://" not in build.how_to_open("notebooks/01_gan.ipynb"):
+        pytest.skip("pyproject.toml names no public repository")
+    readme = (build.ROOT / "README.md").read_text(encoding="utf-8")
+    for master in build.masters():
+        for line in build.how_to_open(f"notebooks/{master.stem}.ipynb").splitlines():
+            assert line in readme
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_it_runs_solved_from_top_to_bottom_and_goes_on(master, tmp_path, rendered, monkeypatch, capsys):
+    run(f"baselines/solved/{master.stem}.ipynb", tmp_path, rendered)
+    pictures = {f"{number}.jpg" for number in range(1, 1001)}
+    written = {path.name for path in (tmp_path / "outputs").iterdir()}
+    assert pictures <= written or master.stem.startswith("09")  # which paints new hair, no new faces
+    monkeypatch.chdir(tmp_path)
+    execute(master, small(tmp_path, rendered, steps=6))  # as in another session
+    assert "going on from step 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_the_student_version_stops_at_its_first_todo(master, tmp_path):
+    first = next(name for name in cells(master, False) if name.startswith("todo-")).removeprefix("todo-")
+    with pytest.raises(NotImplementedError, match=f"^{first}$"):
+        execute(master, small(tmp_path, "no faces are needed"), solved=False)

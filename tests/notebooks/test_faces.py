@@ -1,0 +1,330 @@
+"""Faces: found where Kaggle and Colab keep them, decoded and sorted as the grader does, dealt out in batches."""
+
+import io
+import random
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kit import faces
+from kit.faces import (
+    as_input,
+    batch_indices,
+    batches_of,
+    decode,
+    is_ignored,
+    load_faces,
+    natural_key,
+    read_faces,
+)
+from kit.settings import Settings
+
+CPU = torch.device("cpu")
+
+
+def put(folder, count=10):
+    """A folder with so many files that look like pictures by their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (folder / f"{number}.jpg").touch()
+    return folder
+
+
+def find(places, given=""):
+    """What is found where ten pictures are enough."""
+    return faces.find_faces(given, places, fewest=10)
+
+
+# where
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "animefaces",
+        "animefaces/faces",
+        "datasets/someone/animefaces/faces/faces",
+        "datasets/someone/animefaces",
+        "notebooks/someone/drawn-faces",
+        "notebooks/someone/drawn-faces/deep/er",
+    ],
+)
+def test_faces_are_found_wherever_kaggle_mounts_them(tmp_path, path):
+    here = put(tmp_path / path)
+    assert find({tmp_path: 7}) == here
+
+
+@pytest.mark.parametrize("root", ["", "datasets/someone", "notebooks/someone", "datasets", "competitions"])
+def test_of_several_data_sets_the_largest_is_taken_and_they_are_never_mixed(tmp_path, root):
+    for number, name in enumerate(["one", "two", "three", "four"]):
+        put(tmp_path / root / name, 10 + number % 3)
+    assert find({tmp_path: 7}) == tmp_path / root / "three"
+
+
+@pytest.mark.parametrize("root", ["animefaces", "datasets/someone/animefaces", "notebooks/someone/anime/faces"])
+def test_folders_of_classes_are_read_as_one_set(tmp_path, root):
+    for name in ("aqua", "black", "blonde", "brown"):
+        put(tmp_path / root / name, 4)
+    put(tmp_path / "datasets/another/faces", 11)
+    assert find({tmp_path: 7}) == tmp_path / root
+
+
+def test_a_zip_is_found_and_goes_before_folders(tmp_path):
+    for name in ("some", "other", "folders"):
+        put(tmp_path / "mine" / name, 5)
+    (tmp_path / "mine/faces.zip").touch()
+    assert find({tmp_path: 2}) == tmp_path / "mine/faces.zip"
+
+
+def test_what_systems_and_runs_leave_is_no_set_of_faces(tmp_path):
+    for name in ("__MACOSX/faces", ".ipynb_checkpoints", "runs/gan/samples", "outputs"):
+        put(tmp_path / name, 15)
+    few = put(tmp_path / "few", 9)
+    with pytest.raises(SystemExit, match="found no faces"):
+        find({tmp_path: 3})
+    assert find({tmp_path: 3, put(tmp_path / "elsewhere"): 1}) == tmp_path / "elsewhere"
+    assert find({tmp_path: 3}, str(few)) == few
+
+
+def test_it_looks_no_deeper_than_it_may(tmp_path):
+    put(tmp_path / "a/b/c")
+    assert find({tmp_path: 3}) == tmp_path / "a/b/c"
+    with pytest.raises(SystemExit):
+        find({tmp_path: 2, tmp_path / "nothing": 5})
+
+
+def test_places_are_searched_in_their_order(tmp_path):
+    first, second = put(tmp_path / "input/few", 10), put(tmp_path / "content/many", 12)
+    assert find({tmp_path / "input": 7, tmp_path / "content": 2}) == first
+    assert find({tmp_path / "content": 2, tmp_path / "input": 7}) == second
+
+
+def test_a_given_place_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"no faces at '.*nothing': set `faces` to a folder or a zip"):
+        find({}, str(tmp_path / "nothing"))
+
+
+def test_the_usual_places_are_those_of_kaggle_colab_and_this_project():
+    assert [*faces.PLACES] == ["/kaggle/input", "/content/drive/MyDrive", "/content", ".", ".."]
+
+
+# the decoder and the order, which are the grader's as well
+
+
+def picture_file(kind):
+    """A picture file that decoders may read in different ways: 70x50, coloured, noisy, partly transparent."""
+    noise = np.random.default_rng(3).integers(0, 256, (50, 70, 4), dtype=np.uint8)
+    noise[:, :35] = noise[:, :35] // 4
+    picture, options = Image.fromarray(noise, "RGBA"), {}
+    if kind == "P with transparency":
+        picture, options = picture.convert("RGB").quantize(), {"transparency": 3}
+    elif kind == "P with many transparencies":
+        picture, options = picture.convert("RGB").quantize(), {"transparency": bytes(range(256))}
+    elif kind == "L with transparency":
+        picture, options = picture.convert("L"), {"transparency": 60}
+    elif kind == "16 bit":
+        picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    elif kind == "turned":
+        picture, exif = picture.convert("RGB"), Image.Exif()
+        exif[0x0112] = 6
+        options = {"exif": exif}
+    elif kind != "RGBA":
+        picture = picture.convert(kind)
+    if kind in ("turned", "CMYK", "RGB"):
+        options |= {"format": "JPEG"}
+    file = io.BytesIO()
+    picture.save(file, **({"format": "PNG"} | options))
+    return file.getvalue()
+
+
+KINDS = ["RGB", "RGBA", "LA", "L", "1", "P", "P with transparency", "P with many transparencies"]
+KINDS += ["L with transparency", "16 bit", "turned", "CMYK"]
+
+
+@pytest.mark.parametrize("size", [64, 32, 50])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_decoder_is_the_graders(kind, size):
+    images = pytest.importorskip("grader.inputs.images")
+    data = picture_file(kind)
+    pixels = decode(data, size)
+    assert pixels.shape == (size, size, 3) and pixels.dtype == np.uint8
+    assert np.array_equal(pixels, images.decode(data, size)[0])
+
+
+@pytest.mark.parametrize("encoder", ["webp", "bmp"])
+def test_other_formats_are_decoded_as_the_grader_does(encoder):
+    images = pytest.importorskip("grader.inputs.images")
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(picture_file("RGB"))) as picture:
+        picture.save(file, encoder)
+    assert np.array_equal(decode(file.getvalue(), 64), images.decode(file.getvalue(), 64)[0])
+
+
+def huge_png():
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+BROKEN = {
+    "cut off": picture_file("RGBA")[:2000],
+    "one bit": bytes(byte ^ (i == 3000) for i, byte in enumerate(picture_file("RGBA"))),
+    "no picture": b"no picture",
+    "empty": b"",
+    "huge": huge_png(),
+    "gif": b"GIF89a\1\0\1\0\0\0\0;",
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_the_grader_refuses_is_refused_here(what):
+    images = pytest.importorskip("grader.inputs.images")
+    with pytest.raises(images.UnreadablePicture):
+        images.decode(BROKEN[what], 64)
+    with pytest.raises(ValueError, match=r"^.+$"):
+        decode(BROKEN[what], 64)
+
+
+def test_the_order_of_names_is_the_graders():
+    files = pytest.importorskip("grader.files")
+    names = [
+        "10.jpg",
+        "2.jpg",
+        "1.jpg",
+        "01.jpg",
+        "001.jpg",
+        "a.jpg",
+        "a1b.jpg",
+        "a1.jpg",
+        "a01.jpg",
+        "ab.jpg",
+        "A.jpg",
+    ]
+    names += ["1a.jpg", "1a2.jpg", "1a10.jpg", "black/2.jpg", "black/10.jpg", "aqua/3.jpg", "aqua 2/1.jpg", "-1.jpg"]
+    names += ["٣.jpg", "²1.jpg", "é1.jpg", f"{'9' * 5000}.jpg", "img (2).jpg", "img (10).jpg", ".jpg"]
+    right = sorted(names, key=files.natural)
+    for seed in range(5):
+        random.Random(seed).shuffle(names)
+        assert sorted(names, key=natural_key) == right
+
+
+def test_what_systems_leave_behind_is_the_graders_list():
+    files = pytest.importorskip("grader.files")
+    for name in [*files.SYSTEM_FILES, ".DS_Store", "._1.jpg", ".ipynb_checkpoints", "1.jpg", "faces", "Thumbs.jpg"]:
+        assert is_ignored(name) == files.left_behind(name)
+        assert is_ignored(f"faces/{name}/2.jpg") == files.left_behind(name)
+
+
+# reading
+
+
+def save(path, level=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64), (level, 0, 0)).save(path)
+
+
+def test_a_broken_picture_is_named_and_counted_and_the_others_are_read(tmp_path, capsys):
+    for number in (1, 2, 10):
+        save(tmp_path / f"{number}.png", number)
+    for name in ("3", "4"):
+        (tmp_path / f"{name}.png").write_bytes(BROKEN["cut off"])
+    pictures, names = read_faces(tmp_path)
+    assert names == ["1.png", "2.png", "10.png"]
+    assert pictures.shape == (3, 3, 64, 64) and pictures.dtype == torch.uint8 and pictures.is_contiguous()
+    assert pictures[:, 0, 0, 0].tolist() == [1, 2, 10]
+    assert "left out 2 pictures that cannot be read, such as 3.png: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_folder_and_a_zip_are_read_alike(tmp_path, as_zip):
+    for name in ("b/2.png", "b/10.png", "a/1.png", "__MACOSX/a/._1.png", "a/.hidden.png", ".ipynb_checkpoints/1.png"):
+        save(tmp_path / "faces" / name, len(name))
+    (tmp_path / "faces/tags.csv").write_text("1,aqua hair\n")
+    (tmp_path / "faces/c.png").mkdir()  # a folder that is named like a picture
+    source = tmp_path / "faces"
+    if as_zip:
+        source = tmp_path / "faces.zip"
+        with zipfile.ZipFile(source, "w") as archive:
+            for path in sorted((tmp_path / "faces").rglob("*"), reverse=True):
+                archive.write(path, path.relative_to(tmp_path / "faces"))
+    pictures, names = read_faces(source)
+    assert names == ["a/1.png", "b/2.png", "b/10.png"]
+    assert pictures[:, 0, 0, 0].tolist() == [7, 7, 8]
+
+
+def test_a_set_without_a_readable_picture_is_refused(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"")
+    with pytest.raises(SystemExit, match="holds no readable picture: set `faces`"):
+        read_faces(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"no zip"])
+def test_a_broken_zip_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "faces.zip").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"^.*faces\.zip is not a zip, or a broken one: .*$"):
+        read_faces(tmp_path / "faces.zip")
+
+
+def test_faces_are_read_once_in_a_session(tmp_path, monkeypatch):
+    save(tmp_path / "1.png")
+    first = read_faces(tmp_path)
+    monkeypatch.setattr(faces, "decode", None)
+    assert read_faces(tmp_path) is first
+
+
+def test_too_few_faces_for_a_batch_are_told(rendered, tmp_path):
+    settings = Settings(faces=str(rendered), batch_size=301)
+    with pytest.raises(SystemExit, match="holds 300 faces, fewer than one batch of 301"):
+        load_faces(settings, CPU)
+    assert load_faces(Settings(faces=str(rendered)), CPU).shape == (300, 3, 64, 64)
+
+
+# batches
+
+
+def test_bytes_become_the_range_of_tanh():
+    levels = as_input(torch.arange(256, dtype=torch.uint8))
+    assert levels[0] == -1 and levels[255] == 1 and levels.dtype == torch.float32
+
+
+def test_every_epoch_has_every_face_once_in_a_new_order():
+    batches = batch_indices(23, 5, seed=3, start=0, device=CPU)
+    epochs = [torch.cat([next(batches) for _ in range(4)]) for _ in range(3)]
+    assert all(epoch.unique().numel() == 20 for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+    again = batch_indices(23, 5, seed=4, start=0, device=CPU)
+    assert torch.equal(torch.cat([next(again) for _ in range(4)]), epochs[1])  # the seed of an epoch is seed + epoch
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 7, 8])
+def test_batches_go_on_as_if_never_interrupted(start):
+    whole, rest = (batch_indices(23, 5, seed=3, start=step, device=CPU) for step in (0, start))
+    for _ in range(start):
+        next(whole)
+    assert all(torch.equal(next(whole), next(rest)) for _ in range(10))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_share_each_batch(monkeypatch, count):
+    whole = next(batch_indices(24, 12, seed=3, start=0, device=CPU))
+    parts = []
+    monkeypatch.setattr(faces, "world_size", lambda: count)
+    for rank in range(count):
+        monkeypatch.setattr(faces, "rank", lambda rank=rank: rank)
+        parts.append(next(batch_indices(24, 12, seed=3, start=0, device=CPU)))
+    assert torch.equal(torch.stack(parts, 1).flatten(), whole)
+
+
+def test_a_batch_has_a_part_of_each_tensor():
+    pictures = torch.arange(24, dtype=torch.uint8).view(24, 1, 1, 1)
+    labels = torch.arange(24)
+    real, label = next(batches_of(pictures, labels, batch_size=6, seed=1))
+    assert real.dtype == torch.float32 and label.dtype == torch.long
+    assert torch.allclose(real.flatten(), label / 127.5 - 1)
+    (real,) = next(batches_of(pictures, batch_size=6, seed=1, start=2))
+    assert real.shape == (6, 1, 1, 1)

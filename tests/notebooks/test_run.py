@@ -1,0 +1,572 @@
+"""A run is never lost: killed, interrupted, on a full disk, with broken files, or diverging."""
+
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import kit.run
+from baselines.build import ROOT
+from kit.device import HalfPrecision, seed_everything
+from kit.files import StepTable
+from kit.networks import Discriminator, Generator
+from kit.run import Run, fetch_run, layer_norms
+from kit.samples import fixed_noise, near_repeats, output_folder, pack, sample, write_submission
+from kit.settings import Settings
+from tests.helpers.notebook import lesson
+
+KILLS = os.environ.get("KILLS", "3")  # `make test-kill` sets 20
+SMALL = Settings(steps=6, batch_size=8, z_dim=2, checkpoint_every=2, log_every=1, seed=1)
+LOSS = torch.tensor(0.5)
+
+
+class Paint(nn.Module):
+    """z [N, 2] -> pictures [N, 3, 64, 64] of one weight's grey."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z):
+        return (self.weight + z.mean(1)).tanh().view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
+
+
+def session(folder, **overrides):
+    """A run of a network of one weight, with 8 samples."""
+    settings = replace(SMALL, **{"run": str(folder / "gan"), "outputs": str(folder / "outputs"), **overrides})
+    seed_everything(settings.seed)
+    G = Paint()
+    return Run(settings, G, nn.Linear(1, 1), z=torch.ones(8, 2), optimizer_G=torch.optim.Adam(G.parameters()))
+
+
+def train(run, losses=lambda step: (LOSS, LOSS)):
+    """Trains a run: the weight is the sum of all steps, faces and random numbers."""
+    faces = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1)
+    for step, real in run.steps(faces):
+        with torch.no_grad():
+            run.G.weight += step + torch.rand(1) + real.mean()
+        run.update_average()
+        loss_D, loss_G = losses(step)
+        run.log(loss_D=loss_D, loss_G=loss_G)
+    return run
+
+
+def read_rows(path):
+    with open(path, newline="") as file:
+        return [*csv.reader(file)]
+
+
+def logged(folder):
+    return [int(row[0]) for row in read_rows(folder / "gan/log.csv")[1:]]
+
+
+def equal(one, other):
+    """Whether two states hold the same, to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def last(folder, name="gan"):
+    return torch.load(folder / name / "checkpoints/last.pt", weights_only=True)
+
+
+def without_places(state):
+    return state | {"settings": {name: state["settings"][name] for name in ("seed", "batch_size", "ema", "width")}}
+
+
+# going on
+
+
+def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, rendered):
+    names = lesson(ROOT / "baselines/01_gan.py", norms_every=2, ema=0.9, n_critic=2, faces=str(rendered))
+    names["fixed_noise"] = lambda settings: fixed_noise(settings, 50)
+
+    def train_to(steps, folder):
+        return names["train"](replace(names["settings"], steps=steps, run=str(tmp_path / folder)))
+
+    for steps in (3, 4, 7):
+        train_to(steps, "parts")
+        torch.rand(9), seed_everything(99)  # whatever a session does between
+    run = train_to(7, "whole")
+    assert run.step == 7 and run.G_ema is run.parts["G_ema"]
+    states = [last(tmp_path, name) for name in ("parts", "whole")]
+    assert equal(*map(without_places, states))
+    rows = [[row[:-1] for row in read_rows(tmp_path / name / "log.csv")] for name in ("parts", "whole")]
+    assert rows[0] == rows[1]  # but for the seconds
+    assert [row[0] for row in rows[0]] == ["step", "1", "2", "3", "4", "5", "6", "7"]
+    seconds = [float(row[-1]) for row in read_rows(tmp_path / "parts/log.csv")[1:]]
+    assert seconds == sorted(seconds)
+    norms = [(tmp_path / name / "grad_norms.csv").read_text() for name in ("parts", "whole")]
+    assert norms[0] == norms[1]
+    header, *rows = read_rows(tmp_path / "whole/grad_norms.csv")
+    assert header == ["step", "layer", "name", "norm"]
+    assert [row[:2] for row in rows] == [[step, layer] for step in "246" for layer in "12345"]
+    assert all(float(row[-1]) > 0 for row in rows)
+
+
+def test_a_run_killed_again_and_again_ends_as_if_it_had_been_left_alone(tmp_path, rendered):
+    command = [sys.executable, "-m", "tests.helpers.killed", str(tmp_path), str(rendered), KILLS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert done.stdout.count("killed within") == int(KILLS)
+    whole, killed = (last(tmp_path / name, "run") for name in ("whole", "killed"))
+    assert whole["step"] == 6 * int(KILLS)
+    assert equal(whole, killed)
+    rows = [[row[:-1] for row in read_rows(tmp_path / name / "run/log.csv")] for name in ("whole", "killed")]
+    assert rows[0] == rows[1]  # but for the seconds
+    assert [row[0] for row in rows[1]] == ["step", *map(str, range(1, 1 + 6 * int(KILLS)))]
+    norms = [(tmp_path / name / "run/grad_norms.csv").read_text() for name in ("whole", "killed")]
+    assert norms[0] == norms[1]
+    names = [sorted(path.name for path in (tmp_path / name / "run/samples").iterdir()) for name in ("whole", "killed")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("broken", ["cut off", "one bit", "empty"])
+def test_a_broken_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, capsys, broken):
+    train(session(tmp_path))
+    path = tmp_path / "gan/checkpoints/last.pt"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"G_ema")] ^= 4
+    path.write_bytes({"cut off": data[:-100], "one bit": data, "empty": b""}[broken])
+    (tmp_path / "gan/config.json").write_text("{")  # only for readers: the checkpoint has its own
+    capsys.readouterr()
+    run = session(tmp_path)
+    printed = capsys.readouterr().out
+    assert f"{path} is broken" in printed and "going on from step 4 of " in printed
+    assert path.with_name("last.pt.broken").exists()
+    assert logged(tmp_path) == [1, 2, 3, 4]
+    train(run)
+    assert logged(tmp_path) == [1, 2, 3, 4, 5, 6]
+    assert "is broken" not in capsys.readouterr().out
+    train(session(tmp_path / "whole"))
+    checkpoints = [last(tmp_path), last(tmp_path / "whole")]
+    assert all(equal(checkpoints[0][name], checkpoints[1][name]) for name in ("G", "G_ema", "optimizer_G", "rng"))
+
+
+def test_with_both_checkpoints_broken_a_run_begins_anew(tmp_path, capsys):
+    train(session(tmp_path))
+    for name in ("last", "previous"):
+        (tmp_path / f"gan/checkpoints/{name}.pt").write_bytes(b"PK")
+    run = session(tmp_path)
+    assert run.start == 0 and capsys.readouterr().out.count("is broken") == 2
+    assert logged(tmp_path) == []
+
+
+def test_whatever_happens_while_it_is_written_a_whole_checkpoint_is_there(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    for moment in range(1, 4):  # of the three things done to files: write, move the old, name the new
+        run = session(tmp_path / str(moment))
+        for run.step in (2, 4):
+            run.save_checkpoint()
+        done = []
+
+        def die(real, moment=moment, done=done):
+            def act(*args):
+                done.append(real)
+                if len(done) == moment:
+                    raise Killed
+                return real(*args)
+
+            return act
+
+        run.step = 6
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "save", die(torch.save))
+            patched.setattr(os, "replace", die(os.replace))
+            with pytest.raises(Killed):
+                run.save_checkpoint()
+        assert run.read_checkpoint()[1]["step"] == 4
+
+
+def test_rows_after_the_checkpoint_and_torn_ones_are_cut(tmp_path):
+    train(session(tmp_path, steps=12))
+    with open(tmp_path / "gan/log.csv", "a") as file:
+        file.write("13,0.5,0.5,1.0\n1")  # the beginning of 14
+    session(tmp_path, steps=14)
+    assert logged(tmp_path) == [*range(1, 13)]
+
+
+def test_a_table_keeps_whole_rows_up_to_its_start(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("step,loss\n1,0.5\n\nx,0.5\n2,0.25\n3,0.1\n3\n")
+    table = StepTable(path, ["loss"], 2)
+    assert table.last == ["2", "0.25"]
+    table.append([[3, 0.7]])
+    assert read_rows(path) == [["step", "loss"], ["1", "0.5"], ["2", "0.25"], ["3", "0.7"]]
+    StepTable(path, ["loss"], 0)  # a new run
+    assert read_rows(path) == [["step", "loss"]]
+
+
+def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
+    run = session(tmp_path)
+    run.step = 2
+    run.save_checkpoint()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # a write beyond fails as on a full disk
+    try:
+        with pytest.raises(SystemExit, match=r"last.pt cannot be written: .* MB are free. Earlier checkpoints are"):
+            run.save_checkpoint()
+        run.log_rows = [(step, torch.zeros(2), 0.0) for step in range(1000)]
+        with pytest.raises(SystemExit, match=r"log.csv cannot be written: File too large"):
+            run.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run.read_checkpoint()[1]["step"] == 2
+    assert not [*tmp_path.rglob("*.part")]
+
+
+def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, capsys):
+    train(session(tmp_path))
+    with pytest.raises(SystemExit, match=r"batch_size: 8 then, 4 now, seed: 1 then, 2 now\): set another `run`"):
+        session(tmp_path, batch_size=4, seed=2)
+    free = {"steps": 8, "hours": 1.0, "checkpoint_every": 3, "checkpoint_minutes": 1.0, "log_every": 2, "faces": "x"}
+    assert session(tmp_path, **free).start == 6
+    assert "going on from step 6" in capsys.readouterr().out
+    assert set(free) <= set(kit.run.FREE_SETTINGS)
+
+
+# endings
+
+
+def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
+    run = train(session(tmp_path))
+    assert sorted(path.name for path in (tmp_path / "gan").iterdir()) == [
+        *("checkpoints", "config.json", "grad_norms.csv", "log.csv", "samples")
+    ]
+    samples = sorted(path.name for path in (tmp_path / "gan/samples").iterdir())
+    assert samples == [f"00000{step}.{kind}" for step in (2, 4, 6) for kind in ("png", "tgz")]
+    weights = torch.load(tmp_path / "gan/checkpoints/000006.pt", weights_only=True)
+    assert equal(weights, {**run.G_ema.state_dict()})
+    said = capsys.readouterr().out
+    assert "step 4: 100.0% near repeats" in said and f"{tmp_path}/gan.zip, 0 MB" in said
+    train(run := session(tmp_path))  # nothing is left to do
+    assert run.step == 6 and len(logged(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_after_its_step_with_all_that_a_session_leaves(tmp_path, capsys, number):
+    def losses(step):
+        if step == 3:
+            signal.raise_signal(number)
+        return LOSS, LOSS
+
+    before = signal.getsignal(number)
+    run = train(session(tmp_path), losses)
+    assert signal.getsignal(number) is before
+    assert "stopped: run the notebook again" in capsys.readouterr().out
+    assert run.read_checkpoint()[1]["step"] == 3
+    with tarfile.open(tmp_path / "gan/samples/000003.tgz") as archive:
+        assert len(archive.getnames()) == 8
+    train(session(tmp_path))  # the same cell again
+    assert logged(tmp_path) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    def losses(step):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    run = session(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, losses)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "gan/checkpoints/last.pt").exists()
+
+
+def test_an_error_leaves_no_handler_behind_also_while_its_traceback_is_held(tmp_path):
+    def broken(step):
+        raise ValueError("a slip")
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match="a slip") as held:  # with all its frames, as in a notebook
+        train(session(tmp_path), broken)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+    def losses(step):
+        if step == 3:
+            held.value.__traceback__ = None  # the frames of the first go, while a second trains
+            signal.raise_signal(signal.SIGINT)
+        return LOSS, LOSS
+
+    assert train(session(tmp_path), losses).step == 3
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_session_ends_when_its_hours_are_over(tmp_path, capsys):
+    train(session(tmp_path, steps=10**6, checkpoint_every=10**6, log_every=50, hours=1e-9))
+    assert "1e-09 hours are over: run the notebook again" in capsys.readouterr().out
+    assert (tmp_path / "gan/samples/000001.tgz").exists()
+    assert last(tmp_path)["step"] == 1
+
+
+def test_hours_leave_time_to_write(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
+    save_checkpoint = Run.save_checkpoint
+
+    def slowly(run):
+        clock.now += 300
+        save_checkpoint(run)
+
+    def losses(step):
+        clock.now += 60
+        return LOSS, LOSS
+
+    monkeypatch.setattr(Run, "save_checkpoint", slowly)
+    train(session(tmp_path, steps=1000, hours=1.0, checkpoint_every=10, checkpoint_minutes=60.0), losses)
+    assert clock.now == 3600
+    assert last(tmp_path)["step"] == 40
+
+
+def test_a_checkpoint_is_written_after_some_minutes_in_any_case(tmp_path):
+    def losses(step):
+        if step == 3:
+            assert last(tmp_path)["step"] == 2
+        return LOSS, LOSS
+
+    train(session(tmp_path, checkpoint_every=10**6, log_every=10**6, checkpoint_minutes=0.0), losses)
+    assert [path.name for path in (tmp_path / "gan/samples").glob("*.tgz")] == ["000006.tgz"]
+    assert (tmp_path / "gan/checkpoints/previous.pt").exists()
+    train(session(tmp_path / "seldom", checkpoint_every=10**6, checkpoint_minutes=10.0))
+    assert not (tmp_path / "seldom/gan/checkpoints/previous.pt").exists()
+
+
+def test_processes_that_write_nothing_wait_for_their_gpu_no_more_often(tmp_path, monkeypatch):
+    clock, waits = SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr(kit.run, "rank", lambda: 1)
+    monkeypatch.setattr(Run, "flush", lambda run: waits.append(run.step))
+    monkeypatch.setattr(Run, "latest", (0, 0), raising=False)
+
+    def losses(step):
+        clock.now += 61
+        return LOSS, LOSS
+
+    run = session(tmp_path, steps=12, checkpoint_every=10**6, log_every=10**6, checkpoint_minutes=5.0)
+    monkeypatch.setattr(run, "pack", lambda: None)
+    train(run, losses)
+    assert waits == [5, 10, 12]
+
+
+def test_after_50_steps_it_says_how_long_it_takes(tmp_path, monkeypatch, capsys):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
+
+    def losses(step):
+        clock.now += 2
+        return LOSS, LOSS
+
+    quick = {"checkpoint_every": 10**6, "log_every": 50}
+    train(session(tmp_path, steps=110, **quick), losses)
+    assert capsys.readouterr().out.count("0.5 steps per second: about 2 minutes to go") == 1
+    train(session(tmp_path, steps=170, **quick), losses)
+    assert capsys.readouterr().out.count("0.5 steps per second: about 0 minutes to go") == 1
+    train(session(tmp_path, steps=220, **quick), losses)
+    assert "steps per second" not in capsys.readouterr().out  # the session ends there
+    run = session(tmp_path, steps=100_220, **quick)
+    run.print_estimate(100)
+    assert "about 55.6 hours to go" in capsys.readouterr().out
+    run = session(tmp_path, steps=100_220, hours=1.0, **quick)
+    run.print_estimate(100)
+    assert "about 58 minutes to go" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -1e16])
+def test_a_diverging_loss_ends_the_run_and_names_the_checkpoint_before(tmp_path, loss):
+    def losses(step):
+        return (torch.tensor(loss) if step == 5 else LOSS), LOSS
+
+    with pytest.raises(SystemExit, match=r"stopped at step 5: loss_D is .*last\.pt of step 4") as stopped:
+        train(session(tmp_path, log_every=6), losses)
+    assert "\n" not in str(stopped.value)
+    assert last(tmp_path)["step"] == 4
+
+
+def test_weights_that_are_not_numbers_never_replace_a_checkpoint(tmp_path):
+    run = session(tmp_path)
+
+    def losses(step):
+        if step == 6:
+            run.G.weight.data.fill_(float("nan"))
+        return LOSS, LOSS
+
+    with pytest.raises(SystemExit, match=r"stopped at step 6: weights of G are not finite.*of step 4") as stopped:
+        train(run, losses)
+    assert "\n" not in str(stopped.value)
+    assert not (tmp_path / "gan/samples/000006.tgz").exists()
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path):
+    with pytest.raises(SystemExit, match=r"stopped at step 1: loss_D is nan.*; no checkpoint exists"):
+        train(session(tmp_path), lambda step: (torch.tensor(float("nan")), LOSS))
+
+
+# taken to another session
+
+
+def test_one_archive_is_all_that_another_session_needs(tmp_path, capsys):
+    here, there, kaggle = tmp_path / "here", tmp_path / "there", tmp_path / "kaggle/input"
+    train(session(here, steps=4))
+    kaggle.mkdir(parents=True)
+    with zipfile.ZipFile(here / "gan.zip") as archive:
+        assert "gan/checkpoints/previous.pt" not in archive.namelist()
+        archive.extractall(kaggle / "my-run")  # as Kaggle unpacks what is uploaded
+    (here / "gan.zip").rename(kaggle / "gan.zip")
+    other = kaggle / "other/wgan/checkpoints/last.pt"  # another notebook's
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+
+    run = session(there, steps=4)  # nothing beside it: a new run
+    assert run.start == 0
+    for attached in ("gan.zip", "my-run"):
+        fetch_run(run.folder, [kaggle])
+        assert f"took up the run in {kaggle / attached}" in capsys.readouterr().out
+        run.last.unlink()
+        (kaggle / "gan.zip").unlink(missing_ok=True)
+    fetch_run(run.folder, [kaggle])
+    run = session(there)
+    assert run.start == 4
+    train(run)
+    assert logged(there) == [1, 2, 3, 4, 5, 6]
+    assert len([*there.glob("gan/samples/*")]) == 6
+
+
+def test_an_archive_beside_the_run_is_taken_up_and_the_furthest_of_several(tmp_path, capsys):
+    for steps in (2, 4):
+        train(session(tmp_path / str(steps), steps=steps))
+    for name in ("checkpoints", "samples"):
+        (tmp_path / "new/gan" / name).mkdir(parents=True)
+    (tmp_path / "2/gan.zip").rename(tmp_path / "new/gan.zip")
+    fetch_run(tmp_path / "new/gan", [tmp_path / "nothing here"])
+    assert last(tmp_path / "new")["step"] == 2
+    (tmp_path / "new/gan/checkpoints/last.pt").unlink()
+    fetch_run(tmp_path / "new/gan", [tmp_path / "4"])
+    assert last(tmp_path / "new")["step"] == 4
+
+
+@pytest.mark.parametrize("end", [-1, -50, 5000, 0])
+def test_an_archive_that_was_cut_off_is_named_and_passed_over(tmp_path, capsys, end):
+    train(session(tmp_path))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/gan.zip").write_bytes((tmp_path / "gan.zip").read_bytes()[:end])
+    assert session(tmp_path / "new").start == 0
+    assert f"{tmp_path}/new/gan.zip is broken, or holds no run of this name: upload it again" in capsys.readouterr().out
+
+
+# averages, samples, norms
+
+
+def test_the_running_average_is_torchs(tmp_path):
+    torch.manual_seed(0)
+    G = Generator(4, 2)
+    run = Run(replace(SMALL, run=str(tmp_path), z_dim=4, ema=0.9), G, nn.Linear(1, 1), z=torch.ones(2, 4))
+    right = AveragedModel(G, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    right.update_parameters(G)  # begins with G as it is
+    for _ in range(20):
+        with torch.no_grad():
+            for weight in G.parameters():
+                weight += 0.1 * torch.randn_like(weight)
+        G(torch.randn(8, 4))  # moves BatchNorm's statistics
+        run.update_average()
+        right.update_parameters(G)
+    states = run.G_ema.state_dict(), right.module.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        if value.is_floating_point():
+            assert torch.allclose(value, states[1][name], rtol=1e-5, atol=1e-7), name
+            assert not torch.equal(value, G.state_dict()[name])
+        else:  # numbers of batches, which have no average
+            assert torch.equal(value, G.state_dict()[name])
+    assert not run.G_ema.training and not any(weight.requires_grad for weight in run.G_ema.parameters())
+
+
+def test_without_an_average_samples_come_from_G_itself(tmp_path):
+    run = train(session(tmp_path, ema=0.0, steps=3))
+    assert torch.equal(run.G_ema.weight, run.G.weight)
+    half = HalfPrecision(Paint(), torch.float16)
+    run = Run(replace(SMALL, run=str(tmp_path / "half")), half, nn.Linear(1, 1), z=torch.ones(8, 2))
+    half.module.weight.data += 1
+    run.update_average()
+    assert isinstance(run.G_ema, Paint) and torch.equal(run.G_ema.weight, half.module.weight)
+
+
+def test_repeats_among_samples_are_seen(tmp_path, capsys):
+    pictures = torch.randint(0, 256, (300, 3, 8, 8), dtype=torch.uint8)
+    pictures = nn.functional.interpolate(pictures, 64)  # no two alike
+    assert near_repeats(pictures) == 0
+    collapsed = pictures.clone()
+    collapsed[:100] = pictures[:1]
+    assert near_repeats(collapsed) == pytest.approx(1 / 3)
+    run = session(tmp_path)
+    numbers = torch.get_rng_state()
+    for shown in (pictures, collapsed):
+        run.G_ema.forward = lambda z, shown=shown: shown / 127.5 - 1
+        run.save_samples()
+    healthy, hint = (line for line in capsys.readouterr().out.splitlines() if line.startswith("step"))
+    assert healthy == "step 0: 0.0% near repeats"
+    assert hint == "step 0: 33.3% near repeats: G is collapsing, earlier samples may be better"
+    assert torch.equal(torch.get_rng_state(), numbers)  # the training goes on as if nobody had looked
+
+
+def test_samples_are_of_evaluation_mode_and_fill_all_levels():
+    class Ramp(nn.Module):
+        def forward(self, z):
+            assert not self.training
+            return z.view(-1, 1, 1, 1).expand(-1, 3, 64, 64)
+
+    G = Ramp()
+    levels = sample(G, torch.linspace(-1.1, 1.1, 1000).view(-1, 1))[:, 0, 0, 0]
+    assert G.training and levels.dtype == torch.uint8
+    assert levels.unique().tolist() == [*range(256)]
+    assert torch.equal(fixed_noise(SMALL), fixed_noise(SMALL)) and fixed_noise(SMALL).shape == (1000, 2)
+
+
+def test_a_submission_is_an_archive_and_the_same_single_files(tmp_path, capsys):
+    run = train(session(tmp_path))
+    run.z = torch.linspace(-1, 1, 2000).view(1000, 2)
+    assert write_submission(run).shape == (1000, 3, 64, 64)
+    with tarfile.open(tmp_path / "gan/submission.tgz") as archive:
+        assert archive.getnames() == [f"{number}.jpg" for number in range(1, 1001)]
+        assert archive.extractfile("7.jpg").read() == (tmp_path / "outputs/7.jpg").read_bytes()
+    assert len([*(tmp_path / "outputs").iterdir()]) == 1000
+    assert "1,000 pictures in" in capsys.readouterr().out
+    assert output_folder(run.settings) == tmp_path / "outputs"
+    pack(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), tmp_path / "two.tgz")
+    with tarfile.open(tmp_path / "two.tgz") as archive:
+        assert archive.getnames() == ["1.jpg", "2.jpg"]
+
+
+def test_norms_are_of_every_layers_weights_from_the_picture_on():
+    D = Discriminator(2)
+    D(torch.randn(4, 3, 64, 64)).sum().backward()
+    norms = layer_norms(D)
+    assert [*norms] == ["layers.0.0.weight", *(f"layers.{i}.0.weight" for i in (1, 2, 3)), "layers.4.weight"]
+    assert norms["layers.4.weight"].item() == pytest.approx(D.layers[4].weight.grad.square().sum().sqrt().item())
+
+
+def test_a_loss_that_is_not_logged_stays_as_it_was(tmp_path):
+    run = session(tmp_path, steps=3)
+    for step, _ in run.steps(torch.zeros(8, 1, dtype=torch.uint8)):
+        run.log(loss_D=torch.tensor(float(step), requires_grad=True))
+        if step == 2:
+            run.log(loss_G=torch.tensor(7.0))
+    rows = [row[:3] for row in read_rows(tmp_path / "gan/log.csv")]
+    assert rows == [["step", "loss_D", "loss_G"], ["1", "1", "0"], ["2", "2", "7"], ["3", "3", "7"]]

@@ -1,0 +1,90 @@
+"""Settings: presets, overrides, and the command line of a master."""
+
+import runpy
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+
+from baselines.build import ROOT
+from kit.command_line import read_parameters
+from kit.settings import Settings, make_settings, t4_presets
+from tests.helpers.notebook import small
+
+PRESETS = t4_presets(Settings())
+
+
+def test_the_course_preset_is_the_sample_code():
+    course = PRESETS["course"]
+    assert (course.steps, course.batch_size, course.lr_G, course.lr_D) == (1115, 64, 1e-4, 1e-4)
+    assert (course.beta1, course.beta2, course.z_dim, course.width, course.n_critic) == (0.5, 0.999, 100, 64, 1)
+    assert course.ema == 0 and not course.half
+
+
+def test_longer_presets_end_by_the_clock():
+    hours = {name: preset.hours for name, preset in PRESETS.items()}
+    assert hours == {"course": 0, "t4_1h": 1, "t4_3h": 3, "t4_12h": 11.5}
+    assert {preset.steps for name, preset in PRESETS.items() if name != "course"} == {1_000_000}
+
+
+def test_overrides_replace_a_presets_settings(capsys):
+    settings = make_settings(PRESETS, "t4_1h", {"lr_G": 3e-4, "run": "elsewhere"})
+    assert settings == replace(PRESETS["t4_1h"], lr_G=3e-4, run="elsewhere")
+    assert "lr_G=0.0003" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "said"),
+    [
+        ("corse", {}, "there is no preset 'corse': use one of course, t4_1h, t4_3h, t4_12h"),
+        ("course", {"lr": 1}, "there is no setting lr: use some of faces, run, outputs, steps, "),
+        ("course", {"zdim": 1, "lr": 1, "steps": 2}, "there is no setting lr, zdim: use some of "),
+    ],
+)
+def test_names_that_do_not_exist_are_told_with_those_that_do(preset, overrides, said):
+    with pytest.raises(SystemExit) as stopped:
+        make_settings(PRESETS, preset, overrides)
+    assert str(stopped.value).startswith(said)
+
+
+def test_autograding_makes_it_small(monkeypatch):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    settings = make_settings(PRESETS, "course", {})
+    assert (settings.steps, settings.batch_size, settings.width) == (2, 8, 4)
+
+
+def test_every_setting_has_a_line_of_meaning():
+    source = (ROOT / "baselines/kit/settings.py").read_text(encoding="utf-8")
+    for name in asdict(Settings()):
+        (line,) = [line for line in source.splitlines() if line.startswith(f"    {name}: ")]
+        assert "  # " in line
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4e-4", 4e-4), ("20", 20), ("True", True), ("(1, 2)", (1, 2)), ("my faces/b.zip", "my faces/b.zip"), ("", "")],
+)
+def test_the_command_line_reads_values_as_python_writes_them(text, value):
+    assert read_parameters(PRESETS, ["--set", f"run={text}"]) == ("course", {"run": value})
+
+
+def test_the_command_line_takes_a_preset_and_several_settings():
+    arguments = ["--preset", "t4_3h", "--set", "faces=a=b", "--set", "steps=3"]
+    assert read_parameters(PRESETS, arguments) == ("t4_3h", {"faces": "a=b", "steps": 3})
+    assert read_parameters(PRESETS, []) == ("course", {})
+
+
+@pytest.mark.parametrize("arguments", [["--set", "steps"], ["--preset", "corse"], ["--steps", "3"]])
+def test_wrong_use_of_the_command_line_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        read_parameters(PRESETS, arguments)
+    assert stopped.value.code == 2
+    assert arguments[-1] in capsys.readouterr().err
+
+
+def test_a_master_runs_as_a_script(tmp_path, rendered, monkeypatch, capsys):
+    overrides = [f"--set={name}={value}" for name, value in small(tmp_path, rendered, steps=2).items()]
+    monkeypatch.setattr(sys, "argv", ["01_gan.py", "--preset", "cpu", *overrides])
+    runpy.run_path(str(ROOT / "baselines/01_gan.py"), run_name="__main__")
+    assert "lr_G=0.0004" in capsys.readouterr().out
+    assert len([*tmp_path.glob("outputs/*.jpg")]) == 1000
