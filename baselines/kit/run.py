@@ -81,6 +81,7 @@ class Run:
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
         if rank() == 0 and not self.last.exists() and not self.previous.exists():
             fetch_run(self.folder)
+        self.pictures = 0  # real ones, how many
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
             torch.manual_seed(settings.seed + self.start + 1_000_003 * rank())

@@ -161,7 +161,7 @@ def test_help_imports_nothing_heavy():
         ("data render x --count 0", 2, "--count"),
         ("data prepare nowhere x", 2, "'nowhere' does not exist"),
         ("data prepare empty x --workers 1", 1, "empty: no picture in it could be read"),
-        ("data prepare text.txt x", 1, "text.txt: neither a folder nor a whole zip"),
+        ("data prepare text.txt x", 1, "text.txt: not a folder, .zip or .tar[.gz] that can be read"),
         ("data fetch text.txt", 1, "text.txt: is damaged"),
         ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
         ("baselines.run 99_gan", 2, "99_gan"),
@@ -199,8 +199,8 @@ def full_disk(size):
         ("grader leaderboard class --offline --metrics afd --jobs 1 -o out/x.html", "out/x.html"),
         ("grader pack many -o out/x.tgz", "out/x.tgz"),
         ("grader slice grid.png -o out/x", "out/x"),
-        ("data render out/x --count 9 --workers 1", "output"),
-        ("data prepare faces out/x.zip --workers 1", "output"),
+        ("data render out/x --count 9 --workers 1", "out/x: "),
+        ("data prepare faces out/x.zip --workers 1", "out/x.zip: "),
     ],
 )
 def test_a_full_disk_leaves_nothing_half_written(place, words, file):

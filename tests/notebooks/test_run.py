@@ -21,7 +21,8 @@ from baselines.build import ROOT
 from kit.device import HalfPrecision, seed_everything
 from kit.files import StepTable
 from kit.networks import Discriminator, Generator
-from kit.run import Run, fetch_run, layer_norms
+from kit.norms import layer_norms
+from kit.run import Run, fetch_run
 from kit.samples import fixed_noise, near_repeats, output_folder, pack, sample, write_submission
 from kit.settings import Settings
 from tests.helpers.notebook import lesson
@@ -89,6 +90,12 @@ def without_places(state):
 
 
 # going on
+
+
+def test_a_run_does_not_go_on_with_another_number_of_faces(tmp_path):
+    train(session(tmp_path, steps=2))
+    with pytest.raises(SystemExit, match="other faces .40 then, 41 now.: set another `run`"):
+        next(session(tmp_path).steps(torch.zeros(41, 1, 1, 1, dtype=torch.uint8)))
 
 
 def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, rendered):
