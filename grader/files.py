@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir")  # macOS, Windows twice, Synology
+SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
+PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
 
 
 def left_behind(name: str) -> bool:
-    """Whether a file or folder of this name was left by a system, and not put there by a person."""
-    return name in SYSTEM_FILES or (name.startswith(".") and name != "..")
+    """Whether a file or folder of this name was left by a system or by us, and not put there by a person."""
+    return (name.startswith(".") and name != "..") or name.casefold() in SYSTEM_FILES or name.endswith(PARTS)
 
 
 def natural(name: str) -> tuple:

@@ -99,6 +99,21 @@ def test_sparse_files_are_refused(tmp_path):
         read_all(tmp_path / "x.tar")
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_an_archive_is_what_its_first_bytes_say(tmp_path, mode):
+    """A zip's end mark may stand in the tail of any file: that of a member, or of compressed data."""
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
+        archive.writestr("another.jpg", b"x")
+    small = (tmp_path / "small.zip").read_bytes()
+    path = tar_of([("1.jpg", b"a", {}), ("small.zip", small, {})], tmp_path / "x.tar", mode=mode)
+    if mode == "w":
+        path.write_bytes(path.read_bytes().rstrip(b"\0") + bytes(1024))
+    else:
+        path.write_bytes(path.read_bytes() + small)
+    assert zipfile.is_zipfile(path)
+    assert read_all(path) == {"1.jpg": b"a", "small.zip": small}
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_zips_are_unpacked_only_where_that_can_be_bounded(tmp_path, method):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
