@@ -129,9 +129,9 @@ def of_file(path: Path, features: str, dim: int) -> Reference:
 def load_reference(path: Path, faces: str | None, features: str) -> Reference | None:
     """A reference from a file of `save_reference`, under another name if `faces` is one; None when there is none, it is
     not whole, or of other features."""
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with open(path, "rb") as file:
             if int.from_bytes(file.read(8), "little") > MAX_HEADER:
                 return None

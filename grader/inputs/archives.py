@@ -30,7 +30,6 @@ MAX_HEADER = 2**16  # of the headers in which a tar keeps what has no room in it
 MAX_NAME = 400  # characters
 
 FILE, NOTHING, OTHER = "file", "nothing to read", "link or device"
-ZIPS = (b"PK\3\4", b"PK\5\6")  # how a zip begins, and an empty one; its end mark may stand in a tar's tail as well
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)  # a sparse file's data is not its content
 Entry = tuple[str, str, int, Callable[[], bytes] | None]  # name, one of these three, bytes, reads it
 
@@ -120,17 +119,14 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     if not source.is_file():
         raise BadArchive(f"{source}: is a pipe or a device: name a folder, .zip or .tar[.gz]")
     try:
-        yield from _zip(source) if _begins(source) in ZIPS else _tar(source)
+        with open(source, "rb") as file:
+            start = file.read(4)
+        yield from _zip(source) if start in (b"PK\3\4", b"PK\5\6") else _tar(source)
     except (PermissionError, BadArchive):
         raise
     except Exception as error:  # parsers fed with garbage may raise anything
         reason = first_line(error)
         raise BadArchive(f"{source}: not a folder, .zip or .tar[.gz] that can be read ({reason})") from None
-
-
-def _begins(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(4)
 
 
 def _folder(root: Path, follow: bool) -> Iterator[Entry]:
