@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.files import atomic
+from grader.files import CannotWrite, atomic
 from grader.inputs.archives import bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
@@ -54,7 +54,7 @@ def cut(grids: Iterable[Path], output: Path) -> int:
     not at all.
     """
     if output.exists():
-        raise FileExistsError(errno.EEXIST, "exists", str(output))
+        raise CannotWrite(errno.EEXIST, "exists", str(output))
     with atomic(output) as unfinished:
         unfinished.mkdir()
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader import verdict
+from grader.errors import first_line
 from grader.features import anime, reference
 from grader.features.fingerprints import of_faces
 from grader.features.reference import Reference, shipped_reference
@@ -61,7 +62,8 @@ class Scorer:
         """
         metrics = selected(metrics)
         for asset, given in ((downloads.INCEPTION, weights), (downloads.CASCADE, cascade)):
-            downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
+            if given:
+                downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
         faces = None if source is None or source.suffix in STATISTICS else source
         network = anime.load()
         against = Against(embedded_reference(source, network, progress))
@@ -196,10 +198,12 @@ def _with_inception(
     real = reference.of_npz(source, "inception", inception.DIM) if source.suffix == ".npz" else None
     try:
         network = inception.load(downloads.obtain(downloads.INCEPTION, weights, offline))
+        if real is None:
+            done = progress("reference faces, Inception", 0)
+            real = reference.of_faces(source, "inception", lambda batch: inception.features(network, batch, done))
+            real = replace(real, faces=against.embedded.faces)
     except downloads.AssetError as error:
         return replace(against, missing=against.missing | {"fid": str(error)})
-    if real is None:
-        done = progress("reference faces, Inception", 0)
-        real = reference.of_faces(source, "inception", lambda batch: inception.features(network, batch, done))
-        real = replace(real, faces=against.embedded.faces)
+    except (ImportError, RuntimeError) as error:  # no pytorch-fid; torch tells of a GPU's troubles by the other
+        return replace(against, missing=against.missing | {"fid": first_line(error)})
     return replace(against, inception=network, real=real)

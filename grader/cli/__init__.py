@@ -19,6 +19,7 @@ from grader.cli.reference import reference
 from grader.cli.score import score
 from grader.cli.shared import note, stop
 from grader.errors import GraderError
+from grader.files import CannotWrite
 
 FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
 
@@ -38,8 +39,10 @@ class _Commands(click.Group):
                 stop(2, f"{error.format_message()} See {command} --help")
             except BrokenPipeError:
                 raise  # whoever read our output has seen enough
-            except OSError as error:  # reading raises errors of ours: this is about something that we write
+            except OSError as error:
                 where, reason = error.filename or "standard output", error.strerror or error
+                if error.filename and not isinstance(error, CannotWrite):
+                    stop(2, f"{where}: cannot be read ({reason}): check its permissions")
                 stop(2, f"{where}: cannot be written ({reason}): make room, or choose another --output")
 
 

@@ -119,7 +119,9 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     if not source.is_file():
         raise BadArchive(f"{source}: is a pipe or a device: name a folder, .zip or .tar[.gz]")
     try:
-        yield from _zip(source) if zipfile.is_zipfile(source) else _tar(source)
+        with open(source, "rb") as file:
+            start = file.read(4)
+        yield from _zip(source) if start in (b"PK\3\4", b"PK\5\6") else _tar(source)
     except (PermissionError, BadArchive):
         raise
     except Exception as error:  # parsers fed with garbage may raise anything

@@ -4,18 +4,21 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader import cli
+from grader import cli, score
 from grader.features import anime
+from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
 from grader.inputs.submission import COUNT, read_submission
 from grader.metrics import afd
-from grader.metrics.registry import NAMES
+from grader.metrics.registry import METRICS, NAMES, Against, Sample
+from grader.progress import silent
 
 
 def run(*args):
@@ -266,3 +269,25 @@ def test_fid_is_judged_only_against_the_faces_its_thresholds_are_for(
     assert published["crypko"] == ("crypko", pytest.approx(27), "Boss")  # three means moved by 3: 3 · 3²
     assert published["cats"] == ("cats", pytest.approx(27), None)
     assert published["faces"] == ("rendered", pytest.approx(0, abs=1), None)
+
+
+def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
+    for variable in ("GRADER_CASCADE", "GRADER_INCEPTION"):
+        monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+    metrics = ("afd", "fid", "lbpcascade")
+    scored = score(rendered, rendered, metrics=metrics, loose=True, offline=True)
+    notes = [measure.note for measure in scored.measures if measure.value is None]
+    assert len(notes) == 2 and all("nowhere: no such file" in note for note in notes)
+
+    cascade, against = tmp_path / "cascade.xml", Against(None)
+    cascade.write_text("<?xml version='1.0'?><opencv_storage><x>1</x></opencv_storage>")
+    sample = Sample(scored.submission.pictures[:2], None, silent)
+    (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade=cascade))
+    assert measure.value is None and "OpenCV does not run it" in measure.note
+
+    def out_of_memory(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("grader.features.inception.features", out_of_memory)
+    (measure,) = METRICS["fid"](sample, replace(against, real=shipped_reference()))
+    assert measure.value is None and measure.note == "CUDA out of memory"

@@ -1,6 +1,7 @@
 """References: cached by content, read from pytorch-fid's .npz, and told apart by what is in them."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ def test_unreadable_pictures_are_named(rendered, tmp_path, counted):
     (folder / "5.png").write_text("text")
     with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
         assert reference.of_faces(folder, "colours", counted[0]).statistics.count == 299
+
+
+def test_a_set_of_the_users_own_is_read_through_links_and_broken_members(rendered, tmp_path, counted):
+    (tmp_path / "linked").mkdir()
+    for path in sorted(rendered.glob("*.png"))[:9]:
+        (tmp_path / "linked" / path.name).symlink_to(path)
+    (tmp_path / "linked/circle").symlink_to(tmp_path / "linked")
+    (tmp_path / "linked/gone.png").symlink_to(tmp_path / "gone")
+    with pytest.warns(UserWarning, match=r"left out 'circle' is a link .*, and 1 more$"):
+        assert reference.of_faces(tmp_path / "linked", "colours", counted[0]).statistics.count == 9
+    packed = Path(shutil.make_archive(str(tmp_path / "faces"), "zip", rendered))
+    data = bytearray(packed.read_bytes())
+    data[data.index(b"IHDR") + 20] ^= 1
+    packed.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"left out .*\.png cannot be unpacked \(Bad CRC-32"):
+        assert reference.of_faces(packed, "colours", counted[0]).statistics.count == 299
 
 
 def test_useless_references(tmp_path, counted):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import printable
-from grader.files import atomic
+from grader.files import CannotWrite, atomic
 from grader.inputs import archives
 from grader.inputs.archives import BadArchive, bytes_of, members
 
@@ -97,6 +97,19 @@ def test_sparse_files_are_refused(tmp_path):
     (tmp_path / "x.tar").write_bytes(header("1.jpg", tarfile.GNUTYPE_SPARSE, 2**40))
     with pytest.raises(BadArchive, match="link or a device"):
         read_all(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_an_archive_is_what_its_first_bytes_say(tmp_path, mode):
+    """A zip's end mark may stand in the tail of any file: that of a member, or of compressed data."""
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
+        archive.writestr("another.jpg", b"x")
+    small = (tmp_path / "small.zip").read_bytes()
+    path = tar_of([("1.jpg", b"a", {}), ("small.zip", small, {})], tmp_path / "x.tar", mode="w")
+    if mode == "w:gz":  # as compressed data may hold it by chance
+        path.write_bytes(gzip.compress(path.read_bytes(), 0))
+    assert zipfile.is_zipfile(path)
+    assert read_all(path) == {"1.jpg": b"a", "small.zip": small}
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -207,7 +220,20 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         unfinished.write_text("second")
         raise KeyboardInterrupt
     assert path.read_text() == "first"
-    with pytest.raises(OSError, match=r"x\.txt") as caught, atomic(tmp_path / "new/x.txt/y.txt") as unfinished:
+    with pytest.raises(CannotWrite, match=r"x\.txt") as caught, atomic(tmp_path / "new/x.txt/y.txt") as unfinished:
         pass
     assert caught.value.filename == str(tmp_path / "new/x.txt/y.txt")
     assert [path.name for path in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_an_error_of_reading_is_not_called_one_of_writing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source") as caught, atomic(tmp_path / "x.txt") as unfinished:
+        unfinished.write_bytes((tmp_path / "source").read_bytes())
+    assert not isinstance(caught.value, CannotWrite)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    with atomic(tmp_path / ("x" * 251 + ".txt")) as unfinished:
+        unfinished.write_text("text")
+    assert [len(path.name) for path in tmp_path.iterdir()] == [255]
