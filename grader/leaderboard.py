@@ -7,8 +7,8 @@ with what is missing. A submission that cannot be graded is a row that says why.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
+import re
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, as_completed
@@ -24,14 +24,17 @@ from grader import kept
 from grader.errors import GraderError, first_line, printable
 from grader.files import left_behind, natural
 from grader.inputs.images import ENDINGS
+from grader.inputs.submission import ARCHIVES
 from grader.metrics.registry import NAMES
 from grader.progress import Progress, silent
 from grader.workers import TooSlow, bounded, dask, local
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from grader.scoring import Scorer
 
-ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
+NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
 GRADED, BROKEN = "graded", "broken"
 STRIP = 6  # pictures of each submission on the page
 
@@ -85,15 +88,25 @@ def submissions(folder: Path) -> dict[str, Path]:
 
 
 def _handed_in(folder: Path) -> Path:
-    """The one archive of a folder without pictures, or else the folder itself."""
+    """The one archive of a folder without the course's pictures, or else the folder itself."""
     packed = []
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
-            if path.suffix.lower() in ENDINGS or len(packed) > 1:
+            if NUMBERED.fullmatch(path.name) or len(packed) > 1:
                 return folder
             if path.name.lower().endswith(ARCHIVES) and path.is_file() and not path.is_symlink():
                 packed.append(path)
     return packed[0] if len(packed) == 1 else folder
+
+
+def _beside(source: Path, folder: Path) -> list[str]:
+    """A note on what lies in a student's folder beside the one archive that is graded."""
+    if source.parent == folder:
+        return []
+    with suppress(OSError):
+        names = [path.name for path in source.parent.iterdir() if path != source and not left_behind(path.name)]
+        return [f"beside it lies {printable(name)}: passed over" for name in sorted(names, key=natural)[:3]]
+    return []
 
 
 def make(
@@ -110,6 +123,7 @@ def make(
     `jobs` are as many processes, by default one per core; `address` is that of a Dask cluster, to be used instead.
     Warns of metrics that cannot be had. Raises GraderError, and OSError.
     """
+    from grader import plagiarism
     from grader.inputs.submission import BadSubmission
     from grader.report import board
 
@@ -126,12 +140,25 @@ def make(
     parts = page.with_name(f"{page.name}.parts")
     done = progress("submissions", len(found))
     results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))
+    prints = {result["name"]: _prints(result) for result in results if "prints" in result}
+    shares = plagiarism.shared(prints, progress("submissions compared", len(prints)))
+    for place, result in enumerate(results):
+        notes = [*result.get("notes", []), *_beside(found[result["name"]], folder.resolve())]
+        results[place] = result | {"shares": shares.get(result["name"], {}), "notes": notes}
     board.write(results, page)
     return results
 
 
+def _prints(result: dict) -> np.ndarray:
+    """Its fingerprints, int8 [N, 48]."""
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(result["prints"]), np.int8).reshape(result["pictures"], -1)
+
+
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
+    from grader.features.fingerprints import fingerprints
     from grader.inputs.submission import BadSubmission, read_submission
     from grader.report.images import strip
     from grader.report.json import SCHEMA, VERSION, as_dict
@@ -161,8 +188,8 @@ def grade(name: str, source: Path, options: Options) -> dict:
         return about | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
     pictures = submission.pictures
     score = scorer.score(submission)
-    shown, digest = base64.b64encode(strip(pictures, STRIP)).decode(), hashlib.sha256(pictures).hexdigest()
-    return as_dict(score) | about | {"status": GRADED, "problems": [], "strip": shown, "digest": digest}
+    shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
+    return as_dict(score) | about | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
 
 
 @lru_cache(maxsize=1)

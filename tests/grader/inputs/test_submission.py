@@ -360,3 +360,17 @@ def test_texts_of_a_png_are_not_unpacked(monkeypatch):
     pictures = [decode(one)[0] for one in (data, data[:33] + chunk * 200 + data[33:])]
     assert np.array_equal(*pictures)
     assert not unpacked
+
+
+def test_a_message_names_what_was_found_instead(tmp_path):
+    folder = tmp_path / "eve"
+    folder.mkdir()
+    tgz = tgz_of({"1.jpg": encoded()}, folder / "a.tgz")
+    assert "holds no picture but an archive (a.tgz), packed below" in problems(folder)
+    assert "but an archive (a.tgz), packed twice" in problems(zip_of({"a.tgz": tgz.read_bytes()}, tmp_path / "x.zip"))
+    (folder / "b.zip").write_bytes(b"")
+    assert "2 archives (a.tgz, b.zip), and only one can count" in problems(folder)
+    assert "is empty, 0 bytes" in problems(folder / "b.zip")
+    assert "1 other files (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
+    folder = folder_of({"1.jpg": encoded(), "a.tgz": b""}, tmp_path / "both")
+    assert "beside an archive (a.tgz)" in problems(folder)
