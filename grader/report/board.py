@@ -13,10 +13,12 @@ from grader.report.page import page_of
 
 COLUMNS = ("FD-anime", "AFD", "AFD (lbpcascade-3)", "FID", "KID", "precision", "recall", "density", "coverage")
 
+HIDDEN = ("strip", "key", "prints", "measured_with")  # of a result, in the .json
+
 
 def ranked(results: list[dict]) -> list[dict]:
     """Rows of the table: the nearest to real faces first, those that could not be graded last."""
-    rows, first = [], {}  # first: digest of the pictures -> who handed them in
+    rows = []
     for result in sorted(results, key=lambda result: natural(result["name"])):
         values = {}
         for measure in result.get("measures", []):
@@ -29,20 +31,26 @@ def ranked(results: list[dict]) -> list[dict]:
             remarks.append(f"{len(integrity['copies'])} copies of known faces")
         if integrity["collapsed"]:
             remarks.append("collapsed")
-        if (digest := result.get("digest")) and (owner := first.setdefault(digest, result["name"])) != result["name"]:
-            remarks.append(f"the same pictures as {owner}")
+        remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
         rows.append(
             {
                 "name": printable(result["name"]),
                 "passed": best.get("embedded") or "",
                 **{column: values.get(column) for column in COLUMNS},
                 "remarks": [printable(remark) for remark in remarks],
+                "notes": [printable(note) for note in result.get("notes", [])],
                 "graded": result["status"] == "graded",
                 "strip": result.get("strip"),
             }
         )
-    last = float("inf")
-    return sorted(rows, key=lambda row: (not row["graded"], last if row["FD-anime"] is None else row["FD-anime"]))
+    rows = sorted(rows, key=lambda row: (not row["graded"], _distance(row)))
+    graded = [_distance(row) for row in rows if row["graded"]]
+    return [{"rank": graded.index(_distance(row)) + 1 if row["graded"] else None, **row} for row in rows]
+
+
+def _distance(row: dict) -> float:
+    """The distance as it is shown: who has the same number has the same rank."""
+    return float("inf") if row["FD-anime"] is None else float(f"{row['FD-anime']:.4g}")
 
 
 def write(results: list[dict], page: Path) -> list[Path]:
@@ -50,13 +58,11 @@ def write(results: list[dict], page: Path) -> list[Path]:
     rows = ranked(results)
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
     table = io.StringIO()
-    fields = ["name", "passed", *shown, "remarks"]
+    fields = ["rank", "name", "passed", *shown, "remarks", "notes"]
     writer = csv.DictWriter(table, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({field: _plain(row[field]) for field in fields} for row in rows)
-    without = [
-        {name: value for name, value in result.items() if name not in ("strip", "key", "digest")} for result in results
-    ]
+    without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
     texts = {
         page: page_of("leaderboard.html.j2", {"rows": rows, "columns": shown, "title": page.stem}),
         page.with_suffix(".csv"): table.getvalue(),

@@ -237,3 +237,53 @@ def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
     with atomic(tmp_path / ("x" * 251 + ".txt")) as unfinished:
         unfinished.write_text("text")
     assert [len(path.name) for path in tmp_path.iterdir()] == [255]
+
+
+def tgz_and_zip(folder):
+    one = tar_of([("1.jpg", b"tar", {})], folder / "one.tgz").read_bytes()
+    with zipfile.ZipFile(folder / "two.zip", "w") as archive:
+        archive.writestr("1.jpg", b"zip")
+    return one, (folder / "two.zip").read_bytes()
+
+
+def test_two_archives_in_one_file_are_refused(tmp_path):
+    """Else one program reads one of them, and another program the other."""
+    one, two = tgz_and_zip(tmp_path)
+    plain = gzip.decompress(one)
+    mixed = {
+        "gzip, then zip": one + two,
+        "zip, then gzip": two + one,
+        "gzip twice": one + one,
+        "zip twice": two + two,
+        "tar, then zip": plain + two,
+        "zip, then zip's end": two + b"rest",
+        "zip inside of the gzip, after the tar": gzip.compress(plain + two),
+        "tar twice in one gzip": gzip.compress(plain + plain),
+    }
+    for data in mixed.values():
+        path = tmp_path / "x.tgz"
+        path.write_bytes(data)
+        with pytest.raises(BadArchive):
+            read_all(path)
+
+
+def test_an_archive_is_what_its_first_bytes_say(tmp_path):
+    one, two = tgz_and_zip(tmp_path)
+    (tmp_path / "x.zip").write_bytes(one)
+    (tmp_path / "x.tgz").write_bytes(two)
+    (tmp_path / "x.tar").write_bytes(gzip.decompress(one))
+    assert read_all(tmp_path / "x.zip") == read_all(tmp_path / "x.tar") == {"1.jpg": b"tar"}
+    assert read_all(tmp_path / "x.tgz") == {"1.jpg": b"zip"}
+    inner = tar_of([("a.zip", two, {})], tmp_path / "y.tar", mode="w")  # a zip's end in its tail, and no zip
+    assert list(read_all(inner)) == ["a.zip"]
+    assert list(read_all(tar_of([("1.jpg", b"", {})], tmp_path / "z.tgz"))) == ["1.jpg"]
+
+
+def test_headers_of_a_tar_are_counted_together(tmp_path, monkeypatch):
+    records = b"".join(b"12 %05d=xx\n" % number for number in range(5000))
+    block = header("x", tarfile.XHDTYPE, len(records)) + records + bytes(-len(records) % 512)
+    (tmp_path / "x.tar").write_bytes(block * 3 + header("1.jpg"))
+    assert read_all(tmp_path / "x.tar") == {"1.jpg": b""}
+    monkeypatch.setattr(archives, "MAX_DIRECTORY", 2 * len(records))
+    with pytest.raises(BadArchive, match="headers of 180000 bytes"):
+        read_all(tmp_path / "x.tar")
