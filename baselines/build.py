@@ -10,6 +10,8 @@ with marks of its own:
     # %% check="name"              tells the student at once whether it is right; folded
     # %% fold="title"              folded
     # %% only="script"             left out of the notebook
+    ![…](results/NAME.jpg)         in a text: the picture is laid in
+    {{Strong}}                     in a text: what the tier asks for, from grader/thresholds.toml
 
 Each master becomes notebooks/NN_name.ipynb, without its solutions, and baselines/solved/NN_name.ipynb. The marks of
 solutions stay in both: nbgrader wants them (https://nbgrader.readthedocs.io). A folded cell shows its title alone in
@@ -19,6 +21,7 @@ JupyterLab, VS Code, Colab and Kaggle.
 from __future__ import annotations
 
 import ast
+import base64
 import re
 import sys
 from pathlib import Path
@@ -35,7 +38,13 @@ ROOT = Path(__file__).resolve().parent.parent
 KIT = ROOT / "baselines/kit"
 SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", re.MULTILINE | re.DOTALL)
 SOLUTION_MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION(?:\n|\Z)", re.MULTILINE)
-TODO = r'\1\2\1# TODO: your code in place of the next line\n\1raise NotImplementedError("{}")\n\1\3'
+TODO = (
+    r"\1\2\1# TODO: your code in place of the next line\n"
+    r'\1raise NotImplementedError("{}: fill in the cell above (between BEGIN and END SOLUTION)")\n\1\3'
+)
+PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
+MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small
+TIER = re.compile(r"\{\{(\w+)\}\}")
 
 
 def masters() -> list[Path]:
@@ -62,6 +71,8 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
         cell.metadata.pop("show", None)
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
+        if cell.cell_type == "markdown":
+            cell.source = TIER.sub(lambda found: tier(found[1]), PICTURE.sub(_laid_in, cell.source))
         if todo and not solved:
             cell.source = SOLUTION.sub(TODO.format(todo), cell.source)
         if todo or check:
@@ -134,6 +145,25 @@ def _fold(cell: nbformat.NotebookNode, title: str) -> None:
     """Hides a cell's code under its title, in whatever opens it."""
     cell.source = f"# @title {title}\n{cell.source}"
     cell.metadata |= {"cellView": "form", "_kg_hide-input": True, "jupyter": {"source_hidden": True}}
+
+
+def _laid_in(found: re.Match) -> str:
+    """A picture in Markdown with its bytes in place of its path: a notebook is one file."""
+    data = (ROOT / "baselines" / found[2]).read_bytes()
+    if len(data) > MAX_PICTURE:
+        raise ValueError(f"{found[2]}: {len(data):,} bytes, more than {MAX_PICTURE:,}: shrink it")
+    return f"{found[1]}(data:image/jpeg;base64,{base64.b64encode(data).decode()})"
+
+
+def tier(name: str) -> str:
+    """What a tier asks for on the grader's two scales, in words: a distance and a ratio of each."""
+    thresholds = tomllib.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
+    families: dict[str, list[str]] = {}
+    for scale in thresholds["scale"]:
+        if scale.get("reference", "crypko") == "crypko":  # the course's faces
+            sign = "≥" if scale["measure"] == "AFD" else "≤"
+            families.setdefault(scale["family"], []).append(f"{scale['measure']} {sign} {scale[name]:g}")
+    return " · or ".join(f"{' and '.join(asked)} ({thresholds['families'][name]})" for name, asked in families.items())
 
 
 def _nbgrader(cell_id: str, graded: bool) -> dict:

@@ -6,10 +6,12 @@ user's own code on the user's own machine: do not check notebooks of strangers o
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +21,23 @@ from PIL import Image
 from grader.errors import GraderError
 from grader.inputs.archives import bytes_of
 
-# How a check cell begins, below the title of a folded one: Colab forgets tags when it saves.
-CHECK = re.compile(r"(?:#\s*@title[^\n]*\n)?def check_(\w+)\(")
-PARAMETERS = re.compile(r"^overrides = \{.*$", re.MULTILINE)
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
 MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
-DONE, WRONG, NOT_YET, BROKEN = "done", "wrong", "not yet", "broken"
 NOTE = "note"  # of another cell that fails: no TODO
+DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
+NO_CHECK = "its check cell is gone, or was changed: copy it from the kit's notebook"
+TODOS = {  # what each of the kit's notebooks asks for, by the number in its heading
+    "01": ("discriminator_step", "generator_step"),
+    "02": ("clipped_step",),
+    "03": ("make_critic", "make_optimizers", "discriminator_step", "generator_step", "layer_norms"),
+    "04": ("make_critic", "gradient_penalty", "discriminator_step"),
+    "05": ("make_trainer", "generate"),
+    "06": ("one_hot", "join", "other_labels", "discriminator_step", "generator_step"),
+    "07": ("stage", "fade", "pixel_norm", "equalized_conv", "minibatch_stddev"),
+    "08": ("hinge_losses", "largest_singular_value", "SelfAttention", "ConditionalBatchNorm", "projection_logit"),
+    "09": ("cycle_loss", "make_optimizers", "generator_step", "exchange", "discriminator_step"),
+}
+HEADING = re.compile(r"^#+ (\d\d) · ", re.MULTILINE)
 
 
 class BadNotebook(GraderError):
@@ -34,70 +46,100 @@ class BadNotebook(GraderError):
 
 @dataclass(frozen=True)
 class Todo:
-    """What became of one TODO: `status` is done, wrong, not yet or broken; `hint` says why it is not done. With the
-    status note it is no TODO, but a cell of the student's own that fails."""
+    """What became of one TODO: `status` is done, wrong, not yet, broken or missing; `hint` says why it is not done. With
+    the status note it is no TODO, but a cell of the student's own that fails."""
 
     name: str
     status: str
     hint: str = ""
 
 
-def check_notebook(path: Path, seconds: int = 120) -> Iterator[Todo]:
+def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> Iterator[Todo]:
     """Runs a notebook's cells up to its last check, at smoke size, and yields what each check says.
 
-    A cell may take `seconds`. Raises BadNotebook.
+    With `kit`, the kit's own notebook or the folder of them, only what the TODOs define is taken from `path`, with what
+    they call: checks and everything else are the kit's. A cell may take `seconds`. Raises BadNotebook.
     """
+    import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    notebook = _read(path)
-    cells = notebook.cells
-    names = [_check_name(cell.source) for cell in cells]
-    if not any(names):
+    sources, number = _read(path)
+    if kit:
+        sources = _filled_in(_kit_notebook(kit, number, path), sources)
+    names = [_check_name(source) for source in sources]
+    expected = TODOS.get(number, ())
+    if not any(names) and not expected:
         raise BadNotebook(f"{path}: has no check cells: name one of the notebooks in notebooks/")
-    for cell in cells:
-        cell.source = PARAMETERS.sub(f"overrides = {SMOKE!r}", cell.source)
+    last = max((index for index, name in enumerate(names) if name), default=-1)
+    told = set()  # TODOs of which there is nothing more to say
 
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=_own_kernel())
         client.resources = {"metadata": {"path": folder}}
-        with client.setup_kernel():
-            last = max(index for index, name in enumerate(names) if name)
-            for cell, name in zip(cells[: last + 1], names, strict=False):
+        with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"}):  # networks so small only wait for threads
+            for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
+                if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
+                    client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
+                todo = name or next((one for one in expected if _defines(cell.source, one)), None)
+                if not todo and _statements(cell.source) is None:  # not valid: the next check is what it spoils
+                    todo = names[index + 1]
                 try:
-                    client.execute_cell(cell, notebook.cells.index(cell))
+                    client.execute_cell(cell, index)
                 except CellTimeoutError:
-                    yield Todo(
-                        name or _first_line(cell), BROKEN, f"took longer than {seconds} s: is there an endless loop?"
-                    )
+                    hint = f"took longer than {seconds} s: is there an endless loop?"
+                    yield Todo(todo or _first_line(cell), BROKEN, hint)
                     return
                 except DeadKernelError:
-                    yield Todo(
-                        name or _first_line(cell), BROKEN, "the Python process died: is there too little memory?"
-                    )
+                    hint = "the Python process died: is there too little memory?"
+                    yield Todo(todo or _first_line(cell), BROKEN, hint)
                     return
                 except CellExecutionError as error:
+                    if name in told:
+                        continue
                     if name or error.ename != "NotImplementedError":  # a cell that uses a TODO fails with it
-                        todo = _verdict(name or _first_line(cell), error.ename, error.evalue)
-                        yield todo if name else replace(todo, status=NOTE)  # what is missing now, a check will say
+                        verdict = _verdict(todo or _first_line(cell), error)
+                        yield verdict if todo else replace(verdict, status=NOTE)  # what is missing now, a check says
+                        told.add(todo)
                 else:
-                    if name:
+                    if name and name not in told and _says_done(cell, name):
                         yield Todo(name, DONE)
+                        told.add(name)
+    for name in expected:
+        if name not in told:
+            yield Todo(name, MISSING, NO_CHECK)
 
 
-def _read(path: Path):
-    """The code of a notebook, as a new one: what else is in it matters to no check, and may be broken."""
-    import nbformat
-
+def _read(path: Path) -> tuple[list[str], str]:
+    """The sources of a notebook's code cells, and the number of the kit's notebook that it is, or "". What else is in
+    it matters to no check, and may be broken."""
     try:
-        read = json.loads(bytes_of(path, MAX_BYTES))
-        sources = ["".join(cell["source"]) for cell in read["cells"] if cell["cell_type"] == "code"]
-        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        cells = json.loads(bytes_of(path, MAX_BYTES))["cells"]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        texts = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     except OSError as error:
         raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
     except Exception:  # whatever a broken file makes of JSON and of what should be in it
         raise BadNotebook(f"{path}: not a notebook: download it again as .ipynb") from None
+    heading = HEADING.search(texts)
+    if heading and heading[1] in TODOS:
+        return sources, heading[1]
+    checks = {*map(_check_name, sources)} - {None}
+    shared = {number: len(checks & {*names}) / len(checks | {*names}) for number, names in TODOS.items()}
+    number = max(shared, key=shared.get)
+    return sources, number if shared[number] else ""
+
+
+def _statements(source: str) -> list[ast.stmt] | None:
+    """The top-level statements of a cell, its magics included; None where it is not Python."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        return ast.parse(TransformerManager().transform_cell(source)).body
+    except (SyntaxError, ValueError):
+        return None
 
 
 def _own_kernel() -> type:
@@ -117,16 +159,94 @@ def _own_kernel() -> type:
 
 
 def _check_name(source: str) -> str | None:
-    found = CHECK.match(source)
-    return found and found[1]
+    """X of a cell that calls check_X(…) at its top level: Colab forgets tags when it saves."""
+    for statement in reversed(_statements(source) or []):
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            function = ast.unparse(statement.value.func)
+            return function.removeprefix("check_") if function.startswith("check_") else None
+    return None
 
 
-def _verdict(name: str, ename: str, evalue: str) -> Todo:
-    if ename == "NotImplementedError":
+def _names(statement: ast.stmt) -> set[str]:
+    """The names that a top-level statement binds, if it is a definition, an import or an assignment."""
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        return {statement.name}
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+    return set()
+
+
+def _defines(source: str, name: str) -> bool:
+    """Whether a cell defines a TODO, even if it is not valid Python."""
+    return bool(re.search(rf"^(?:def|class) {name}\b", source, re.MULTILINE))
+
+
+def _kit_notebook(kit: Path, number: str, path: Path) -> list[tuple[str, str]]:
+    """(id, source) of the code cells of the kit's notebook with the TODOs of `number`. Raises BadNotebook."""
+    for notebook in sorted(kit.glob("*.ipynb")) if kit.is_dir() else [kit]:
+        try:
+            cells = [cell for cell in json.loads(notebook.read_bytes())["cells"] if cell["cell_type"] == "code"]
+            found = [(cell["id"], "".join(cell["source"])) for cell in cells]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise BadNotebook(f"{notebook}: not one of the kit's notebooks: name the folder notebooks/") from None
+        if number and {f"todo-{name}" for name in TODOS[number]} == {
+            one for one, _ in found if one.startswith("todo-")
+        }:
+            return found
+    raise BadNotebook(f"{kit}: holds no notebook with the TODOs of {path}: name the kit's folder notebooks/")
+
+
+def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
+    """The kit's cells, with what the student's define: the TODOs, and names that the kit does not know."""
+    bound = {key: {n for s in _statements(source) or [] for n in _names(s)} for key, source in kit}
+    known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
+    wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
+    helpers, written = {}, {}  # name -> the statement that binds it, of several the last
+    for source in sources:
+        statements = _statements(source)
+        if statements is None:  # not valid: it stands for the TODOs that it was to define, and says what is wrong
+            written |= {name: source for name in wanted if _defines(source, name)}
+        for statement in statements or []:
+            names = _names(statement)
+            if not names & known:
+                (written if names & wanted else helpers).update(dict.fromkeys(names, ast.unparse(statement)))
+    needed = _used(written.values(), helpers)
+    cells = []
+    for key, source in kit:
+        parts = [written[name] for name in sorted(bound[key] & wanted & {*written})] if key.startswith("todo-") else []
+        if parts:
+            cells += ["\n".join(needed), "\n".join(dict.fromkeys(parts))]
+        else:
+            cells.append(source)
+    return cells
+
+
+def _used(statements: Iterable[str], helpers: dict[str, str]) -> list[str]:
+    """The helpers that statements use, directly or through others, in their order."""
+    needed, new = set(), [*statements]
+    while new:
+        tree = [node for source in new for node in ast.walk(ast.Module(_statements(source) or [], []))]
+        found = {node.id for node in tree if isinstance(node, ast.Name)} & {*helpers} - needed
+        needed |= found
+        new = [helpers[name] for name in found]
+    return list(dict.fromkeys(source for name, source in helpers.items() if name in needed))
+
+
+def _says_done(cell, name: str) -> bool:
+    """Whether a check that ran to its end said so: one without its calls says nothing."""
+    text = "".join(output.get("text", "") for output in cell.outputs)
+    return f"{name}: done" in text.splitlines()
+
+
+def _verdict(name: str, error) -> Todo:
+    if error.ename == "NotImplementedError":
         return Todo(name, NOT_YET)
-    if ename == "AssertionError":
-        return Todo(name, WRONG, evalue)
-    return Todo(name, BROKEN, f"{ename}: {evalue}".partition("\n")[0])
+    if error.ename == "AssertionError":
+        return Todo(name, WRONG, error.evalue)
+    return Todo(name, BROKEN, f"{error.ename}: {error.evalue}".partition("\n")[0])
 
 
 def _first_line(cell) -> str:

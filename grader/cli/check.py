@@ -18,10 +18,18 @@ import click
     metavar="SECONDS",
     help="How long one cell may take.",
 )
+@click.option(
+    "--kit",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FOLDER",
+    help="For TAs: the kit's folder notebooks/. Checks and all else come from there; of NOTEBOOK only its TODOs are "
+    "taken, and what they call.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of name, status and hint instead.")
-def check(notebook, seconds, as_json):
-    """Runs the check cells of NOTEBOOK and prints a line for each TODO: done, wrong with a hint, not yet, or broken.
-    A cell of your own that fails is a note.
+def check(notebook, seconds, kit, as_json):
+    """Runs the check cells of NOTEBOOK and prints a line for each TODO: done, wrong with a hint, not yet, broken, or
+    missing where its check is gone. A cell of
+    your own that fails is a note.
 
     The code runs at a small size on noise, in a process and a temporary folder of its own; NOTEBOOK stays as it is. It
     may do whatever you may do: check notebooks of strangers in a sandbox only.
@@ -35,6 +43,7 @@ def check(notebook, seconds, as_json):
     \b
     Example:
       python -m grader check notebooks/04_wgan_gp.ipynb
+      python -m grader check handed_in.ipynb --kit notebooks/
     """
     import json
     from dataclasses import asdict
@@ -43,7 +52,7 @@ def check(notebook, seconds, as_json):
     from grader.errors import printable
 
     todos = []
-    for todo in checks.check_notebook(notebook, seconds):
+    for todo in checks.check_notebook(notebook, seconds, kit):
         todos.append(todo)
         if not as_json:
             colour = {checks.DONE: "green", checks.NOT_YET: "yellow", checks.NOTE: "yellow"}.get(todo.status, "red")

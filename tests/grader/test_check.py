@@ -9,9 +9,10 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from baselines.build import ROOT
+from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import _check_name
+from grader.check import TODOS, _check_name
+from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
 STUDENT = ROOT / "notebooks/03_wgan.ipynb"
@@ -101,12 +102,89 @@ def test_other_files(tmp_path, content):
 @pytest.mark.parametrize(
     ("source", "name"),
     [
-        ("def check_step(step):\n    pass", "step"),
-        ("# @title Check: step\ndef check_step(step):\n    pass", "step"),
-        ("#@title Check: step\ndef check_step(step):\n    pass", "step"),
-        ("# @title A run\nimport copy\ndef check_step(step):\n    pass", None),
-        ("x = 1", None),
+        ("def check_step(step):\n    pass\n\n\ncheck_step(step)", "step"),
+        ("# @title Check: step\nclass Tiny:\n    pass\n\n\ncheck_step(step, Tiny)", "step"),
+        ("# @title Check: step\n# check_step(step)", None),
+        ("# @title Check: step\ndef check_step(step):\n    pass", None),
+        ("%matplotlib inline\nx = 1", None),
+        ("x = (", None),
     ],
 )
-def test_a_check_cell_is_known_below_its_title(source, name):
+def test_a_check_cell_is_known_by_its_call(source, name):
     assert _check_name(source) == name
+
+
+def test_the_table_of_todos_is_that_of_the_notebooks():
+    assert {
+        master.stem[:2]: tuple(name.removeprefix("todo-") for name in cells(master) if name.startswith("todo-"))
+        for master in masters()
+    } == TODOS
+
+
+def test_a_check_that_is_gone_is_missing(tmp_path):
+    """Deleted, commented out, renamed or gutted: none of these is done."""
+    notebook = nbformat.read(ROOT / "baselines/solved/03_wgan.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if "Check: make_critic" in cell.source:
+            cell.source = ""
+        if "Check: make_optimizers" in cell.source:
+            cell.source = "\n".join(f"# {line}" for line in cell.source.splitlines())
+        if "Check: layer_norms" in cell.source:
+            cell.source = cell.source.replace('    done("layer_norms"', '    ("layer_norms"')
+        cell.source = cell.source.replace("check_discriminator_step(", "other_discriminator_step(")
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    result = check(tmp_path / "mine.ipynb", "--json")
+    assert result.exit_code == 1
+    todos = json.loads(result.stdout)
+    assert todos[0] == {"name": "generator_step", "status": "done", "hint": ""}
+    gone = ["make_critic", "make_optimizers", "discriminator_step", "layer_norms"]
+    assert [(todo["name"], todo["status"]) for todo in todos[1:]] == [(name, "missing") for name in gone]
+    assert all(todo["hint"].startswith("its check cell is gone") for todo in todos[1:])
+
+
+def test_no_check_cell_is_left(tmp_path):
+    result = check(edited(SOLVED, tmp_path / "mine.ipynb", "check_", "x_"))
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if line[0] != " "] == [
+        "missing  discriminator_step",
+        "missing  generator_step",
+    ]
+
+
+def test_settings_are_written_in_any_way(tmp_path):
+    notebook = nbformat.read(SOLVED, as_version=4)
+    for cell in notebook.cells:
+        if cell.source.startswith("preset = "):
+            cell.source = 'preset, overrides = "cpu", dict(\n    steps=5,\n    width=8,\n)'
+        cell.source = cell.source.replace("bce(p_fake, torch.ones_like(p_fake))", "bce(p_fake, torch.ones_like(p_fake")
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    result = check(tmp_path / "mine.ipynb")
+    first, second, hint = result.stdout.splitlines()
+    assert first == "done     discriminator_step"
+    assert second == "broken   generator_step"  # its syntax error, and not what is missing after it
+    assert "SyntaxError: " in hint
+
+
+def test_checks_of_the_kit(tmp_path):
+    """Neither gutted checks nor a changed kit help; a helper in a cell of its own, and an experiment, do no damage."""
+    notebook = nbformat.read(ROOT / "baselines/solved/02_gradient_clipping.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace(
+            "nn.utils.clip_grad_norm_(network.parameters(), max_norm)", "shorten(network)"
+        )
+        if cell.source.startswith("# @title Check: "):
+            cell.source = 'print("clipped_step: done")\ncheck_clipped_step = print\ncheck_clipped_step()'
+            cell.metadata = {}
+    helper = "import math\n\nFAR = math.inf\n\n\ndef shorten(network):\n    return FAR"
+    notebook.cells.insert(5, nbformat.v4.new_code_cell(f"!true\n{helper}\nexperiment = missing + 1"))
+    notebook.cells.insert(6, nbformat.v4.new_code_cell("def check_step(*_):\n    return []"))
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    result = check(tmp_path / "mine.ipynb", "--kit", str(ROOT / "notebooks"))
+    assert result.exit_code == 1
+    assert result.stdout.startswith("wrong    clipped_step\n         not clipped: call")
+
+
+def test_the_kit_must_have_the_notebook(tmp_path):
+    result = check(SOLVED, "--kit", str(ROOT / "notebooks/03_wgan.ipynb"))
+    assert result.exit_code == 2
+    assert "holds no notebook with the TODOs of" in result.stderr

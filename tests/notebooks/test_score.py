@@ -1,0 +1,113 @@
+"""The score where it was trained: each part alone, with stand-ins for what is downloaded, and what fails says so."""
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from grader.features.statistics import Statistics
+from grader.metrics.frechet import frechet_distance
+from kit import score
+from kit.samples import pack
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose submission has 12 pictures of noise, in an empty folder, with nothing at hand."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(score, "PLACES", {".": 3})
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    pictures = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    pack(pictures, tmp_path / "submission.tgz")
+    settings = SimpleNamespace(faces="nothing here")
+    return SimpleNamespace(folder=tmp_path, settings=settings, device=torch.device("cpu"))
+
+
+def test_nothing_is_at_hand_and_the_notebook_goes_on(run, monkeypatch, capsys):
+    monkeypatch.setattr(score, "import_module", no)
+    score.score_run(run, faces=torch.zeros(30, 3, 64, 64, dtype=torch.uint8), fid=True)
+    fid, afd, grader = capsys.readouterr().out.splitlines()
+    assert fid.startswith("FID: not measured (KIT_OFFLINE is set); pip install pytorch-fid, and switch the internet on")
+    assert "pt_inception-2015-12-05-6726825d.pth" in fid
+    assert afd.startswith("AFD: not measured (KIT_OFFLINE is set)") and "lbpcascade_animeface.xml" in afd
+    assert grader == "grader: not measured (the grader is not installed); docs/running.md says how to install it"
+
+
+def no(name):
+    raise ImportError(name)
+
+
+def test_without_a_gpu_fid_waits_for_a_request(run, capsys):
+    score.score_run(run)
+    assert capsys.readouterr().out.startswith("FID: it takes some minutes on a CPU")
+
+
+def test_faces_that_are_gone_cost_fid_only(run, capsys):
+    score.score_run(run, fid=True)
+    assert capsys.readouterr().out.startswith("FID: not measured (no faces at 'nothing here'")
+
+
+def test_fid_is_measured_with_the_given_network(run, monkeypatch, capsys):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(48, 7))
+    monkeypatch.setattr(score, "inception", lambda device: lambda pictures: [network(pictures)[:, :, None, None]])
+    real = torch.randint(0, 256, (40, 3, 64, 64), dtype=torch.uint8)
+    score.score_run(run, faces=real, fid=True)
+    fake = score.read_archive(run.folder / "submission.tgz")
+    with torch.no_grad():
+        expected = frechet_distance(
+            *(Statistics.of(network(some.float() / 255).double().numpy()) for some in (fake, real))
+        )
+    assert f"FID: {expected:.1f} against 40 training faces" in capsys.readouterr().out
+
+
+def test_the_distance_is_right_where_features_outnumber_pictures():
+    repeatable = np.random.default_rng(0)
+    fake, real = repeatable.normal(1, 2, (20, 30)), repeatable.normal(0, 1, (50, 30))
+    expected = frechet_distance(fake, Statistics.of(real))
+    assert score.frechet_distance(*map(torch.from_numpy, (fake, real))) == pytest.approx(expected, rel=1e-6)
+    assert score.frechet_distance(*map(torch.from_numpy, (real, real))) == pytest.approx(0, abs=1e-6)
+
+
+def test_afd_is_that_of_the_file_at_hand(run, monkeypatch, capsys):
+    cascade = Path(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
+    (run.folder / "weights").mkdir()
+    (run.folder / "weights" / score.CASCADE[0]).write_bytes(cascade.read_bytes())
+    score.score_run(run)
+    assert "AFD: 0.000 of the pictures have a face" in capsys.readouterr().out
+
+
+def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
+    package = run.folder / "site/grader"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text("import sys; print('asked', *sys.argv[1:])")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    score.score_run(run, reference="faces.zip")
+    assert f"asked score {run.folder}/submission.tgz --output {run.folder} --offline --reference faces.zip" in (
+        capsys.readouterr().out
+    )
+    (package / "__main__.py").write_text("import sys; sys.exit('it is broken')")
+    score.score_run(run)
+    assert "grader: not measured (it is broken)" in capsys.readouterr().out
+
+
+def test_a_download_is_verified_and_kept(run, monkeypatch, tmp_path):
+    monkeypatch.delenv("KIT_OFFLINE")
+    web = tmp_path / "too/deep/to/be/found"
+    web.mkdir(parents=True)
+    (web / "file").write_text("right")
+    with pytest.raises(RuntimeError, match="gave another file"):
+        score.obtain("file", f"file://{web}/", "0" * 64)
+    path = score.obtain("file", f"file://{web}/", hashlib.sha256(b"right").hexdigest())
+    assert path.read_text() == "right" and path.parent.name == "checkpoints"
+
+
+def test_autograding_does_not_score(run, monkeypatch, capsys):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    score.score_run(run)
+    assert capsys.readouterr().out == ""
