@@ -146,7 +146,7 @@ class ByLabel:
 @dataclass(frozen=True)
 class Score:
     """Measures and verdicts of one submission; `probabilities` are the embedded detector's, that each picture is a
-    face, float [N]."""
+    face, float [N]. `device` says where Inception ran; all else runs on the CPU."""
 
     submission: Submission
     reference: str
@@ -155,3 +155,4 @@ class Score:
     probabilities: np.ndarray
     integrity: Integrity | None = None
     by_label: ByLabel | None = None
+    device: str = "CPU"

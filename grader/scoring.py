@@ -81,6 +81,8 @@ class Scorer:
     def score(self, submission: Submission, progress: Progress = silent, targets: list[str] | None = None) -> Score:
         """Measures and verdicts of a submission; by label as well if it is known what each picture was asked to show,
         its target, one of the names of `labels`."""
+        from grader.features.inception import device_name
+
         pictures = submission.pictures
         seen = progress("embedded features", len(pictures))
         features = anime.describe(pictures, progress=seen, network=self.network)
@@ -100,6 +102,7 @@ class Scorer:
             probabilities=afd.faces(features),
             integrity=integrity(pictures, self.known, self.limits, self.faces) if INTEGRITY in self.metrics else None,
             by_label=self.labels.score(targets, pictures, features) if targets is not None else None,
+            device=device_name(self.against.inception),
         )
 
 

@@ -4,8 +4,23 @@ import csv
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 from kit.device import rank
+
+
+def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
+    """Where a run is kept. Colab forgets all files with the session: there it is on your Drive, if that is mounted.
+    If it is not, a line tells how to mount it."""
+    if Path(run).is_absolute() or not Path(colab).is_dir():
+        return run
+    if Path(drive).is_dir():
+        return str(Path(drive, run))
+    print(
+        f"Colab forgets {run} with the session. To keep it on your Drive, run this in a new cell, then Run all again:\n"
+        "from google.colab import drive; drive.mount('/content/drive')"
+    )
+    return run
 
 
 @contextmanager

@@ -323,9 +323,9 @@ def holds_run(archive, name):
     return zipfile.is_zipfile(archive) and zipfile.Path(archive, f"{name}/log.csv").exists()
 
 
-def fetch_run(folder, places=("/kaggle/input",)):
-    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, or the folder that
-    Kaggle made of it. Of several, the one that got furthest."""
+def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
+    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, the folder that Kaggle
+    made of it, or one from before the Drive was mounted. Of several, the one that got furthest."""
     archive, places = folder.with_name(f"{folder.name}.zip"), [*map(Path, places)]
     runs = []
     for path in [archive] * archive.exists() + [path for place in places for path in place.rglob(archive.name)]:

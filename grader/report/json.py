@@ -24,6 +24,7 @@ def as_dict(score: Score) -> dict:
         "pictures": len(score.submission.pictures),
         "notes": score.submission.notes,
         "reference": score.reference,
+        "device": score.device,
         "measures": [asdict(measure) for measure in score.measures],
         "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
         "integrity": _integrity(score.integrity, score.submission.names) if score.integrity else None,

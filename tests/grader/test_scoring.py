@@ -46,6 +46,7 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert report["schema"] == 3
     assert report["pictures"] == COUNT
     assert report["reference"] == "crypko"
+    assert report["device"] == "CPU"
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
     assert by_scale["FD-anime", anime.scale()]["value"] > 0
     assert by_scale["AFD", afd.scale()]["value"] > 0.5
