@@ -46,8 +46,8 @@ class BadNotebook(GraderError):
 
 @dataclass(frozen=True)
 class Todo:
-    """What became of one TODO: `status` is done, wrong, not yet, broken or missing; `hint` says why it is not done. With
-    the status note it is no TODO, but a cell of the student's own that fails."""
+    """What became of one TODO: `status` is done, wrong, not yet, broken or missing; `hint` says why it is not done. The
+    status note is for a cell of the student's own that fails."""
 
     name: str
     status: str

@@ -267,7 +267,7 @@ def test_two_archives_in_one_file_are_refused(tmp_path):
             read_all(path)
 
 
-def test_an_archive_is_what_its_first_bytes_say(tmp_path):
+def test_an_archive_is_told_by_its_first_bytes_whatever_its_name(tmp_path):
     one, two = tgz_and_zip(tmp_path)
     (tmp_path / "x.zip").write_bytes(one)
     (tmp_path / "x.tgz").write_bytes(two)
