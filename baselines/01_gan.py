@@ -1,6 +1,21 @@
 # %% [markdown]
 # # 01 · The vanilla GAN
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | what $G$ and $D$ want from each other, why $G$ does not minimise $\log(1 - D(G(z)))$, and how to \
+#   read the losses |
+# | **You write** | `discriminator_step`, `generator_step` |
+# | **Time** | `cpu`: 9 to 10 minutes on one CPU core, **Simple** after 4. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
+#   hours on any GPU. `course`: not measured on a GPU; on one CPU core 78 minutes |
+# | **Tier** | **Simple**: {{Simple}} |
+
+# %% [markdown]
+# ![Eight samples after 500, 1,500 and 3,000 steps of preset cpu](results/01_gan_cpu/stages.jpg)
+#
+# *Preset `cpu` after 500, 1,500 and 3,000 steps, not selected: heads first, then eyes, then hair and dots of noise.*
+
+# %% [markdown]
 # Two networks play against each other. The **generator** $G$ turns noise $z$ into a picture. The **discriminator** $D$
 # says how likely a picture is to be real. $D$ learns to tell the two apart. $G$ learns to be taken for real:
 #
@@ -64,6 +79,16 @@ settings = make_settings(PRESETS, preset, overrides)
 from kit.networks import Discriminator, Generator, bce
 
 # %% [markdown]
+# ```
+#        z                 project        double         double          double          double + Tanh
+#   G   [100] ─────────► [512, 4, 4] ─► [256, 8, 8] ─► [128, 16, 16] ─► [64, 32, 32] ─► [3, 64, 64]  picture
+#
+#       probability       last layer     halve          halve           halve           halve
+#   D   [1] ◄─ Sigmoid ◄─ [1, 1, 1] ◄─  [512, 4, 4] ◄─ [256, 8, 8] ◄── [128, 16, 16] ◄─ [64, 32, 32] ◄─ picture
+# ```
+
+
+# %% [markdown]
 # ## The two steps
 #
 # With binary cross-entropy the two goals become two losses. $D$ should answer 1 for reals and 0 for fakes. $G$ should
@@ -73,6 +98,20 @@ from kit.networks import Discriminator, Generator, bce
 # $$L_G = -\mathbb E_z[\log D(G(z))]$$
 #
 # In $D$'s step the fakes are only examples. `detach()` them: then no time goes into gradients for $G$ that nobody uses.
+#
+# <details><summary>Hint 1</summary>
+#
+# Ask $D$ twice: once for the reals, once for the fakes. Each answer is one probability per picture, `[N]`. What should
+# $D$ have said?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.ones_like(p)` and `torch.zeros_like(p)` are the right answers as targets. Add the two `bce`, then do the usual
+# three: `zero_grad()`, `backward()`, `step()`.
+#
+# </details>
 
 
 # %% todo="discriminator_step"
@@ -109,6 +148,20 @@ def check_discriminator_step(step):
 
 
 check_discriminator_step(discriminator_step)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $G$ is judged by $D$ alone. No real picture is needed, and the fakes are not detached: the gradient must come back
+# through $D$.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Which answer does $G$ want for its fakes? That is the target of `bce`. Move only $G$: use `optimizer_G`.
+#
+# </details>
 
 
 # %% todo="generator_step"
@@ -197,3 +250,33 @@ plot_losses(run)
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything, and $G$ learns nothing | lower `lr_D`, or raise \
+#   `lr_G`; take samples from before |
+# | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
+#   `discriminator_step` again |
+# | `loss_D` grows | $D$ was ahead, and $G$ has found its weak spot; or the learning rates are too high | wait 500 \
+#   steps; if it goes on, lower `lr_D` and `lr_G` |
+# | one face repeated, “near repeats” rises | mode collapse: $G$ found one face that $D$ accepts | take an earlier \
+#   checkpoint; lower `lr_G`, and set another `run` |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
+#   compare with the picture at the top |

@@ -1,6 +1,20 @@
 # %% [markdown]
 # # 02 · Gradient clipping
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | why one long gradient can ruin a run, and how to shorten it without turning it |
+# | **You write** | `clipped_step` |
+# | **Time** | `cpu`: 10 minutes on one CPU core, **Simple** after 5. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
+#   on any GPU. `course`: not measured on a GPU |
+# | **Tier** | **Medium**: {{Medium}} |
+
+# %% [markdown]
+# ![Eight samples after 500, 2,000 and 4,000 steps of preset cpu](results/02_gradient_clipping_cpu/stages.jpg)
+#
+# *Preset `cpu` after 500, 2,000 and 4,000 steps, not selected.*
+
+# %% [markdown]
 # The vanilla GAN's gradients are unruly. While $D$ sees through the fakes, $-\log D(G(z))$ is steep. One batch can then
 # throw $G$ far away from what it has learned: faces at one checkpoint are noise at the next. The cheapest cure shortens
 # a gradient $g$ that is too long, and keeps its direction:
@@ -75,6 +89,19 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # `backward()` makes the gradient, and the optimizer's `step()` uses it: clip in between. `nn.utils.clip_grad_norm_`
 # takes one norm over all the parameters that it gets, and clips in place.
+#
+# <details><summary>Hint 1</summary>
+#
+# Four calls in the right order. The gradient exists only after `backward()`, and is used up by `step()`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `nn.utils.clip_grad_norm_(parameters, max_norm)` works in place. Its first argument is `network.parameters()`: all of
+# them at once.
+#
+# </details>
 
 
 # %% todo="clipped_step"
@@ -246,3 +273,35 @@ plot_losses(run)
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything, and $G$ learns nothing | lower `lr_D`, or raise \
+#   `lr_G`; take samples from before |
+# | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
+#   `discriminator_step` again |
+# | `loss_D` or `loss_G` still has high peaks | `max_norm` is over the length of most gradients, so nothing is \
+#   clipped | lower `max_norm`: look at `grad_norms.csv` |
+# | nothing moves: the losses hardly change | `max_norm` is far too small: gradients come near Adam's ε, 1e-8 | raise \
+#   `max_norm` |
+# | one face repeated, “near repeats” rises | mode collapse: $G$ found one face that $D$ accepts | take an earlier \
+#   checkpoint; lower `lr_G`, and set another `run` |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
+#   compare with the picture at the top |

@@ -1,6 +1,21 @@
 # %% [markdown]
 # # 03 · Wasserstein GAN
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | what a critic is, why its slope must be bounded, and what weight clipping does to its gradients \
+#   (report, questions 1 and 2) |
+# | **You write** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
+# | **Time** | `cpu`: 10 minutes on one CPU core, **Strong** after 5 to 6. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
+#   hours on any GPU. `course`: not measured on a GPU |
+# | **Tier** | **Strong**: {{Strong}} |
+
+# %% [markdown]
+# ![Eight samples after 500, 1,500 and 4,000 steps of preset cpu](results/03_wgan_cpu/stages.jpg)
+#
+# *Preset `cpu` after 500, 1,500 and 4,000 steps, not selected.*
+
+# %% [markdown]
 # A vanilla discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is the loss. The
 # reason is the Jensen–Shannon divergence, which it estimates. It is $\log 2$ for any two distributions that do not
 # overlap, however near they are. The **earth mover's distance** does say how far apart they are, so $G$ always knows
@@ -94,6 +109,20 @@ settings = make_settings(PRESETS, preset, overrides)
 # `Discriminator(width, layers, norm, probability)` of 01 ends in a Sigmoid unless told otherwise. With `layers` over 4
 # it has more layers of the same size, for the gradient norms of a deep critic. `norm` is the class of its norm layers,
 # `nn.BatchNorm2d` by default. `nn.Identity` in its place changes nothing that passes through.
+#
+# <details><summary>Hint 1</summary>
+#
+# Call `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` with what `settings` say. Which of the
+# four must change for a critic?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `probability=False` takes the Sigmoid away. For `norm` give the class itself, not a layer: `nn.BatchNorm2d` or
+# `nn.Identity`.
+#
+# </details>
 
 
 # %% todo="make_critic"
@@ -122,6 +151,21 @@ def check_make_critic(make):
 
 
 check_make_critic(make_critic)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The signature is `torch.optim.RMSprop(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0)`. You need
+# the first two arguments.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# One optimizer has `G.parameters()` and `settings.lr_G`, the other `D.parameters()` and `settings.lr_D`. Return G's
+# first.
+#
+# </details>
 
 
 # %% todo="make_optimizers"
@@ -171,6 +215,18 @@ check_make_optimizers(make_optimizers)
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)] \qquad L_G = -\mathbb E_z[D(G(z))]$$
 #
 # To minimise $L_D$ is to maximise the difference. Clip **after** the optimizer's step: a step can leave $[-c, c]$.
+#
+# <details><summary>Hint 1</summary>
+#
+# No logarithm and no target. $L_D$ is a difference of two means, in the order of the formula.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# After `step()`, go through `D.parameters()` under `torch.no_grad()`, and call `clamp_(-clip, clip)` on each.
+#
+# </details>
 
 
 # %% todo="discriminator_step"
@@ -283,6 +339,19 @@ def check_clipping(step, loss_of, clip):
 
 check_discriminator_step(discriminator_step)
 
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $L_G$ has one term. The fakes keep their gradient.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Take the mean of `D(G(z))`, and change its sign. Then `zero_grad()`, `backward()`, `step()` of `optimizer_G`.
+#
+# </details>
+
 
 # %% todo="generator_step"
 from kit.wgan import generator_step
@@ -321,6 +390,19 @@ check_generator_step(generator_step)
 # Your report shows how strong the critic's gradient is at each layer. $D$'s step leaves it in each weight's `.grad`. Of
 # each layer take the weight, which has more than one dimension. Biases, and the vectors of BatchNorm, have only one:
 # leave them out.
+#
+# <details><summary>Hint 1</summary>
+#
+# `D.named_parameters()` gives (name, weight) in the right order. `weight.dim()` tells how many dimensions a weight has.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `weight.grad.norm()` is the L2 norm, a scalar tensor. Leave out what has one dimension, and what has no gradient
+# (`weight.grad is None`).
+#
+# </details>
 
 
 # %% todo="layer_norms"
@@ -455,6 +537,25 @@ run = launch(train, settings)
 plot_losses(run)
 
 # %% [markdown]
+# ## Your report
+#
+# **Question 1.** Name at least two differences between WGAN and a vanilla GAN. You have met them here: the loss, the
+# last layer of $D$, the optimizer, the clipping, `n_critic`.
+#
+# **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (this notebook) and
+# gradient penalty (04). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
+# x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
+# why. With `{"batch_norm": False, "layers": 12}` you see more.
+#
+# The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
+# run back into `runs/`. On Kaggle, attach it with *Add Input*.
+
+# %%
+from kit.report import plot_norms
+
+plot_norms(run, "runs/wgan_gp")
+
+# %% [markdown]
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
@@ -462,3 +563,36 @@ plot_losses(run)
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` grows without end, below or above 0 | the slope of $D$ is not bounded | run the check of \
+#   `discriminator_step` again; make `clip` smaller |
+# | `loss_D` stays near 0 from the start | `clip` is so small that $D$ is flat: look at the norms, below 1e-8 | raise \
+#   `clip`, for example to 0.03 |
+# | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
+#   pictures |
+# | the slope of the norms is far from 1: the first layer's is many times the last one's, or a part of it | clipping \
+#   lets gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; 04 mends \
+#   it |
+# | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \
+#   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | wait for 500 steps more; then \
+#   compare with the picture at the top |

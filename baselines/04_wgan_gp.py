@@ -1,6 +1,22 @@
 # %% [markdown]
 # # 04 · WGAN with gradient penalty
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | how a penalty bounds the slope instead of clipping, and what that does to the gradients (report, \
+#   question 2) |
+# | **You write** | `make_critic`, `gradient_penalty`, `discriminator_step` |
+# | **Time** | `cpu`: 9 to 10 minutes on one CPU core, **Strong** after 6 to 7. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
+#   11.5 hours on any GPU. `course`: not measured on a GPU |
+# | **Tier** | **Strong**: {{Strong}} |
+
+# %% [markdown]
+# ![Eight samples after 250, 1,000 and 2,000 steps of preset cpu](results/04_wgan_gp_cpu/stages.jpg)
+#
+# *Preset `cpu` after 250, 1,000 and 2,000 steps, not selected: it starts slowly, and is nearest to real faces after ten
+# minutes.*
+
+# %% [markdown]
 # Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only
 # simple functions. On their way through the layers gradients fade or explode, whatever $c$ is. The theory asks for a
 # slope of 1. So ask for that directly, where it matters: between the reals and the fakes
@@ -91,6 +107,21 @@ settings = make_settings(PRESETS, preset, overrides)
 # As in 03 it has no Sigmoid, and now it has no BatchNorm: `nn.InstanceNorm2d` normalises each picture by itself. Let it
 # learn a scale and a shift, `affine=True`, as BatchNorm does by default. `Discriminator(width, layers, norm,
 # probability)` calls `norm` with a number of channels, so `norm` can be any function that returns a layer.
+#
+# <details><summary>Hint 1</summary>
+#
+# The signatures are `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` and
+# `nn.InstanceNorm2d(num_features, affine=False)`. `Discriminator` calls `norm(channels)`, so it wants a function, not a
+# layer.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Write a small function of `channels` that returns an `nn.InstanceNorm2d` with `affine=True`. Give the function itself
+# to `Discriminator`, without calling it.
+#
+# </details>
 
 
 # %% todo="make_critic"
@@ -130,6 +161,20 @@ check_make_critic(make_critic)
 #
 # `torch.autograd.grad(outputs, inputs, create_graph=True)` gives the gradient with respect to the pictures. Sum $D$'s
 # answers first. Each depends on its own picture alone, so the gradient of the sum holds the gradient of each.
+#
+# <details><summary>Hint 1</summary>
+#
+# Mix first: one $\alpha$ per picture, of the shape `[N, 1, 1, 1]`. The mixture needs `requires_grad_()`, as the
+# gradient is taken for it.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)` gives a tuple with one gradient `[N, 3, 64, 64]`.
+# Flatten it to `[N, 12288]`: one L2 norm per picture, then the distance to 1.
+#
+# </details>
 
 
 # %% todo="gradient_penalty"
@@ -316,6 +361,18 @@ check_gradient_penalty(gradient_penalty)
 # ## The two steps
 #
 # $D$'s step is that of 03 without its clipping, and with $\lambda$ times the penalty.
+#
+# <details><summary>Hint 1</summary>
+#
+# It is 03's loss, plus $\lambda$ times your `gradient_penalty`. Nothing is clipped.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Make the fakes once, detached, and use them in both terms.
+#
+# </details>
 
 
 # %% todo="discriminator_step"
@@ -490,6 +547,25 @@ run = launch(train, settings)
 plot_losses(run)
 
 # %% [markdown]
+# ## Your report
+#
+# **Question 1.** Name at least two differences between WGAN and a vanilla GAN. You met them in 03. The penalty adds
+# another: what does it ask of $D$, and where?
+#
+# **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (03) and gradient
+# penalty (this notebook). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
+# x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
+# why. With `layers` 12 in both, and `batch_norm` False in 03, you see more.
+#
+# The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
+# run back into `runs/`. On Kaggle, attach it with *Add Input*.
+
+# %%
+from kit.report import plot_norms
+
+plot_norms(run, "runs/wgan")
+
+# %% [markdown]
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
@@ -497,3 +573,35 @@ plot_losses(run)
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` grows without end | the penalty does not count: $\lambda$ is missing, or its gradient is lost | run the \
+#   checks of `gradient_penalty` and `discriminator_step` again |
+# | the slope of $D$ is far from 1: `loss_D` is large and positive | $\lambda$ is too small, or $D$ has BatchNorm, so \
+#   that no picture has a slope of its own | `penalty` 10; InstanceNorm |
+# | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
+#   pictures |
+# | NaN | the root of 0 has no gradient; or half precision in $D$ | write $+ 10^{-12}$ under the root; `half=False` \
+#   for $D$ |
+# | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \
+#   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | wait for 500 steps more; then \
+#   compare with the picture at the top |

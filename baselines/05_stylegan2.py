@@ -1,6 +1,16 @@
 # %% [markdown]
 # # 05 · StyleGAN2
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | what styles are, how to set up a network that others wrote, and how truncation trades variety for \
+#   quality |
+# | **You write** | `make_trainer`, `generate` |
+# | **Time** | `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. `course`: not measured. There is no `cpu` \
+#   preset: 700 small steps took 20 minutes on one CPU core, and gave no faces yet |
+# | **Tier** | **Boss**: {{Boss}} |
+
+# %% [markdown]
 # A DCGAN squeezes all it knows about a face through one vector at its entrance. StyleGAN asks what each **resolution**
 # should look like. A mapping network $S$ first bends the noise into a style, $w = S(z)$. Noise is a round cloud: its
 # directions mean nothing. Those of $w$ are free to mean something: hair, pose, colour. The generator starts from a
@@ -165,6 +175,19 @@ class FaceTrainer(Trainer):
 # [arguments](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py): the
 # size of the pictures, the capacity of the networks, the batch size, the learning rate of G, `lr`, and `ttur_mult`,
 # which says how many times as large that of D is. `latent_dim`, the length of z, is passed on to the networks.
+#
+# <details><summary>Hint 1</summary>
+#
+# The names are `FaceTrainer(image_size=…, network_capacity=…, batch_size=…, lr=…, ttur_mult=…, latent_dim=…)`.
+# `settings` have other names for them.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# $D$'s learning rate is `lr · ttur_mult`. Solve that for `ttur_mult`.
+#
+# </details>
 
 
 # %% todo="make_trainer"
@@ -234,6 +257,19 @@ check_make_trainer(make_trainer)
 # `S` takes noise `[N, z_dim]` to styles of the same shape. `G` takes styles `[N, layers, z_dim]`: one for each of its
 # `G.num_layers` layers, here the same for all of them. It also takes an image of noise for the details. The package's
 # pictures are 0 … 1, and overshoot a little.
+#
+# <details><summary>Hint 1</summary>
+#
+# First the styles: `S(z)` is `[N, z_dim]`. Pull them towards `mean_style` by the formula above.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `style[:, None].expand(-1, G.num_layers, -1)` has one style per layer, `[N, layers, z_dim]`. The pictures overshoot:
+# `clamp` them.
+#
+# </details>
 
 
 # %% todo="generate"
@@ -393,6 +429,33 @@ plot_losses(run)
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` → 0 | $D$ tells all: too few faces, or its learning rate is too high | more faces, or lower `lr_D` |
+# | `loss_D` stays at 2, or `loss_G` → 0 and stays there | $D$ learns nothing | check `ttur_mult`; raise `lr_D` |
+# | `loss_D` grows over 2 | the step is too long | lower `lr_G` and `lr_D` |
+# | one face repeated | $\psi$ is too small; if all at $\psi$ = 1 are alike as well, mode collapse | raise \
+#   `run.G_ema.psi`; take an earlier checkpoint |
+# | noise, or blurred heads | too few steps: under 1,000 nothing else is to be expected | train longer |
+# | out of memory | the batch is too large for this GPU | `overrides = {"batch_size": 16}` |
 
 # %% [markdown]
 # ## Going further

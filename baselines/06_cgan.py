@@ -1,6 +1,20 @@
 # %% [markdown]
 # # 06 · The conditional GAN
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | how a label enters both networks, and why $D$ must see it too |
+# | **You write** | `one_hot`, `join`, `other_labels`, `discriminator_step`, `generator_step` |
+# | **Time** | `cpu`: 15 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
+#   `course`: not measured on a GPU |
+# | **Tier** | none: what counts is that the hair has the colour that you asked for. Preset `cpu` reaches 85% |
+
+# %% [markdown]
+# ![Samples of six hair colours at three stages of preset cpu](results/06_cgan_cpu/stages.jpg)
+#
+# *Preset `cpu` at the beginning, in between, and at the end; one row per hair colour, not selected.*
+
+# %% [markdown]
 # A GAN draws whatever it likes. To ask it for something, such as *blue hair*, give both players a label $y$. $G$ draws
 # from $z$ **and** $y$. $D$ judges a picture **together with** the label that it is said to have
 # ([Mirza & Osindero, 2014](https://arxiv.org/abs/1411.1784)):
@@ -78,6 +92,18 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # Every class has a number, but the number means nothing. 2 is not twice 1, and blonde does not lie between black and
 # blue. So a network gets one number per class.
+#
+# <details><summary>Hint 1</summary>
+#
+# torch has a function of this name in `nn.functional`. What type does it return?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Networks take floats: call `.float()` on it.
+#
+# </details>
 
 
 # %% todo="one_hot"
@@ -107,6 +133,19 @@ def check_one_hot(one_hot):
 
 
 check_one_hot(one_hot)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `torch.cat` joins tensors along one dimension. Channels are dimension 1, for z and for pictures.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `y[:, :, None, None]` is `[N, classes, 1, 1]`. `expand` it to the height and the width of the pictures first.
+#
+# </details>
 
 
 # %% todo="join"
@@ -195,6 +234,18 @@ check_join(join_z, join_pictures)
 #
 # $$L_D = -\tfrac12\,\mathbb E[\log D(x, y)]
 #   - \tfrac14\,\mathbb E[\log(1 - D(G(z, y), y))] - \tfrac14\,\mathbb E[\log(1 - D(x, y'))]$$
+#
+# <details><summary>Hint 1</summary>
+#
+# Go round in a circle: add something to the label that is never 0, and take the rest of the division by `n_classes`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.randint_like(labels, 1, n_classes)` draws from 1 to `n_classes − 1`.
+#
+# </details>
 
 
 # %% todo="other_labels"
@@ -329,6 +380,21 @@ def watch_labels(step, hint):
     return watched
 
 
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two or three questions to $D$: real with `y`, fake with `y`, and real with `wrong_y` where it is given. Only the first
+# is to be accepted.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# What is to be rejected counts half in all. With `wrong_y` it is the mean of two `bce`.
+#
+# </details>
+
+
 # %% todo="discriminator_step"
 def discriminator_step(D, G, optimizer_D, real, z, y, wrong_y=None):
     """One step of D on real pictures [N, 3, 64, 64] with their labels y [N, classes] and on the fakes of z [N, z_dim]
@@ -436,6 +502,19 @@ def check_discriminator_step(step):
 
 
 check_discriminator_step(discriminator_step)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $G$ takes `join_z(z, y)`, and $D$ takes `join_pictures(fake, y)`: the same `y` in both.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The target is 1, as in 01. The fakes are not detached.
+#
+# </details>
 
 
 # %% todo="generator_step"
@@ -562,6 +641,38 @@ show_classes(rows_of_classes(run), run.classes, run.folder / "classes.png")
 # %%
 grids = sorted((run.folder / "samples").glob("*.png"))
 animate([Image.open(path) for path in grids], run.folder / "training.gif")
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.faces import find_faces
+from kit.score import score_run
+
+score_run(run, reference=find_faces(settings.faces))
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything, and $G$ learns nothing | lower `lr_D`, or raise \
+#   `lr_G`; take samples from before |
+# | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
+#   `discriminator_step` again |
+# | `loss_D` grows | $D$ was ahead, and $G$ has found its weak spot; or the learning rates are too high | wait 500 \
+#   steps; if it goes on, lower `lr_D` and `lr_G` |
+# | one face per label | mode collapse within the labels | take an earlier checkpoint; lower `lr_G` |
+# | the faces are good, the colours are wrong | $D$ never looks at the label | `wrong_labels` True; run the check of \
+#   `join` again |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
+#   compare with the picture at the top |
 
 # %% [markdown]
 # ## Going further

@@ -1,6 +1,20 @@
 # %% [markdown]
 # # 07 · Progressive growing
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | how to grow two networks while they train, and four ideas that later GANs kept |
+# | **You write** | `stage`, `fade`, `pixel_norm`, `equalized_conv`, `minibatch_stddev` |
+# | **Time** | `cpu`: 9 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
+#   `course`: not measured on a GPU |
+# | **Tier** | **Simple**: {{Simple}} |
+
+# %% [markdown]
+# ![Eight samples at 4×4, 16×16 and 64×64](results/07_progressive_cpu/stages.jpg)
+#
+# *The same eight $z$ at 4×4, 16×16 and 64×64: 28 minutes on one CPU core, not selected.*
+
+# %% [markdown]
 # A face of 64×64 has everything to learn at once: where the head is, which colour the hair has, how an eye shines. So
 # begin small ([Karras et al., 2018](https://arxiv.org/abs/1710.10196)). $G$ and $D$ first play with pictures of 4×4.
 # There a face is a spot on a ground, and both are good at it soon. Then both get a block that doubles the resolution,
@@ -105,6 +119,19 @@ settings = make_settings(PRESETS, preset, overrides)
 # A resolution is held for some steps. Then the next is faded in for some, and held, and so on. Resolution and $\alpha$
 # follow from the number of the step alone. So nothing has to be remembered, and a run that goes on from a checkpoint
 # goes on at the right stage.
+#
+# <details><summary>Hint 1</summary>
+#
+# Walk through the phases, and subtract the length of each from `step`, until it lies within one.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `zip(hold, fade)` gives a time of holding and the fade after it. In a fade the resolution is the new one already, and
+# α is `step / steps_faded`.
+#
+# </details>
 
 
 # %% todo="stage"
@@ -176,6 +203,18 @@ check_stage(stage)
 # ## Fading
 #
 # At $\alpha = 0$ the mixture has to be the old one to the last bit. Then growing changes nothing at first.
+#
+# <details><summary>Hint 1</summary>
+#
+# It is the formula above, with `old` and `new`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The two weights are `1 - alpha` and `alpha`: their sum is 1.
+#
+# </details>
 
 
 # %% todo="fade"
@@ -235,6 +274,18 @@ def as_sharp(real, resolution, alpha):
 # mean square. Then no layer can drive the others to ever larger numbers.
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
+#
+# <details><summary>Hint 1</summary>
+#
+# The mean goes over the channels only: dimension 1. Keep this dimension, so that the division fits.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `x.square().mean(1, keepdim=True)` is `[N, 1, H, W]`. Add $10^{-8}$ under the root.
+#
+# </details>
 
 
 # %% todo="pixel_norm"
@@ -297,6 +348,19 @@ check_pixel_norm(pixel_norm)
 # $$\hat w = c\, w \qquad c = \mathrm{gain} \big/ \sqrt n \qquad \mathrm{gain} = \sqrt 2$$
 #
 # The last layers take a gain of 1: no ReLU follows them.
+#
+# <details><summary>Hint 1</summary>
+#
+# Scale the weight in `forward`, not in the constructor. $n$ is how many numbers add up to one output.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `self.weight[0].numel()` is $n$. Then call `nn.functional.conv2d(input, weight, bias, padding=…)` with the scaled
+# weight.
+#
+# </details>
 
 
 # %% todo="equalized_conv"
@@ -372,6 +436,19 @@ check_equalized_conv(EqualizedConv)
 # to a single number. Every picture gets it as one more channel.
 #
 # $$s = \frac{1}{CHW} \sum_{c,h,w} \sqrt{\tfrac1N \textstyle\sum_n (x_{nchw} - \bar x_{chw})^2 + 10^{-8}}$$
+#
+# <details><summary>Hint 1</summary>
+#
+# From inside to outside: the deviation over the batch (dimension 0) of each feature at each place, then one mean of
+# all.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `expand` the one number to `[N, 1, H, W]`, and join it with `torch.cat([x, …], 1)`.
+#
+# </details>
 
 
 # %% todo="minibatch_stddev"
@@ -741,3 +818,30 @@ show(growth_of(run))
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` → 0, `loss_G` grows to 1 (least squares) | $D$ tells all | lower `lr_D` |
+# | `loss_G` → 0 | $D$ learns too little, or does not see the new block | raise `lr_D`; run the check of `fade` again |
+# | `loss_D` grows as a resolution fades in | learning rates that suit 4×4 are too high for 32×32 | lower the last \
+#   two numbers of `lr_share` |
+# | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
+# | noise at a new resolution | the block has just come: this is normal while α is small | wait until it is held |
+# | the slope of $D$ is far from 1 (`wgan-gp`) | $\lambda$ is too small | `penalty` 10 |

@@ -1,6 +1,18 @@
 # %% [markdown]
 # # 08 · SNGAN, SAGAN, BigGAN
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | the parts that made GANs large: hinge loss, spectral normalisation, attention, conditional \
+#   BatchNorm, projection |
+# | **You write** | `hinge_losses`, `largest_singular_value`, `SelfAttention`, `ConditionalBatchNorm`, \
+#   `projection_logit` |
+# | **Time** | `cpu`: 9 to 10 minutes on one CPU core; `cpu_sngan` 12, `cpu_sagan` 14. `t4_1h`, `t4_3h`, `t4_12h`: 1, \
+#   3 and 11.5 hours on any GPU. `course`, `sngan`, `sagan`, `biggan`: not measured |
+# | **Tier** | none: faces with labels are not the course's. What counts are variety, and the colour that you asked \
+#   for |
+
+# %% [markdown]
 # A critic must not be steep. Notebook 03 clips its weights, and 04 punishes its slope. **SNGAN**
 # ([Miyato et al., 2018](https://arxiv.org/abs/1802.05957)) divides every weight by its largest singular value $\sigma$:
 # $\bar W = W / \sigma(W)$. Then no layer can stretch anything, and it costs next to nothing. The loss is the hinge. It
@@ -112,6 +124,18 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # A real picture costs nothing once $D$ gives it a score over 1, and a fake costs nothing once its score is under −1.
 # The others have a slope of 1, whatever their score. $G$'s loss has no hinge: it wants high scores, however high.
+#
+# <details><summary>Hint 1</summary>
+#
+# A hinge is `relu`: it is 0 on one side, and a line on the other. Where does it bend for reals, and where for fakes?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The two terms of $D$ are `(1 - real).relu()` and `(1 + fake).relu()`, each with its own mean. $G$ has no hinge.
+#
+# </details>
 
 
 # %% todo="hinge_losses"
@@ -225,6 +249,19 @@ check_hinge_losses(hinge_loss_D, hinge_loss_G)
 # The gradient flows through $W$ in $u^\top W v$. It does not flow through $u$ and $v$, which are constants here. The
 # weight of a convolution, `[out, in, k, k]`, counts as a matrix with one row per output. Where its windows overlap, the
 # convolution itself may stretch up to $k$ times as much.
+#
+# <details><summary>Hint 1</summary>
+#
+# One iteration is two products, each scaled to length 1 by `F.normalize(…, dim=0)`. They are constants for the
+# gradient.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Make the new `v` and `u` under `torch.no_grad()`. Outside of it, $u^\top W v$ is `u @ W @ v`.
+#
+# </details>
 
 
 # %% todo="largest_singular_value"
@@ -336,6 +373,20 @@ def layer(module, style=""):
 # $f$, $g$, $h$ and $v$ are 1×1 convolutions. Inside there are an eighth of the channels. $\gamma$ is learned. It starts
 # at 0: at first the network is what it would be without. There is no $1 / \sqrt d$ here, unlike in transformers. Keys
 # and values are the largest of each 2×2 places, as in the authors' code: a quarter of the time and memory.
+#
+# <details><summary>Hint 1</summary>
+#
+# `flatten(2)` makes `[N, c, places]` of each map. Every query meets every key: a product of `[N, HW, c]` and `[N, c,
+# HW/4]`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The softmax goes over the keys, the last dimension. Then the values are summed with these weights, and `unflatten(2,
+# x.shape[2:])` makes a map again.
+#
+# </details>
 
 
 # %% todo="SelfAttention"
@@ -427,6 +478,18 @@ check_SelfAttention(SelfAttention)
 # depend on a condition $c$, one row per picture: $(1 + \text{gain}(c)) \cdot \text{norm}(x) + \text{bias}(c)$. In SNGAN
 # $c$ is the class as a one-hot row, so that `gain` is a table with one row per class. In BigGAN it is the shared
 # embedding of the class, with a piece of $z$.
+#
+# <details><summary>Hint 1</summary>
+#
+# `self.gain(condition)` is `[N, channels]`. To multiply a map it needs two more dimensions.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `[:, :, None, None]` adds them. The scale is `1 + gain`, so that a gain of 0 changes nothing.
+#
+# </details>
 
 
 # %% todo="ConditionalBatchNorm"
@@ -582,6 +645,18 @@ class Generator(nn.Module):
 #
 # with a learned vector $e_y$ for each class, and a linear $\psi$. The residual blocks make $\phi(x)$ of the picture,
 # summed over all places.
+#
+# <details><summary>Hint 1</summary>
+#
+# $e_y^\top \phi$ is one number per picture: multiply, and sum over the channels.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `psi(features)` is `[N, 1]`. Take `squeeze(1)` before you add it to `[N]`.
+#
+# </details>
 
 
 # %% todo="projection_logit"
@@ -870,6 +945,36 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 
 # %%
 pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.faces import find_faces
+from kit.score import score_run
+
+score_run(run, reference=find_faces(settings.faces))
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` → 0 | $D$ is sure of all: spectral normalisation does not work, or `lr_D` is too high | run the check of \
+#   `largest_singular_value` again; lower `lr_D` |
+# | `loss_D` stays at 2, `loss_G` → 0 | $D$ knows nothing: all scores are near 0 | raise `lr_D`, or `n_critic` |
+# | `loss_D` grows over 2 | large batches and large steps: BigGAN collapses late | take an earlier checkpoint; lower \
+#   `lr_G` |
+# | one face per class | SNGAN and SAGAN do this in ten minutes; BigGAN varies | `skip_z`; a larger batch \
+#   (`accumulate`) |
+# | noise | too few steps; before `ema_start` the average is a copy of $G$ | wait for 500 steps more |
+# | the slope of a layer is far from 1: $\sigma(W)$ is not 1 | `u` is not kept from step to step | return the new `u` |
 
 # %% [markdown]
 # ## Going further

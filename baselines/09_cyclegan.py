@@ -1,6 +1,15 @@
 # %% [markdown]
 # # 09 · CycleGAN
 #
+# | In this notebook | |
+# |---|---|
+# | **You learn** | how to translate between two sets of pictures without pairs, and how to measure whether it worked |
+# | **You write** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
+# | **Time** | `cpu`: 11 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
+#   `course`: not measured on a GPU |
+# | **Tier** | none: what counts are the new hair colour, and that the face stays the same |
+
+# %% [markdown]
 # What would this face look like with light hair? To learn that from examples, you would want every face twice: once
 # with dark hair, once with light. Nobody drew those. CycleGAN needs only two sets of pictures, domain $A$ and domain
 # $B$. No picture of one belongs to a picture of the other ([Zhu et al., 2017](https://arxiv.org/abs/1703.10593)). One
@@ -258,6 +267,20 @@ def right_cycle_loss(G, real_A, real_B, fake_A, fake_B):
     return l1(G.BA(fake_B), real_A) + l1(G.AB(fake_A), real_B)
 
 
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The fakes are half of the way. Which generator takes `fake_B` back to domain $A$?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Compare `G.BA(fake_B)` with `real_A`, and `G.AB(fake_A)` with `real_B`: `.abs().mean()` of each difference.
+#
+# </details>
+
+
 # %% todo="cycle_loss"
 def cycle_loss(G, real_A, real_B, fake_A, fake_B):
     """How far pictures are from themselves when translated there and back, a scalar, without λ. All four are
@@ -335,6 +358,19 @@ check_cycle_loss(cycle_loss)
 #
 # $L_{cycle}$ ties the two generators to each other. One step moves both: **one** Adam has the weights of both. The
 # discriminators have nothing to do with each other. Each has an Adam of its own.
+#
+# <details><summary>Hint 1</summary>
+#
+# The signature is `torch.optim.Adam(params, lr=0.001, betas=(0.9, 0.999))`. `params` may be a list of the weights of
+# two networks.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `[*G.AB.parameters(), *G.BA.parameters()]` is such a list. The order to return them: generators, D.A, D.B.
+#
+# </details>
 
 
 # %% todo="make_optimizers"
@@ -407,6 +443,18 @@ check_make_optimizers(make_optimizers)
 #   + \mathbb E_a\big[\lVert G_{BA}(a) - a \rVert_1\big]$$
 #
 # It costs two more passes. While its weight is 0, leave it out, passes and all.
+#
+# <details><summary>Hint 1</summary>
+#
+# Make both fakes first. Each goes to the discriminator of its new domain. Least squares: how far is the answer from 1?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Leave the identity loss out while `identity` is 0: `if identity:`. Return the loss and both fakes.
+#
+# </details>
 
 
 # %% todo="generator_step"
@@ -558,6 +606,22 @@ class History:
         self.pictures = [] if state["pictures"] is None else [*state["pictures"].to(self.device)]
 
 
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Go through the fakes one by one, detached. There are three cases: room in the history, or one of the two sides of a
+# coin.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `history.pictures` is a list. To exchange, remember the old picture, and put the new one in its place. `torch.stack`
+# makes a batch of what is shown.
+#
+# </details>
+
+
 # %% todo="exchange"
 def exchange(history, fakes):
     """What D is shown in place of new fakes [N, 3, 64, 64]: as many pictures, which carry no gradient.
@@ -649,6 +713,18 @@ check_exchange(exchange)
 # paper, the loss is halved, so that $D$ learns more slowly than $G$:
 #
 # $$L_{D_B} = \tfrac12\,\mathbb E_b\big[(D_B(b) - 1)^2\big] + \tfrac12\,\mathbb E_a\big[D_B(G_{AB}(a))^2\big]$$
+#
+# <details><summary>Hint 1</summary>
+#
+# There is one $D$ here, and no $G$: `fake` was made before. Reals should get 1, fakes 0, by least squares.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Halve each of the two means, or the sum.
+#
+# </details>
 
 
 # %% todo="discriminator_step"
@@ -911,6 +987,33 @@ pictures = write_submission(run)
 # %%
 pack(torch.cat([train_B, held_out_B]).cpu(), run.folder / "domain_B.tgz")
 print(run.folder / "domain_B.tgz")
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
+# Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a face. The
+# grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "domain_B.tgz")
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` → 0, `loss_G` grows | the discriminators tell all | lower `lr_D`; is the history full of old fakes? |
+# | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
+# | `loss_D` grows over 0.5 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
+# | one face repeated, whatever the input | the cycle loss does not count | run the check of `cycle_loss` again; \
+#   raise `cycle` |
+# | nothing changes: output equals input | `cycle` or `identity` is too large | `cycle` 5, `identity` 0 |
+# | noise, or dots | too few steps | wait for 1,000 steps more; `ema` 0.995 |
 
 # %% [markdown]
 # ## Going further

@@ -1,4 +1,4 @@
-"""Builds the notebooks from their masters: `python -m baselines.build`.
+r"""Builds the notebooks from their masters: `python -m baselines.build`.
 
 A master, baselines/NN_name.py, is a script that runs by itself, in cells of py:percent (https://jupytext.readthedocs.io)
 with marks of its own:
@@ -11,6 +11,7 @@ with marks of its own:
     # %% fold="title"              folded
     # %% only="script"             left out of the notebook
     ![…](results/NAME.jpg)         in a text: the picture is laid in
+    | … \                          in a text: a row of a table that goes on in the next line
     {{Strong}}                     in a text: what the tier asks for, from grader/thresholds.toml
 
 Each master becomes notebooks/NN_name.ipynb, without its solutions, and baselines/solved/NN_name.ipynb. The marks of
@@ -44,6 +45,7 @@ TODO = (
 )
 PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
 MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small
+CONTINUED = re.compile(r"^(\|.*?) \\\n +", re.MULTILINE)
 TIER = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -72,6 +74,8 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
         if cell.cell_type == "markdown":
+            while CONTINUED.search(cell.source):
+                cell.source = CONTINUED.sub(r"\1 ", cell.source)
             cell.source = TIER.sub(lambda found: tier(found[1]), PICTURE.sub(_laid_in, cell.source))
         if todo and not solved:
             cell.source = SOLUTION.sub(TODO.format(todo), cell.source)
@@ -160,7 +164,9 @@ def tier(name: str) -> str:
     thresholds = tomllib.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
     families: dict[str, list[str]] = {}
     for scale in thresholds["scale"]:
-        if scale.get("reference", "crypko") == "crypko":  # the course's faces
+        if (
+            scale.get("reference", "crypko") == "crypko" and scale[name]
+        ):  # the course's faces; no face is asked for by 0
             sign = "≥" if scale["measure"] == "AFD" else "≤"
             families.setdefault(scale["family"], []).append(f"{scale['measure']} {sign} {scale[name]:g}")
     return " · or ".join(f"{' and '.join(asked)} ({thresholds['families'][name]})" for name, asked in families.items())

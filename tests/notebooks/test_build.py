@@ -134,6 +134,81 @@ def test_the_lesson_is_short_and_its_first_todo_comes_soon(master):
         assert counts["before_todo"] <= 120, counts
 
 
+def texts(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_a_notebook_opens_with_a_box_and_closes_with_what_goes_wrong(master):
+    for notebook in notebooks(master):
+        title, _, box = notebook.cells[0].source.partition("\n")
+        assert re.match(rf"# {master.stem[:2]} · ", title)
+        rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", box, re.MULTILINE)
+        assert [name for name, _ in rows] == ["You learn", "You write", "Time", "Tier"]
+        todos = [cell.id.removeprefix("todo-") for cell in code(notebook) if cell.id.startswith("todo-")]
+        assert rows[1][1] == ", ".join(f"`{todo}`" for todo in todos)
+        presets = re.findall(r"`(\w+)`", rows[2][1])
+        assert {"course", "t4_1h", "t4_3h", "t4_12h"} <= {*presets}
+        tier = re.match(r"\*\*(\w+)\*\*: (.*)", rows[3][1])
+        assert tier[2] == build.tier(tier[1]) if tier else rows[3][1].startswith("none: ")
+        (table,) = [text for text in texts(notebook) if text.startswith("## When it looks wrong\n")]
+        lines = [line for line in table.splitlines() if line.startswith("|")]
+        assert len(lines) >= 7 and all(len(re.findall(r"(?<!\\)\|", line)) == 4 for line in lines)
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_every_todo_has_two_folded_hints_above_it(master):
+    for notebook in notebooks(master):
+        for above, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
+            if cell.id.startswith("todo-"):
+                hints = re.findall(
+                    r"<details><summary>(Hint \d)</summary>\n\n.+?\n\n</details>", above.source, re.DOTALL
+                )
+                assert above.cell_type == "markdown" and hints == ["Hint 1", "Hint 2"], cell.id
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_texts_need_nothing_beside_the_notebook(master):
+    for notebook in notebooks(master):
+        for text in texts(notebook):
+            assert "{{" not in text and " \\\n" not in text.replace("\\\\\n", "")
+            for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+                assert target.startswith(("data:image/jpeg;base64,", "https://"))
+                assert len(target) < 21_000  # 15 KB
+
+
+def test_a_picture_that_is_too_large_is_not_laid_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    (tmp_path / "baselines/results").mkdir(parents=True)
+    (tmp_path / "baselines/results/x.jpg").write_bytes(bytes(15_001))
+    with pytest.raises(ValueError, match="shrink it"):
+        build.PICTURE.sub(build._laid_in, "![x](results/x.jpg)")
+
+
+def test_a_tier_says_both_scales():
+    said = build.tier("Strong")
+    assert re.fullmatch(r"FD-anime ≤ \S+ and AFD ≥ \S+ \(.+\) · or FID ≤ \S+ and AFD ≥ \S+ \(.+\)", said)
+    assert "AFD" not in build.tier("Simple")  # no face is asked for
+
+
+@pytest.mark.parametrize("name", ["03_wgan", "04_wgan_gp"])
+def test_the_report_is_answered_in_the_notebook(name):
+    (master,) = [master for master in masters() if master.stem == name]
+    for notebook in notebooks(master):
+        (text,) = [text for text in texts(notebook) if text.startswith("## Your report\n")]
+        assert "at least two differences between WGAN" in text.replace("\n", " ")
+        assert "4 layers" in text and "What do you observe?" in text
+        assert any("plot_norms(run, " in cell.source for cell in code(notebook))
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_the_run_is_scored_after_its_submission(master):
+    for notebook in notebooks(master):
+        sources = [cell.source for cell in code(notebook)]
+        (scored,) = [i for i, source in enumerate(sources) if re.search(r"^score_run\(run", source, re.MULTILINE)]
+        assert scored > next(i for i, source in enumerate(sources) if "write_submission(run)" in source)
+
+
 def top_level(source):
     """The names that Python source binds at its top level: ({name: what it imports}, {other names})."""
     imported, defined = {}, set()
@@ -218,5 +293,5 @@ def test_it_runs_solved_from_top_to_bottom_and_goes_on(master, tmp_path, rendere
 @pytest.mark.parametrize("master", MASTERS)
 def test_the_student_version_stops_at_its_first_todo(master, tmp_path):
     first = next(name for name in cells(master, False) if name.startswith("todo-")).removeprefix("todo-")
-    with pytest.raises(NotImplementedError, match=f"^{first}$"):
+    with pytest.raises(NotImplementedError, match=f"^{first}: fill in the cell above"):
         execute(master, small(tmp_path, "no faces are needed"), solved=False)

@@ -24,7 +24,8 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     pictures = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     pack(pictures, tmp_path / "submission.tgz")
-    settings = SimpleNamespace(faces="nothing here")
+    (tmp_path / "faces").mkdir()
+    settings = SimpleNamespace(faces="faces")
     return SimpleNamespace(folder=tmp_path, settings=settings, device=torch.device("cpu"))
 
 
@@ -48,6 +49,7 @@ def test_without_a_gpu_fid_waits_for_a_request(run, capsys):
 
 
 def test_faces_that_are_gone_cost_fid_only(run, capsys):
+    run.settings.faces = "nothing here"
     score.score_run(run, fid=True)
     assert capsys.readouterr().out.startswith("FID: not measured (no faces at 'nothing here'")
 
@@ -91,6 +93,11 @@ def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
     assert f"asked score {run.folder}/submission.tgz --output {run.folder} --offline --reference faces.zip" in (
         capsys.readouterr().out
     )
+    score.score_run(run)
+    assert "--reference" not in capsys.readouterr().out
+    (run.folder / "faces/about.json").touch()  # drawn faces
+    score.score_run(run)
+    assert "--reference faces\n" in capsys.readouterr().out
     (package / "__main__.py").write_text("import sys; sys.exit('it is broken')")
     score.score_run(run)
     assert "grader: not measured (it is broken)" in capsys.readouterr().out

@@ -1,0 +1,56 @@
+"""The course's report: the gradient norms of two settings, drawn side by side."""
+
+import csv
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from kit.run import fetch_run
+from kit.samples import show
+
+
+def plot_norms(run, *others):
+    """Draws the norm of D's gradient (log scale) at each layer, from low to high: the median over the recorded steps,
+    and the band between the quartiles. `others` are the folders of other runs; one that is not there is named in a
+    line. Saves grad_norms.png in the run's folder."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for folder in (run.folder, *map(Path, others)):
+        if not (folder / "grad_norms.csv").exists():
+            fetch_run(folder)
+        norms = read_norms(folder / "grad_norms.csv")  # [steps, layers]
+        if not norms.size:
+            print(f"{folder}/grad_norms.csv has no norms yet: train that notebook too, and run this cell again")
+            continue
+        low, median, high = np.quantile(norms, [0.25, 0.5, 0.75], axis=0)
+        layers = np.arange(1, len(median) + 1)
+        (line,) = axes.plot(layers, median, marker="o", label=setting_of(folder))
+        axes.fill_between(layers, low, high, alpha=0.2, color=line.get_color())
+        print(f"{setting_of(folder)}: largest over smallest layer {median.max() / max(median.min(), 1e-45):.3g}")
+    axes.set(yscale="log", xlabel="layer of D, from the picture up", ylabel="L2 norm of the gradient")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if axes.lines:
+        axes.legend()
+    figure.savefig(run.folder / "grad_norms.png", dpi=120)
+    show(figure)
+
+
+def read_norms(path):
+    """The norms in a grad_norms.csv: [steps, layers], of the steps that have all layers."""
+    steps = {}
+    if path.exists():
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                steps.setdefault(row["step"], []).append(float(row["norm"]))
+    layers = max(map(len, steps.values()), default=0)
+    return np.array([norms for norms in steps.values() if len(norms) == layers])
+
+
+def setting_of(folder):
+    """What a run's config.json says of how D's slope is bounded."""
+    config = folder / "config.json"
+    settings = json.loads(config.read_text()) if config.exists() else {}
+    if "penalty" in settings:
+        return f"gradient penalty λ = {settings['penalty']:g}"
+    return f"weight clipping c = {settings['clip']:g}" if "clip" in settings else folder.name
