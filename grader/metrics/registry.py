@@ -47,7 +47,7 @@ def fd_anime(sample: Sample, against: Against) -> list[Measure]:
 
     real = against.embedded
     distance = frechet_distance(sample.features, real.statistics)
-    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real))]
+    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real, len(sample.pictures)))]
 
 
 def afd(sample: Sample, against: Against) -> list[Measure]:
@@ -90,7 +90,7 @@ def fid(sample: Sample, against: Against) -> list[Measure]:
         return [Measure("FID", "inception", against.embedded.faces, None, note=against.missing["fid"])]
     done = sample.progress("Inception features", len(sample.pictures))
     distance = frechet_distance(inception.features(against.inception, sample.pictures, done), real.statistics)
-    return [Measure("FID", "inception", real.faces, distance, floor=floor(real))]
+    return [Measure("FID", "inception", real.faces, distance, floor=floor(real, len(sample.pictures)))]
 
 
 def lbpcascade(sample: Sample, against: Against) -> list[Measure]:

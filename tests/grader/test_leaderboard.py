@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import tarfile
 import time
@@ -176,6 +177,24 @@ def test_rows_are_ranked_and_shown():
     assert [row["name"] for row in rows] == ["a", "b", "x"]
     assert rows[0]["remarks"] == ["2 copies of known faces", "collapsed"]
     assert not rows[2]["graded"]
+
+
+def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
+    def result(name, distance, withheld):
+        verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
+        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
+
+    results = [result("eve", 5.0, ["1,000 known faces"]), result("ada", 90.0, [])]
+    assert [(row["name"], row["passed"]) for row in board.ranked(results)] == [
+        ("ada", "Simple"),
+        ("eve", "needs review"),
+    ]
+    board.write(results, tmp_path / "board.html")
+    assert re.findall(r'data-value="\d">(\d?)</td>\s*<td>(\w+)', (tmp_path / "board.html").read_text()) == [
+        ("1", "ada"),
+        ("", "eve"),
+    ]
 
 
 def test_an_empty_class(tmp_path):
