@@ -85,10 +85,10 @@ def turned(picture: np.ndarray, degrees: float = 0, scale: float = 1, right: flo
 
 
 def elastic(picture: np.ndarray, pixels: float) -> np.ndarray:
-    """Moved by smooth random fields, by `pixels` (root mean square), each picture in its own way."""
+    """Moved by smooth random fields, by `pixels` at most, each picture in its own way."""
     rng = np.random.default_rng(picture.sum())
     fields = gaussian_filter(rng.standard_normal((2, SIZE, SIZE)), (0, 8, 8))
-    fields *= pixels / np.sqrt((fields**2).sum(axis=0).mean())
+    fields *= pixels / np.sqrt((fields**2).sum(axis=0).max())
     down, right = np.mgrid[:SIZE, :SIZE] + fields
     return cv2.remap(
         picture, right.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
