@@ -101,6 +101,8 @@ class Scorer:
         found = None
         if self.known:
             found = integrity(pictures, self.known, self.given, self.limits, self.faces)
+            if self.against.embedded.faces != reference.NAME:  # how near honest pictures come was measured for those
+                found = replace(found, near=0, disguised=False)
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         return Score(
             submission,

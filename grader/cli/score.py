@@ -15,8 +15,9 @@ from grader.metrics.registry import NAMES
 @click.option(
     "--reference",
     type=click.Path(path_type=Path, exists=True),
-    help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz. Only "
-    "the shipped statistics and the course's own files give a verdict of the course.  [default: the shipped statistics]",
+    help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz. "
+    "Only the shipped statistics and the course's own files give a verdict of the course.  "
+    "[default: the shipped statistics]",
 )
 @click.option(
     "--output",
