@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import warnings
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,6 +14,10 @@ import numpy as np
 from grader.errors import GraderError, printable
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+
+COUNT = 71_314  # faces in the course's set
+IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # of them, see `identity`
+NUMBERED = re.compile(r"(?:.*/)?([0-9]+)\.jpg")
 
 
 class BadReference(GraderError):
@@ -26,6 +32,30 @@ def face_set_name(source: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return own
     return printable(name) if isinstance(name, str) and len(name) < 100 else own
+
+
+def identity(files: Iterable[tuple[str, Callable]]) -> tuple[int, str]:
+    """How many <number>.jpg a set holds, and the sha256 over their lines `<sha256 of the file>  <number>.jpg`.
+
+    The lines go in numeric order, so that neither folders nor the way of packing matter.
+    """
+    found = []
+    for name, read in files:
+        if match := NUMBERED.fullmatch(name):
+            found.append((int(match[1]), name, hashlib.sha256(read()).hexdigest()))
+    lines = "".join(f"{digest}  {number}.jpg\n" for number, _, digest in sorted(found))
+    return len(found), hashlib.sha256(lines.encode()).hexdigest()
+
+
+def is_course(source: Path) -> bool:
+    """Whether a folder or archive holds the course's faces to the byte, as published. Nothing else can be told for
+    sure: faces shrunk or stored again may have been changed. False for what cannot be read."""
+    try:
+        if sum(NUMBERED.fullmatch(name) is not None for name, _ in members(source)) != COUNT:  # read nothing yet
+            return False
+        return identity(members(source)) == (COUNT, IDENTITY)
+    except (BadArchive, OSError):
+        return False
 
 
 def files(

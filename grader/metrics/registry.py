@@ -49,7 +49,7 @@ def fd_anime(sample: Sample, against: Against) -> list[Measure]:
 
     real = against.embedded
     distance = frechet_distance(sample.features, real.statistics)
-    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real))]
+    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real, len(sample.pictures)))]
 
 
 def afd(sample: Sample, against: Against) -> list[Measure]:
@@ -96,7 +96,7 @@ def fid(sample: Sample, against: Against) -> list[Measure]:
     except RuntimeError as error:  # of a GPU: no memory, or no kernels for it
         return [Measure("FID", "inception", real.faces, None, note=first_line(error))]
     distance = frechet_distance(features, real.statistics)
-    return [Measure("FID", "inception", real.faces, distance, floor=floor(real))]
+    return [Measure("FID", "inception", real.faces, distance, floor=floor(real, len(sample.pictures)))]
 
 
 def lbpcascade(sample: Sample, against: Against) -> list[Measure]:

@@ -12,40 +12,52 @@ from grader.files import natural, write_text
 from grader.report.page import page_of
 
 COLUMNS = ("FD-anime", "AFD", "AFD (lbpcascade-3)", "FID", "KID", "precision", "recall", "density", "coverage")
+NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
 
 HIDDEN = ("strip", "key", "prints", "measured_with")  # of a result, in the .json
 
 
 def ranked(results: list[dict]) -> list[dict]:
-    """Rows of the table: the nearest to real faces first, those that could not be graded last."""
+    """Rows of the table: the nearest to real faces first, then those that need a review, and those that could not be
+    graded last."""
     rows = []
     for result in sorted(results, key=lambda result: natural(result["name"])):
         values = {}
         for measure in result.get("measures", []):
             label = f"{measure['measure']} ({measure['by']})"
             values[label if label in COLUMNS else measure["measure"]] = measure["value"]
-        best = {verdict["family"]: verdict["best"] for verdict in result.get("verdicts", [])}
-        integrity = result.get("integrity") or {"copies": [], "collapsed": False}
+        verdicts = {verdict["family"]: verdict for verdict in result.get("verdicts", [])}
+        offline = verdicts.get("embedded", {})
+        withheld = offline.get("withheld", [])
         remarks = list(result["problems"])
-        if integrity["copies"]:
-            remarks.append(f"{len(integrity['copies'])} copies of known faces")
-        if integrity["collapsed"]:
-            remarks.append("collapsed")
+        if integrity := result.get("integrity"):
+            if integrity["copies"]:
+                remarks.append(f"{len(integrity['copies'])} copies of known faces")
+            if integrity["collapsed"]:
+                remarks.append("collapsed")
+            if integrity.get("disguised") and len(integrity["copies"]) < integrity["near"]:
+                remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
+        elif "integrity" in result:
+            remarks.append("copies were not looked for")
         remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
         rows.append(
             {
                 "name": printable(result["name"]),
-                "passed": best.get("embedded") or "",
+                "passed": NEEDS_REVIEW if withheld else offline.get("best") or "",
                 **{column: values.get(column) for column in COLUMNS},
                 "remarks": [printable(remark) for remark in remarks],
                 "notes": [printable(note) for note in result.get("notes", [])],
                 "graded": result["status"] == "graded",
+                "withheld": bool(withheld),
                 "strip": result.get("strip"),
             }
         )
-    rows = sorted(rows, key=lambda row: (not row["graded"], _distance(row)))
-    graded = [_distance(row) for row in rows if row["graded"]]
-    return [{"rank": graded.index(_distance(row)) + 1 if row["graded"] else None, **row} for row in rows]
+    rows = sorted(rows, key=lambda row: (not row["graded"], row["withheld"], _distance(row)))
+    placed = [_distance(row) for row in rows if row["graded"] and not row["withheld"]]
+    return [
+        {"rank": placed.index(_distance(row)) + 1 if row["graded"] and not row["withheld"] else None, **row}
+        for row in rows
+    ]
 
 
 def _distance(row: dict) -> float:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from grader.results import ByLabel, Integrity, Score
 
 VERSION = "0.1.0"  # of the project, as in pyproject.toml
-SCHEMA = 3  # raised whenever a field changes its name or its meaning
+SCHEMA = 4  # raised whenever a field changes its name or its meaning
 
 
 def as_json(score: Score) -> str:
@@ -49,6 +49,8 @@ def _integrity(found: Integrity, names: list[str]) -> dict:
         ],
         "repeated": found.repeated,
         "collapsed": found.collapsed,
+        "near": found.near,
+        "disguised": found.disguised,
         "copies": [
             {
                 "picture": names[copy.index],

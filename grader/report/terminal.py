@@ -54,7 +54,7 @@ def as_tables(score: Score) -> list:
             others.add_row(name(measure), number(measure, measure.value) + spread(measure), GOOD[measure.measure])
     table.add_section()
     for verdict in score.verdicts:
-        passed = (_cell("", passed) for passed in verdict.passed.values())
+        passed = ("[yellow]?[/]" if verdict.withheld else _cell("", passed) for passed in verdict.passed.values())
         table.add_row(thresholds["families"][verdict.family], "", "", *passed)
     tables = [table, others] if others.row_count else [table]
     return [*tables, _label_table(score.by_label, style)] if score.by_label else tables

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -272,6 +273,24 @@ def test_workers_end_with_their_parent(tmp_path):
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker outlived its parent")
+
+
+def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
+    def result(name, distance, withheld):
+        verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
+        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
+
+    results = [result("eve", 5.0, ["1,000 known faces"]), result("ada", 90.0, [])]
+    assert [(row["name"], row["passed"]) for row in board.ranked(results)] == [
+        ("ada", "Simple"),
+        ("eve", "needs review"),
+    ]
+    board.write(results, tmp_path / "board.html")
+    assert re.findall(r'data-value="\d">(\d?)</td>\s*<td>(\w+)', (tmp_path / "board.html").read_text()) == [
+        ("1", "ada"),
+        ("", "eve"),
+    ]
 
 
 def test_an_empty_class(tmp_path):

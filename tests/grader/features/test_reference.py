@@ -11,7 +11,7 @@ from grader.features import reference
 from grader.features.statistics import Statistics
 from grader.inputs.faces import BadReference, face_set_name
 from grader.metrics.frechet import floor, frechet_distance
-from grader.scoring import recognised
+from grader.scoring import described
 
 
 def mean_colours(batch):
@@ -182,14 +182,15 @@ def test_a_cache_that_cannot_be_written_costs_no_score(rendered, counted, tmp_pa
         assert reference.of_faces(rendered, "colours", counted[0]).statistics.count == 300
 
 
-def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():
+def test_a_set_like_the_shipped_faces_is_said_to_be_so_and_never_takes_their_name():
     rng = np.random.default_rng(0)
     shipped, same, other = (
         reference.Reference(name, "f", Statistics.of(rng.normal(size=(5000, 8)) + shift))
         for name, shift in (("crypko", 0), ("my folder", 0.5), ("cats", 3))
     )
-    assert recognised(same, shipped).faces == "crypko"
-    assert recognised(other, shipped).faces == "cats"
+    assert described(same, shipped).faces == "my folder (like the course's faces)"
+    assert described(other, shipped).faces == "cats"
+    assert described(reference.Reference("crypko", "f", other.statistics), shipped).faces == "another crypko"
 
 
 def test_the_sample_is_random_and_the_same_every_time():
