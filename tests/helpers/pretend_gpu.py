@@ -169,6 +169,20 @@ def refuse_numpy(method):
     return converted
 
 
+def with_new_parameters(apply):
+    """Module.to, which puts other tensors into its parameters: theirs cannot become of another class. Only there, as a
+    load_state_dict would do the same, and lose the hooks of a parameter."""
+
+    def applied(module, *args, **kwargs):
+        torch.__future__.set_swap_module_params_on_conversion(True)
+        try:
+            return apply(module, *args, **kwargs)
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(False)
+
+    return applied
+
+
 def install(capability=(7, 5)):
     """From here on torch says that it has one GPU, a T4 unless the capability is another."""
     cuda = torch.cuda
@@ -182,7 +196,7 @@ def install(capability=(7, 5)):
     cuda.set_rng_state = lambda state, *_: State.random.set_state(state)  # refuses one that is on the GPU
     torch.backends.cudnn.enabled = False  # the CPU has none of its operations
     _foreach_supported_types.append(OnGPU)
-    torch.__future__.set_swap_module_params_on_conversion(True)  # Module.to puts new tensors into its parameters
+    torch.nn.Module._apply = with_new_parameters(torch.nn.Module._apply)
     torch.Tensor.numpy, torch.Tensor.__array__ = map(refuse_numpy, (torch.Tensor.numpy, torch.Tensor.__array__))
     torch.Tensor.cuda = lambda self, device=None, non_blocking=False: self.to(GPU, non_blocking=non_blocking)
     tolist = torch.Tensor.tolist
@@ -234,15 +248,14 @@ def differences(a, b, path=""):
 
 
 def train_and_tell(stem, faces, folder, steps=3, checks=False, **overrides):
-    """Runs a solved notebook whole on the pretended GPU, its checks only if asked to. Goes on with its training for as
-    many steps, and trains for all of them without a break. Tells where each had the host wait, and where the last two
-    ended differently."""
+    """Runs a solved notebook whole, its checks only if asked to. Goes on with its training for as many steps, and
+    trains for all of them without a break. Tells where each had the host wait, as far as the GPU is a pretended one,
+    and where the last two ended differently."""
     from baselines.build import ROOT
     from tests.helpers.notebook import execute, small
 
     quiet = {"log_every": 1000, "checkpoint_every": 1000, "checkpoint_minutes": 1e9}
     overrides = small(folder, faces, **(quiet | {"steps": steps} | overrides))
-    install()
     master = ROOT / f"baselines/{stem}.py"
     names = execute(master, overrides, checks=checks, before_training=watch_training)
     run, settings, train = names["run"], names["settings"], names["train"]
@@ -276,5 +289,6 @@ if __name__ == "__main__":
 
     stem, faces, folder, *settings = sys.argv[1:]
     overrides = {name: json.loads(value) for name, value in (setting.split("=", 1) for setting in settings)}
+    pretend_gpu.install()
     told = pretend_gpu.train_and_tell(stem, faces, Path(folder), **overrides)
     Path(folder, "told.json").write_text(json.dumps(told, indent=2))
