@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from grader import kept
 from grader.errors import GraderError, first_line, printable
-from grader.files import left_behind, natural
+from grader.files import left_behind, natural, write_text
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES
 from grader.metrics.registry import NAMES
@@ -46,6 +46,7 @@ class Options:
     reference: Path | None = None
     metrics: tuple[str, ...] = NAMES
     offline: bool = False
+    pages: bool = False  # a whole report of each, too
 
     def shown(self) -> dict:
         """The same for readers of the results, without a path."""
@@ -116,19 +117,31 @@ def make(
     *,
     jobs: int | None = None,
     address: str | None = None,
+    roster: Path | None = None,
+    points: Path | None = None,
+    public: Path | None = None,
+    reports: Path | None = None,
     progress: Progress = silent,
 ) -> list[dict]:
     """Grades all submissions of a folder and writes the page, resuming from `page`.parts. Returns the results.
 
+    A `roster` lists the students, `points` says what tiers give: with one of both, tables of grades are written.
+    `public` is a page without names, `reports` a folder with a page for each student.
     `jobs` are as many processes, by default one per core; `address` is that of a Dask cluster, to be used instead.
     Warns of metrics that cannot be had. Raises GraderError, and OSError.
     """
-    from grader import plagiarism
+    from grader import grades, plagiarism
+    from grader import points as grading
+    from grader import roster as classroom
     from grader.inputs.submission import BadSubmission
     from grader.report import board
+    from grader.report import grades as grade_tables
 
-    options = options.resolved()
-    found = submissions(folder.resolve())
+    options = replace(options.resolved(), pages=reports is not None)
+    listed = classroom.read_roster(roster) if roster else None
+    worth = grading.read_points(points or grading.DEFAULT)
+    students = classroom.students(submissions(folder.resolve()), listed)
+    found = {student.row: student.upload.source for student in students if student.upload}
     if not found:
         raise BadSubmission(
             f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
@@ -145,7 +158,16 @@ def make(
     for place, result in enumerate(results):
         notes = [*result.get("notes", []), *_beside(found[result["name"]], folder.resolve())]
         results[place] = result | {"shares": shares.get(result["name"], {}), "notes": notes}
+    results = [_about(options) | result for result in grades.with_missing(results, students)]
+    rows = grades.graded(results, students, worth)
+    key = grades.secret(parts) if public else None
     board.write(results, page)
+    if roster or points:
+        grade_tables.write(rows, page)
+    if public:
+        grades.write_public(results, public, key)
+    if reports:
+        grades.write_pages(students, rows, results, grades.read_pages(parts, found), reports, key)
     return results
 
 
@@ -156,20 +178,25 @@ def _prints(result: dict) -> np.ndarray:
     return np.frombuffer(base64.b64decode(result["prints"]), np.int8).reshape(result["pictures"], -1)
 
 
+def _about(options: Options) -> dict:
+    """What every result says of how it came about."""
+    from grader.report.json import SCHEMA, VERSION
+
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"schema": SCHEMA, "version": VERSION, "date": date, "options": options.shown()}
+
+
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
     from grader.inputs.submission import BadSubmission, read_submission
     from grader.report.images import strip
-    from grader.report.json import SCHEMA, VERSION, as_dict
+    from grader.report.json import as_dict
+    from grader.report.page import as_html
 
     scorer = _scorer(options)
-    about = {
+    about = _about(options) | {
         "name": name,
-        "schema": SCHEMA,
-        "version": VERSION,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "options": options.shown(),
         "measured_with": _measured_with(options),
         "submission": source.name,
     }
@@ -187,9 +214,15 @@ def grade(name: str, source: Path, options: Options) -> dict:
     except TooSlow as error:
         return about | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
     pictures = submission.pictures
-    score = scorer.score(submission)
+    score = scorer.score(replace(submission, source=Path(source.name)))
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
-    return as_dict(score) | about | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+    page = {"page": as_html(score)} if options.pages else {}
+    return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+
+
+def _has_page(result: dict, path: Path, options: Options) -> bool:
+    wanted = result["status"] == GRADED and getattr(options, "pages", False)
+    return not wanted or path.with_suffix(".html").is_file()
 
 
 @lru_cache(maxsize=1)
@@ -226,7 +259,7 @@ def grade_all(
             key = kept.key(source, measured_with)
         except OSError:
             key = None  # grading it says why; it is tried again each time
-        if key and (before := kept.read(path, key)):
+        if key and (before := kept.read(path, key)) and _has_page(before, path, options):
             results[name] = before
             done(1)
         else:
@@ -234,6 +267,10 @@ def grade_all(
 
     def keep(name: str, result: dict, stored: bool = True) -> None:
         _, path, key = waiting.pop(name)
+        if report := result.pop("page", None):
+            write_text(path.with_suffix(".html"), report)
+        else:
+            path.with_suffix(".html").unlink(missing_ok=True)  # of another result
         results[name] = result | {"key": key}
         if stored and key:
             kept.write(path, results[name])

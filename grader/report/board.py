@@ -49,6 +49,7 @@ def ranked(results: list[dict]) -> list[dict]:
                 "notes": [printable(note) for note in result.get("notes", [])],
                 "graded": result["status"] == "graded",
                 "withheld": bool(withheld),
+                "missing": result["status"] == "missing",
                 "strip": result.get("strip"),
             }
         )
@@ -68,15 +69,15 @@ def _distance(row: dict) -> float:
 def write(results: list[dict], page: Path) -> list[Path]:
     """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
     rows = ranked(results)
-    shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
+    shown = _columns(rows)
     table = io.StringIO()
     fields = ["rank", "name", "passed", *shown, "remarks", "notes"]
     writer = csv.DictWriter(table, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({field: _plain(row[field]) for field in fields} for row in rows)
+    writer.writerows({field: plain(row[field]) for field in fields} for row in rows)
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
     texts = {
-        page: page_of("leaderboard.html.j2", {"rows": rows, "columns": shown, "title": page.stem}),
+        page: as_page(rows, page.stem),
         page.with_suffix(".csv"): table.getvalue(),
         page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
     }
@@ -85,7 +86,16 @@ def write(results: list[dict], page: Path) -> list[Path]:
     return list(texts)
 
 
-def _plain(value):
+def as_page(rows: list[dict], title: str) -> str:
+    """The table of `ranked` as one page."""
+    return page_of("leaderboard.html.j2", {"rows": rows, "columns": _columns(rows), "title": title})
+
+
+def _columns(rows: list[dict]) -> list[str]:
+    return [column for column in COLUMNS if any(row[column] is not None for row in rows)]
+
+
+def plain(value):
     """A value that no spreadsheet takes for a formula: names are chosen by strangers."""
     value = "; ".join(value) if isinstance(value, list) else value
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@") else value
