@@ -274,7 +274,9 @@ class Run:
                 torch.cuda.set_rng_state(state["cuda_rng"])
             print(f"going on from step {step:,} of {path}")
         if step < self.settings.steps:
-            atomic_write(self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2)))
+            atomic_write(
+                self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2), encoding="utf-8")
+            )
         return step
 
     def any_process(self, end):
