@@ -130,6 +130,17 @@ def test_labels_are_text_wherever_they_are_shown(pages, score):
     assert "[red]" in console.export_text()
 
 
+def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
+    from rich.console import Console
+
+    for width, tiers in ((60, False), (75, False), (76, True)):
+        console = Console(record=True, width=width, file=io.StringIO())
+        console.print(as_tables(score, width)[0])
+        text = console.export_text()
+        assert "FD-anime (embedded)" in text and "…" not in text
+        assert ("Strong" in text) == tiers
+
+
 @needs_chromium
 @pytest.mark.parametrize("name", ["report.html", "leaderboard.html"])
 def test_pages_open_without_errors_and_with_their_pictures(pages, tmp_path, name):
