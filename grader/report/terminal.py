@@ -24,22 +24,23 @@ from grader.report.words import (
 from grader.results import ByLabel, Score
 from grader.verdict import load_thresholds
 
-WIDTH = 76  # columns that the table needs with its tiers
-
 
 def show(score: Score, console: Console | None = None) -> None:
     """Prints the tables, the verdicts, and what is not as it should be with the pictures."""
     console = console or Console(highlight=False)
-    console.print(*as_tables(score, console.width), *sentences(score), sep="\n")
+    tables = as_tables(score)
+    if console.measure(tables[0]).maximum > console.width:
+        tables = as_tables(score, with_tiers=False)
+    console.print(*tables, *sentences(score), sep="\n")
     for line in warnings(score):
         console.print(Text(line, "red"))
 
 
-def as_tables(score: Score, width: int = WIDTH) -> list:
-    """The score as rich tables: the measures that have thresholds, a column per tier, and the others. Without the
-    tiers where `width` has no room for them: the sentences tell which are passed."""
+def as_tables(score: Score, with_tiers: bool = True) -> list:
+    """The score as rich tables: the measures that have thresholds, a column per tier, and the others. Where there is no
+    room for the tiers, the sentences tell which are passed."""
     thresholds = load_thresholds()
-    shown = thresholds["tiers"] if width >= WIDTH else []
+    shown = thresholds["tiers"] if with_tiers else []
     style = {"title_justify": "left", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
     title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures against {score.reference}"
     table = Table(title=escape(printable(title)), **style)
