@@ -29,7 +29,7 @@ def show(score: Score, console: Console | None = None) -> None:
     """Prints the tables, the verdicts, and what is not as it should be with the pictures."""
     console = console or Console(highlight=False)
     tables = as_tables(score)
-    if console.measure(tables[0]).maximum > console.width:
+    if console.measure(tables[0], options=console.options.update_width(1000)).maximum > console.width:
         tables = as_tables(score, with_tiers=False)
     console.print(*tables, *sentences(score), sep="\n")
     for line in warnings(score):
