@@ -28,6 +28,11 @@ def natural(name: str) -> tuple:
     return parts, name
 
 
+def with_name(path: Path) -> Path:
+    """The path with a name of its own: the folders . and .. have another one in full."""
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
 def short_hash(path: Path) -> str:
     """The first 8 hex digits of a file's SHA-256. Raises OSError."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

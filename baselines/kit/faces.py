@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import sys
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -147,7 +148,7 @@ def read_faces(source, size=64):
 
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         warnings.simplefilter("ignore")  # Pillow grumbles over metadata
-        progress = partial(tqdm, desc="reading faces", total=len(names), mininterval=5, disable=rank() > 0)
+        progress = partial(tqdm, desc="reading faces", total=len(names), **pace(), disable=rank() > 0)
         pictures = list(progress(pool.map(read, names)))
     if broken:
         print(f"left out {len(broken):,} pictures that cannot be read, such as {min(broken)}")
@@ -156,6 +157,12 @@ def read_faces(source, size=64):
         raise SystemExit(f"{source} holds no readable picture: set `faces` to a folder or a zip of face pictures")
     pictures = torch.from_numpy(np.stack([*readable.values()]))
     return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
+
+
+def pace():
+    """How often a progress bar moves: where nobody looks on, as in a log file, once a minute."""
+    looked_at = "ipykernel" in sys.modules or world_size() > 1 or (sys.stderr and sys.stderr.isatty())
+    return {"mininterval": 5, "maxinterval": 10} if looked_at else {"mininterval": 60, "maxinterval": 60}
 
 
 def usable_cores():

@@ -21,6 +21,7 @@ from grader.cli.shared import note, stop
 from grader.errors import GraderError
 from grader.files import CannotWrite
 
+VERSION = "0.1.0"  # as in pyproject.toml
 FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
 
 
@@ -54,6 +55,7 @@ def _now(name: str) -> str:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _now})
+@click.version_option(VERSION, message="%(version)s")
 def main():
     """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed.
 
@@ -77,7 +79,8 @@ for command in (score, gradnorm, history, check, reference, leaderboard, pack, s
 
 def run():
     """The whole program, with its exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
+    if hasattr(sys.stdout, "reconfigure"):  # not in Jupyter's %run, nor where it is closed
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
     try:
         sys.exit(main.main(prog_name="python -m grader", standalone_mode=False))
     except click.ClickException as error:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, printable
+from grader.files import with_name
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 
@@ -26,7 +27,7 @@ class BadReference(GraderError):
 
 def face_set_name(source: Path) -> str:
     """The name in the set's about.json, which `python -m data` writes, else that of the folder or file."""
-    about, own = source / "about.json", printable(source.stem)
+    about, own = source / "about.json", printable(with_name(source).stem)
     try:
         name = json.loads(bytes_of(about, 2**20))["name"] if about.is_file() else own
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, shortened
-from grader.files import natural
+from grader.files import natural, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode
@@ -46,6 +46,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     `loose` takes 2 to 10,000 pictures of any name, size and folder, shrunk to 64x64.
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
+    source = with_name(source)
     if source.suffix == ".npz" and source.is_file():
         return _read_array(source, loose)
     pictures, modes, problems, extra = {}, Counter(), [], []

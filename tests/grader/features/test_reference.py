@@ -85,6 +85,14 @@ def test_a_set_of_the_users_own_is_read_through_links_and_broken_members(rendere
         assert reference.of_faces(packed, "colours", counted[0]).statistics.count == 299
 
 
+def test_a_set_in_the_current_folder_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "faces/inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "faces")
+    assert face_set_name(Path()) == face_set_name(tmp_path / "faces") == "faces"
+    monkeypatch.chdir(tmp_path / "faces/inner")
+    assert face_set_name(Path("..")) == "faces"
+
+
 def test_useless_references(tmp_path, counted):
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadReference, match="not a usable reference"):
