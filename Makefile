@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-kill bench bench-training fuzz notebooks nbgrader lint lock
+.PHONY: demo test test-kill bench bench-training gpu-check fuzz notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -38,6 +38,10 @@ bench: $(VENV)/installed
 # Notebook 01's training beside a loop like the course's sample code; FACES=folder of JPEGs, or drawn ones are taken.
 bench-training: $(VENV)/installed
 	$(PY) -m tests.benchmarks.training $(FACES)
+
+# All notebooks on this machine's GPU: whole, resumed, compared, timed; at most ten minutes.
+gpu-check: $(VENV)/installed
+	PYTHONPATH=baselines MPLBACKEND=Agg $(PY) -m tests.benchmarks.gpu_check
 
 notebooks: $(VENV)/installed
 	$(PY) -m baselines.build

@@ -83,20 +83,12 @@ class WganSettings(Settings):
     batch_norm: bool = True  # BatchNorm in D; without it, the gradients of clipped layers fade or explode
 
 
-PRESETS = t4_presets(
-    WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230)
-)
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core, with larger steps and a wider clip than the paper's
-    PRESETS["course"],
-    steps=4000,
-    batch_size=32,
-    width=16,
-    lr_G=4e-4,
-    lr_D=4e-4,
-    clip=0.03,
-    n_critic=2,
-    ema=0.99,
-    checkpoint_every=500,
+# The best of those that were tried on a CPU: larger steps and a wider clip than the paper's
+FASTER = {"lr_G": 4e-4, "lr_D": 4e-4, "n_critic": 2, "clip": 0.03}
+COURSE = WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230)
+PRESETS = t4_presets(COURSE, **FASTER)
+PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+    COURSE, steps=4000, batch_size=32, width=16, ema=0.99, checkpoint_every=500, **FASTER
 )
 
 # %% tags=["parameters"]

@@ -33,6 +33,7 @@
 # That is the *truncation trick*. A smaller $\psi$ means safer faces, which are more alike. The detector finds more of
 # them, and FID gets worse, since it misses the variety. One student's run gave FID 66, 77, 96 and a detection ratio of
 # .47, .56, .66 at $\psi$ = 1, .75, .5. Watch the trade, and take what suits your tier. The score to beat is **Boss**.
+# It wants the preset `t4_12h`, and $\psi$ about .6.
 
 # %% [markdown]
 # ## Before you start

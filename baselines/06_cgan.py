@@ -44,6 +44,7 @@ from dataclasses import dataclass, replace
 import torch
 from kit.checks import CHECK_DEVICE, TinyD, TinyG, check_step, done, stand_ins, tiny_batch
 from kit.device import get_device, place, seed_everything
+from kit.faces import pace
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
 from kit.networks import Discriminator, Generator, bce
@@ -763,7 +764,7 @@ def train_on_shapes(settings, device):
     G, D = PaperGenerator(settings.z_dim, len(SHAPES)).to(device), PaperDiscriminator(len(SHAPES)).to(device)
     optimizer_G = torch.optim.Adam(G.parameters(), 2e-4, (0.5, 0.999))
     optimizer_D = torch.optim.Adam(D.parameters(), 2e-4, (0.5, 0.999))
-    for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", mininterval=5):
+    for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", **pace()):
         labels = torch.randint(len(SHAPES), (64,), device=device)
         y = one_hot(labels, len(SHAPES))
         discriminator_step(D, G, optimizer_D, draw_shapes(labels), torch.randn(64, settings.z_dim, device=device), y)

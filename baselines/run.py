@@ -55,6 +55,9 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     import papermill
 
     warnings.filterwarnings("ignore", module="zmq|tornado")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without × goes on all the same
     try:
         papermill.execute_notebook(
             HERE / f"solved/{name}.ipynb",

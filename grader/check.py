@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
 MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
+NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
 NO_CHECK = "its check cell is gone, or was changed: copy it from the kit's notebook"
 TODOS = {  # what each of the kit's notebooks asks for, by the number in its heading
@@ -45,7 +46,8 @@ class BadNotebook(GraderError):
 
 @dataclass(frozen=True)
 class Todo:
-    """What became of one TODO: `status` is done, wrong, not yet, broken or missing; `hint` says why it is not done."""
+    """What became of one TODO: `status` is done, wrong, not yet, broken or missing; `hint` says why it is not done. The
+    status note is for a cell of the student's own that fails."""
 
     name: str
     status: str
@@ -75,7 +77,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-        client = NotebookClient(notebook, timeout=seconds, kernel_name="python3")
+        client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=_own_kernel())
         client.resources = {"metadata": {"path": folder}}
         with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"}):  # networks so small only wait for threads
             for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
@@ -98,7 +100,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                     if name in told:
                         continue
                     if name or error.ename != "NotImplementedError":  # a cell that uses a TODO fails with it
-                        yield _verdict(todo or _first_line(cell), error)
+                        verdict = _verdict(todo or _first_line(cell), error)
+                        yield verdict if todo else replace(verdict, status=NOTE)  # what is missing now, a check says
                         told.add(todo)
                 else:
                     if name and name not in told and _says_done(cell, name):
@@ -137,6 +140,22 @@ def _statements(source: str) -> list[ast.stmt] | None:
         return ast.parse(TransformerManager().transform_cell(source)).body
     except (SyntaxError, ValueError):
         return None
+
+
+def _own_kernel() -> type:
+    """Manages a kernel that is this interpreter, whatever is installed under the name python3."""
+    from ipykernel.kernelspec import make_ipkernel_cmd
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernel(AsyncKernelManager):
+        kernel_spec = KernelSpec(
+            argv=make_ipkernel_cmd(extra_arguments=["--log-level=ERROR"]),  # it would warn that it talks over TCP
+            env={"PYTHONOPTIMIZE": ""},  # checks are asserts
+            language="python",
+        )
+
+    return OwnKernel
 
 
 def _check_name(source: str) -> str | None:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir")  # macOS, Windows twice, Synology
+SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
+PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
 
 
 def left_behind(name: str) -> bool:
-    """Whether a file or folder of this name was left by a system, and not put there by a person."""
-    return name in SYSTEM_FILES or (name.startswith(".") and name != "..")
+    """Whether a file or folder of this name was left by a system or by us, and not put there by a person."""
+    return (name.startswith(".") and name != "..") or name.casefold() in SYSTEM_FILES or name.endswith(PARTS)
 
 
 def natural(name: str) -> tuple:
@@ -27,18 +28,27 @@ def natural(name: str) -> tuple:
     return parts, name
 
 
+def with_name(path: Path) -> Path:
+    """The path with a name of its own: the folders . and .. have another one in full."""
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
 def short_hash(path: Path) -> str:
     """The first 8 hex digits of a file's SHA-256. Raises OSError."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
 
+class CannotWrite(OSError):
+    """A file or folder that cannot be written, named by `filename`: no other OSError is about writing."""
+
+
 def check_writable(folder: Path) -> None:
-    """Makes the folder and fails now rather than after the work. Raises OSError, which names it."""
+    """Makes the folder and fails now rather than after the work. Raises CannotWrite."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None
+        raise CannotWrite(error.errno, error.strerror, str(folder)) from None
 
 
 @contextmanager
@@ -46,9 +56,9 @@ def atomic(path: Path) -> Iterator[Path]:
     """A name beside `path` to write a file or a new folder to, which is renamed when all went well: `path` is whole, or
     as it was before.
 
-    Raises OSError, which names `path`.
+    Raises CannotWrite, which names `path`. An error of reading passes as it is.
     """
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}"[:80])  # a name has its limit, 255 bytes, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -59,11 +69,16 @@ def atomic(path: Path) -> Iterator[Path]:
                 shutil.rmtree(unfinished)
             else:
                 unfinished.unlink(missing_ok=True)
+    except CannotWrite:
+        raise
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+        about = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes, os.PathLike)) else path
+        if not {about, *about.parents} & {unfinished, path} and about not in path.parents:
+            raise
+        raise CannotWrite(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text as it is, in UTF-8, whole or not at all. Raises OSError, which names `path`."""
+    """Writes a text as it is, in UTF-8, whole or not at all. Raises CannotWrite."""
     with atomic(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="")

@@ -7,32 +7,34 @@ with what is missing. A submission that cannot be graded is a row that says why.
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import os
-import urllib.parse
+import re
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections.abc import Callable
+from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import lru_cache
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grader import kept
 from grader.errors import GraderError, first_line, printable
 from grader.files import left_behind, natural, write_text
 from grader.inputs.images import ENDINGS
+from grader.inputs.submission import ARCHIVES
 from grader.metrics.registry import NAMES
 from grader.progress import Progress, silent
+from grader.workers import TooSlow, bounded, dask, local
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from grader.scoring import Scorer
 
-ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
+NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
 GRADED, BROKEN = "graded", "broken"
 STRIP = 6  # pictures of each submission on the page
 
@@ -44,6 +46,15 @@ class Options:
     reference: Path | None = None
     metrics: tuple[str, ...] = NAMES
     offline: bool = False
+    pages: bool = False  # a whole report of each, too
+
+    def shown(self) -> dict:
+        """The same for readers of the results, without a path."""
+        return {
+            "reference": self.reference and printable(self.reference.name),
+            "metrics": list(self.metrics),
+            "offline": self.offline,
+        }
 
     def resolved(self) -> Options:
         """The same for processes with another current folder."""
@@ -78,15 +89,25 @@ def submissions(folder: Path) -> dict[str, Path]:
 
 
 def _handed_in(folder: Path) -> Path:
-    """The one archive of a folder without pictures, or else the folder itself."""
+    """The one archive of a folder without the course's pictures, or else the folder itself."""
     packed = []
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
-            if path.suffix.lower() in ENDINGS or len(packed) > 1:
+            if NUMBERED.fullmatch(path.name) or len(packed) > 1:
                 return folder
             if path.name.lower().endswith(ARCHIVES) and path.is_file() and not path.is_symlink():
                 packed.append(path)
     return packed[0] if len(packed) == 1 else folder
+
+
+def _beside(source: Path, folder: Path) -> list[str]:
+    """A note on what lies in a student's folder beside the one archive that is graded."""
+    if source.parent == folder:
+        return []
+    with suppress(OSError):
+        names = [path.name for path in source.parent.iterdir() if path != source and not left_behind(path.name)]
+        return [f"beside it lies {printable(name)}: passed over" for name in sorted(names, key=natural)[:3]]
+    return []
 
 
 def make(
@@ -96,18 +117,31 @@ def make(
     *,
     jobs: int | None = None,
     address: str | None = None,
+    roster: Path | None = None,
+    points: Path | None = None,
+    public: Path | None = None,
+    reports: Path | None = None,
     progress: Progress = silent,
 ) -> list[dict]:
     """Grades all submissions of a folder and writes the page, resuming from `page`.parts. Returns the results.
 
+    A `roster` lists the students, `points` says what tiers give: with one of both, tables of grades are written.
+    `public` is a page without names, `reports` a folder with a page for each student.
     `jobs` are as many processes, by default one per core; `address` is that of a Dask cluster, to be used instead.
     Warns of metrics that cannot be had. Raises GraderError, and OSError.
     """
+    from grader import grades, plagiarism
+    from grader import points as grading
+    from grader import roster as classroom
     from grader.inputs.submission import BadSubmission
     from grader.report import board
+    from grader.report import grades as grade_tables
 
-    options = options.resolved()
-    found = submissions(folder.resolve())
+    options = replace(options.resolved(), pages=reports is not None)
+    listed = classroom.read_roster(roster) if roster else None
+    worth = grading.read_points(points or grading.DEFAULT)
+    students = classroom.students(submissions(folder.resolve()), listed)
+    found = {student.row: student.upload.source for student in students if student.upload}
     if not found:
         raise BadSubmission(
             f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
@@ -117,27 +151,78 @@ def make(
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs or os.cpu_count() or 1))
     parts = page.with_name(f"{page.name}.parts")
-    results = grade_all(found, parts, options, executor, progress("submissions", len(found)))
+    done = progress("submissions", len(found))
+    results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))
+    prints = {result["name"]: _prints(result) for result in results if "prints" in result}
+    shares = plagiarism.shared(prints, progress("submissions compared", len(prints)))
+    for place, result in enumerate(results):
+        notes = [*result.get("notes", []), *_beside(found[result["name"]], folder.resolve())]
+        results[place] = result | {"shares": shares.get(result["name"], {}), "notes": notes}
+    results = [_about(options) | result for result in grades.with_missing(results, students)]
+    rows = grades.graded(results, students, worth)
+    key = grades.secret(parts) if public else None
     board.write(results, page)
+    if roster or points:
+        grade_tables.write(rows, page)
+    if public:
+        grades.write_public(results, public, key)
+    if reports:
+        grades.write_pages(students, rows, results, grades.read_pages(parts, found), reports, key)
     return results
+
+
+def _prints(result: dict) -> np.ndarray:
+    """Its fingerprints, int8 [N, 48]."""
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(result["prints"]), np.int8).reshape(result["pictures"], -1)
+
+
+def _about(options: Options) -> dict:
+    """What every result says of how it came about."""
+    from grader.report.json import SCHEMA, VERSION
+
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"schema": SCHEMA, "version": VERSION, "date": date, "options": options.shown()}
 
 
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
+    from grader.features.fingerprints import fingerprints
     from grader.inputs.submission import BadSubmission, read_submission
     from grader.report.images import strip
     from grader.report.json import as_dict
+    from grader.report.page import as_html
 
+    scorer = _scorer(options)
+    about = _about(options) | {
+        "name": name,
+        "measured_with": _measured_with(options),
+        "submission": source.name,
+    }
     try:
-        score = _scorer(options).score(read_submission(source))
+        with bounded():
+            submission = read_submission(source)
     except BadSubmission as error:
-        problems = [problem.removeprefix(printable(f"{source}: ")) for problem in error.problems]
-        return {"name": name, "status": BROKEN, "problems": problems}
+        whole = printable(str(source))
+        problems = [
+            problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
+        ]
+        return about | {"status": BROKEN, "problems": problems}
     except MemoryError:
-        return {"name": name, "status": BROKEN, "problems": [f"{source}: takes too much memory"]}
-    pictures = score.submission.pictures
-    shown, digest = base64.b64encode(strip(pictures, STRIP)).decode(), hashlib.sha256(pictures).hexdigest()
-    return {"name": name, "status": GRADED, "problems": [], "strip": shown, "digest": digest, **as_dict(score)}
+        return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
+    except TooSlow as error:
+        return about | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
+    pictures = submission.pictures
+    score = scorer.score(replace(submission, source=Path(source.name)))
+    shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
+    page = {"page": as_html(score)} if options.pages else {}
+    return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+
+
+def _has_page(result: dict, path: Path, options: Options) -> bool:
+    wanted = result["status"] == GRADED and getattr(options, "pages", False)
+    return not wanted or path.with_suffix(".html").is_file()
 
 
 @lru_cache(maxsize=1)
@@ -149,23 +234,32 @@ def _scorer(options: Options) -> Scorer:
     return options.scorer()
 
 
+@lru_cache(maxsize=1)
+def _measured_with(options: Options) -> str:
+    return kept.measured_with(_scorer(options))
+
+
 def grade_all(
     found: dict[str, Path],
     parts: Path,
     options: Options,
     executor: Callable[[], AbstractContextManager[Executor]],
     done: Callable[[int], None] = lambda n: None,
+    measured_with: str = "",
 ) -> list[dict]:
     """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
 
     `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
-    happens twice is given up.
+    happens twice is given up. `measured_with` is that of grader.kept: where it changes, all are graded again.
     """
     results, waiting = {}, {}
     for name, source in found.items():
-        path = parts / f"{_file_name(name)}.json"
-        key = _key(source, options)
-        if (before := _read(path)) and before["key"] == key:
+        path = parts / f"{kept.file_name(name)}.json"
+        try:
+            key = kept.key(source, measured_with)
+        except OSError:
+            key = None  # grading it says why; it is tried again each time
+        if key and (before := kept.read(path, key)) and _has_page(before, path, options):
             results[name] = before
             done(1)
         else:
@@ -173,9 +267,13 @@ def grade_all(
 
     def keep(name: str, result: dict, stored: bool = True) -> None:
         _, path, key = waiting.pop(name)
+        if report := result.pop("page", None):
+            write_text(path.with_suffix(".html"), report)
+        else:
+            path.with_suffix(".html").unlink(missing_ok=True)  # of another result
         results[name] = result | {"key": key}
-        if stored:
-            _write(path, results[name])
+        if stored and key:
+            kept.write(path, results[name])
         done(1)
 
     def give_up(name: str, problem: str, stored: bool = True) -> None:
@@ -194,7 +292,8 @@ def grade_all(
                     except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                         give_up(futures[future], f"grading it failed ({first_line(error)})", stored=False)
                     else:
-                        keep(futures[future], result)
+                        same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
+                        keep(futures[future], result, stored=same)
             except BaseException:  # stopped, or a full disk: what is waiting need not begin
                 for future in futures:
                     future.cancel()
@@ -207,73 +306,3 @@ def grade_all(
             if not run([name]):
                 give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results, key=natural)]
-
-
-def local(jobs: int) -> Executor:
-    """One process for each job."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-
-
-@contextmanager
-def dask(address: str) -> Iterator[Executor]:
-    """An existing Dask cluster, whose workers have this package and see the same files under the same names.
-
-    What a lost worker was doing is done by another one. Raises GraderError.
-    """
-    try:
-        from distributed import Client
-
-        client = Client(address, timeout=20)
-    except ImportError:
-        raise GraderError("--dask needs the package distributed: pip install distributed") from None
-    except (OSError, ValueError) as error:
-        reason = f"no Dask scheduler answers ({first_line(error)})"
-        raise GraderError(f"{address}: {reason}: name one that runs, as tcp://host:8786") from None
-    with client:
-        yield client.get_executor(pure=False)
-
-
-def _key(source: Path, options: Options) -> str:
-    """Changes when the submission or what it is measured with does."""
-    from grader.features import anime
-    from grader.inputs.submission import MAX_FILES
-    from grader.metrics import afd
-    from grader.report.json import SCHEMA
-
-    digest = hashlib.sha256(f"{SCHEMA} {anime.scale()} {afd.scale()} {options}".encode())
-    for path in islice(_files(source), 2 * MAX_FILES):  # of those that hold more, none is taken anyway
-        with suppress(OSError):
-            state = os.lstat(path)
-            digest.update(os.fsencode(path) + f" {state.st_size} {state.st_mtime_ns} ".encode())
-    return digest.hexdigest()
-
-
-def _files(source: Path) -> Iterator[str]:
-    if not source.is_dir():
-        yield str(source)
-    for folder, folders, names in os.walk(source):
-        folders.sort(key=natural)
-        yield from (os.path.join(folder, name) for name in sorted(names, key=natural))
-
-
-def _file_name(name: str) -> str:
-    """A name for a file that stands for a submission's and that any file system takes."""
-    quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
-    return quoted if len(quoted) < 200 else quoted[:150] + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-
-
-def _write(path: Path, result: dict) -> None:
-    """Keeps a result with a seal: what was broken off, or changed by hand, is graded again."""
-    write_text(path, json.dumps({"seal": _seal(result)} | result))
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        result = json.loads(path.read_bytes())
-        return result if result.pop("seal") == _seal(result) else None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        return None
-
-
-def _seal(result: dict) -> str:
-    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grader.files import atomic
+from grader.files import CannotWrite, atomic
 from grader.inputs.archives import bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
@@ -54,7 +54,7 @@ def cut(grids: Iterable[Path], output: Path) -> int:
     not at all.
     """
     if output.exists():
-        raise FileExistsError(errno.EEXIST, "exists", str(output))
+        raise CannotWrite(errno.EEXIST, "exists", str(output))
     with atomic(output) as unfinished:
         unfinished.mkdir()
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
@@ -82,24 +82,42 @@ def _tiles(path: Path) -> list[np.ndarray]:
 def cut_grid(pixels: np.ndarray, size: int = SIZE) -> list[np.ndarray]:
     """The single pictures, uint8 [size, size, 3], of a grid [H, W, 3]; none if it is not made of such pictures.
 
-    Pictures stand `gap` pixels apart with as much around them (torchvision's make_grid has 2), or touch. Places that
-    stayed empty in the last row, all black or all white, are left out.
+    Pictures stand `gap` pixels apart with as much around them (torchvision's make_grid has 2), or touch. Where several
+    gaps fit, it is the one that has one colour, else 0. Places that stayed empty at the end of the last row, all of the
+    colour of the gaps, or black where there are none, are left out.
     """
     height, width, _ = pixels.shape
-    for gap in (2, 0, 1, 3, 4):
-        step = size + gap
-        if height > gap and width > gap and (height - gap) % step == 0 and (width - gap) % step == 0:
-            corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
-            tiles = [pixels[y : y + size, x : x + size] for y, x in corners]
-            while tiles and _empty(tiles[-1]):
-                tiles.pop()
-            return tiles
-    return []
+    fitting = [
+        gap
+        for gap in (2, 1, 3, 4, 0)
+        if min(height, width) > gap and (height - gap) % (size + gap) == (width - gap) % (size + gap) == 0
+    ]
+    clear = [gap for gap in fitting if gap and _of_one_colour(pixels, gap, size)]
+    if not fitting or (not clear and len(fitting) > 1 and 0 not in fitting):
+        return []
+    gap = clear[0] if clear else fitting[-1]
+    step = size + gap
+    corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
+    tiles = [pixels[y : y + size, x : x + size] for y, x in corners]
+    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else np.zeros(3)
+    empty = [_empty(tile, colour) for tile in tiles]
+    if all(empty[-((width - gap) // step) :]):  # no grid has a row without a picture: these are dark ones
+        return [] if all(empty) else tiles
+    while empty[-1]:
+        empty.pop()
+    return tiles[: len(empty)]
 
 
-def _empty(tile: np.ndarray) -> bool:
-    centre = tile[16:-16, 16:-16]  # into the rest JPEG blurs the neighbours
-    return centre.max() <= 8 or centre.min() >= 247
+def _of_one_colour(pixels: np.ndarray, gap: int, size: int) -> bool:
+    """Whether nearly all between the pictures has one colour, as far as JPEG lets it."""
+    ys, xs = (np.arange(side) % (size + gap) < gap for side in pixels.shape[:2])
+    between = pixels[ys[:, None] | xs].astype(int)  # [n, 3]
+    return (np.abs(between - np.median(between, axis=0)).max(axis=1) > 64).mean() < 0.1
+
+
+def _empty(tile: np.ndarray, colour: np.ndarray) -> bool:
+    centre = tile[16:-16, 16:-16].astype(int)  # into the rest JPEG blurs the neighbours
+    return bool((centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all())
 
 
 def _jpeg(picture: np.ndarray, quality: int) -> bytes:

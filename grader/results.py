@@ -40,15 +40,21 @@ class Measure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Per tier: True or False when all measures of a family could be judged, else None."""
+    """Per tier: True or False when all measures of a family could be judged, else None.
+
+    `withheld` says why the pictures need a person's review: then no tier counts as passed, whatever was measured.
+    """
 
     family: str
     provisional: bool
     passed: dict[str, bool | None]
+    withheld: list[str] = field(default_factory=list)
 
     @property
     def best(self) -> str | None:
-        """The highest tier passed with all those below it."""
+        """The highest tier passed with all those below it; None while the verdict is withheld."""
+        if self.withheld:
+            return None
         best = None
         for tier, passed in self.passed.items():
             if not passed:
@@ -79,7 +85,8 @@ class Group:
 class Integrity:
     """Pictures of a submission that are alike, and those that are known real faces.
 
-    `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `names`
+    `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `near` counts pictures
+    that are nearer to a face of the course than honest ones are, and `disguised` tells that they are too many. `names`
     and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are those of the faces in `copies` and `closest`.
     """
 
@@ -90,6 +97,8 @@ class Integrity:
     limit: float
     names: dict[int, str]
     pictures: dict[int, np.ndarray]
+    near: int = 0
+    disguised: bool = False
 
     @property
     def repeated(self) -> int:
@@ -146,7 +155,7 @@ class ByLabel:
 @dataclass(frozen=True)
 class Score:
     """Measures and verdicts of one submission; `probabilities` are the embedded detector's, that each picture is a
-    face, float [N]."""
+    face, float [N]. `device` says where Inception ran; all else runs on the CPU."""
 
     submission: Submission
     reference: str
@@ -155,3 +164,4 @@ class Score:
     probabilities: np.ndarray
     integrity: Integrity | None = None
     by_label: ByLabel | None = None
+    device: str = "CPU"

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader import verdict
+from grader.errors import first_line
 from grader.features import anime, reference
 from grader.features.fingerprints import of_faces
 from grader.features.reference import Reference, shipped_reference
 from grader.files import check_writable
 from grader.inputs import downloads
+from grader.inputs.faces import is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces, read_asked, read_faces
 from grader.inputs.submission import Submission, read_submission
@@ -23,7 +25,8 @@ from grader.metrics.registry import INTEGRITY, METRICS, NAMES, Against, Sample, 
 from grader.progress import Progress, silent
 from grader.results import Score
 
-SAME_FACES = 30.0  # of FD-anime: 1,000 faces of the course score 10, another style of drawing 120 and more
+LIKE_COURSE = 30.0  # of FD-anime: 1,000 faces of the course score 10, another style of drawing 120 and more
+LIKE = "like the course's faces"
 STATISTICS = (".npz", ".safetensors")  # references without the faces themselves
 
 
@@ -34,9 +37,10 @@ class Scorer:
     metrics: Collection[str]
     network: anime.FaceNet
     against: Against
-    known: Known | None  # faces that a submission may have copied
-    limits: tuple[float, float]  # of distance between fingerprints: of a copy, and of pictures that are alike
-    faces: Path | None  # where the known faces themselves are, if not only their fingerprints
+    known: Known | None  # the course's faces, which a submission may have copied; None: copies are not looked for
+    given: Known | None  # the faces of the reference
+    limits: tuple[float, float]  # of distance between fingerprints: of a copy of those, and of pictures that are alike
+    faces: Path | None  # where the given faces themselves are, if not only their fingerprints
     labels: RealLabels | None = None
 
     @classmethod
@@ -61,7 +65,8 @@ class Scorer:
         """
         metrics = selected(metrics)
         for asset, given in ((downloads.INCEPTION, weights), (downloads.CASCADE, cascade)):
-            downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
+            if given:
+                downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
         faces = None if source is None or source.suffix in STATISTICS else source
         network = anime.load()
         against = Against(embedded_reference(source, network, progress))
@@ -69,16 +74,24 @@ class Scorer:
             against = _with_inception(against, source, weights, offline, progress)
         if "lbpcascade" in metrics:
             against = _with_cascade(against, cascade, offline)
-        known, limits = _known(faces) if INTEGRITY in metrics else (None, (copies.COPY, duplicates.ALIKE))
+        known, given, limits = None, None, (copies.COPY, duplicates.ALIKE)
+        if INTEGRITY in metrics:
+            shipped = load_known()
+            known = replace(shipped, names=[f"crypko/{name}" for name in shipped.names])
+            if faces is not None:
+                given = of_faces(faces)
+                limits = copies.limits(given.fingerprints)
         labels = None
         if labelled:
             done = progress("labelled faces", len(labelled.pictures))
             labels = RealLabels.of(labelled, anime.describe(labelled.pictures, progress=done, network=network))
-        return cls(metrics, network, against, known, limits, faces, labels)
+        return cls(metrics, network, against, known, given, limits, faces, labels)
 
     def score(self, submission: Submission, progress: Progress = silent, targets: list[str] | None = None) -> Score:
         """Measures and verdicts of a submission; by label as well if it is known what each picture was asked to show,
         its target, one of the names of `labels`."""
+        from grader.features.inception import device_name
+
         pictures = submission.pictures
         seen = progress("embedded features", len(pictures))
         features = anime.describe(pictures, progress=seen, network=self.network)
@@ -89,15 +102,21 @@ class Scorer:
             if name in self.metrics
             for measure in metric(sample, self.against)
         ]
-        measures, verdicts = verdict.judge(measures, verdict.load_thresholds())
+        found = None
+        if self.known:
+            found = integrity(pictures, self.known, self.given, self.limits, self.faces)
+            if self.against.embedded.faces != reference.NAME:  # how near honest pictures come was measured for those
+                found = replace(found, near=0, disguised=False)
+        measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         return Score(
             submission,
             self.against.embedded.faces,
             measures,
             verdicts,
             probabilities=afd.faces(features),
-            integrity=integrity(pictures, self.known, self.limits, self.faces) if INTEGRITY in self.metrics else None,
+            integrity=found,
             by_label=self.labels.score(targets, pictures, features) if targets is not None else None,
+            device=device_name(self.against.inception),
         )
 
 
@@ -139,42 +158,39 @@ def _path(path: Path | str | None) -> Path | None:
 
 
 def embedded_reference(source: Path | None, network: anime.FaceNet, progress: Progress = silent) -> Reference:
-    """What FD-anime is measured against: the given faces, or the shipped ones. Raises BadReference."""
+    """What FD-anime is measured against: the given faces, or the shipped ones; the latter also where the given files
+    are the course's own, to the byte. Raises BadReference."""
     shipped = shipped_reference()
     if source is None or source.suffix == ".npz":
         return shipped
+    if source.suffix != ".safetensors" and is_course(source):
+        return shipped
+    return described(_given(source, network, progress), shipped)
+
+
+def _given(source: Path, network: anime.FaceNet, progress: Progress) -> Reference:
     if source.suffix == ".safetensors":
-        return recognised(reference.of_file(source, anime.scale(), anime.DIM), shipped)
+        return reference.of_file(source, anime.scale(), anime.DIM)
     done = progress("reference faces", 0)
-    given = reference.of_faces(
+    return reference.of_faces(
         source, anime.scale(), lambda batch: anime.describe(batch, progress=done, network=network)
     )
-    return recognised(given, shipped)
 
 
-def recognised(given: Reference, shipped: Reference) -> Reference:
-    """The reference under the shipped one's name if it is made of the same kind of faces, whatever its folder is
-    called: thresholds hold for the faces that they were measured with, and for no others."""
-    same = frechet_distance(given.statistics, shipped.statistics) < SAME_FACES
-    return replace(given, faces=shipped.faces) if same else given
+def described(given: Reference, shipped: Reference) -> Reference:
+    """The given reference with words on what its faces are like. It never takes the shipped one's name, and so never
+    its thresholds: statistics, and files that only look like the course's, can be made to fit any submission."""
+    name = given.faces if given.faces != shipped.faces else f"another {given.faces}"
+    like = frechet_distance(given.statistics, shipped.statistics) < LIKE_COURSE
+    return replace(given, faces=f"{name} ({LIKE})" if like else name)
 
 
 def keep_reference(faces: Path, output: Path, progress: Progress = silent) -> Reference:
     """Computes the reference of a folder or archive of faces, and writes it to a file. Raises BadReference, OSError."""
     check_writable(output.parent)
-    made = embedded_reference(faces, anime.load(), progress)
+    made = _given(faces, anime.load(), progress)
     reference.save_reference(output, made, f"{made.statistics.count:,} faces of {made.faces}")
     return made
-
-
-def _known(faces: Path | None) -> tuple[Known, tuple[float, float]]:
-    """Fingerprints of the shipped faces and of the given ones, and the limits that hold for them."""
-    shipped = load_known()
-    known = Known(shipped.fingerprints, [f"crypko/{name}" for name in shipped.names])
-    if faces is None:
-        return known, (copies.COPY, duplicates.ALIKE)
-    given = of_faces(faces)  # first, so that a face that both hold is found where there is a picture of it
-    return given + known, copies.limits(given.fingerprints)
 
 
 def _with_cascade(against: Against, cascade: Path | None, offline: bool) -> Against:
@@ -193,13 +209,19 @@ def _with_inception(
     if source is None or source.suffix == ".safetensors":
         reason = "needs --reference: a folder or zip of real faces, or an .npz of pytorch-fid's"
         return replace(against, missing=against.missing | {"fid": reason})
-    real = reference.of_npz(source, "inception", inception.DIM) if source.suffix == ".npz" else None
+    real = None
+    if source.suffix == ".npz":
+        real = reference.of_npz(source, "inception", inception.DIM)
+        if real.faces == against.embedded.faces:  # a file's name proves nothing
+            real = replace(real, faces=f"another {real.faces}")
     try:
         network = inception.load(downloads.obtain(downloads.INCEPTION, weights, offline))
+        if real is None:
+            done = progress("reference faces, Inception", 0)
+            real = reference.of_faces(source, "inception", lambda batch: inception.features(network, batch, done))
+            real = replace(real, faces=against.embedded.faces)
     except downloads.AssetError as error:
         return replace(against, missing=against.missing | {"fid": str(error)})
-    if real is None:
-        done = progress("reference faces, Inception", 0)
-        real = reference.of_faces(source, "inception", lambda batch: inception.features(network, batch, done))
-        real = replace(real, faces=against.embedded.faces)
+    except (ImportError, RuntimeError) as error:  # no pytorch-fid; torch tells of a GPU's troubles by the other
+        return replace(against, missing=against.missing | {"fid": first_line(error)})
     return replace(against, inception=network, real=real)

@@ -6,12 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from grader.results import Measure, Verdict
+from grader.inputs.submission import COUNT
+from grader.results import Integrity, Measure, Verdict
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+COPIED = 0.01  # the share of known faces from which a verdict is withheld: 58 sets of honest GANs hold none
 
 
 def load_thresholds() -> dict:
@@ -19,19 +22,45 @@ def load_thresholds() -> dict:
     return tomllib.loads(Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8"))
 
 
-def judge(measures: list[Measure], thresholds: dict) -> tuple[list[Measure], list[Verdict]]:
+def judge(
+    measures: list[Measure], thresholds: dict, count: int = COUNT, integrity: Integrity | None = None
+) -> tuple[list[Measure], list[Verdict]]:
     """The measures with the thresholds of the scale that each is on, and a verdict per family.
 
     A measure for which no scale is defined (another reference set, say) has no thresholds and is not judged: there
-    is no conversion between scales.
+    is no conversion between scales. Distances depend on the `count` of pictures, and thresholds are for 1,000: another
+    count is not judged. Verdicts are withheld where `integrity` asks for a review.
     """
-    tiers = thresholds["tiers"]
-    judged = [_on_its_scale(measure, thresholds) for measure in measures]
-    return judged, [_verdict(family, judged, tiers) for family in thresholds["families"]]
+    tiers, reasons = thresholds["tiers"], review(integrity, count)
+    if count == COUNT:
+        references = {measure.reference for measure in measures}
+        measures = [_on_its_scale(measure, thresholds, references) for measure in measures]
+    return measures, [_verdict(family, measures, tiers, reasons) for family in _families(measures, thresholds)]
 
 
-def _on_its_scale(measure: Measure, thresholds: dict) -> Measure:
-    scale = scale_of(measure, thresholds)
+def _families(measures: list[Measure], thresholds: dict) -> list[str]:
+    """The families to judge: one that stands in for another hides it where a measure is on it, and else is hidden."""
+    families = list(thresholds["families"])
+    for own, other in thresholds.get("instead", {}).items():
+        families.remove(other if any(measure.family == own for measure in measures) else own)
+    return families
+
+
+def review(integrity: Integrity | None, count: int) -> list[str]:
+    """Why a person has to look at `count` pictures before they pass anything; [] if nothing speaks against them."""
+    if integrity is None:
+        return []
+    copied, repeated, near = len(integrity.copies), integrity.repeated, integrity.near
+    reasons = {
+        f"{copied:,} known faces": copied >= COPIED * count,
+        f"{repeated:,} near repeats of another picture": integrity.collapsed,
+        f"{near:,} pictures are like known faces in disguise": integrity.disguised and copied < near,
+    }
+    return [reason for reason, found in reasons.items() if found]
+
+
+def _on_its_scale(measure: Measure, thresholds: dict, references: set[str | None]) -> Measure:
+    scale = scale_of(measure, thresholds, references)
     if scale is None:
         return measure
     bars = {tier: scale[tier] for tier in thresholds["tiers"] if tier in scale}
@@ -41,7 +70,7 @@ def _on_its_scale(measure: Measure, thresholds: dict) -> Measure:
     return replace(measure, family=scale["family"], provisional=scale["provisional"], thresholds=bars, passed=passed)
 
 
-def _verdict(family: str, measures: list[Measure], tiers: list[str]) -> Verdict:
+def _verdict(family: str, measures: list[Measure], tiers: list[str], reasons: list[str]) -> Verdict:
     own = [measure for measure in measures if measure.family == family]
     complete = len({measure.lower_is_better for measure in own if measure.passed}) == 2  # a distance and a ratio
     passed = {
@@ -50,12 +79,19 @@ def _verdict(family: str, measures: list[Measure], tiers: list[str]) -> Verdict:
         else None
         for tier in tiers
     }
-    return Verdict(family, any(measure.provisional for measure in own), passed)
+    withheld = reasons if None not in passed.values() else []
+    return Verdict(family, any(measure.provisional for measure in own), passed, withheld)
 
 
-def scale_of(measure: Measure, thresholds: dict) -> dict | None:
-    """The table of the scale that a measure is on."""
+def scale_of(measure: Measure, thresholds: dict, references: set[str | None]) -> dict | None:
+    """The table of the scale that a measure is on, when the distances beside it are to these `references`."""
     keys = ("measure", "by", "reference")
     return next(
-        (s for s in thresholds["scale"] if all(getattr(measure, key) == s[key] for key in keys if key in s)), None
+        (
+            scale
+            for scale in thresholds["scale"]
+            if all(getattr(measure, key) == scale[key] for key in keys if key in scale)
+            and scale.get("beside", None) in references | {None}
+        ),
+        None,
     )

@@ -14,15 +14,18 @@ from functools import partial
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
+from scipy.ndimage import gaussian_filter
 
 from grader.features.fingerprints import fingerprints
 from grader.inputs.archives import members
 from grader.inputs.images import ENDINGS, decode
+from grader.inputs.known_faces import load_known
 from grader.inputs.submission import read_submission
-from grader.metrics.copies import COPY, copies
+from grader.metrics.copies import COPY, DISGUISED, NEAR, copies
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from studies.corruptions import KINDS
 from studies.faces import read_faces
@@ -72,6 +75,34 @@ DISGUISES = {
     "contrast -5%": partial(relit, brightness=1, contrast=0.95),
     "contrast -30%": partial(relit, brightness=1, contrast=0.7),
     "mirrored, cropped 2 a side, JPEG 75": mixed,
+}
+
+
+def turned(picture: np.ndarray, degrees: float = 0, scale: float = 1, right: float = 0, down: float = 0) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((31.5, 31.5), degrees, scale)
+    matrix[:, 2] += right, down
+    return cv2.warpAffine(picture, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+
+
+def elastic(picture: np.ndarray, pixels: float) -> np.ndarray:
+    """Moved by smooth random fields, by `pixels` at most, each picture in its own way."""
+    rng = np.random.default_rng(picture.sum())
+    fields = gaussian_filter(rng.standard_normal((2, SIZE, SIZE)), (0, 8, 8))
+    fields *= pixels / np.sqrt((fields**2).sum(axis=0).max())
+    down, right = np.mgrid[:SIZE, :SIZE] + fields
+    return cv2.remap(
+        picture, right.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+BEYOND = {  # disguises that leave a copy no copy by COPY
+    "rotated by 12 degrees": partial(turned, degrees=12),
+    "rotated by 10 degrees, elastic 3": lambda picture: elastic(turned(picture, degrees=10), 3),
+    "elastic 6": partial(elastic, pixels=6),
+    "scaled by .9": partial(turned, scale=0.9),
+    "shifted 4 right, 4 down": partial(turned, right=4, down=4),
+    "shifted 6 down": partial(turned, down=6),
+    "shifted 6 right": partial(turned, right=6),
 }
 
 
@@ -125,6 +156,17 @@ def study_false_alarms(faces: np.ndarray, known: np.ndarray, unseen: np.ndarray)
     click.echo(f"{len(unseen):,} against {COURSE:,}: {time.process_time() - start:.1f} s")
 
 
+def study_disguises(sets: dict[str, np.ndarray]) -> None:
+    """Against the shipped prints: the share of pictures below NEAR, of the sets and of disguised known faces."""
+    known = load_known().fingerprints
+    click.echo(
+        f"\nshare of pictures within {NEAR} of a known face; from {DISGUISED:.0%} on they are called disguised\n"
+    )
+    for name, pictures in sets.items():
+        shares = [len(copies(pictures, known, limit)) / len(pictures) for limit in (COPY, NEAR)]
+        click.echo(f"{name:42s} copies {shares[0]:6.1%}, near {shares[1]:6.1%}")
+
+
 def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:
     click.echo(f"\nnear duplicates inside 1,000 pictures, limit {ALIKE}\n")
     click.echo(
@@ -162,6 +204,8 @@ def main(faces, unseen, submissions, seed):
             sets[f"faces, {share:.0%} varied by {severity} from ten"] = collapse
     sets |= {str(path)[-42:]: read_submission(path).pictures for path in submissions}
     study_duplicates(sets, known)
+    beyond = {name: np.stack([apply(picture) for picture in others]) for name, apply in BEYOND.items()}
+    study_disguises({name: sets[name] for name in (str(path)[-42:] for path in submissions)} | beyond)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ def place(tmp_path_factory, rendered_1000):
         shutil.copy(place / f"runs/{run}/samples/000100.tgz", place / f"runs/{run}/submission.tgz")
     (place / "submissions").mkdir()
     shutil.copy(place / "runs/gan/submission.tgz", place / "submissions/b12345678.tgz")
+    (place / "roster.csv").write_text("id,name\nb12345678,Ada\nb12345679,Eve\n")
+    shutil.copy(ROOT / "grader/points.toml", place / "points.toml")
     (place / "results/default").mkdir(parents=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (530, 530, 3), np.uint8)).save(
         place / "results/default/1-ema.jpg"

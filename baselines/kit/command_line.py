@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import sys
 
 
 def value_of(text):
@@ -14,6 +15,8 @@ def value_of(text):
 
 def read_parameters(presets, arguments=None):
     """(preset, overrides) of a command line."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without × goes on all the same
     parser = argparse.ArgumentParser(description="Trains this baseline and writes its 1,000 pictures.")
     parser.add_argument("--preset", choices=presets, default="course", help="the settings to start from")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting")

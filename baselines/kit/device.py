@@ -46,8 +46,9 @@ def get_device():
 
 def place(network, settings, device, half=True):
     """The network on the device, ready to train. Without `half` it stays in float32 whatever settings.half says."""
-    print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
     dtype = half_dtype(device) if half and settings.half else None
+    stays = ", in float32 all the same" if settings.half and not dtype else ""
+    print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters{stays}")
     network = network.to(device)
     if device.type == "cuda" and channels_last_pays(network, device, dtype):
         network = network.to(memory_format=torch.channels_last)

@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import sys
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -19,12 +21,17 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
 PLACES = {"/kaggle/input": 7, "/content/drive/MyDrive": 2, "/content": 2, ".": 3, "..": 2}  # how deep to look
-LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
 
 
 def is_ignored(name):
-    """Whether a path inside a folder or archive is something that systems leave behind, or hidden."""
-    return any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in Path(name).parts)
+    """Whether a path inside a folder or archive is something that systems or the grader leave behind, or hidden."""
+    parts = [part for part in Path(name).parts if part != ".."]
+    return any(part.casefold() in LEFT_BY_SYSTEMS or part[0] == "." or part.endswith(".parts") for part in parts)
+
+
+def is_picture(name):
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored(name)
 
 
 def natural_key(name):
@@ -58,10 +65,10 @@ def largest_set(place, depth, fewest):
     """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`."""
     counts = {}  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place):
-        folders[:] = [name for name in folders if name not in ("runs", "outputs") and name[0] not in "._"]
+        folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
         if len(Path(folder).relative_to(place).parts) >= depth:
             folders.clear()
-        if count := sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
+        if count := sum(is_picture(name) for name in names):
             counts[Path(folder)] = count
         counts |= {Path(folder, name): 10**6 for name in names if name in ("faces.zip", "MLHW_6.zip")}
     by_parent = {}
@@ -102,29 +109,46 @@ def decode(data, size):
         raise ValueError(str(error).partition("\n")[0]) from None
 
 
+def files_of(source):
+    """{name: what reads its bytes} of the files in a folder or zip; names are relative, with forward slashes.
+
+    Files behind links are there too, each folder once. Raises SystemExit for a file that is no zip.
+    """
+    if source.is_file():
+        try:
+            archive = zipfile.ZipFile(source)
+        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        return {entry.filename.replace("\\", "/"): partial(archive.read, entry) for entry in entries}
+    found, known = {}, {os.path.realpath(source)}
+    for folder, folders, names in os.walk(source, followlinks=True):
+        places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
+        folders[:] = [name for place, name in places.items() if place not in known][::-1]  # a link may lead in circles
+        known.update(places)
+        for path in (Path(folder, name) for name in names):
+            found[path.relative_to(source).as_posix()] = path.read_bytes
+    return found
+
+
 @cache  # so that training again in the same session does not read the faces again
 def read_faces(source, size=64):
     """All pictures of a folder or zip in natural order: uint8 [N, 3, size, size], and their N names.
 
     What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
     """
-    try:
-        archive = zipfile.ZipFile(source) if source.is_file() else None
-    except zipfile.BadZipFile as error:
-        raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
-    names = archive.namelist() if archive else [str(path.relative_to(source)) for path in source.rglob("*")]
-    names = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored(name)]
-    names.sort(key=natural_key)
-    broken = []
+    files, broken = files_of(source), []
+    names = sorted(filter(is_picture, files), key=natural_key)
 
     def read(name):
         try:  # a ZipFile reads one member at a time; decoding, the slow part, runs in parallel
-            return decode(archive.read(name) if archive else Path(source, name).read_bytes(), size)
+            return decode(files[name](), size)
         except Exception as error:
             broken.append(f"{name}: {error}")
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        progress = partial(tqdm, desc="reading faces", total=len(names), mininterval=5, disable=rank() > 0)
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
+        warnings.simplefilter("ignore")  # Pillow grumbles over metadata
+        progress = partial(tqdm, desc="reading faces", total=len(names), **pace(), disable=rank() > 0)
         pictures = list(progress(pool.map(read, names)))
     if broken:
         print(f"left out {len(broken):,} pictures that cannot be read, such as {min(broken)}")
@@ -133,6 +157,12 @@ def read_faces(source, size=64):
         raise SystemExit(f"{source} holds no readable picture: set `faces` to a folder or a zip of face pictures")
     pictures = torch.from_numpy(np.stack([*readable.values()]))
     return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
+
+
+def pace():
+    """How often a progress bar moves: where nobody looks on, as in a log file, once a minute."""
+    looked_at = "ipykernel" in sys.modules or world_size() > 1 or (sys.stderr and sys.stderr.isatty())
+    return {"mininterval": 5, "maxinterval": 10} if looked_at else {"mininterval": 60, "maxinterval": 60}
 
 
 def usable_cores():

@@ -4,8 +4,23 @@ import csv
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 from kit.device import rank
+
+
+def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
+    """Where a run is kept. Colab forgets all files with the session: there it is on your Drive, if that is mounted.
+    If it is not, a line tells how to mount it."""
+    if Path(run).is_absolute() or not Path(colab).is_dir():
+        return run
+    if Path(drive).is_dir():
+        return str(Path(drive, run))
+    print(
+        f"Colab forgets {run} with the session. To keep it on your Drive, run this in a new cell, then Run all again:\n"
+        "from google.colab import drive; drive.mount('/content/drive')"
+    )
+    return run
 
 
 @contextmanager
@@ -42,7 +57,9 @@ class StepTable:
     def __init__(self, path, columns, start):
         self.path, kept = path, []
         if start and path.exists():
-            with open(path, newline="") as file:  # its last row may be torn: a session died while it was written
+            with open(
+                path, newline="", encoding="utf-8"
+            ) as file:  # its last row may be torn: a session died while it was written
                 rows = [row for row in csv.reader(file) if len(row) == 1 + len(columns) and row[0].isdigit()]
             kept = [row for row in rows if int(row[0]) <= start]
         atomic_write(path, lambda path: self.append([["step", *columns], *kept], path, "w"))
@@ -51,5 +68,5 @@ class StepTable:
     def append(self, rows, path=None, mode="a"):
         if rank():
             return
-        with full_disk_reported(self.path), open(path or self.path, mode, newline="") as file:
+        with full_disk_reported(self.path), open(path or self.path, mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

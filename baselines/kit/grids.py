@@ -9,28 +9,56 @@ from PIL import Image
 def cut_grid(pixels, size=64):
     """The pictures, each uint8 [size, size, 3], of a grid [H, W, 3] as torchvision's save_image writes it; none if it
     is no such grid. Pictures stand 0 to 4 pixels apart, with as much around them. Places that are left empty at the
-    end, all black or all white, are no pictures."""
-    for gap in (2, 0, 1, 3, 4):  # 2 is torchvision's own
-        (rows, rest_below), (columns, rest_beside) = (divmod(side - gap, size + gap) for side in pixels.shape[:2])
-        if rows > 0 and columns > 0 and not rest_below and not rest_beside:
-            break
-    else:
-        return []
-    corners = [(gap + i * (size + gap), gap + j * (size + gap)) for i in range(rows) for j in range(columns)]
+    end of the last row, all of the colour between the pictures, are no pictures."""
+    height, width, _ = pixels.shape
+    fitting = [
+        gap
+        for gap in (2, 1, 3, 4, 0)
+        if min(height, width) > gap and (height - gap) % (size + gap) == (width - gap) % (size + gap) == 0
+    ]
+    clear = [gap for gap in fitting if gap and of_one_colour(pixels, gap, size)]
+    if not fitting or (not clear and len(fitting) > 1 and 0 not in fitting):
+        return []  # no grid, or one that may be cut in several ways
+    gap = clear[0] if clear else fitting[-1]
+    step = size + gap
+    corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
     pictures = [pixels[y : y + size, x : x + size] for y, x in corners]
-    while pictures and is_empty(pictures[-1]):
-        pictures.pop()
-    return pictures
+    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else np.zeros(3)
+    empty = [is_empty(picture, colour) for picture in pictures]
+    in_last_row = (width - gap) // step
+    if all(empty[-in_last_row:]):  # no grid has a row without a picture: these are dark ones
+        return [] if all(empty) else pictures
+    while empty[-1]:
+        empty.pop()
+    return pictures[: len(empty)]
 
 
-def is_empty(picture):
-    centre = picture[16:-16, 16:-16]  # around it JPEG blurs the neighbours in
-    return centre.max() <= 8 or centre.min() >= 247
+def of_one_colour(pixels, gap, size):
+    """Whether nearly all that lies between the pictures of a grid has one colour, as far as JPEG lets it."""
+    ys, xs = (np.arange(side) % (size + gap) < gap for side in pixels.shape[:2])
+    between = pixels[ys[:, None] | xs].astype(int)  # [n, 3]
+    far = np.abs(between - np.median(between, axis=0)).max(axis=1) > 64
+    return far.mean() < 0.1
+
+
+def is_empty(picture, colour):
+    centre = picture[16:-16, 16:-16].astype(int)  # around it JPEG blurs the neighbours in
+    return (centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all()
+
+
+def read_grid(path):
+    """The pixels uint8 [H, W, 3] of a picture; of one that cannot be read it says so, and there are none."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # a decoder fed with garbage may raise anything
+        print(f"left out {path}: {error}")
+        return np.zeros((0, 0, 3), np.uint8)
 
 
 def cut_grids(paths, folder, most=1000):
     """Writes the first `most` pictures of some grids as 1.jpg, 2.jpg, … into a folder."""
-    pictures = [picture for path in paths for picture in cut_grid(np.asarray(Image.open(path).convert("RGB")))]
+    pictures = [picture for path in paths for picture in cut_grid(read_grid(path))]
     for number, picture in enumerate(pictures[:most], 1):
         Path(folder).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(Path(folder, f"{number}.jpg"))

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import zipfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kit.faces import find_faces, is_ignored, on_device, read_faces
+from kit.faces import files_of, find_faces, is_ignored, on_device, read_faces
 from kit.files import atomic_write
 from kit.samples import picture_grid, show
 
@@ -40,15 +39,13 @@ def read_labels(source, names, attribute="hair", only=""):
     """
     if not attribute:
         return torch.zeros(len(names), dtype=torch.long), ["face"]
-    archive = zipfile.ZipFile(source) if source.is_file() else None
-    files = archive.namelist() if archive else [str(path.relative_to(source)) for path in source.rglob("*.csv")]
+    files = files_of(source)
     tables = [file for file in files if Path(file).name in LABEL_TABLES and not is_ignored(file)]
     table = min(tables, default=None)
     if table:
-        data = archive.read(table) if archive else Path(source, table).read_bytes()
         try:
-            known = read_table(data.decode("utf-8-sig"), attribute)  # Excel adds a mark
-        except (UnicodeDecodeError, csv.Error) as error:
+            known = read_table(files[table]().decode("utf-8-sig"), attribute)  # Excel adds a mark
+        except Exception as error:  # a broken zip may raise anything
             hint = "write rows as 1,blue hair green eyes"
             raise SystemExit(f"{table} in {source} is no table ({error}): {hint}") from None
         values = [known.get(Path(name).stem) for name in names]

@@ -112,7 +112,9 @@ def start_processes(train, settings):
         if errors:
             raise SystemExit(errors[0].read_text(encoding="utf-8"))
         if process.returncode and not asked_to_stop:
-            raise SystemExit(f"the processes could not train: {log.read_text(errors='replace')[-2000:]}")
+            raise SystemExit(
+                f"the processes could not train: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+            )
 
 
 def pass_on(process):

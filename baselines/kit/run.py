@@ -17,7 +17,7 @@ from torch import distributed, nn
 from tqdm.auto import tqdm
 
 from kit.device import rank, without_wrapper, world_size
-from kit.faces import batches_of
+from kit.faces import batches_of, pace
 from kit.files import StepTable, atomic_write
 from kit.samples import SHOWN, fixed_noise, near_repeats, pack, picture_grid, sample, show
 
@@ -107,7 +107,7 @@ class Run:
         )
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
-        progress = tqdm(steps, "training", total, initial=self.start, mininterval=5, disable=rank() > 0 or not steps)
+        progress = tqdm(steps, "training", total, initial=self.start, **pace(), disable=rank() > 0 or not steps)
         saved_at, writing = began, 0.0
         with stop_asked() as stopped:
             for step in progress:
@@ -274,7 +274,9 @@ class Run:
                 torch.cuda.set_rng_state(state["cuda_rng"])
             print(f"going on from step {step:,} of {path}")
         if step < self.settings.steps:
-            atomic_write(self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2)))
+            atomic_write(
+                self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2), encoding="utf-8")
+            )
         return step
 
     def any_process(self, end):
@@ -323,9 +325,9 @@ def holds_run(archive, name):
     return zipfile.is_zipfile(archive) and zipfile.Path(archive, f"{name}/log.csv").exists()
 
 
-def fetch_run(folder, places=("/kaggle/input",)):
-    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, or the folder that
-    Kaggle made of it. Of several, the one that got furthest."""
+def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
+    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, the folder that Kaggle
+    made of it, or one from before the Drive was mounted. Of several, the one that got furthest."""
     archive, places = folder.with_name(f"{folder.name}.zip"), [*map(Path, places)]
     runs = []
     for path in [archive] * archive.exists() + [path for place in places for path in place.rglob(archive.name)]:

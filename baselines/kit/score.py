@@ -119,7 +119,7 @@ def detection_ratio(pictures):
 
 
 def drawn_faces(given):
-    """Where the training faces lie if `data render` drew them, else None: the course's faces are no measure then."""
+    """The training faces, if `data render` drew them, else None: the course's faces are no measure for drawn ones."""
     faces = find_faces(given)
     return faces if (faces / "about.json").exists() else None
 

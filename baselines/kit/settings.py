@@ -3,13 +3,15 @@
 import os
 from dataclasses import dataclass, fields, replace
 
+from kit.files import run_folder
+
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that you can set."""
 
     faces: str = ""  # folder or zip of face pictures; "" searches the usual places of Kaggle, Colab and this project
-    run: str = "runs/gan"  # folder for everything that training writes
+    run: str = "runs/gan"  # folder for everything that training writes; on Colab on your Drive, if that is mounted
     outputs: str = "outputs"  # folder for the 1,000 pictures of the submission
     steps: int = 1115  # batches of real faces to train on; 1,115 are one epoch of the course's 71,314 faces
     hours: float = 0.0  # length of this session: it then stops with a checkpoint; 0 trains to the last step
@@ -31,9 +33,9 @@ class Settings:
     seed: int = 2022  # of the weights, of z and of the order of the faces
 
 
-def t4_presets(course):
-    """The course's preset, and presets that train for one, three and twelve hours of a T4."""
-    long = replace(course, steps=1_000_000, ema=0.999)  # averaged weights hold less noise
+def t4_presets(course, **better):
+    """The course's preset, and presets that train for one, three and twelve hours of a T4, with what is `better`."""
+    long = replace(course, steps=1_000_000, ema=0.999, **better)  # averaged weights hold less noise
     return {
         "course": course,
         "t4_1h": replace(long, hours=1.0, checkpoint_every=2 * 1115),
@@ -50,6 +52,7 @@ def make_settings(presets, preset, overrides):
     if unknown := set(overrides) - set(known):
         raise SystemExit(f"there is no setting {', '.join(sorted(unknown))}: use some of {', '.join(known)}")
     settings = replace(presets[preset], **overrides)
+    settings = replace(settings, run=run_folder(settings.run))
     if "NBGRADER_EXECUTION" in os.environ:  # autograding is about the checks: small networks, two steps
         settings = replace(settings, steps=2, batch_size=8, width=4)
     print(settings)

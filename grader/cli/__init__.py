@@ -19,7 +19,9 @@ from grader.cli.reference import reference
 from grader.cli.score import score
 from grader.cli.shared import note, stop
 from grader.errors import GraderError
+from grader.files import CannotWrite
 
+VERSION = "0.1.0"  # as in pyproject.toml
 FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
 
 
@@ -38,8 +40,10 @@ class _Commands(click.Group):
                 stop(2, f"{error.format_message()} See {command} --help")
             except BrokenPipeError:
                 raise  # whoever read our output has seen enough
-            except OSError as error:  # reading raises errors of ours: this is about something that we write
+            except OSError as error:
                 where, reason = error.filename or "standard output", error.strerror or error
+                if error.filename and not isinstance(error, CannotWrite):
+                    stop(2, f"{where}: cannot be read ({reason}): check its permissions")
                 stop(2, f"{where}: cannot be written ({reason}): make room, or choose another --output")
 
 
@@ -51,6 +55,7 @@ def _now(name: str) -> str:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _now})
+@click.version_option(VERSION, message="%(version)s")
 def main():
     """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed.
 
@@ -74,7 +79,8 @@ for command in (score, gradnorm, history, check, reference, leaderboard, pack, s
 
 def run():
     """The whole program, with its exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
+    if hasattr(sys.stdout, "reconfigure"):  # not in Jupyter's %run, nor where it is closed
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
     try:
         sys.exit(main.main(prog_name="python -m grader", standalone_mode=False))
     except click.ClickException as error:

@@ -28,7 +28,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of name, status and hint instead.")
 def check(notebook, seconds, kit, as_json):
     """Runs the check cells of NOTEBOOK and prints a line for each TODO: done, wrong with a hint, not yet, broken, or
-    missing where its check is gone.
+    missing where its check is gone. A cell of
+    your own that fails is a note.
 
     The code runs at a small size on noise, in a process and a temporary folder of its own; NOTEBOOK stays as it is. It
     may do whatever you may do: check notebooks of strangers in a sandbox only.
@@ -54,10 +55,10 @@ def check(notebook, seconds, kit, as_json):
     for todo in checks.check_notebook(notebook, seconds, kit):
         todos.append(todo)
         if not as_json:
-            colour = {checks.DONE: "green", checks.NOT_YET: "yellow"}.get(todo.status, "red")
+            colour = {checks.DONE: "green", checks.NOT_YET: "yellow", checks.NOTE: "yellow"}.get(todo.status, "red")
             click.echo(f"{click.style(f'{todo.status:8}', fg=colour)} {printable(todo.name)}")
             for line in todo.hint.splitlines():
                 click.echo(f"         {printable(line)}")
     if as_json:
         click.echo(json.dumps([asdict(todo) for todo in todos], indent=2))
-    sys.exit(any(todo.status != checks.DONE for todo in todos))
+    sys.exit(any(todo.status not in (checks.DONE, checks.NOTE) for todo in todos))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -36,8 +37,22 @@ from grader.metrics.registry import NAMES
     "--jobs", type=click.IntRange(1), metavar="N", help="How many to grade at a time.  [default: one for each core]"
 )
 @click.option("--dask", "address", metavar="ADDRESS", help="Grade on a Dask cluster whose workers see the same files.")
+@click.option(
+    "--roster",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The students: a CSV file with the columns id and name. Uploads are found by the id in their names.",
+)
+@click.option(
+    "--points",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Points per tier and the deadline, as grader/points.toml has them.  [default: that file]",
+)
+@click.option("--public", type=click.Path(path_type=Path, dir_okay=False), help="Also a page with codes for names.")
+@click.option(
+    "--reports", type=click.Path(path_type=Path, file_okay=False), help="Also a folder with a page for each student."
+)
 @shared.offline
-def leaderboard(submissions, *, output, reference, metrics, jobs, address, offline):
+def leaderboard(submissions, *, output, reference, metrics, jobs, address, roster, points, public, reports, offline):
     """Grades all of SUBMISSIONS, a folder with an archive or a folder of pictures for each student.
 
     Writes a page that sorts by any column, and the same as .csv and .json. A submission that cannot be graded is a row
@@ -45,6 +60,9 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, offli
 
     Results are kept in OUTPUT.parts as they come: stopped and started again, it goes on where it was, and grades what
     is new or has changed.
+
+    With --roster or --points it also writes OUTPUT's name with .grades.csv, .moodle.csv and .canvas.csv: a grade for
+    each student, for a spreadsheet, Moodle's import, and Canvas or NTU COOL. The latest upload of each student counts.
 
     \b
     Exit codes:
@@ -56,12 +74,18 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, offli
     \b
     Examples:
       python -m grader leaderboard submissions/ -o leaderboard.html
+      python -m grader leaderboard submissions/ --roster roster.csv --reports reports/ --public public.html
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
     from grader.leaderboard import BROKEN, Options, make
 
     options = Options(reference, metrics, offline)
-    results = make(submissions, output, options, jobs=jobs, address=address, progress=shared.progress)
-    broken = sum(result["status"] == BROKEN for result in results)
-    click.echo(f"{len(results):,} submissions, {broken} of which could not be graded", err=True)
-    shared.wrote(output, output.with_suffix(".csv"), output.with_suffix(".json"))
+    wanted = {"roster": roster, "points": points, "public": public, "reports": reports}
+    results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=shared.progress)
+    count = Counter(result["status"] for result in results)
+    nothing = f"; {count['missing']} on the roster handed nothing in" if count["missing"] else ""
+    submitted = count.total() - count["missing"]
+    click.echo(f"{submitted:,} submissions, {count[BROKEN]} of which could not be graded{nothing}", err=True)
+    tables = [output.with_name(f"{output.stem}.{kind}.csv") for kind in ("grades", "moodle", "canvas")]
+    more = [*(tables if roster or points else []), *filter(None, (public, reports))]
+    shared.wrote(output, output.with_suffix(".csv"), output.with_suffix(".json"), *more)

@@ -30,10 +30,11 @@ def reference(faces, output):
       python -m grader reference faces.zip -o faces.safetensors
       python -m grader score outputs/ --reference faces.safetensors
     """
+    from grader.files import with_name
     from grader.metrics.frechet import floor
     from grader.scoring import keep_reference
 
-    output = output or faces.with_name(f"{faces.stem}.safetensors")
+    output = output or with_name(faces).with_name(f"{with_name(faces).stem}.safetensors")
     made = keep_reference(faces, output, shared.progress)
     unseen = floor(made)
     shared.wrote(output)

@@ -15,8 +15,9 @@ from grader.metrics.registry import NAMES
 @click.option(
     "--reference",
     type=click.Path(path_type=Path, exists=True),
-    help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz.  "
-    "[default: the shipped statistics of the course's faces]",
+    help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz. "
+    "Only the shipped statistics and the course's own files give a verdict of the course.  "
+    "[default: the shipped statistics]",
 )
 @click.option(
     "--output",
@@ -57,7 +58,11 @@ from grader.metrics.registry import NAMES
     "SUBMISSION]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output instead of the table.")
-@click.option("--loose", is_flag=True, help="Take 2 to 10,000 pictures of any name and size, shrunk to 64x64.")
+@click.option(
+    "--loose",
+    is_flag=True,
+    help="Take 2 to 10,000 pictures of any name and size, shrunk to 64x64. Only 1,000 are judged.",
+)
 @shared.offline
 @click.option(
     "--weights",

@@ -11,16 +11,15 @@ Distances are root mean square differences, where 1.2 is usual between two faces
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.errors import shortened
 from grader.files import natural
-from grader.inputs.archives import BadArchive, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.archives import BadArchive
+from grader.inputs.faces import read_pictures, tell
+from grader.inputs.images import ENDINGS
 from grader.inputs.known_faces import VALUES, BadFingerprints, Known
 
 SIZE = 64
@@ -122,21 +121,16 @@ def of_faces(source: Path) -> Known:
         batch.clear()
 
     try:
-        for name, read in members(source):
-            if name.lower().endswith(ENDINGS):
-                try:
-                    batch.append(decode(read(), SIZE)[0])
-                    names.append(PurePosixPath(name).stem)
-                except UnreadablePicture as error:
-                    skipped.append(f"{name}, which {error}")
+        for name, picture in read_pictures(source, SIZE, skipped):
+            batch.append(picture)
+            names.append(PurePosixPath(name).stem)
             if len(batch) == 512:
                 describe()
     except (BadArchive, OSError) as error:
         raise BadFingerprints(f"{source}: not usable ({error}): name a folder or zip of faces") from None
     if batch:
         describe()
-    for line in shortened(skipped):
-        warnings.warn(f"{source}: left out {line}", stacklevel=2)
+    tell(source, skipped)
     if not names:
         raise BadFingerprints(f"{source}: holds no picture ({', '.join(ENDINGS)}): name a folder or zip of faces")
     order = sorted(range(len(names)), key=lambda i: natural(names[i]))

@@ -17,15 +17,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from grader.errors import printable, shortened
+from grader.errors import printable
 from grader.features import anime
 from grader.features.statistics import Statistics
 from grader.files import atomic
-from grader.inputs.archives import BadArchive, members
+from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
-from grader.inputs.faces import BadReference, batches, face_set_name
-from grader.inputs.images import ENDINGS
+from grader.inputs.faces import BadReference, batches, face_set_name, files, tell
 
 HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
@@ -74,9 +73,8 @@ def of_faces(source: Path, features: str, extract: Callable) -> Reference:
     """
     try:
         digest = hashlib.sha256(features.encode())
-        for name, read in members(source):
-            if name.lower().endswith(ENDINGS):
-                digest.update(hashlib.sha256(read()).digest())
+        for _, data in files(source, []):
+            digest.update(hashlib.sha256(data).digest())
         path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
         if (made := load_reference(path, face_set_name(source), features)) is None:
             skipped, sampler = [], Sampler()
@@ -84,8 +82,7 @@ def of_faces(source: Path, features: str, extract: Callable) -> Reference:
                 sampler.watch(extract(batch) for batch in batches(source, skipped=skipped))
             )
             made = Reference(face_set_name(source), features, statistics, sampler.rows)
-            for line in shortened(skipped):
-                warnings.warn(f"{source}: left out {line}", stacklevel=2)
+            tell(source, skipped)
             _keep(path, made)
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
@@ -132,9 +129,9 @@ def of_file(path: Path, features: str, dim: int) -> Reference:
 def load_reference(path: Path, faces: str | None, features: str) -> Reference | None:
     """A reference from a file of `save_reference`, under another name if `faces` is one; None when there is none, it is
     not whole, or of other features."""
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with open(path, "rb") as file:
             if int.from_bytes(file.read(8), "little") > MAX_HEADER:
                 return None

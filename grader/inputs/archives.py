@@ -27,6 +27,7 @@ MAX_FILE_BYTES = 32 * 2**20  # of one file
 MAX_ENTRIES = 500_000  # folders and headers included
 MAX_DIRECTORY = 16 * 2**20  # of the list of its files at a zip's end: 71,314 faces have 6 MB
 MAX_HEADER = 2**16  # of the headers in which a tar keeps what has no room in its own: long names, mostly
+MAX_PADDING = 2**20  # of zeros after a tar's end
 MAX_NAME = 400  # characters
 
 FILE, NOTHING, OTHER = "file", "nothing to read", "link or device"
@@ -119,7 +120,9 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     if not source.is_file():
         raise BadArchive(f"{source}: is a pipe or a device: name a folder, .zip or .tar[.gz]")
     try:
-        yield from _zip(source) if zipfile.is_zipfile(source) else _tar(source)
+        with open(source, "rb") as file:
+            start = file.read(4)
+        yield from _zip(source) if start in (b"PK\3\4", b"PK\5\6") else _tar(source)
     except (PermissionError, BadArchive):
         raise
     except Exception as error:  # parsers fed with garbage may raise anything
@@ -164,8 +167,14 @@ class Frugal(io.FileIO):
 
 
 def _zip(source: Path) -> Iterator[Entry]:
+    """The entries of a zip, which is all of the file: other programs read what stands before or after it."""
     with Frugal(source) as file, zipfile.ZipFile(file) as archive:
-        for entry in archive.infolist():
+        entries = archive.infolist()
+        end = 22 + len(archive.comment)
+        file.seek(-end, os.SEEK_END)
+        if file.read(4) != b"PK\5\6" or (entries and min(entry.header_offset for entry in entries) != 0):
+            raise BadArchive(f"{source}: holds more than one archive: pack the pictures alone")
+        for entry in entries:
             kind = NOTHING if entry.is_dir() else FILE
             if (entry.external_attr >> 16) & 0o170000 == 0o120000:
                 kind = OTHER
@@ -189,20 +198,23 @@ def _tar(source: Path) -> Iterator[Entry]:
     with open(source, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(source) if packed else open(source, "rb") as file:
-        said = {}  # of the next entry, by the headers before it
+        said, headers = {}, 0  # of the next entry, by the headers before it; the bytes of all such headers
         while header := file.read(tarfile.BLOCKSIZE):
-            if not header.strip(b"\0"):
-                return  # the end, as far as tar is concerned
+            if not header.strip(b"\0"):  # the end, as far as tar is concerned
+                if not _only_zeros(file):
+                    raise BadArchive(f"{source}: holds more after the archive's end: pack the pictures alone")
+                return
             entry = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
             size = int(said.get("size", entry.size)) if entry.type in PLAIN else entry.size
             if size < 0:
                 raise tarfile.ReadError(f"a size of {size} bytes")
             start = file.tell()
             if entry.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-                if size > MAX_HEADER:
-                    raise tarfile.ReadError(f"a header of {size} bytes")
+                headers += size
+                if size > MAX_HEADER or headers > MAX_DIRECTORY:
+                    raise tarfile.ReadError(f"headers of {max(size, headers)} bytes")
                 text = _exactly(file, size)
-                said |= {"path": _text(text)} if entry.type == tarfile.GNUTYPE_LONGNAME else dict(_records(text))
+                said |= {"path": _text(text)} if entry.type == tarfile.GNUTYPE_LONGNAME else _said(text)
                 yield "", NOTHING, size, None
             elif entry.type in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
                 yield "", NOTHING, size, None  # links are refused, and what holds for all entries is no name
@@ -212,6 +224,17 @@ def _tar(source: Path) -> Iterator[Entry]:
                 yield said.get("path", entry.name), kind, size, partial(_exactly, file, size)
                 said = {}
             file.seek(start + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+
+
+def _only_zeros(file) -> bool:
+    """Whether nothing but padding follows. What is no further part of a .gz raises an error of gzip's own."""
+    rest = file.read(MAX_PADDING + 1)
+    return len(rest) <= MAX_PADDING and not rest.strip(b"\0")
+
+
+def _said(text: bytes) -> dict[str, str]:
+    """What a pax header says of a name and a size: nothing else is kept, a stranger may name millions of keys."""
+    return {key: value for key, value in _records(text) if key in ("path", "size")}
 
 
 def _records(text: bytes) -> Iterator[tuple[str, str]]:

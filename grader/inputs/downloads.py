@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,19 +45,25 @@ def cache_folder() -> Path:
     """Where downloads and computed references are kept; GRADER_CACHE names another place."""
     import pooch
 
-    return Path(os.environ.get("GRADER_CACHE") or pooch.os_cache("anime-gan-kit"))
+    if given := os.environ.get("GRADER_CACHE"):
+        return Path(given)
+    usual = pooch.os_cache("anime-gan-kit")
+    return usual if usual.is_absolute() else Path(tempfile.gettempdir(), "anime-gan-kit")  # a user without a home
 
 
 def find(asset: Asset, given: Path | None = None) -> Path | None:
     """The verified file, if it is at hand: given, named by the environment, or downloaded before. Else None.
 
-    Raises AssetError when a file was named but is missing or has the wrong content.
+    Raises AssetError when a file was named but is missing or has the wrong content. A download that has been damaged,
+    or cannot be read, is none.
     """
     named = given or os.environ.get(asset.variable)
     if named:
         return _verified(asset, Path(named))
-    cached = cache_folder() / asset.file
-    return _verified(asset, cached) if cached.exists() else None
+    try:
+        return _verified(asset, cache_folder() / asset.file)
+    except AssetError:
+        return None
 
 
 def obtain(asset: Asset, given: Path | None = None, offline: bool = False) -> Path:
@@ -83,10 +90,14 @@ def obtain(asset: Asset, given: Path | None = None, offline: bool = False) -> Pa
 
 
 def _verified(asset: Asset, path: Path) -> Path:
-    if not path.is_file():
-        raise AssetError(f"{path}: no such file; it should be {asset.file} from {asset.url}")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
+    except FileNotFoundError:
+        raise AssetError(f"{path}: no such file; it should be {asset.file} from {asset.url}") from None
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+        raise AssetError(f"{path}: {reason}; it should be {asset.file} from {asset.url}") from None
     if digest.hexdigest() != asset.sha256:
         raise AssetError(
             f"{path}: wrong checksum ({digest.hexdigest()[:8]}…, not {asset.sha256[:8]}…): "

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Container, Iterator
+import re
+import warnings
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from grader.errors import GraderError, printable
-from grader.inputs.archives import bytes_of, members
+from grader.files import with_name
+from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+
+COUNT = 71_314  # faces in the course's set
+IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # of them, see `identity`
+NUMBERED = re.compile(r"(?:.*/)?([0-9]+)\.jpg")
 
 
 class BadReference(GraderError):
@@ -19,7 +27,7 @@ class BadReference(GraderError):
 
 def face_set_name(source: Path) -> str:
     """The name in the set's about.json, which `python -m data` writes, else that of the folder or file."""
-    about, own = source / "about.json", printable(source.stem)
+    about, own = source / "about.json", printable(with_name(source).stem)
     try:
         name = json.loads(bytes_of(about, 2**20))["name"] if about.is_file() else own
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -27,19 +35,74 @@ def face_set_name(source: Path) -> str:
     return printable(name) if isinstance(name, str) and len(name) < 100 else own
 
 
-def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list | None = None) -> Iterator[np.ndarray]:
-    """Batches uint8 [≤ batch_size, size, size, 3] of all pictures of a folder or archive, shrunk to `size`.
+def identity(files: Iterable[tuple[str, Callable]]) -> tuple[int, str]:
+    """How many <number>.jpg a set holds, and the sha256 over their lines `<sha256 of the file>  <number>.jpg`.
 
-    "NAME REASON" of files that cannot be read is appended to `skipped`.
+    The lines go in numeric order, so that neither folders nor the way of packing matter.
     """
-    batch = []
-    for name, read in members(source):
-        if name.lower().endswith(ENDINGS):
+    found = []
+    for name, read in files:
+        if match := NUMBERED.fullmatch(name):
+            found.append((int(match[1]), name, hashlib.sha256(read()).hexdigest()))
+    lines = "".join(f"{digest}  {number}.jpg\n" for number, _, digest in sorted(found))
+    return len(found), hashlib.sha256(lines.encode()).hexdigest()
+
+
+def is_course(source: Path) -> bool:
+    """Whether a folder or archive holds the course's faces to the byte, as published. Nothing else can be told for
+    sure: faces shrunk or stored again may have been changed. False for what cannot be read."""
+    try:
+        if sum(NUMBERED.fullmatch(name) is not None for name, _ in members(source)) != COUNT:  # read nothing yet
+            return False
+        return identity(members(source)) == (COUNT, IDENTITY)
+    except (BadArchive, OSError):
+        return False
+
+
+def files(
+    source: Path, skipped: list[str], wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of the wanted files that may be pictures in the user's own folder or archive, also behind links.
+
+    A file that cannot be read is passed over, and "NAME REASON" is appended to `skipped`. Raises what `members` does.
+    """
+    for name, read in members(source, refused=skipped):
+        if name.lower().endswith(ENDINGS) and wanted(name):
             try:
-                batch.append(decode(read(), size)[0])
-            except UnreadablePicture as error:
-                if skipped is not None:
-                    skipped.append(f"{name} {error}")
+                yield name, read()
+            except BadArchive as error:
+                skipped.append(str(error).removeprefix(f"{source}: "))
+            except OSError as error:
+                skipped.append(f"{name} cannot be read ({error.strerror or error})")
+
+
+def read_pictures(
+    source: Path, size: int = 64, skipped: list[str] | None = None, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, picture uint8 [size, size, 3]) of the wanted pictures in the user's own folder or archive, shrunk.
+
+    What cannot be read is passed over, and told in `skipped` as `files` does. Raises what `members` does.
+    """
+    skipped = [] if skipped is None else skipped
+    for name, data in files(source, skipped, wanted):
+        try:
+            yield name, decode(data, size)[0]
+        except UnreadablePicture as error:
+            skipped.append(f"{name} {error}")
+
+
+def tell(source: Path, skipped: list[str]) -> None:
+    """Warns of files that were passed over, in one line for any number of them."""
+    if skipped:
+        more = f", and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+        warnings.warn(f"{source}: left out {skipped[0]}{more}", stacklevel=1)  # from one place: said once a set
+
+
+def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list | None = None) -> Iterator[np.ndarray]:
+    """Batches uint8 [≤ batch_size, size, size, 3] of all that `read_pictures` gives."""
+    batch = []
+    for _, picture in read_pictures(source, size, skipped):
+        batch.append(picture)
         if len(batch) == batch_size:
             yield np.stack(batch)
             batch = []
@@ -48,11 +111,6 @@ def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list |
 
 
 def named(source: Path, stems: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
-    """(stem, picture uint8 [size, size, 3]) of those pictures of a folder or archive whose file name is a stem."""
-    for name, read in members(source):
-        stem = PurePosixPath(name).stem
-        if stem in stems and name.lower().endswith(ENDINGS):
-            try:
-                yield stem, decode(read(), size)[0]
-            except UnreadablePicture:
-                continue  # whoever asked for it could read it: it has changed since
+    """(stem, picture uint8 [size, size, 3]) of those pictures whose file name is a stem."""
+    for name, picture in read_pictures(source, size, wanted=lambda name: PurePosixPath(name).stem in stems):
+        yield PurePosixPath(name).stem, picture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ import numpy as np
 
 from grader.files import natural
 from grader.inputs.archives import BadArchive, members
-from grader.inputs.faces import BadReference, face_set_name
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.faces import BadReference, face_set_name, read_pictures, tell
+from grader.inputs.images import ENDINGS
 from grader.inputs.submission import LABELS, SIZE, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
@@ -96,7 +95,9 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
         if few := [name for name in set(asked) if counts[name] < FEWEST]:
             raise BadReference(f"{source}: fewer than {FEWEST} faces of {_quoted(few)}: add some, or ask for others")
         drawn = _drawn(label_of, names)
-        pictures = dict(_decoded(source, drawn))
+        skipped = []
+        pictures = dict(read_pictures(source, SIZE, skipped, drawn.__contains__))
+        tell(source, skipped)
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: no labelled faces ({error}): name a folder or zip of them") from None
     labels = np.array([names.index(label_of[name]) for name in pictures], dtype=int)
@@ -109,7 +110,7 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
 def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     """The label of each labelled picture, and whether a table told it. Raises what `members` does, and ValueError."""
     names, table, data = [], None, b""
-    for name, read in members(source):
+    for name, read in members(source, refused=[]):
         if name.lower().endswith(ENDINGS):
             names.append(name)
         elif PurePosixPath(name).name in TABLES and (table is None or name < table):
@@ -144,16 +145,6 @@ def _drawn(label_of: dict[str, str], names: list[str]) -> set[str]:
         labelled = [picture for picture, value in label_of.items() if value == name]
         drawn.update(rng.permutation(labelled)[: max(FEWEST, MOST // len(names))].tolist())
     return drawn
-
-
-def _decoded(source: Path, chosen: Collection[str]):
-    """(name, picture uint8 [64, 64, 3]) of the chosen ones that can be read."""
-    for name, read in members(source):
-        if name in chosen:
-            try:
-                yield name, decode(read(), SIZE)[0]
-            except UnreadablePicture as error:
-                warnings.warn(f"{source}: left out {name} {error}", stacklevel=2)
 
 
 def _find_labels(source: Path) -> tuple[PurePosixPath, bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from grader.errors import GraderError, printable
-from grader.files import natural
+from grader.files import natural, with_name
 from grader.inputs.archives import bytes_of
 from grader.inputs.submission import BadSubmission
 
@@ -91,7 +91,7 @@ def _label(run: Path) -> str:
         value = config.get(setting) if isinstance(config, dict) else None
         if isinstance(value, int | float) and abs(value) < 1e30:
             return f"{text}{value:g}" + ("" if config.get("batch_norm", True) else " without BatchNorm")
-    return printable(run.name)
+    return printable(with_name(run).name)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, shortened
-from grader.files import natural
+from grader.files import natural, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode
 
+ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 COUNT = 1000
 SIZE = 64
 MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
@@ -45,6 +46,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     `loose` takes 2 to 10,000 pictures of any name, size and folder, shrunk to 64x64.
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
+    source = with_name(source)
     if source.suffix == ".npz" and source.is_file():
         return _read_array(source, loose)
     pictures, modes, problems, extra = {}, Counter(), [], []
@@ -74,10 +76,14 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         raise BadSubmission([f"{source}: cannot be read ({error.strerror or error}): check its permissions"]) from None
 
     problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
-    if not found:
-        problems = [f"{source}: holds no picture: it should hold 1.jpg … {COUNT}.jpg"]
+    if not found and source.is_file() and not source.stat().st_size:
+        problems = [f"{source}: is empty, 0 bytes: upload it again"]
+    elif not found:
+        problems = [f"{source}: {_instead(source, extra)}: it should hold 1.jpg … {COUNT}.jpg"]
     elif loose and len(pictures) < 2:
         problems.append(f"{source}: a score needs at least 2 readable pictures")
+    if problems and found and (packed := [name for name in extra if name.lower().endswith(ARCHIVES)]):
+        problems.append(f"{source}: the pictures lie beside an archive ({_some(packed)}): hand in one of both")
     if problems:
         raise BadSubmission(problems)
 
@@ -122,6 +128,16 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
     elif missing and found != COUNT:
         problems.append(f"{source}: missing {_some(missing)}")
     return problems
+
+
+def _instead(source: Path, others: list[str]) -> str:
+    """What a submission without a picture holds instead."""
+    packed = [name for name in others if name.lower().endswith(ARCHIVES)]
+    if len(packed) > 1:
+        return f"holds no picture but {len(packed)} archives ({_some(packed)}), and only one can count"
+    if packed:
+        return f"holds no picture but an archive ({_some(packed)}), packed {'twice' if source.is_file() else 'below'}"
+    return f"holds no picture but {len(others):,} other files ({_some(others)})" if others else "holds no picture"
 
 
 def _some(names, most: int = 3) -> str:

@@ -78,7 +78,11 @@ def cascade_faces(pictures: np.ndarray, cascade: Path, min_neighbors: int = MIN_
     """
     import cv2
 
-    classifier = cv2.CascadeClassifier(str(cascade))
+    classifier = cv2.CascadeClassifier()
+    # from memory, as OpenCV opens no path that Windows' code page cannot write
+    storage = cv2.FileStorage(cascade.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    if not classifier.read(storage.getFirstTopLevelNode()):
+        raise ValueError(f"{cascade} holds no cascade")
     found = [
         classifier.detectMultiScale(
             cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),

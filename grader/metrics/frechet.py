@@ -53,15 +53,17 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def floor(reference: Reference) -> float | None:
-    """The Fréchet distance of 1,000 real faces to the others: no honest submission can be expected below it.
+def floor(reference: Reference, count: int = SAMPLE) -> float | None:
+    """The Fréchet distance of `count` real faces to the others: no honest submission can be expected below it.
 
-    None where it cannot be told, with under 2,000 faces: a distance depends on the number of pictures.
+    None where it cannot be told, for over 1,000 pictures and with under 2,000 faces: a distance depends on the number
+    of pictures.
     """
-    if reference.sample is None or len(reference.sample) < SAMPLE:
+    if reference.sample is None or not 2 <= count <= len(reference.sample) == SAMPLE:
         return None
+    sample = reference.sample[:count]  # drawn at random, in any order
     if reference.held_out:
-        return frechet_distance(reference.sample, reference.statistics)
+        return frechet_distance(sample, reference.statistics)
     if reference.statistics.count < 2 * SAMPLE:
         return None
-    return frechet_distance(reference.sample, reference.statistics.without(reference.sample))
+    return frechet_distance(sample, reference.statistics.without(sample))

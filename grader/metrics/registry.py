@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grader.errors import first_line
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
@@ -47,7 +49,7 @@ def fd_anime(sample: Sample, against: Against) -> list[Measure]:
 
     real = against.embedded
     distance = frechet_distance(sample.features, real.statistics)
-    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real))]
+    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real, len(sample.pictures)))]
 
 
 def afd(sample: Sample, against: Against) -> list[Measure]:
@@ -89,8 +91,12 @@ def fid(sample: Sample, against: Against) -> list[Measure]:
     if real is None:
         return [Measure("FID", "inception", against.embedded.faces, None, note=against.missing["fid"])]
     done = sample.progress("Inception features", len(sample.pictures))
-    distance = frechet_distance(inception.features(against.inception, sample.pictures, done), real.statistics)
-    return [Measure("FID", "inception", real.faces, distance, floor=floor(real))]
+    try:
+        features = inception.features(against.inception, sample.pictures, done)
+    except RuntimeError as error:  # of a GPU: no memory, or no kernels for it
+        return [Measure("FID", "inception", real.faces, None, note=first_line(error))]
+    distance = frechet_distance(features, real.statistics)
+    return [Measure("FID", "inception", real.faces, distance, floor=floor(real, len(sample.pictures)))]
 
 
 def lbpcascade(sample: Sample, against: Against) -> list[Measure]:
@@ -99,7 +105,12 @@ def lbpcascade(sample: Sample, against: Against) -> list[Measure]:
 
     if against.cascade is None:
         return [Measure("AFD", afd.CASCADE, None, None, note=against.missing["lbpcascade"])]
-    return [Measure("AFD", afd.CASCADE, None, float(afd.cascade_faces(sample.pictures, against.cascade).mean()))]
+    try:
+        found = afd.cascade_faces(sample.pictures, against.cascade)
+    except Exception as error:  # OpenCV is not there, another one, or has an error of its own
+        note = f"OpenCV does not run it ({first_line(error)}): pip install 'opencv-python-headless<5'"
+        return [Measure("AFD", afd.CASCADE, None, None, note=note)]
+    return [Measure("AFD", afd.CASCADE, None, float(found.mean()))]
 
 
 METRICS = {"fd-anime": fd_anime, "afd": afd, "kid": kid, "prdc": prdc, "fid": fid, "lbpcascade": lbpcascade}

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from grader.results import ByLabel, Integrity, Score
 
-SCHEMA = 3  # raised whenever a field changes its name or its meaning
+VERSION = "0.1.0"  # of the project, as in pyproject.toml
+SCHEMA = 4  # raised whenever a field changes its name or its meaning
 
 
 def as_json(score: Score) -> str:
@@ -23,6 +24,7 @@ def as_dict(score: Score) -> dict:
         "pictures": len(score.submission.pictures),
         "notes": score.submission.notes,
         "reference": score.reference,
+        "device": score.device,
         "measures": [asdict(measure) for measure in score.measures],
         "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
         "integrity": _integrity(score.integrity, score.submission.names) if score.integrity else None,
@@ -47,6 +49,8 @@ def _integrity(found: Integrity, names: list[str]) -> dict:
         ],
         "repeated": found.repeated,
         "collapsed": found.collapsed,
+        "near": found.near,
+        "disguised": found.disguised,
         "copies": [
             {
                 "picture": names[copy.index],

@@ -114,5 +114,6 @@ def _strips(score: Score) -> list[dict]:
 
 def _sources(score: Score, thresholds: dict) -> list[tuple[str, str]]:
     """(scale, where its thresholds are from) for the scales that were used."""
-    scales = ((measure, scale_of(measure, thresholds)) for measure in score.measures)
+    references = {measure.reference for measure in score.measures}
+    scales = ((measure, scale_of(measure, thresholds, references)) for measure in score.measures if measure.family)
     return [(words.name(measure), scale["source"]) for measure, scale in scales if scale]

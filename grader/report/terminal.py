@@ -28,19 +28,24 @@ from grader.verdict import load_thresholds
 def show(score: Score, console: Console | None = None) -> None:
     """Prints the tables, the verdicts, and what is not as it should be with the pictures."""
     console = console or Console(highlight=False)
-    console.print(*as_tables(score), *sentences(score), sep="\n")
+    tables = as_tables(score)
+    if console.measure(tables[0], options=console.options.update_width(1000)).maximum > console.width:
+        tables = as_tables(score, with_tiers=False)
+    console.print(*tables, *sentences(score), sep="\n")
     for line in warnings(score):
         console.print(Text(line, "red"))
 
 
-def as_tables(score: Score) -> list:
-    """The score as rich tables: the measures that have thresholds, a column a tier, and the others."""
+def as_tables(score: Score, with_tiers: bool = True) -> list:
+    """The score as rich tables: the measures that have thresholds, a column per tier, and the others. Where there is no
+    room for the tiers, the sentences tell which are passed."""
     thresholds = load_thresholds()
+    shown = thresholds["tiers"] if with_tiers else []
     style = {"title_justify": "left", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
     title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures against {score.reference}"
     table = Table(title=escape(printable(title)), **style)
     table.add_column("measure", no_wrap=True)
-    for heading in ("score", "real faces", *thresholds["tiers"]):
+    for heading in ("score", "real faces", *shown):
         table.add_column(heading, justify="right", no_wrap=True)
     others = Table("", **style)
     others.add_column("score", justify="right", no_wrap=True)
@@ -48,13 +53,13 @@ def as_tables(score: Score) -> list:
     for measure in score.measures:
         if measure.measure in ("FD-anime", "FID", "AFD"):
             floor = number(measure, measure.floor) if measure.floor is not None else ""
-            tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in thresholds["tiers"])
+            tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in shown)
             table.add_row(name(measure), number(measure, measure.value), floor, *tiers)
         else:
             others.add_row(name(measure), number(measure, measure.value) + spread(measure), GOOD[measure.measure])
     table.add_section()
-    for verdict in score.verdicts:
-        passed = (_cell("", passed) for passed in verdict.passed.values())
+    for verdict in score.verdicts if shown else []:
+        passed = ("[yellow]?[/]" if verdict.withheld else _cell("", passed) for passed in verdict.passed.values())
         table.add_row(thresholds["families"][verdict.family], "", "", *passed)
     tables = [table, others] if others.row_count else [table]
     return [*tables, _label_table(score.by_label, style)] if score.by_label else tables

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from grader.features.reference import NAME
+from grader.inputs.submission import COUNT
 from grader.results import ByLabel, LabelScore, Measure, Score
 from grader.verdict import load_thresholds
 
@@ -26,10 +28,19 @@ def sentences(score: Score) -> list[str]:
     lines = []
     for verdict in score.verdicts:
         scale = families[verdict.family] + " (provisional)" * verdict.provisional
-        if set(verdict.passed.values()) == {None}:
+        if len(score.submission.pictures) != COUNT:
+            lines.append(f"No verdict on the {scale}: it takes {COUNT:,} pictures. A distance depends on their number.")
+        elif set(verdict.passed.values()) == {None}:
             lines.append(f"No verdict on the {scale}: it takes a distance and a ratio, each with its thresholds.")
+        elif verdict.withheld:
+            lines.append(f"No verdict on the {scale}: needs review: {', '.join(verdict.withheld)}.")
         else:
-            lines.append(f"{verdict.best or 'No'} baseline passed on the {scale}.")
+            unseen = " Copies were not looked for." if score.integrity is None else ""
+            lines.append(f"{verdict.best or 'No'} baseline passed on the {scale}.{unseen}")
+    if score.reference != NAME and not any(verdict.family == "drawn" for verdict in score.verdicts):
+        lines.append(
+            f"Only the shipped faces give a verdict of the course, not {score.reference}: leave --reference out."
+        )
     return lines
 
 
@@ -42,6 +53,12 @@ def warnings(score: Score) -> list[str]:
         some = ", ".join(score.submission.names[copy.index] for copy in found.copies[:3])
         lines.append(
             f"{len(found.copies):,} pictures are copies of known real faces ({some}{' …' * (len(found.copies) > 3)})."
+        )
+    if found.disguised and len(found.copies) < found.near:
+        count = len(score.probabilities)
+        lines.append(
+            f"{found.near:,} of {count:,} pictures are closer to a known face than honest ones come: turned, warped or "
+            "moved copies? See the nearest known faces on the page."
         )
     if found.collapsed:
         count = len(score.probabilities)

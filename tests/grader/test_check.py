@@ -1,6 +1,9 @@
 """`grader check` on notebooks in every state of being filled in."""
 
 import json
+import os
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -59,6 +62,31 @@ def test_an_endless_loop_is_stopped(tmp_path):
     result = check(path, "--seconds", "15")
     assert result.exit_code == 1
     assert "took longer than 15 s" in result.stdout
+
+
+def test_the_kernel_is_this_interpreters_own_and_asserts_hold_in_it(tmp_path):
+    """Whatever is installed under the name python3, and however this process was started."""
+    spec = tmp_path / "kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["false"], "display_name": "another", "language": "python"}))
+    path = edited(SOLVED, tmp_path / "mine.ipynb", "bce(p_fake, torch.zeros_like(p_fake))", "0")
+    environment = os.environ | {"JUPYTER_PATH": str(tmp_path), "PYTHONOPTIMIZE": "1"}
+    command = [sys.executable, "-m", "grader", "check", str(path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("wrong    discriminator_step\n         only the reals count")
+
+
+def test_a_cell_of_the_students_own_that_fails_is_a_note(tmp_path):
+    notebook = nbformat.read(SOLVED, as_version=4)
+    notebook.cells.insert(1, nbformat.v4.new_code_cell("# my notes\nopen('my own file.txt')"))
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    result = check(tmp_path / "mine.ipynb")
+    assert result.exit_code == 0, result.output
+    note, *others = result.stdout.splitlines()
+    assert note.split() == ["note", "#", "my", "notes"]
+    assert "my own file.txt" in others[0]
+    assert others[1:] == ["done     discriminator_step", "done     generator_step"]
 
 
 @pytest.mark.parametrize("content", [None, "text", "{}", json.dumps({"cells": [], "nbformat": 4, "nbformat_minor": 5})])

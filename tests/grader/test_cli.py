@@ -1,7 +1,9 @@
 """What every command says for itself, and what it says when something is wrong: one line, and no traceback."""
 
 import importlib
+import io
 import os
+import re
 import resource
 import shlex
 import subprocess
@@ -15,7 +17,10 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from torchvision.utils import save_image
+from tqdm import tqdm
 
+from grader.cli import run as program_run
+from grader.cli import shared
 from tests.grader.test_gradient_norms import make_run
 
 PROGRAMS = {"grader": "grader.cli", "data": "data.cli", "baselines.run": "baselines.run"}
@@ -221,3 +226,52 @@ def test_a_broken_pipe_is_no_error_of_ours(place):
     command = f"{sys.executable} -m grader gradnorm {place}/runs/wgan -o {place}/x.png | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert "Traceback" not in done.stderr
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal_and_a_line_a_minute_elsewhere(monkeypatch):
+    clock = iter(range(0, 1000, 25))  # seconds
+    monkeypatch.setattr(shared.time, "monotonic", lambda: next(clock))
+    for stream, shown in ((io.StringIO(), "note: pictures: 3 of 10\nnote: pictures: 6 of 10\n"), (Terminal(), "%")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        done = shared.progress("pictures", 10)
+        for _ in range(6):
+            done(1)
+        text = stream.getvalue()
+        assert text == shown or (stream.isatty() and "\n" not in text)
+
+
+def test_notes_are_not_glued_to_a_bar(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = tqdm(total=10, file=stream)
+    shared.note("a line")
+    bar.close()
+    assert re.search(r"(^|[\r\n])[^|\r\n]*note: a line\n", stream.getvalue())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(place, closed):
+    command = f"{sys.executable} -m grader gradnorm {place}/runs/wgan -o {place}/x.png {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0 and "Traceback" not in done.stderr + done.stdout
+    assert (place / "x.png").exists()
+
+
+def test_the_version_is_the_projects():
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    result = CliRunner().invoke(program("grader"), ["--version"])
+    assert f'version = "{result.stdout.strip()}"\n' in project
+
+
+def test_a_stream_of_jupyters_that_cannot_be_reconfigured(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["grader", "--version"])
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(SystemExit) as caught:
+        program_run()
+    assert not caught.value.code

@@ -21,6 +21,11 @@ def test_left_behind(name):
     assert left_behind(name)
 
 
-@pytest.mark.parametrize("name", ["1.jpg", "..", "thumbs", "a.b"])
+@pytest.mark.parametrize("name", ["Desktop.ini", "THUMBS.DB", ".ipynb_checkpoints", "leaderboard.html.parts"])
+def test_left_behind_in_other_spellings_and_by_ourselves(name):
+    assert left_behind(name)
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "..", "thumbs", "a.b", "parts"])
 def test_put_there_by_a_person(name):
     assert not left_behind(name)

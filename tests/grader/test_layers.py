@@ -15,7 +15,8 @@ LAYERS = (  # the lowest first; a module may import those of its own layer and o
     ("metrics", "results"),
     ("verdict",),
     ("scoring", "report"),
-    ("check", "gradient_norms", "history", "leaderboard", "pack"),
+    ("kept", "plagiarism", "points", "roster", "workers"),
+    ("check", "gradient_norms", "grades", "history", "leaderboard", "pack"),
     ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,22 +1,29 @@
 """A class of submissions: good ones, broken ones, one that kills its process; stopped and started again."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader import cli, leaderboard
+from grader import cli, leaderboard, workers
+from grader.inputs import submission
 from grader.report import board
+from tests.conftest import ROOT
 
 OPTIONS = ("--offline", "--metrics", "fd-anime,afd", "--jobs", "1")
 
@@ -47,6 +54,7 @@ def classroom(tmp_path_factory, rendered):
     write_tgz(folder / "ada.tgz", good)
     write_tgz(folder / "bob.noisy.tar.gz", worse)
     write_tgz(folder / "eve/anything.tgz", good)
+    (folder / "eve/sketch.png").write_bytes(b"")
     with zipfile.ZipFile(folder / "=cmd()|x.zip", "w") as archive:  # a name that a spreadsheet would run
         for name, data in good.items():
             archive.writestr(name, data)
@@ -71,6 +79,9 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert {name for name, row in graded.items() if row["status"] == "graded"} == {
         "ada", "bob.noisy", "eve", "=cmd()|x", "kim",
     }  # fmt: skip
+    for row in graded.values():
+        assert {"schema", "version", "date", "options", "submission"} <= row.keys()
+    assert str(classroom.parent) not in page.with_suffix(".json").read_text()
     assert "999" in graded["short"]["problems"][0]
     assert "outside the archive" in graded["outside"]["problems"][0]
     with open(page.with_suffix(".csv"), newline="") as file:
@@ -78,8 +89,13 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert {rows[3]["name"], rows[4]["name"]} == {"bob.noisy", "kim"}  # after the three without noise
     assert all(row["remarks"] for row in rows[5:])
     remarks = {row["name"]: row["remarks"] for row in rows}
-    assert remarks["eve"] == remarks["ada"] == "the same pictures as =cmd()|x"
-    assert remarks["kim"] == "the same pictures as bob.noisy" and remarks["bob.noisy"] == ""
+    five = ["ada", "bob.noisy", "eve", "=cmd()|x", "kim"]  # noise hides no copy
+    for name in five:
+        shared = remarks[name if name[0] != "=" else f"'{name}"]
+        assert all(f"1,000 pictures that {other} has too" in shared for other in five if other != name)
+    assert [row["rank"] for row in rows] == ["1", "1", "1", "4", "4", "", "", "", ""]
+    notes = {row["name"]: row["notes"] for row in rows}
+    assert notes["eve"] == "beside it lies sketch.png: passed over" and notes["eve"] in page.read_text()
     assert "'=cmd()|x" in {row["name"] for row in rows}
     text = page.read_text()
     assert 'src="http' not in text and "data:image/jpeg;base64," in text
@@ -89,7 +105,10 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert len(parts) == 9
     gone = next(path for path in parts if path.name == "eve.json")
     gone.unlink()
-    os.utime(classroom / "ada.tgz", ns=(1, 1))
+    os.utime(classroom / "bob.noisy.tar.gz", ns=(1, 1))  # copied: the content counts
+    with open(classroom / "ada.tgz", "r+b") as file:
+        file.seek(4)
+        file.write(b"\1\2\3\4")  # of the gzip header's time
     again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert again.exit_code == 0, again.output
     new = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
@@ -178,6 +197,102 @@ def test_rows_are_ranked_and_shown():
     assert not rows[2]["graded"]
 
 
+def test_a_submission_that_takes_too_long_or_too_much(tmp_path, monkeypatch):
+    class Nothing:
+        against = None
+
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: Nothing)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "")
+    monkeypatch.setattr(workers, "MAX_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "MAX_MEMORY", 2**28)
+
+    def busy(source):
+        while True:
+            with contextlib.suppress(Exception):  # as decoders do
+                sum(range(1000))
+
+    def hungry(source):
+        return np.ones(2**28)
+
+    for read, problem in ((busy, "more than 0.2 seconds"), (hungry, "too much memory")):
+        if read is hungry and not os.path.exists("/proc/self/statm"):
+            continue
+        monkeypatch.setattr(submission, "read_submission", read)
+        row = leaderboard.grade("eve", tmp_path / "eve.tgz", leaderboard.Options())
+        assert row["status"] == "broken" and problem in row["problems"][0]
+    assert len(np.ones(2**25)) == 2**25  # and the bound is gone
+
+
+def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "grade", listed)
+    deep = tmp_path / "class/deep"
+    deep.mkdir(parents=True)
+    place = os.open(deep, os.O_RDONLY)
+    for _ in range(2500):  # the path to the last is longer than a system takes
+        os.mkdir("d", dir_fd=place)
+        place, before = os.open("d", os.O_RDONLY, dir_fd=place), place
+        os.close(before)
+    os.close(place)
+    (tmp_path / "class/ada.tgz").touch()
+    try:
+        found = leaderboard.submissions(tmp_path / "class")
+        results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+        assert [result["name"] for result in results] == ["ada", "deep"]
+        with pytest.raises(submission.BadSubmission):
+            submission.read_submission(deep)
+    finally:
+        subprocess.run(["rm", "-r", str(deep)], check=True)
+
+
+PARENT = """
+import os, time
+from grader import workers
+
+if __name__ == "__main__":
+    with workers.local(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if "\nState:\tZ" in Path(f"/proc/{worker}/status").read_text():
+            return  # dead, and nobody asked how it ended
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
+
+
+def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
+    def result(name, distance, withheld):
+        verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
+        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
+
+    results = [result("eve", 5.0, ["1,000 known faces"]), result("ada", 90.0, [])]
+    assert [(row["name"], row["passed"]) for row in board.ranked(results)] == [
+        ("ada", "Simple"),
+        ("eve", "needs review"),
+    ]
+    board.write(results, tmp_path / "board.html")
+    assert re.findall(r'data-value="\d">(\d?)</td>\s*<td>(\w+)', (tmp_path / "board.html").read_text()) == [
+        ("1", "ada"),
+        ("", "eve"),
+    ]
+
+
 def test_an_empty_class(tmp_path):
     result = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path), "-o", str(tmp_path / "x.html")])
     assert result.exit_code == 1
@@ -242,11 +357,11 @@ def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, 
 
 
 def test_what_a_student_handed_in(tmp_path):
-    for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg"):
+    for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg", "grid/a.tgz", "grid/grid.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
     (tmp_path / "link").mkdir()
     (tmp_path / "link/a.tgz").symlink_to("/etc/passwd")
-    expected = {"one": "one/a.tgz", "two": "two", "both": "both", "link": "link"}
+    expected = {"one": "one/a.tgz", "two": "two", "both": "both", "link": "link", "grid": "grid/a.tgz"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}

@@ -1,21 +1,30 @@
 """The command line as a user meets it: verdicts, reports, exit codes, and what is left behind when something fails."""
 
+import csv
+import io
 import json
 import os
 import re
 import sys
+import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader import cli
-from grader.features import anime
+from grader import cli, score
+from grader.features import anime, reference
+from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
+from grader.inputs import faces
+from grader.inputs.archives import members
+from grader.inputs.images import decode
 from grader.inputs.submission import COUNT, read_submission
 from grader.metrics import afd
-from grader.metrics.registry import NAMES
+from grader.metrics.registry import METRICS, NAMES, Against, Sample
+from grader.progress import silent
 
 
 def run(*args):
@@ -40,9 +49,10 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert "needs --reference" in result.stderr
     assert "lbpcascade_animeface.xml is not at hand" in result.stderr
     report = json.loads((tmp_path / "report/report.json").read_text())
-    assert report["schema"] == 3
+    assert report["schema"] == 4
     assert report["pictures"] == COUNT
     assert report["reference"] == "crypko"
+    assert report["device"] == "CPU"
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
     assert by_scale["FD-anime", anime.scale()]["value"] > 0
     assert by_scale["AFD", afd.scale()]["value"] > 0.5
@@ -64,7 +74,9 @@ def test_scored_against_the_set_it_was_made_from(outputs, rendered, tmp_path):
     report = json.loads(against_itself.stdout)  # standard output is the report and nothing else
     assert report == json.loads((tmp_path / "report.json").read_text())
     assert report["reference"] == "rendered"
-    assert report["verdicts"][0]["best"] in ("Strong", "Boss")  # judged as drawn faces: 300 of the set, as JPEG
+    drawn = report["verdicts"][0]  # judged as drawn faces: 300 of the set, as JPEG
+    assert drawn["family"] == "drawn" and drawn["passed"]["Strong"]
+    assert drawn["best"] is None and "1,000 known faces" in drawn["withheld"][0]
     crypko = json.loads(run(outputs, "--offline", "--output", tmp_path, "--json").stdout)
     assert report["measures"][0]["value"] < crypko["measures"][0]["value"] / 3
 
@@ -259,10 +271,122 @@ def test_fid_is_judged_only_against_the_faces_its_thresholds_are_for(
     for name in ("crypko", "cats"):
         np.savez(tmp_path / f"{name}.npz", mu=expected.mean + 3, sigma=expected.covariance)
     published = {}
-    for reference in (tmp_path / "crypko.npz", tmp_path / "cats.npz", rendered):
-        report = json.loads(run(outputs, "--json", "--output", tmp_path, "--reference", reference).stdout)
+    for given in (tmp_path / "crypko.npz", tmp_path / "cats.npz", rendered):
+        report = json.loads(run(outputs, "--json", "--output", tmp_path, "--reference", given).stdout)
         fid = next(measure for measure in report["measures"] if measure["measure"] == "FID")
-        published[reference.stem] = (fid["reference"], fid["value"], report["verdicts"][1]["best"])
-    assert published["crypko"] == ("crypko", pytest.approx(27), "Boss")  # three means moved by 3: 3 · 3²
+        published[given.stem] = (fid["reference"], fid["value"], report["verdicts"][1]["best"])
+    assert published["crypko"] == ("another crypko", pytest.approx(27), None)  # three means moved by 3: 3 · 3²
     assert published["cats"] == ("cats", pytest.approx(27), None)
     assert published["faces"] == ("rendered", pytest.approx(0, abs=1), None)
+
+
+def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
+    for variable in ("GRADER_CASCADE", "GRADER_INCEPTION"):
+        monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+    metrics = ("afd", "fid", "lbpcascade")
+    scored = score(rendered, rendered, metrics=metrics, loose=True, offline=True)
+    notes = [measure.note for measure in scored.measures if measure.value is None]
+    assert len(notes) == 2 and all("nowhere: no such file" in note for note in notes)
+
+    cascade, against = tmp_path / "cascade.xml", Against(None)
+    cascade.write_text("<?xml version='1.0'?><opencv_storage><x>1</x></opencv_storage>")
+    sample = Sample(scored.submission.pictures[:2], None, silent)
+    (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade=cascade))
+    assert measure.value is None and "OpenCV does not run it" in measure.note
+
+    def out_of_memory(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("grader.features.inception.features", out_of_memory)
+    (measure,) = METRICS["fid"](sample, replace(against, real=shipped_reference()))
+    assert measure.value is None and measure.note == "CUDA out of memory"
+
+
+def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path, mean_colours_as_inception):
+    """Told by their sha256, whatever the folder is called; one byte more, and it is another set."""
+    folder = tmp_path / "anything"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number}.jpg").write_bytes((rendered / f"{number}.png").read_bytes())
+    options = ("--json", "--output", tmp_path, "--reference", folder, "--metrics", "fid,lbpcascade")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grader.inputs.faces.COUNT", 300)
+        patch.setattr("grader.inputs.faces.IDENTITY", faces.identity(members(folder))[1])
+        report = json.loads(run(outputs, *options).stdout)
+        assert report["reference"] == report["measures"][0]["reference"] == "crypko"
+        assert None not in report["verdicts"][1]["passed"].values()
+        with open(folder / "7.jpg", "ab") as file:
+            file.write(b"\0")
+        report = json.loads(run(outputs, *options).stdout)
+        assert report["reference"] == "anything"
+        assert report["verdicts"][1]["best"] is None
+
+
+@pytest.fixture(scope="module")
+def forged(tmp_path_factory, outputs):
+    """A reference that fits a submission, under the shipped one's name."""
+    shipped = reference.shipped_reference()
+    features = anime.describe(read_submission(outputs).pictures)
+    made = replace(shipped, statistics=Statistics.of(features), sample=features)
+    path = tmp_path_factory.mktemp("forged") / "crypko.safetensors"
+    reference.save_reference(path, made)
+    return path
+
+
+def test_a_forged_reference_takes_no_thresholds(outputs, forged, tmp_path):
+    result = run(outputs, "--offline", "--output", tmp_path, "--reference", forged, "--metrics", "fd-anime,afd")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["measures"][0]["value"] < 1e-3
+    assert report["measures"][0]["thresholds"] == {}
+    assert {verdict["best"] for verdict in report["verdicts"]} == {None}
+    assert "Only the shipped faces give a verdict" in result.stdout
+
+
+def test_ten_pictures_a_hundred_times_pass_nothing(rendered, tmp_path):
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    for number in range(COUNT):
+        (folder / f"{number + 1}.jpg").write_bytes((rendered / f"{number % 10}.png").read_bytes())
+    result = run(folder, "--offline", "--output", tmp_path, "--metrics", "fd-anime,afd,integrity")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["verdicts"][0]["passed"]["Simple"] is not None
+    assert report["verdicts"][0]["best"] is None
+    for text in (result.stdout, (tmp_path / "report.html").read_text()):
+        assert "needs review: 1,000 near repeats of another picture" in " ".join(text.split())
+        assert "baseline passed" not in text
+
+
+def test_known_faces_pass_nothing_anywhere(shared, tmp_path):
+    """1,000 faces of the course as they are, which once were Boss and first on the board."""
+    (tmp_path / "class").mkdir()
+    with tarfile.open(tmp_path / "class/eve.tgz", "w:gz") as archive:
+        for number, (_, read) in enumerate(members(shared / "crypko_1000_96px.zip"), 1):
+            file = io.BytesIO()
+            Image.fromarray(decode(read(), 64)[0]).save(file, "JPEG", quality=90)
+            entry = tarfile.TarInfo(f"{number}.jpg")
+            entry.size = len(file.getvalue())
+            archive.addfile(entry, io.BytesIO(file.getvalue()))
+    page = tmp_path / "board.html"
+    arguments = ["leaderboard", str(tmp_path / "class"), "--offline", "--jobs", "1", "-o", str(page)]
+    result = CliRunner().invoke(cli.main, [*arguments, "--metrics", "fd-anime,afd,integrity"])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(page.with_suffix(".json").read_text())
+    assert row["verdicts"][0]["passed"]["Boss"] and row["verdicts"][0]["best"] is None
+    assert row["verdicts"][0]["withheld"] == ["1,000 known faces"]
+    with open(page.with_suffix(".csv"), newline="") as file:
+        assert next(csv.DictReader(file))["passed"] == "needs review"
+    assert "needs review" in page.read_text()
+
+
+def test_fewer_than_a_thousand_pictures_are_not_judged(rendered, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for number in range(10):
+        (few / f"{number}.png").hardlink_to(rendered / f"{number}.png")
+    result = run(few, "--loose", "--offline", "--output", tmp_path, "--metrics", "fd-anime,afd")
+    report = json.loads((tmp_path / "report.json").read_text())
+    distance, ratio = report["measures"]
+    assert distance["thresholds"] == ratio["thresholds"] == {}
+    assert 100 < distance["floor"] < distance["value"]  # what ten real faces score
+    assert {verdict["best"] for verdict in report["verdicts"]} == {None}
+    assert "it takes 1,000 pictures" in result.stdout and "passed" not in result.stdout

@@ -4,7 +4,7 @@ import pytest
 
 from grader.features import anime
 from grader.metrics import afd as detector
-from grader.results import Measure
+from grader.results import Copy, Group, Integrity, Measure
 from grader.verdict import judge, load_thresholds
 
 BASELINES = {
@@ -78,3 +78,43 @@ def test_the_shipped_baselines():
             "thresholds belong to weights that we ship"
         )
     assert not any("judge" in scale["by"] for scale in baselines["scale"])
+
+
+def found(copies=0, repeated=0, near=0):
+    groups = [Group(list(range(repeated)), 0.0)] if repeated else []
+    copied = [Copy(index, 0, 0.0, False) for index in range(copies)]
+    return Integrity(groups, repeated >= 100, copied, [], 0.25, {}, {}, near, near >= 10)
+
+
+@pytest.mark.parametrize(
+    ("integrity", "withheld"),
+    [
+        (found(), []),
+        (found(copies=9, near=9), []),
+        (found(copies=10, near=10), ["10 known faces"]),
+        (found(repeated=99), []),
+        (found(repeated=100), ["100 near repeats of another picture"]),
+        (found(near=10), ["10 pictures are like known faces in disguise"]),
+        (found(copies=5, near=10), ["10 pictures are like known faces in disguise"]),
+    ],
+)
+def test_a_verdict_is_withheld_for_a_review(integrity, withheld):
+    _, (verdict,) = judge([fid(90.0), afd(0.7)], BASELINES, integrity=integrity)
+    assert verdict.withheld == withheld
+    assert verdict.best == (None if withheld else "Boss")
+
+
+@pytest.mark.parametrize("count", [2, 999, 1001, 10_000])
+def test_only_a_thousand_pictures_are_judged(count):
+    measures, (verdict,) = judge([fid(90.0), afd(0.7)], BASELINES, count)
+    assert set(verdict.passed.values()) == {None} and verdict.best is None
+    assert measures == [fid(90.0), afd(0.7)]
+
+
+def test_the_drawn_faces_have_a_family_of_their_own():
+    measures = [Measure("FD-anime", anime.scale(), "rendered", 5.0), Measure("AFD", detector.scale(), None, 0.95)]
+    _, verdicts = judge(measures, load_thresholds())
+    assert {verdict.family: verdict.best for verdict in verdicts} == {"drawn": "Boss", "published": None}
+    measures[0] = Measure("FD-anime", anime.scale(), "crypko", 5.0)
+    _, verdicts = judge(measures, load_thresholds())
+    assert {verdict.family: verdict.best for verdict in verdicts} == {"embedded": "Boss", "published": None}

@@ -45,13 +45,17 @@ def cells(master, solved=True) -> dict[str, str]:
     return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"}
 
 
-def execute(master, overrides, solved=True, until="") -> dict:
+def execute(master, overrides, solved=True, until="", checks=None, before_training=lambda names: None) -> dict:
     """Runs a notebook's code in this process, with its parameters set, and returns its names. Where `until` is given it
-    leaves out the checks, and stops after the cell that holds this text."""
+    stops after the cell that holds this text, and leaves out the checks unless `checks` asks for them.
+    `before_training` gets the names as they are when training begins, and may change them."""
+    checks = not until if checks is None else checks
     names = {"__name__": "__main__"}
     for name, source in cells(master, solved).items():
-        if until and name.startswith("check-"):
+        if name.startswith("check-") and not checks:
             continue
+        if "run = launch(" in source:
+            before_training(names)
         exec(compile(source, f"{master.stem} {name}", "exec"), names)
         if source.startswith("preset = "):
             names["overrides"] = overrides

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.utils import save_image
+from torchvision.utils import make_grid, save_image
 
 from baselines.build import ROOT
 from grader import pack
@@ -187,6 +187,17 @@ def grids(tmp_path):
     for height, width in ((100, 100), (64, 65), (2, 2), (1, 66), (132, 131)):
         grids[f"{height}x{width}"] = np.full((height, width, 3), 100, np.uint8), 0
     grids["black"] = np.zeros((134, 134, 3), np.uint8), 0
+    noise = torch.rand(1024, 3, 64, 64, generator=numbers) * 0.8 + 0.1
+    dark = torch.cat([noise[:13], noise[:3] * 0.05])
+    for name, pictures, row, padding in (
+        ("touching, as wide as others with gaps", noise, 32, 0),
+        ("with gaps, as wide as touching ones", noise[:950], 31, 2),
+        ("as wide as touching ones, too", noise[:225], 15, 4),
+        ("dark at the end", dark, 8, 2),
+        ("white at the end", torch.cat([noise[:14], torch.ones(2, 3, 64, 64)]), 8, 2),
+    ):
+        grid = make_grid(pictures, nrow=row, padding=padding)
+        grids[name] = (grid * 255).byte().permute(1, 2, 0).numpy(), len(pictures)
     return grids
 
 
@@ -195,6 +206,14 @@ def test_grids_are_cut_as_the_grader_cuts_them(grids):
         ours, graders = cut_grid(pixels), pack.cut_grid(pixels)
         assert len(ours) == len(graders) == count, name
         assert all(map(np.array_equal, ours, graders)), name
+
+
+def test_a_broken_grid_ends_no_notebook(tmp_path, capsys):
+    save_image(torch.rand(13, 3, 64, 64), tmp_path / "grid.png", nrow=8)
+    (tmp_path / "broken.png").write_bytes((tmp_path / "grid.png").read_bytes()[:5000])
+    cut_grids([tmp_path / "broken.png", tmp_path / "grid.png"], tmp_path / "singles")
+    assert len(list((tmp_path / "singles").iterdir())) == 13
+    assert "left out" in capsys.readouterr().out
 
 
 def test_cut_pictures_are_those_that_the_grid_was_made_of(tmp_path):

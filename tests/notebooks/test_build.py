@@ -40,6 +40,12 @@ def test_every_notebook_stands_alone(master):
             assert not found & {"grader", "data", "baselines", "kit", "studies", "tests"}, f"{cell.id} imports {found}"
 
 
+@pytest.mark.parametrize("master", MASTERS)
+def test_nbconvert_names_a_script_py(master):
+    for notebook in notebooks(master):  # without it, `jupyter nbconvert --to script` writes a .txt
+        assert notebook.metadata.language_info.file_extension == ".py"
+
+
 def imported_modules(source):
     """The packages that Python source imports: by a statement, by __import__ or by importlib."""
     found = set()

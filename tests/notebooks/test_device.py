@@ -139,7 +139,9 @@ def test_channels_last_is_for_half_precision_and_new_cards_without_instance_norm
 def test_a_cpu_trains_in_float32(capsys):
     network = nn.Linear(4, 1)
     assert place(network, Settings(half=True), torch.device("cpu")) is network
-    assert "Linear: 5 parameters" in capsys.readouterr().out
+    assert "Linear: 5 parameters, in float32 all the same\n" in capsys.readouterr().out
+    place(network, Settings(), torch.device("cpu"))
+    assert capsys.readouterr().out == "Linear: 5 parameters\n"
 
 
 def test_half_precision_is_for_networks_that_may_have_it(monkeypatch):

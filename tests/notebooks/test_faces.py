@@ -215,7 +215,8 @@ def test_the_order_of_names_is_the_graders():
 
 def test_what_systems_leave_behind_is_the_graders_list():
     files = pytest.importorskip("grader.files")
-    for name in [*files.SYSTEM_FILES, ".DS_Store", "._1.jpg", ".ipynb_checkpoints", "1.jpg", "faces", "Thumbs.jpg"]:
+    names = [*files.SYSTEM_FILES, ".DS_Store", "._1.jpg", ".ipynb_checkpoints", "1.jpg", "faces", "Thumbs.jpg"]
+    for name in [*names, "THUMBS.DB", "Desktop.ini", "x.html.parts", "_faces"]:
         assert is_ignored(name) == files.left_behind(name)
         assert is_ignored(f"faces/{name}/2.jpg") == files.left_behind(name)
 
@@ -255,6 +256,44 @@ def test_a_folder_and_a_zip_are_read_alike(tmp_path, as_zip):
     pictures, names = read_faces(source)
     assert names == ["a/1.png", "b/2.png", "b/10.png"]
     assert pictures[:, 0, 0, 0].tolist() == [7, 7, 8]
+
+
+def test_one_broken_member_ends_no_notebook(tmp_path, capsys, recwarn):
+    for number in (1, 2, 3):
+        save(tmp_path / f"{number}.png", number)
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for number in (1, 2, 3):
+            archive.write(tmp_path / f"{number}.png", f"{number}.png")
+    data = bytearray((tmp_path / "faces.zip").read_bytes())
+    data[data.index((tmp_path / "1.png").read_bytes()) + 50] ^= 1  # a wrong checksum
+    at = data.rindex(b"PK\1\2", 0, data.rindex(b"3.png"))
+    data[at + 8] |= 1  # encrypted
+    (tmp_path / "faces.zip").write_bytes(data)
+    assert read_faces(tmp_path / "faces.zip")[1] == ["2.png"]
+    assert "left out 2 pictures that cannot be read, such as 1.png: Bad CRC-32" in capsys.readouterr().out
+    assert not recwarn
+
+
+def test_names_with_backslashes_are_paths(tmp_path):
+    """As some packers on Windows write them."""
+    save(tmp_path / "1.png")
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for name in ("aqua\\1.png", "red\\2.png", "__MACOSX\\aqua\\1.png"):
+            archive.writestr(name, (tmp_path / "1.png").read_bytes())
+    assert read_faces(tmp_path / "faces.zip")[1] == ["aqua/1.png", "red/2.png"]
+
+
+def test_files_behind_links_are_read_and_no_link_leads_in_circles(tmp_path):
+    for name in ("store/a", "store/b", "classes/red/3"):
+        save(tmp_path / f"{name}.png")
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    for name in "ab":
+        (snapshot / f"{name}.png").symlink_to(tmp_path / f"store/{name}.png")
+    for name, target in (("circle", snapshot), ("more", tmp_path / "classes"), ("again", tmp_path / "classes")):
+        (snapshot / name).symlink_to(target)
+    (snapshot / "nowhere.png").symlink_to(tmp_path / "nowhere")
+    assert read_faces(snapshot)[1] == ["a.png", "again/red/3.png", "b.png"]
 
 
 def test_a_set_without_a_readable_picture_is_refused(tmp_path):
@@ -328,3 +367,11 @@ def test_a_batch_has_a_part_of_each_tensor():
     assert torch.allclose(real.flatten(), label / 127.5 - 1)
     (real,) = next(batches_of(pictures, batch_size=6, seed=1, start=2))
     assert real.shape == (6, 1, 1, 1)
+
+
+def test_in_a_log_file_a_bar_moves_once_a_minute(monkeypatch):
+    monkeypatch.delitem(faces.sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(faces.sys, "stderr", io.StringIO())
+    assert faces.pace()["mininterval"] == 60
+    monkeypatch.setitem(faces.sys.modules, "ipykernel", faces)
+    assert faces.pace()["mininterval"] == 5

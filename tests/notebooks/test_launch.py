@@ -23,6 +23,7 @@ from baselines.build import ROOT
 from kit.launch import launch, pass_on
 from kit.settings import Settings
 from tests.helpers.notebook import built, lesson, small
+from tests.helpers.stubbed import stubbed_cuda
 
 MASTER = ROOT / "baselines/01_gan.py"
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the processes need not import the tests
@@ -162,6 +163,16 @@ def test_an_error_in_a_process_reaches_the_user_as_itself(tmp_path, rank):
         assert text == "loss_D is nan: lower lr_D"
     else:
         assert text.endswith("ValueError: a slip\n") and 'raise ValueError("a slip")' in text
+
+
+def test_training_goes_on_where_a_forked_process_could_not(tmp_path):
+    """With GPUs, the first backward() starts threads that no forked child may use again."""
+    command = [sys.executable, ROOT / "tests/helpers/launches.py", tmp_path]
+    done = subprocess.run(command, env=stubbed_cuda(tmp_path), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Unable to handle autograd's threading in combination with fork" in done.stdout
+    for name in ("0", "1", "notebook"):
+        assert (tmp_path / name).read_text() == "3 of 2 GPUs"
 
 
 def test_processes_that_cannot_be_are_told(monkeypatch):

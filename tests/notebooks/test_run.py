@@ -1,6 +1,7 @@
 """A run is never lost: killed, interrupted, on a full disk, with broken files, or diverging."""
 
 import csv
+import inspect
 import os
 import resource
 import signal
@@ -94,7 +95,7 @@ def without_places(state):
 
 def test_a_run_does_not_go_on_with_another_number_of_faces(tmp_path):
     train(session(tmp_path, steps=2))
-    with pytest.raises(SystemExit, match="other faces .40 then, 41 now.: set another `run`"):
+    with pytest.raises(SystemExit, match=r"other faces .40 then, 41 now.: set another `run`"):
         next(session(tmp_path).steps(torch.zeros(41, 1, 1, 1, dtype=torch.uint8)))
 
 
@@ -467,6 +468,17 @@ def test_an_archive_beside_the_run_is_taken_up_and_the_furthest_of_several(tmp_p
     (tmp_path / "new/gan/checkpoints/last.pt").unlink()
     fetch_run(tmp_path / "new/gan", [tmp_path / "4"])
     assert last(tmp_path / "new")["step"] == 4
+
+
+def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
+    train(session(tmp_path / "content/runs", steps=2))
+    drive = tmp_path / "content/drive/MyDrive/runs/gan"
+    for name in ("checkpoints", "samples"):
+        (drive / name).mkdir(parents=True)
+    fetch_run(drive, [tmp_path / "content/runs"])
+    assert last(drive.parent)["step"] == 2
+    assert f"took up the run in {tmp_path / 'content/runs/gan'}" in capsys.readouterr().out
+    assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
 
 
 @pytest.mark.parametrize("end", [-1, -50, 5000, 0])

@@ -8,8 +8,9 @@ import pytest
 
 from baselines.build import ROOT
 from kit.command_line import read_parameters
+from kit.files import run_folder
 from kit.settings import Settings, make_settings, t4_presets
-from tests.helpers.notebook import small
+from tests.helpers.notebook import lesson, small
 
 PRESETS = t4_presets(Settings())
 
@@ -88,3 +89,44 @@ def test_a_master_runs_as_a_script(tmp_path, rendered, monkeypatch, capsys):
     runpy.run_path(str(ROOT / "baselines/01_gan.py"), run_name="__main__")
     assert "lr_G=0.0004" in capsys.readouterr().out
     assert len([*tmp_path.glob("outputs/*.jpg")]) == 1000
+
+
+def test_colab_keeps_a_run_on_the_drive_once_that_is_mounted(tmp_path, capsys):
+    colab, drive = tmp_path / "content", tmp_path / "content/drive/MyDrive"
+    assert run_folder("runs/gan", colab, drive) == "runs/gan"  # not on Colab
+    assert capsys.readouterr().out == ""
+    colab.mkdir()
+    assert run_folder("runs/gan", colab, drive) == "runs/gan"
+    assert "Colab forgets runs/gan with the session" in (said := capsys.readouterr().out)
+    assert "from google.colab import drive; drive.mount('/content/drive')" in said
+    drive.mkdir(parents=True)
+    assert run_folder("runs/gan", colab, drive) == str(drive / "runs/gan")
+    assert run_folder(str(tmp_path / "mine"), colab, drive) == str(tmp_path / "mine")  # as asked for
+    assert capsys.readouterr().out == ""
+
+
+def test_a_notebook_asks_where_its_run_is_kept(monkeypatch):
+    monkeypatch.setattr("kit.settings.run_folder", lambda run: f"/drive/{run}")
+    assert make_settings(PRESETS, "course", {}).run == "/drive/runs/gan"
+
+
+@pytest.mark.parametrize(
+    ("stem", "better"),
+    [
+        ("01_gan", {"lr_G": 4e-4, "lr_D": 2e-4}),
+        ("02_gradient_clipping", {"lr_G": 4e-4, "lr_D": 2e-4, "n_critic": 2}),
+        ("03_wgan", {"lr_G": 4e-4, "lr_D": 4e-4, "n_critic": 2, "clip": 0.03}),
+        ("04_wgan_gp", {"lr_G": 4e-4, "lr_D": 4e-4, "n_critic": 2}),
+    ],
+)
+def test_longer_presets_begin_from_the_best_rates(stem, better):
+    presets = lesson(ROOT / f"baselines/{stem}.py")["PRESETS"]
+    for name in ("t4_1h", "t4_3h", "t4_12h"):
+        assert asdict(presets[name]).items() >= better.items()
+        assert (presets[name].width, presets[name].batch_size) == (64, 64)
+
+
+def test_08s_default_fits_into_a_session():
+    presets = lesson(ROOT / "baselines/08_biggan.py")["PRESETS"]
+    work = [one.width**2 * one.accumulate * one.steps for one in (presets["course"], presets["biggan"])]
+    assert work[1] == 9 * work[0]

@@ -49,3 +49,49 @@ def test_weights_are_never_unpickled(tmp_path):
     with pytest.raises(Exception, match=r"[Ww]eights"):
         inception.load(tmp_path / "evil.pth")
     assert not (tmp_path / "written").exists()
+
+
+PICTURES = np.random.default_rng(1).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+
+
+class Card:
+    """A GPU whose `forward` fails, as it does where torch has no kernel for it."""
+
+    def __init__(self, monkeypatch, error, runs=0):
+        self.error, self.runs, forward = error, runs, inception._forward
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.nn.Module.cuda", lambda network: network)
+        monkeypatch.setattr(inception, "_forward", lambda *given: self.run() or forward(*given))
+
+    def run(self):
+        self.runs -= 1
+        if self.runs == -1:
+            raise self.error
+
+
+def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(weights, monkeypatch):
+    right = inception.features(inception.load(weights), PICTURES)
+    Card(monkeypatch, RuntimeError("no kernel image is available\nCompile with …"))
+    with pytest.warns(UserWarning, match=r"^Inception runs on the CPU, the GPU cannot run it \(no kernel image is av"):
+        network = inception.load(weights)
+    assert inception.device_name(network) == "CPU"
+    np.testing.assert_array_equal(inception.features(network, PICTURES), right)
+
+
+def test_a_card_whose_memory_runs_out_leaves_the_rest_to_the_cpu(weights, monkeypatch):
+    network, done = inception.load(weights), []
+    right = inception.features(network, PICTURES)
+    Card(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"), runs=1)
+    with pytest.warns(UserWarning, match="CUDA out of memory"):
+        found = inception.features(network, PICTURES, done.append)
+    assert done == [16, 4]
+    np.testing.assert_array_equal(found, right)
+
+
+def test_no_card_rounds_to_tf32(weights, monkeypatch):
+    network, seen = inception.load(weights), []
+    network.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    before = torch.backends.cudnn.allow_tf32
+    inception.features(network, PICTURES[:1])
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32 == before

@@ -1,6 +1,7 @@
 """References: cached by content, read from pytorch-fid's .npz, and told apart by what is in them."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from grader.features import reference
 from grader.features.statistics import Statistics
 from grader.inputs.faces import BadReference, face_set_name
 from grader.metrics.frechet import floor, frechet_distance
-from grader.scoring import recognised
+from grader.scoring import described
 
 
 def mean_colours(batch):
@@ -66,6 +67,30 @@ def test_unreadable_pictures_are_named(rendered, tmp_path, counted):
     (folder / "5.png").write_text("text")
     with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
         assert reference.of_faces(folder, "colours", counted[0]).statistics.count == 299
+
+
+def test_a_set_of_the_users_own_is_read_through_links_and_broken_members(rendered, tmp_path, counted):
+    (tmp_path / "linked").mkdir()
+    for path in sorted(rendered.glob("*.png"))[:9]:
+        (tmp_path / "linked" / path.name).symlink_to(path)
+    (tmp_path / "linked/circle").symlink_to(tmp_path / "linked")
+    (tmp_path / "linked/gone.png").symlink_to(tmp_path / "gone")
+    with pytest.warns(UserWarning, match=r"left out 'circle' is a link .*, and 1 more$"):
+        assert reference.of_faces(tmp_path / "linked", "colours", counted[0]).statistics.count == 9
+    packed = Path(shutil.make_archive(str(tmp_path / "faces"), "zip", rendered))
+    data = bytearray(packed.read_bytes())
+    data[data.index(b"IHDR") + 20] ^= 1
+    packed.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"left out .*\.png cannot be unpacked \(Bad CRC-32"):
+        assert reference.of_faces(packed, "colours", counted[0]).statistics.count == 299
+
+
+def test_a_set_in_the_current_folder_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "faces/inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "faces")
+    assert face_set_name(Path()) == face_set_name(tmp_path / "faces") == "faces"
+    monkeypatch.chdir(tmp_path / "faces/inner")
+    assert face_set_name(Path("..")) == "faces"
 
 
 def test_useless_references(tmp_path, counted):
@@ -165,14 +190,15 @@ def test_a_cache_that_cannot_be_written_costs_no_score(rendered, counted, tmp_pa
         assert reference.of_faces(rendered, "colours", counted[0]).statistics.count == 300
 
 
-def test_a_set_of_the_shipped_faces_is_recognised_whatever_its_name():
+def test_a_set_like_the_shipped_faces_is_said_to_be_so_and_never_takes_their_name():
     rng = np.random.default_rng(0)
     shipped, same, other = (
         reference.Reference(name, "f", Statistics.of(rng.normal(size=(5000, 8)) + shift))
         for name, shift in (("crypko", 0), ("my folder", 0.5), ("cats", 3))
     )
-    assert recognised(same, shipped).faces == "crypko"
-    assert recognised(other, shipped).faces == "cats"
+    assert described(same, shipped).faces == "my folder (like the course's faces)"
+    assert described(other, shipped).faces == "cats"
+    assert described(reference.Reference("crypko", "f", other.statistics), shipped).faces == "another crypko"
 
 
 def test_the_sample_is_random_and_the_same_every_time():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import printable
-from grader.files import atomic
+from grader.files import CannotWrite, atomic
 from grader.inputs import archives
 from grader.inputs.archives import BadArchive, bytes_of, members
 
@@ -97,6 +97,19 @@ def test_sparse_files_are_refused(tmp_path):
     (tmp_path / "x.tar").write_bytes(header("1.jpg", tarfile.GNUTYPE_SPARSE, 2**40))
     with pytest.raises(BadArchive, match="link or a device"):
         read_all(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_an_archive_is_what_its_first_bytes_say(tmp_path, mode):
+    """A zip's end mark may stand in the tail of any file: that of a member, or of compressed data."""
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
+        archive.writestr("another.jpg", b"x")
+    small = (tmp_path / "small.zip").read_bytes()
+    path = tar_of([("1.jpg", b"a", {}), ("small.zip", small, {})], tmp_path / "x.tar", mode="w")
+    if mode == "w:gz":  # as compressed data may hold it by chance
+        path.write_bytes(gzip.compress(path.read_bytes(), 0))
+    assert zipfile.is_zipfile(path)
+    assert read_all(path) == {"1.jpg": b"a", "small.zip": small}
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -207,7 +220,70 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         unfinished.write_text("second")
         raise KeyboardInterrupt
     assert path.read_text() == "first"
-    with pytest.raises(OSError, match=r"x\.txt") as caught, atomic(tmp_path / "new/x.txt/y.txt") as unfinished:
+    with pytest.raises(CannotWrite, match=r"x\.txt") as caught, atomic(tmp_path / "new/x.txt/y.txt") as unfinished:
         pass
     assert caught.value.filename == str(tmp_path / "new/x.txt/y.txt")
     assert [path.name for path in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_an_error_of_reading_is_not_called_one_of_writing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source") as caught, atomic(tmp_path / "x.txt") as unfinished:
+        unfinished.write_bytes((tmp_path / "source").read_bytes())
+    assert not isinstance(caught.value, CannotWrite)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    with atomic(tmp_path / ("x" * 251 + ".txt")) as unfinished:
+        unfinished.write_text("text")
+    assert [len(path.name) for path in tmp_path.iterdir()] == [255]
+
+
+def tgz_and_zip(folder):
+    one = tar_of([("1.jpg", b"tar", {})], folder / "one.tgz").read_bytes()
+    with zipfile.ZipFile(folder / "two.zip", "w") as archive:
+        archive.writestr("1.jpg", b"zip")
+    return one, (folder / "two.zip").read_bytes()
+
+
+def test_two_archives_in_one_file_are_refused(tmp_path):
+    """Else one program reads one of them, and another program the other."""
+    one, two = tgz_and_zip(tmp_path)
+    plain = gzip.decompress(one)
+    mixed = {
+        "gzip, then zip": one + two,
+        "zip, then gzip": two + one,
+        "gzip twice": one + one,
+        "zip twice": two + two,
+        "tar, then zip": plain + two,
+        "zip, then zip's end": two + b"rest",
+        "zip inside of the gzip, after the tar": gzip.compress(plain + two),
+        "tar twice in one gzip": gzip.compress(plain + plain),
+    }
+    for data in mixed.values():
+        path = tmp_path / "x.tgz"
+        path.write_bytes(data)
+        with pytest.raises(BadArchive):
+            read_all(path)
+
+
+def test_an_archive_is_told_by_its_first_bytes_whatever_its_name(tmp_path):
+    one, two = tgz_and_zip(tmp_path)
+    (tmp_path / "x.zip").write_bytes(one)
+    (tmp_path / "x.tgz").write_bytes(two)
+    (tmp_path / "x.tar").write_bytes(gzip.decompress(one))
+    assert read_all(tmp_path / "x.zip") == read_all(tmp_path / "x.tar") == {"1.jpg": b"tar"}
+    assert read_all(tmp_path / "x.tgz") == {"1.jpg": b"zip"}
+    inner = tar_of([("a.zip", two, {})], tmp_path / "y.tar", mode="w")  # a zip's end in its tail, and no zip
+    assert list(read_all(inner)) == ["a.zip"]
+    assert list(read_all(tar_of([("1.jpg", b"", {})], tmp_path / "z.tgz"))) == ["1.jpg"]
+
+
+def test_headers_of_a_tar_are_counted_together(tmp_path, monkeypatch):
+    records = b"".join(b"12 %05d=xx\n" % number for number in range(5000))
+    block = header("x", tarfile.XHDTYPE, len(records)) + records + bytes(-len(records) % 512)
+    (tmp_path / "x.tar").write_bytes(block * 3 + header("1.jpg"))
+    assert read_all(tmp_path / "x.tar") == {"1.jpg": b""}
+    monkeypatch.setattr(archives, "MAX_DIRECTORY", 2 * len(records))
+    with pytest.raises(BadArchive, match="headers of 180000 bytes"):
+        read_all(tmp_path / "x.tar")

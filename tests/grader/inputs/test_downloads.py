@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 
-from grader.inputs.downloads import CASCADE, INCEPTION, Asset, AssetError, find, obtain
+from grader.inputs.downloads import CASCADE, INCEPTION, Asset, AssetError, cache_folder, find, obtain
 
 CONTENT = b"the right content" * 1000
 
@@ -57,6 +58,27 @@ def test_wrong_bytes_are_not_kept(server, cache):
     with pytest.raises(AssetError, match="wrong checksum"):
         obtain(asset(address))
     assert not any(cache.iterdir())
+
+
+def test_a_download_that_has_been_damaged_is_fetched_again(server, cache):
+    address, folder = server
+    (folder / "thing.bin").write_bytes(CONTENT)
+    path = obtain(asset(address))
+    path.write_bytes(CONTENT[:-1])
+    assert find(asset(address)) is None
+    with pytest.raises(AssetError, match="not at hand"):
+        obtain(asset(address), offline=True)
+    assert obtain(asset(address)).read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_read_is_an_empty_one(cache, monkeypatch):
+    cache.write_text("no folder")
+    assert find(asset("http://127.0.0.1:9")) is None
+    with pytest.raises(AssetError, match="could not be downloaded"):
+        obtain(asset("http://127.0.0.1:9"))
+    monkeypatch.delenv("GRADER_CACHE")
+    monkeypatch.setattr("pooch.os_cache", lambda name: Path("~/.cache", name))  # as for a user without a home
+    assert cache_folder().is_absolute()
 
 
 def test_offline_and_unreachable(server, cache):

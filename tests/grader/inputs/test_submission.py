@@ -3,15 +3,18 @@
 import io
 import os
 import pickle
+import struct
 import tarfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from grader.inputs.images import decode
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
@@ -345,3 +348,29 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
         assert "cannot be read" in problems(tmp_path / f"{name}.npz")
     assert "cannot be read" in problems(zip_of({}, tmp_path / "empty.npz"))
     assert not (tmp_path / "unpickled").exists()
+
+
+def test_texts_of_a_png_are_not_unpacked(monkeypatch):
+    """64 MB of them a picture took four minutes for a submission of under a megabyte."""
+    data = encoded(form="PNG")
+    text = b"k\0\0" + zlib.compress(bytes(2**20))
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    unpacked = []
+    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda text: unpacked.append(text) or b"")
+    pictures = [decode(one)[0] for one in (data, data[:33] + chunk * 200 + data[33:])]
+    assert np.array_equal(*pictures)
+    assert not unpacked
+
+
+def test_a_message_names_what_was_found_instead(tmp_path):
+    folder = tmp_path / "eve"
+    folder.mkdir()
+    tgz = tgz_of({"1.jpg": encoded()}, folder / "a.tgz")
+    assert "holds no picture but an archive (a.tgz), packed below" in problems(folder)
+    assert "but an archive (a.tgz), packed twice" in problems(zip_of({"a.tgz": tgz.read_bytes()}, tmp_path / "x.zip"))
+    (folder / "b.zip").write_bytes(b"")
+    assert "2 archives (a.tgz, b.zip), and only one can count" in problems(folder)
+    assert "is empty, 0 bytes" in problems(folder / "b.zip")
+    assert "1 other files (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
+    folder = folder_of({"1.jpg": encoded(), "a.tgz": b""}, tmp_path / "both")
+    assert "beside an archive (a.tgz)" in problems(folder)

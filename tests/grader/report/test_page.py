@@ -20,7 +20,7 @@ from grader.report import board
 from grader.report.images import strip as jpeg_strip
 from grader.report.json import as_dict
 from grader.report.page import ShownScore, as_html
-from grader.report.terminal import as_tables
+from grader.report.terminal import as_tables, show
 from grader.results import ByLabel, Copy, Group, Integrity, LabelScore, Measure
 from grader.verdict import judge, load_thresholds
 
@@ -128,6 +128,17 @@ def test_labels_are_text_wherever_they_are_shown(pages, score):
     console = Console(record=True, width=100, file=io.StringIO())
     console.print(*as_tables(score))
     assert "[red]" in console.export_text()
+
+
+def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
+    from rich.console import Console
+
+    for width, tiers in ((50, False), (75, False), (80, True), (100, True)):
+        console = Console(record=True, width=width, file=io.StringIO())
+        show(score, console)
+        table = console.export_text().partition("KID")[0]
+        assert "FD-anime (embedded)" in table and re.search(r"AFD \(lbpcascade-3\) +0\.477", table) and "…" not in table
+        assert ("Strong" in table) == tiers
 
 
 @needs_chromium

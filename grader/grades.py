@@ -1,0 +1,103 @@
+"""What a class gets back: a grade for each student, a page for each, and a board without names."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from grader.errors import printable
+from grader.files import natural, write_text
+from grader.kept import file_name
+from grader.points import Points
+from grader.report import board
+from grader.report.page import page_of
+from grader.roster import Student
+
+MISSING = "missing"
+HEAD = "<body>"  # after which a page of a score gets its grade
+
+
+def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]:
+    """The results with a row for each student who handed nothing in, and each row with its student and their notes."""
+    by_name = {result["name"]: result for result in results}
+    rows = []
+    for student in sorted(students, key=lambda student: natural(student.row)):
+        nothing = {"name": student.row, "status": MISSING, "problems": ["handed nothing in"]}
+        result = by_name.get(student.row, nothing)
+        about = {"id": student.id, "name": student.name}
+        uploaded = student.upload and student.upload.time.isoformat(timespec="seconds")
+        notes = [*result.get("notes", []), *student.notes]
+        rows.append(result | {"student": about, "uploaded": uploaded, "notes": notes})
+    return rows
+
+
+def graded(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
+    """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
+    shown, rows = {row["name"]: row for row in board.ranked(results)}, []
+    status = {result["name"]: result["status"] for result in results}
+    for student in students:
+        row, upload = shown[printable(student.row)], student.upload
+        days = points.late_days(upload and upload.time)
+        rows.append(
+            {
+                "id": student.id,
+                "name": printable(student.name),
+                "tier": row["passed"],
+                "late_days": days,
+                "grade": points.grade(row["passed"], days),
+                "status": status[student.row],
+                "uploaded": upload.time.isoformat(timespec="seconds") if upload else "",
+                "remarks": row["remarks"],
+                "notes": row["notes"],
+                "number": upload.number if upload else "",
+                "platform": upload.platform if upload else "",
+            }
+        )
+    return rows
+
+
+def secret(parts: Path) -> str:
+    """What makes the codes of the public board: made once for a class, so that a student keeps one code."""
+    path = parts / "secret.txt"
+    if not path.is_file():
+        write_text(path, secrets.token_hex(16))
+    return path.read_text(encoding="utf-8")
+
+
+def code(name: str, key: str) -> str:
+    """The code that stands for a student on the public board."""
+    return hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:6]
+
+
+def write_public(results: list[dict], page: Path, key: str) -> None:
+    """The board with a code in the place of each name, and nothing that names a file or another student. Who handed
+    nothing in is not on it. Raises OSError."""
+    rows = []
+    for result in results:
+        if result["status"] != MISSING:
+            problems = ["could not be graded"] if result["problems"] else []
+            rows.append(result | {"name": code(result["name"], key), "problems": problems, "notes": [], "shares": {}})
+    write_text(page, board.as_page(board.ranked(rows), page.stem))
+
+
+def write_pages(
+    students: list[Student], rows: list[dict], results: list[dict], pages: dict[str, str], folder: Path, key: str | None
+) -> None:
+    """A page for each student with their own data alone, named by their id: the whole report with the grade above it,
+    or why there is none. Raises OSError."""
+    problems = {result["name"]: result["problems"] for result in results}
+    for student, row in zip(students, rows, strict=True):
+        own = row | {"title": student.row, "problems": problems[student.row]}
+        own["code"] = code(student.row, key) if key else None
+        if report := pages.get(student.row):
+            text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
+        else:
+            text = page_of("student.html.j2", own)
+        write_text(folder / f"{file_name(student.id or student.row)}.html", text)
+
+
+def read_pages(parts: Path, names: Iterable[str]) -> dict[str, str]:
+    paths = {name: parts / f"{file_name(name)}.html" for name in names}
+    return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}

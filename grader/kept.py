@@ -1,0 +1,114 @@
+"""Results that are kept while a class is graded, and the keys that tell whether they still hold.
+
+A key is made of content: of the submission, and of all that it is measured with. A result is taken again only under
+the same key, and only if nobody changed its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader.files import natural, write_text
+from grader.inputs.submission import MAX_BYTES, MAX_FILES
+
+if TYPE_CHECKING:
+    from grader.features.reference import Reference
+    from grader.scoring import Scorer
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def measured_with(scorer: Scorer) -> str:
+    """Changes with all that a submission is measured with: weights, thresholds, reference, known faces, which measures
+    are asked for, and which of them can be had."""
+    from grader import verdict
+    from grader.metrics import afd
+    from grader.report.json import SCHEMA
+
+    against, known = scorer.against, scorer.known
+    digest = hashlib.sha256()
+    said = [SCHEMA, sorted(scorer.metrics), sorted(against.missing), scorer.limits, afd.MIN_NEIGHBORS]
+    said.append(verdict.load_thresholds())
+    said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(WEIGHTS.glob("*.safetensors"))]
+    digest.update(json.dumps(said, sort_keys=True).encode())
+    for reference in (against.embedded, against.real):
+        _add_reference(digest, reference)
+    if known is not None:
+        digest.update(known.fingerprints.tobytes() + "\n".join(known.names).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _add_reference(digest, reference: Reference | None) -> None:
+    if reference is None:
+        digest.update(b"none")
+        return
+    statistics = reference.statistics
+    digest.update(f"{reference.faces} {reference.features} {statistics.count} {reference.held_out}".encode())
+    for array in (statistics.mean, statistics.covariance, reference.sample):
+        digest.update(b"none" if array is None else array.tobytes())
+
+
+def key(source: Path, measured_with: str) -> str:
+    """Changes with the content of a submission, its files' names, and what it is measured with.
+
+    Of what is far over the limits only the state of the files counts: it is refused anyway. Raises OSError.
+    """
+    digest, left = hashlib.sha256(f"{measured_with} {source.suffix}".encode("utf-8", "surrogatepass")), MAX_BYTES
+    for count, path in enumerate(_files(source)):
+        if count > 2 * MAX_FILES:
+            break
+        status = os.lstat(path)
+        digest.update(os.fsencode(os.path.relpath(path, source)) + f" {status.st_mode} {status.st_size} ".encode())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > left:
+            digest.update(str(status.st_mtime_ns).encode())
+            continue
+        left -= status.st_size
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(source: Path) -> Iterator[str]:
+    """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep."""
+    if source.is_symlink() or not source.is_dir():
+        yield str(source)
+        return
+    waiting = [str(source)]
+    while waiting:
+        with os.scandir(waiting.pop()) as listing:
+            found = sorted(listing, key=lambda entry: natural(entry.name))
+        waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
+        yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
+
+
+def file_name(name: str) -> str:
+    """A name for a file that stands for a submission's and that any file system takes."""
+    quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
+    return quoted if len(quoted) < 200 else quoted[:150] + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+
+
+def write(path: Path, result: dict) -> None:
+    """Keeps a result with a seal: what was broken off, or changed by hand, is graded again. Raises OSError."""
+    write_text(path, json.dumps({"seal": _seal(result)} | result))
+
+
+def read(path: Path, key: str) -> dict | None:
+    """The result that was kept under this key, if there is one."""
+    with suppress(OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        result = json.loads(path.read_bytes())
+        if result.pop("seal") == _seal(result) and result["key"] == key:
+            return result
+    return None
+
+
+def _seal(result: dict) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

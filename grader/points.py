@@ -1,0 +1,70 @@
+"""Points for tiers, and what late days cost, from a small TOML file: points.toml beside this file is the default."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from grader.errors import GraderError, first_line
+from grader.inputs.archives import bytes_of
+from grader.verdict import load_thresholds
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT = Path(__file__).with_name("points.toml")
+DAY = 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points per tier; the deadline with its time zone, or None; free days; the share that each further one costs."""
+
+    tiers: dict[str, float]
+    deadline: datetime | None = None
+    free_days: int = 0
+    per_day: float = 0.0
+
+    def late_days(self, uploaded: datetime | None) -> int:
+        """Begun days after the deadline."""
+        if uploaded is None or self.deadline is None:
+            return 0
+        return max(0, math.ceil((uploaded - self.deadline).total_seconds() / DAY))
+
+    def grade(self, tier: str, days: int) -> float | None:
+        """The points for the highest tier passed, "" for none, after what late days cost; None for what is no tier: a
+        person decides."""
+        if tier and tier not in self.tiers:
+            return None
+        share = max(0.0, 1 - self.per_day * max(0, days - self.free_days))
+        return round(self.tiers.get(tier, 0) * share, 4)
+
+
+def read_points(path: Path = DEFAULT) -> Points:
+    """Raises GraderError."""
+    try:
+        read = tomllib.loads(bytes_of(path, 2**16).decode("utf-8-sig"))
+        tiers, late = read.pop("points"), dict(read.pop("late", {}))
+        deadline, free, share = late.pop("deadline", None), late.pop("free_days", 0), late.pop("per_day", 0)
+    except KeyError:
+        raise GraderError(f"{path}: has no [points]: copy {DEFAULT.name} of the grader and change it") from None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise GraderError(f"{path}: not a file of points ({first_line(error)}): copy {DEFAULT.name}") from None
+    known = load_thresholds()["tiers"]
+    numbers = [*tiers.values(), free, share] if isinstance(tiers, dict) else [None]
+    if read or late or not all(_amount(number) for number in numbers) or set(tiers) - set(known):
+        wrong = ", ".join([*read, *late, *(set(tiers) - set(known) if isinstance(tiers, dict) else [])])
+        reason = f"{wrong} is unknown" if wrong else "something is no number of 0 or more"
+        raise GraderError(f"{path}: {reason}: [points] has {', '.join(known)}; [late] deadline, free_days, per_day")
+    if deadline is not None and not isinstance(deadline, datetime):
+        raise GraderError(f"{path}: the deadline is no time: write deadline = 2026-06-01T23:59:00+08:00")
+    return Points(tiers, deadline and deadline.astimezone(), free, share)  # without a zone: this machine's
+
+
+def _amount(number) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < math.inf

@@ -1,0 +1,157 @@
+"""Who handed in what: uploads joined with a roster by the student number in their names, the latest of each student.
+
+Understood are names as people give them, and the bulk downloads of Moodle (`Name_123_assignsubmission_file_`) and of
+Canvas, on which NTU COOL runs (`name_LATE_123_456_file-1.tgz`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from grader.errors import GraderError, printable
+from grader.files import natural
+from grader.inputs.archives import bytes_of
+
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
+CANVAS = re.compile(
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_(?P<file>.+?)(?:-(?P<version>\d+))?", re.DOTALL
+)
+COLUMNS = {"id": ("id", "student id", "student number", "學號"), "name": ("name", "student", "full name", "姓名")}
+MAX_BYTES = 4 * 2**20  # of a roster
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An entry of a class folder: `number` is the platform's own of the student, `version` counts uploads again."""
+
+    entry: str
+    source: Path
+    time: datetime
+    name: str
+    number: str = ""
+    version: int = 0
+    platform: str = ""
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Student:
+    """One student, with the upload that counts, if there is one, and notes on how it was found."""
+
+    id: str
+    name: str
+    upload: Upload | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def row(self) -> str:
+        """The name of the student's row."""
+        return " ".join(filter(None, (self.id, self.name)))
+
+
+def upload(entry: str, source: Path) -> Upload:
+    """What the name of an entry and the file's time tell. The time is that of the file or folder itself, in UTC."""
+    try:
+        time = datetime.fromtimestamp(os.lstat(source).st_mtime, timezone.utc)
+    except (OSError, ValueError, OverflowError):
+        time = datetime.fromtimestamp(0, timezone.utc)
+    if found := MOODLE.fullmatch(entry):
+        return Upload(entry, source, time, found["name"], found["number"], platform="moodle")
+    if found := CANVAS.fullmatch(entry):
+        version = int((found["version"] or "0")[:9])
+        return Upload(entry, source, time, found["name"], found["number"], version, "canvas", bool(found["late"]))
+    return Upload(entry, source, time, entry)
+
+
+def read_roster(path: Path) -> list[Student]:
+    """The students of a CSV file with the columns id and name, in its order. Raises GraderError."""
+    remedy = "write a CSV file whose first line is id,name"
+    try:
+        text = bytes_of(path, MAX_BYTES).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise GraderError(f"{path}: not a roster ({printable(str(error))}): {remedy}, in UTF-8") from None
+    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    places = {key: next((head.index(one) for one in names if one in head), None) for key, names in COLUMNS.items()}
+    if places["id"] is None:
+        raise GraderError(f"{path}: has no column id: {remedy}")
+    students = {}
+    for number, row in enumerate(rows[1:], 2):
+        cells = {
+            key: row[place].strip() if place is not None and place < len(row) else "" for key, place in places.items()
+        }
+        if not any(cells.values()):
+            continue
+        if not cells["id"] or cells["id"].lower() in students:
+            what = f"the id {cells['id']} again" if cells["id"] else "no id"
+            raise GraderError(f"{path}: line {number} has {what}: give each student one line with an id")
+        students[cells["id"].lower()] = Student(printable(cells["id"]), printable(cells["name"]))
+    if not students:
+        raise GraderError(f"{path}: lists no student: {remedy}, then a line for each student")
+    return list(students.values())
+
+
+def students(found: dict[str, Path], roster: list[Student] | None = None) -> list[Student]:
+    """Each student with the upload that counts: those of the roster first, then uploads that are nobody's on it.
+
+    Of several uploads the latest counts: the higher version of Canvas, then the later file. A note names the others.
+    """
+    listed, uploads = roster or [], {}
+    for entry, source in found.items():
+        one = upload(entry, source)
+        owner = _owner(one, listed)
+        uploads.setdefault(owner or (one.platform, one.number or entry), []).append(one)
+    ours = [_latest(student, uploads.pop(student.id, [])) for student in listed]
+    for some in uploads.values():
+        last = _latest(Student("", ""), some)
+        name = last.upload.name if last.upload.platform else last.upload.entry
+        notes = [*last.notes, "its name has the id of no one student of the roster"] if roster else last.notes
+        ours.append(Student("", name, last.upload, notes))
+    return _apart(ours)
+
+
+def _owner(one: Upload, roster: list[Student]) -> str | None:
+    """The id of the one student whose id stands in the names of the entry or its file; else whose name it is."""
+    text = f"{one.entry}\n{one.source.name}".lower()
+    ids = [student.id for student in roster if student.id.lower() in text and _whole(student.id.lower(), text)]
+    if not ids and one.platform:
+        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
+    return ids[0] if len(ids) == 1 else None
+
+
+def _whole(number: str, text: str) -> bool:
+    """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz."""
+    before, after = (r"\d" if end.isdigit() else r"[^\W\d_]" for end in (number[0], number[-1]))
+    return bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
+
+
+def _letters(name: str) -> list[str]:
+    """A name without order, case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
+    return sorted(filter(str.isalnum, name.lower()))
+
+
+def _latest(student: Student, uploads: list[Upload]) -> Student:
+    if not uploads:
+        return student
+    *others, last = sorted(uploads, key=lambda one: (one.version, one.time, natural(one.entry)))
+    notes = [f"the latest of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]
+    if last.late:
+        notes.append("late, says Canvas")
+    return Student(student.id, student.name, last, [printable(note) for note in notes])
+
+
+def _apart(found: list[Student]) -> list[Student]:
+    """The same with a name of its own for each row: two students may be called the same."""
+    seen, apart = set(), []
+    for student in found:
+        if student.row in seen:
+            student = Student(student.id, f"{student.name} ({student.upload.entry})", student.upload, student.notes)
+        seen.add(student.row)
+        apart.append(student)
+    return apart

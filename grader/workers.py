@@ -1,0 +1,87 @@
+"""What grades a class: processes of this machine or of a Dask cluster, and the bounds on reading one submission."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+from grader.errors import GraderError, first_line
+
+MAX_SECONDS = 60  # of processor time to read one submission: an honest one takes one
+MAX_MEMORY = 2 * 2**30  # bytes to read one submission, on top of what the process holds already
+
+
+class TooSlow(BaseException):
+    """Reading takes longer than it may. No Exception: decoders catch those, and would go on."""
+
+
+def local(jobs: int) -> Executor:
+    """One process per job. They end with this process, however it ends."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone: it waits for work on a pipe that it holds open itself."""
+
+    def wait():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def dask(address: str) -> Iterator[Executor]:
+    """An existing Dask cluster, whose workers have this package and see the same files under the same names.
+
+    What a lost worker was doing is done by another one. Raises GraderError.
+    """
+    try:
+        from distributed import Client
+
+        client = Client(address, timeout=20)
+    except ImportError:
+        raise GraderError("--dask needs the package distributed: pip install distributed") from None
+    except (OSError, ValueError) as error:
+        reason = f"no Dask scheduler answers ({first_line(error)})"
+        raise GraderError(f"{address}: {reason}: name one that runs, as tcp://host:8786") from None
+    with client:
+        yield client.get_executor(pure=False)
+
+
+@contextmanager
+def bounded(seconds: float | None = None, memory: int | None = None) -> Iterator[None]:
+    """Raises TooSlow after MAX_SECONDS of processor time, and MemoryError beyond MAX_MEMORY bytes.
+
+    Only a process's main thread can be stopped so, and only where the system has such limits: on Windows and in Dask's
+    threads, what readers count themselves is all that holds.
+    """
+    seconds, memory = seconds or MAX_SECONDS, memory or MAX_MEMORY
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    import resource
+
+    def stop(*_):
+        raise TooSlow(f"reading it takes more than {seconds:g} seconds")
+
+    before, limits = signal.signal(signal.SIGPROF, stop), resource.getrlimit(resource.RLIMIT_AS)
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        most = int(statm.read_text().split()[0]) * resource.getpagesize() + memory
+        allowed = [most, *(limit for limit in limits if limit != resource.RLIM_INFINITY)]
+        resource.setrlimit(resource.RLIMIT_AS, (min(allowed), limits[1]))
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1)  # again each second: a finalizer swallows what is raised in it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)

@@ -1,0 +1,185 @@
+"""Which features rank faces as a person does? python -m studies.evaluate_features SHARED RUNS --student WEIGHTS
+
+Measures, for each candidate, the Fréchet distance to the same real faces of
+  a. real faces that no training saw, shrunk by four filters and stored in four ways;
+  b. the submissions, and every checkpoint of the runs in RUNS/<run>/samples/<step>.tgz, against the teacher's distance.
+Prints the tables of baselines/results/features. FOLDER keeps the features, so that the same command goes on where it
+was stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import spearmanr
+
+from grader.features import anime
+from grader.features.statistics import Statistics
+from grader.files import atomic, short_hash
+from grader.metrics.frechet import frechet_distance
+from studies import distil, teacher
+from studies.faces import read_faces, split
+
+CODECS = {"PNG": ("png", 0), "WebP 95": ("webp", 95), "JPEG 95": ("jpeg", 95), "JPEG 75": ("jpeg", 75)}
+JUDGED = ("judged_200_4", "judged_150_4", "judged_90_5")  # best first, as the course's judge has them
+SUBMISSIONS = (*JUDGED, "gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
+TEACHER = "teacher 128"
+REFERENCE = 2500  # of the 12,000 faces as stored, and as many of the even 10,000, each shrunk and stored at random
+
+
+def candidates(student: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """By name: pictures uint8 [N, 64, 64, 3] -> features [N, d]."""
+    net = cache(teacher.load)
+    found = {
+        f"teacher {size}": lambda p, size=size: teacher.features(net(), p, size, half=True) for size in (128, 96, 64)
+    }
+    found["shipped"] = anime.describe
+    if student:
+        found[f"distilled {short_hash(student)}"] = partial(distil.describe, distil.load(student))
+    return found
+
+
+def reference_faces(shared: Path) -> np.ndarray:
+    """Real faces over the harmless variety, of which none is in a set of `real_sets`."""
+    rng = np.random.default_rng(1)
+    stored = split(read_faces(shared / "crypko_12000_64px.zip"))[0][-REFERENCE:]
+    originals = distil.read_originals(shared / "crypko_10000_96px.zip", odd=False)[-REFERENCE:]
+    return np.stack([distil.harmlessly(picture, rng) for some in (stored, originals) for picture in some])
+
+
+def real_sets(shared: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    originals = distil.read_originals(shared / "crypko_10000_96px.zip", odd=True)[:count]
+    for filter_name in distil.FILTERS:
+        small = distil.shrunk(originals, filter_name)
+        for codec, how in CODECS.items():
+            yield f"{filter_name} {codec}", np.stack([distil.stored(Image.fromarray(p), *how) for p in small])
+
+
+class Distances:
+    """Fréchet distances of sets in one candidate's features, which are kept in a folder."""
+
+    def __init__(self, name: str, features: Callable, folder: Path):
+        self.name, self.features, self.folder = name, features, folder
+        self.reference: Statistics | None = None
+
+    def of(self, name: str, pictures: Callable[[], np.ndarray], count: int) -> float:
+        features = self.kept(name, pictures, count)
+        return frechet_distance(features, self.reference)
+
+    def kept(self, name: str, pictures: Callable[[], np.ndarray], count: int) -> np.ndarray:
+        path = self.folder / f"{self.name}-{name}-{count}.npy".replace(" ", "_")
+        if not path.exists():
+            with atomic(path) as unfinished, open(unfinished, "wb") as file:
+                np.save(file, np.asarray(self.features(pictures()[:count]), np.float32))
+        return np.load(path)
+
+
+@click.command()
+@click.argument("shared", type=click.Path(exists=True, path_type=Path))
+@click.argument("runs", type=click.Path(exists=True, path_type=Path))
+@click.option("--student", type=click.Path(exists=True, path_type=Path))
+@click.option("--folder", default="scratch/features", show_default=True, type=click.Path(path_type=Path))
+@click.option("--candidate", "named", multiple=True, help="Only these; the teacher at 128 pixels for the runs always.")
+@click.option("--pictures", default=1000, show_default=True, help="Of each real set and submission.")
+@click.option("--per-checkpoint", default=1000, show_default=True, help="Of each set that Spearman is over.")
+@click.option("--threads", default=1, show_default=True)
+def main(shared, runs, *, student, folder, named, pictures, per_checkpoint, threads):
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {name: Distances(name, features, folder) for name, features in candidates(student).items()}
+    found = {name: judge for name, judge in found.items() if not named or name.split(" ")[0] in named or name in named}
+    reference = cache(partial(reference_faces, shared))
+    for judge in found.values():
+        judge.reference = Statistics.of(judge.kept("reference", reference, 2 * REFERENCE))
+
+    submissions = {name: cache(partial(read_faces, shared / "submissions" / f"{name}.tgz")) for name in SUBMISSIONS}
+    reals = dict(real_sets(shared, pictures))
+    rows = {
+        name: {row: judge.of(row, lambda p=p: p, pictures) for row, p in reals.items()}
+        | {row: judge.of(row, read, pictures) for row, read in submissions.items()}
+        for name, judge in found.items()
+    }
+    _table(["set", *rows], [[row, *(rows[name][row] for name in rows)] for row in (*reals, *SUBMISSIONS)])
+    print()
+    _table(
+        ["", *rows],
+        [
+            ["a: worst real set / best submission, at most .333", *(_worst(d, reals) for d in rows.values())],
+            ["a: largest / smallest of the filters, at most 1.6", *(_spread(d) for d in rows.values())],
+            ["b: judged in the judge's order", *(_judged(d) for d in rows.values())],
+            ["milliseconds per picture", *(_speed(judge, next(iter(reals.values()))) for judge in found.values())],
+        ],
+    )
+    checkpoints = {
+        f"{file.parts[-3]} {file.stem}": cache(partial(read_faces, file))
+        for file in sorted(runs.glob("*/samples/*.tgz"))
+    }
+    sets = checkpoints | submissions
+    over = {
+        name: {row: judge.of(f"run {row}", read, per_checkpoint) for row, read in sets.items()}
+        for name, judge in found.items()
+    }
+    held_out = [row for row in sets if row.split(" ")[0] not in distil.TRAINED_ON]
+    print(
+        f"\n{len(sets)} sets of {per_checkpoint} pictures; {len(held_out)} of them held out of the distillation (*)\n"
+    )
+    _table(
+        ["b: Spearman with the teacher's distance", *over],
+        [
+            [
+                title,
+                *(spearmanr([d[r] for r in some], [over[TEACHER][r] for r in some]).statistic for d in over.values()),
+            ]
+            for title, some in (("all", list(sets)), ("held out", held_out))
+        ],
+    )
+    print()
+    order = sorted(sets, key=over[TEACHER].get)
+    _table(["set", *over], [[row + " *" * (row in held_out), *(over[name][row] for name in over)] for row in order])
+
+
+def _worst(distances: dict[str, float], reals) -> float:
+    return max(distances[row] for row in reals) / min(distances[row] for row in SUBMISSIONS)
+
+
+def _spread(distances: dict[str, float]) -> float:
+    """Over the filters, stored in the same way; the worst of the ways."""
+    ratios = []
+    for codec in CODECS:
+        alike = [distances[f"{filter_name} {codec}"] for filter_name in distil.FILTERS]
+        ratios.append(max(alike) / min(alike))
+    return max(ratios)
+
+
+def _judged(distances: dict[str, float]) -> str:
+    values = [distances[name] for name in JUDGED]
+    return "yes" if values == sorted(values) else "no"
+
+
+def _speed(judge: Distances, pictures: np.ndarray) -> float:
+    some = pictures[:200]
+    judge.features(some)
+    started = time.perf_counter()
+    judge.features(some)
+    return 1000 * (time.perf_counter() - started) / len(some)
+
+
+def _table(head: list[str], rows: list[list]) -> None:
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) and v < 10 else _text(v) for v in row) + " |")
+
+
+def _text(value) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

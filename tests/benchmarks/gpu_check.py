@@ -1,0 +1,141 @@
+"""All that a GPU has to show, in ten minutes: `make gpu-check`.
+
+Each solved notebook runs whole at a small size, goes on, and is compared with a training that was not interrupted. Then
+01 trains at full size, in each layout and precision, beside a loop like the course's sample code. What comes of it goes
+into baselines/results/gpu_check/, as JSON and as a page. Without a GPU all of it runs too, at sizes for a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import torch
+
+from baselines.build import ROOT, masters
+from tests.benchmarks.training import MASTER, jpegs, notebook, sample_code, timed
+from tests.helpers.notebook import lesson
+from tests.helpers.pretend_gpu import train_and_tell
+
+RESULTS = ROOT / "baselines/results/gpu_check"
+VARIANTS = {  # of notebook 01: precision and layout
+    "float32": {"half": False, "channels_last": False},
+    "float32, channels last": {"half": False, "channels_last": True},
+    "half": {"half": True, "channels_last": False},
+    "half, channels last": {"half": True, "channels_last": True},
+}
+
+
+def memory_mb() -> float | None:
+    """The most that this process had of the GPU's memory."""
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
+
+
+def check_notebook(stem: str, faces: Path, seconds: float, size: list[str]) -> dict:
+    """A notebook whole, resumed and compared, in a process of its own; or why not."""
+    if seconds <= 0:
+        return {"notebook": stem, "result": "no time left"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", __spec__.name, "--notebook", stem, "--faces", faces, "--folder", folder]
+        command += [word for one in size for word in ("--set", one)]
+        began = time.time()
+        try:
+            done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=seconds, cwd=ROOT)
+        except subprocess.TimeoutExpired:
+            return {"notebook": stem, "result": "no time left"}
+        row = {"notebook": stem, "seconds": round(time.time() - began)}
+        if done.returncode:
+            return row | {"result": (done.stderr.strip().splitlines() or ["failed"])[-1]}
+        told = json.loads(Path(folder, "told.json").read_text())
+    same = "equal" if not told["differences"] else f"{len(told['differences'])} tensors differ"
+    return row | {"result": "whole", "device": told["device"], "resumed": same, "memory_mb": told["memory_mb"]}
+
+
+def speeds(faces: Path, steps: int, until: float, **size) -> list[dict]:
+    """Steps per second of the sample code's loop and of 01 in each of VARIANTS, each a few seconds long."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        endless = {"steps": 10**9, "log_every": 50, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9}
+        for name, variant in {"sample code": None, **VARIANTS}.items():
+            if time.time() > until:
+                rows.append({"loop": name, "steps_per_second": None})
+                continue
+            run = {"faces": str(faces), "run": f"{folder}/{len(rows)}", **endless, **size}
+            names = lesson(MASTER, **run, half=bool(variant and variant["half"]))
+            device = names["get_device"]()
+            if variant:
+                names["channels_last_pays"] = lambda *_, answer=variant["channels_last"]: answer
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            loop = notebook(names) if variant else sample_code(faces, names)
+            timed(loop, max(1, steps // 10), device)
+            seconds = timed(loop, steps, device)
+            rows.append({"loop": name, "steps_per_second": round(1 / seconds, 2), "memory_mb": memory_mb()})
+            loop.close()
+    return rows
+
+
+def as_page(found: dict) -> str:
+    """The tables as Markdown."""
+    lines = [f"# {found['device']}", "", f"torch {found['torch']}, {found['date']}. Made by `make gpu-check`.", ""]
+    for title, rows in (("Notebooks", found["notebooks"]), ("Notebook 01, speed", found["speed"])):
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        lines += [f"## {title}", "", f"| {' | '.join(name.replace('_', ' ') for name in columns)} |"]
+        lines += ["|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(cell(row.get(name)) for name in columns) + " |" for row in rows] + [""]
+    return "\n".join(lines)
+
+
+def cell(value) -> str:
+    return "–" if value is None else f"{value:,.0f}" if isinstance(value, float) and value > 100 else f"{value}"
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="Folder for the tables.")
+@click.option("--minutes", default=10.0, show_default=True, help="All in all; what is left over is not done.")
+@click.option("--only", help="Notebooks to try, separated by commas. [default: all]")
+@click.option("--steps", type=int, help="Steps that each loop is timed for. [default: 200 on a GPU, 1 elsewhere]")
+@click.option("--set", "size", multiple=True, help="A setting for the small notebooks, as NAME=JSON.")
+@click.option("--notebook", "stem", hidden=True)
+@click.option("--faces", type=click.Path(path_type=Path), hidden=True)
+@click.option("--folder", type=click.Path(path_type=Path), hidden=True)
+def main(output, minutes, only, steps, size, stem, faces, folder):
+    """Runs everything and writes gpu_check/NAME-OF-THE-GPU.json and .md."""
+    if stem:  # in a process of its own
+        settings = {name: json.loads(value) for name, value in (one.split("=", 1) for one in size)}
+        told = train_and_tell(stem, faces, folder, **settings)
+        (folder / "told.json").write_text(json.dumps(told | {"memory_mb": memory_mb()}))
+        return
+    began = time.time()
+    on_gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else "CPU"
+    stems = only.split(",") if only else [master.stem for master in masters()]
+    size = [*size, *(["width=16", "batch_size=32", "steps=30"] if on_gpu and not size else [])]
+    with tempfile.TemporaryDirectory() as drawn:
+        from data.render import render_set
+
+        folder = Path(drawn, "faces")
+        render_set(folder, 300, seed=1)  # with their attributes, which 06 and 08 need
+        full = {} if on_gpu else {"width": 4, "batch_size": 8}
+        until = began + 60 * minutes
+        speed = speeds(jpegs(Path(drawn, "jpegs"), 200), steps or (200 if on_gpu else 1), until - 30 * minutes, **full)
+        rows = []
+        for stem in stems:
+            rows.append(check_notebook(stem, folder, until - time.time(), size))
+            print(rows[-1], flush=True)
+    found = {"device": device, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+    found |= {"notebooks": rows, "speed": speed}
+    output.mkdir(parents=True, exist_ok=True)
+    name = "_".join(device.lower().split())
+    (output / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    (output / f"{name}.md").write_text(as_page(found))
+    print(as_page(found))
+
+
+if __name__ == "__main__":
+    main()

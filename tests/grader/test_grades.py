@@ -1,0 +1,118 @@
+"""What a class gets back: grades for three programs, a page for each student, and a board that names nobody."""
+
+import csv
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from grader import cli, grades, kept, leaderboard
+from grader.metrics.registry import Against
+from grader.points import read_points
+from grader.report import grades as tables
+from grader.roster import Student, Upload
+from tests.conftest import ROOT
+
+NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+
+
+def result(name, distance, best, **more):
+    measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+    verdicts = [{"family": "embedded", "best": best}]
+    return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": verdicts} | more
+
+
+@pytest.fixture
+def classroom():
+    def student(key, name, **more):
+        return Student(key, name, Upload(name, Path(name), NOW, name, **more))
+
+    students = [
+        student("b1", "Ada", number="7", platform="moodle"),
+        student("b2", "=HYPERLINK()", number="9", platform="canvas"),
+        Student("b3", "王小明"),
+        student("b4", "Kim"),
+    ]
+    results = [
+        result("b1 Ada", 50.0, "Strong", shares={"b2 =HYPERLINK()": 700}, notes=["beside it lies Ada.png"]),
+        result("b2 =HYPERLINK()", 50.0, "Strong", shares={"b1 Ada": 700}),
+        {"name": "b4 Kim", "status": "broken", "problems": ["Kim.tgz: holds no picture"]},
+    ]
+    results = grades.with_missing(results, students)
+    return students, results, grades.graded(results, students, read_points())
+
+
+def read(path):
+    data = path.read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")
+    return list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+
+
+def test_three_tables_of_grades(classroom, tmp_path):
+    sheet, moodle, canvas = (read(path) for path in tables.write(classroom[2], tmp_path / "board.html"))
+    assert [row["grade"] for row in sheet] == [row["Grade"] for row in moodle] == ["3", "3", "0", "0"]
+    assert [row["status"] for row in sheet] == ["graded", "graded", "missing", "broken"]
+    assert sheet[2]["remarks"] == "handed nothing in" and sheet[2]["name"] == "王小明"
+    assert sheet[0]["uploaded"] == "2026-06-01T00:00:00+00:00"
+    assert [row["Identifier"] for row in moodle] == ["Participant 7", "", "", ""]
+    assert [row["ID"] for row in canvas] == ["", "9", "", ""]
+    assert [row["SIS User ID"] for row in canvas] == ["b1", "b2", "b3", "b4"]
+    for rows in (sheet, moodle, canvas):
+        assert all(cell[:1] not in tuple("=+-@") for row in rows for cell in row.values())
+
+
+def test_the_public_board_names_nobody(classroom, tmp_path):
+    _, results, _ = classroom
+    key = grades.secret(tmp_path)
+    assert grades.secret(tmp_path) == key
+    grades.write_public(results, tmp_path / "public.html", key)
+    text = (tmp_path / "public.html").read_text()
+    for name in ("Ada", "HYPERLINK", "王", "Kim", "b1", "b4", "700"):
+        assert name not in text.partition("<table>")[2].partition("</table>")[0]
+    assert grades.code("b1 Ada", key) in text and "could not be graded" in text
+    assert grades.code("b3 王小明", key) not in text
+
+
+def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
+    students, results, rows = classroom
+    pages = {"b1 Ada": "<html>\n<body>\nwhole report</body>"}
+    grades.write_pages(students, rows, results, pages, tmp_path, "key")
+    texts = {path.stem: path.read_text() for path in tmp_path.iterdir()}
+    assert texts.keys() == {"b1", "b2", "b3", "b4"}
+    assert "whole report" in texts["b1"] and "3 points" in texts["b1"] and grades.code("b1 Ada", "key") in texts["b1"]
+    assert "handed nothing in" in texts["b3"] and "holds no picture" in texts["b4"]
+    assert all(other not in texts[own] for own, other in (("b1", "HYPERLINK"), ("b2", "Ada"), ("b4", "Ada")))
+
+
+def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch):
+    """From the command to its files; nothing is measured."""
+    monkeypatch.setattr(leaderboard.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
+    monkeypatch.setattr(kept, "measured_with", lambda scorer: "x")
+    monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
+    monkeypatch.setattr(leaderboard, "grade", lambda name, source, options: result(name, 50.0, "Medium"))
+    (tmp_path / "class").mkdir()
+    for name in ("b1.tgz", "9_b2.tgz"):
+        (tmp_path / "class" / name).write_bytes(b"x")
+        os.utime(tmp_path / "class" / name, (0, 0))
+    (tmp_path / "roster.csv").write_text("id,name\nb1,Ada\nb2,Kim\nb3,Eve\n")
+    (tmp_path / "points.toml").write_text(
+        "[points]\nMedium = 2\n[late]\ndeadline = 1969-12-31T12:00:00Z\nper_day = 0.5"
+    )
+    command = ["leaderboard", "class", "--roster", "roster.csv", "--points", "points.toml", "--public", "p.html"]
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.main, [*command, "--reports", "reports"])
+    assert done.exit_code == 0, done.output
+    assert "2 submissions, 0 of which could not be graded; 1 on the roster handed nothing in" in done.stderr
+    rows = json.loads(Path("leaderboard.json").read_text())
+    assert [row["student"]["id"] for row in rows] == ["b1", "b2", "b3"]
+    assert all({"schema", "version", "date", "options", "uploaded"} <= row.keys() for row in rows)
+    assert rows[0]["version"] in Path(ROOT / "pyproject.toml").read_text()
+    sheet = read(Path("leaderboard.grades.csv"))
+    assert [(row["late_days"], row["grade"]) for row in sheet] == [("1", "1"), ("1", "1"), ("0", "0")]
+    assert sorted(path.name for path in Path("reports").iterdir()) == ["b1.html", "b2.html", "b3.html"]
+    assert "1 handed nothing in" in Path("leaderboard.html").read_text()

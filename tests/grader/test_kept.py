@@ -1,0 +1,75 @@
+"""When a kept result still holds: the content of a submission and of all that it is measured with decide."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from grader import kept, verdict
+from grader.features import anime
+from grader.features.reference import shipped_reference
+from grader.inputs.known_faces import Known
+from grader.metrics.registry import NAMES, Against
+from grader.scoring import Scorer
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    known = Known(np.zeros((2, 48), np.int8), ["1", "2"])
+    return Scorer(NAMES, anime.load(), Against(shipped_reference()), known, (0.25, 0.35), None)
+
+
+def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
+    against, known = scorer.against, scorer.known
+    moved = replace(against.embedded.statistics, mean=against.embedded.statistics.mean + 1e-9)
+    changed = [
+        replace(scorer, metrics=("afd",)),
+        replace(scorer, limits=(0.2, 0.35)),
+        replace(scorer, known=None),
+        replace(scorer, known=replace(known, names=["1", "3"])),
+        replace(scorer, known=replace(known, fingerprints=known.fingerprints + 1)),
+        replace(scorer, against=replace(against, missing={"fid": "no weights"})),
+        replace(scorer, against=replace(against, real=against.embedded)),
+        replace(scorer, against=replace(against, embedded=replace(against.embedded, faces="others"))),
+        replace(scorer, against=replace(against, embedded=replace(against.embedded, statistics=moved))),
+    ]
+    keys = [kept.measured_with(one) for one in (scorer, *changed)]
+    assert len(set(keys)) == len(keys)
+    assert kept.measured_with(replace(scorer)) == keys[0]
+    thresholds = verdict.load_thresholds()
+    thresholds["scale"][0]["Boss"] = 14
+    monkeypatch.setattr(verdict, "load_thresholds", lambda: thresholds)
+    assert kept.measured_with(scorer) not in keys
+
+
+def test_the_key_follows_the_weights(scorer, tmp_path, monkeypatch):
+    before = kept.measured_with(scorer)
+    for path in kept.WEIGHTS.glob("*.safetensors"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(kept, "WEIGHTS", tmp_path)
+    assert kept.measured_with(scorer) == before
+    (tmp_path / "detector.safetensors").write_bytes(b"others")
+    assert kept.measured_with(scorer) != before
+
+
+def test_the_key_follows_the_content_of_a_submission(tmp_path):
+    folder = tmp_path / "eve"
+    (folder / "below").mkdir(parents=True)
+    (folder / "1.jpg").write_bytes(b"one")
+    (folder / "below/2.jpg").write_bytes(b"two")
+    before = kept.key(folder, "x")
+    os.utime(folder / "1.jpg", ns=(1, 1))
+    assert kept.key(folder, "x") == before != kept.key(folder, "y")
+    keys = {before}
+    state = os.stat(folder / "1.jpg")
+    (folder / "1.jpg").write_bytes(b"two")
+    os.utime(folder / "1.jpg", ns=(state.st_atime_ns, state.st_mtime_ns))  # as long, and as old
+    keys.add(kept.key(folder, "x"))
+    (folder / "1.jpg").rename(folder / "3.jpg")
+    keys.add(kept.key(folder, "x"))
+    (folder / "below/2.jpg").unlink()
+    keys.add(kept.key(folder, "x"))
+    (folder / "below/2.jpg").symlink_to("/etc/passwd")
+    keys.add(kept.key(folder, "x"))
+    assert len(keys) == 5

@@ -1,0 +1,47 @@
+"""Pictures that two students handed in, however they are stored; both are named, and honest sets never."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from grader import plagiarism
+from grader.features.fingerprints import fingerprints
+from grader.inputs.submission import read_submission
+
+
+@pytest.fixture(scope="module")
+def faces(rendered):
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))])  # [300, 64, 64, 3]
+
+
+def stored_again(picture, quality=60):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def test_copies_in_every_disguise_are_found_on_both_sides(faces):
+    own, others = faces[:100], faces[100:200]
+    classroom = {
+        "ada": own,
+        "stored again": np.stack([stored_again(picture) for picture in own]),
+        "shuffled": own[np.random.default_rng(0).permutation(100)],
+        "mirrored": own[:, :, ::-1],
+        "half": np.concatenate([own[:50], faces[200:250]]),
+        "kim": others,
+        "once": np.concatenate([own[:1]] * 100),  # one picture of ada's, again and again
+        "grey": np.full_like(own, 128),
+        "also grey": np.full_like(own, 128),
+    }
+    found = plagiarism.shared({name: fingerprints(pictures) for name, pictures in classroom.items()})
+    assert found["ada"] == pytest.approx({"stored again": 100, "shuffled": 100, "mirrored": 100, "half": 50}, abs=2)
+    assert all(found[other][name] == count for name, others in found.items() for other, count in others.items())
+    assert found["kim"] == found["once"] == found["grey"] == found["also grey"] == {}
+
+
+def test_honest_submissions_share_nothing(shared):
+    sources = sorted((shared / "submissions").glob("*.tgz"))
+    prints = {path.stem: fingerprints(read_submission(path).pictures) for path in sources}
+    assert len(prints) > 5 and not any(plagiarism.shared(prints).values())

@@ -1,0 +1,51 @@
+"""Points for tiers, and late days."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from grader.errors import GraderError
+from grader.points import read_points
+
+RULES = """
+[points]
+Simple = 2
+Boss = 10
+[late]
+deadline = 2026-06-01T23:59:00+08:00
+free_days = 1
+per_day = 0.25
+"""
+
+
+def points_of(path, text):
+    path.write_text(text)
+    return read_points(path)
+
+
+def test_late_days_cost_what_the_file_says(tmp_path):
+    points = points_of(tmp_path / "p.toml", RULES)
+    deadline = datetime(2026, 6, 1, 15, 59, tzinfo=timezone.utc)
+    late = [points.late_days(deadline + timedelta(hours=hours)) for hours in (-5, 0, 1, 24, 25, 1000)]
+    assert late == [0, 0, 1, 1, 2, 42]
+    assert [points.grade("Boss", days) for days in late] == [10, 10, 10, 10, 7.5, 0]
+    assert points.grade("", 0) == 0
+    assert points.grade("needs review", 0) is None
+
+
+def test_the_default_has_no_deadline():
+    points = read_points()
+    assert points.late_days(datetime.now(timezone.utc)) == 0
+    assert [points.grade(tier, 0) for tier in ("", "Simple", "Medium", "Strong", "Boss")] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[points", "points = 3", "[points]\nboss = 3", "[points]\nBoss = -1", "[points]\nBoss = nan",
+     "[points]\nBoss = '3'", "[points]\nBoss = 3\n[late]\nper_week = 1",
+     "[points]\nBoss = 3\n[late]\ndeadline = '1 June'"],
+)  # fmt: skip
+def test_what_is_wrong_is_an_error_of_one_line(tmp_path, text):
+    with pytest.raises(GraderError, match=r"p\.toml: ") as caught:
+        points_of(tmp_path / "p.toml", text)
+    assert len(caught.value.problems) == 1

@@ -1,0 +1,90 @@
+"""Uploads find their students: ids in names, Moodle's and Canvas' downloads, the latest of several."""
+
+import os
+
+import pytest
+
+from grader.errors import GraderError
+from grader.roster import read_roster, students, upload
+
+
+def roster_of(path, text):
+    path.write_text(text, encoding="utf-8")
+    return read_roster(path)
+
+
+@pytest.fixture
+def listed(tmp_path):
+    return roster_of(
+        tmp_path / "r.csv", "\ufeffName,ID,group\n王小明,B10901001,1\nAda Lovelace,b10901002,2\nKim,b1090100,1\n"
+    )
+
+
+def entries(folder, names):
+    found = {}
+    for number, name in enumerate(names):
+        path = folder / name
+        path.touch()
+        os.utime(path, (1000 + number, 1000 + number))
+        found[name.removesuffix(".tgz")] = path
+    return found
+
+
+def test_a_roster_is_read_as_spreadsheets_write_it(listed):
+    assert [(one.id, one.name) for one in listed] == [
+        ("B10901001", "王小明"),
+        ("b10901002", "Ada Lovelace"),
+        ("b1090100", "Kim"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no column id"),
+        ("number,name\n1,a\n", "no column id"),
+        ("id,name\n", "lists no student"),
+        ("id,name\nb1,a\nB1,b\n", "line 3 has the id B1 again"),
+        ("id,name\n,a\n", "line 2 has no id"),
+    ],
+)
+def test_a_roster_that_is_none_is_named(tmp_path, text, problem):
+    with pytest.raises(GraderError, match=problem):
+        roster_of(tmp_path / "r.csv", text)
+    (tmp_path / "big5.csv").write_bytes("id,name\nb1,王".encode("big5"))
+    with pytest.raises(GraderError, match="UTF-8"):
+        read_roster(tmp_path / "big5.csv")
+
+
+def test_names_of_platforms(tmp_path):
+    moodle = upload("王小明_123_assignsubmission_file_", tmp_path)
+    assert (moodle.platform, moodle.name, moodle.number) == ("moodle", "王小明", "123")
+    assert upload("A_B_7_assignsubmission_file_my.gan", tmp_path).name == "A_B"
+    canvas = upload("lovelaceada_LATE_12_345_b10901002-3", tmp_path)
+    assert (canvas.platform, canvas.name, canvas.number, canvas.version, canvas.late) == (
+        "canvas", "lovelaceada", "12", 3, True,
+    )  # fmt: skip
+    assert upload("b10901002_gan", tmp_path).platform == ""
+
+
+def test_each_student_has_the_upload_that_counts(tmp_path, listed):
+    names = (
+        "b10901001_first.tgz", "hw6b10901001.tgz", "lovelaceada_LATE_12_345_gan-1.tgz", "lovelaceada_12_344_gan.tgz",
+        "b109010023.tgz", "b10901001_b10901002.tgz",
+    )  # fmt: skip
+    rows = students(entries(tmp_path, names), listed)
+    assert [row.row for row in rows] == [
+        "B10901001 王小明", "b10901002 Ada Lovelace", "b1090100 Kim", "b109010023", "b10901001_b10901002",
+    ]  # fmt: skip
+    assert rows[0].upload.entry == "hw6b10901001"
+    assert rows[0].notes == ["the latest of 2 uploads; passed over: b10901001_first"]
+    assert rows[1].upload.entry == "lovelaceada_LATE_12_345_gan-1" and "late, says Canvas" in rows[1].notes
+    assert rows[2].upload is None
+    assert all("no one student" in row.notes[-1] for row in rows[3:])
+
+
+def test_without_a_roster_each_upload_is_a_student(tmp_path):
+    rows = students(
+        entries(tmp_path, ("ada.tgz", "Kim_7_assignsubmission_file_.tgz", "Kim_8_assignsubmission_file_.tgz"))
+    )
+    assert [row.row for row in rows] == ["ada", "Kim", "Kim (Kim_8_assignsubmission_file_)"]
