@@ -163,10 +163,8 @@ def tier(name: str) -> str:
     """What a tier asks for on the grader's two scales, in words: a distance and a ratio of each."""
     thresholds = tomllib.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
     families: dict[str, list[str]] = {}
-    for scale in thresholds["scale"]:
-        if (
-            scale.get("reference", "crypko") == "crypko" and scale[name]
-        ):  # the course's faces; no face is asked for by 0
+    for scale in thresholds["scale"]:  # no family that only stands in for another, and no ratio of 0
+        if scale["family"] not in thresholds.get("instead", {}) and scale[name]:
             sign = "≥" if scale["measure"] == "AFD" else "≤"
             families.setdefault(scale["family"], []).append(f"{scale['measure']} {sign} {scale[name]:g}")
     return " · or ".join(f"{' and '.join(asked)} ({thresholds['families'][name]})" for name, asked in families.items())

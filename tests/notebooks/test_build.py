@@ -195,6 +195,7 @@ def test_a_tier_says_both_scales():
     said = build.tier("Strong")
     assert re.fullmatch(r"FD-anime ≤ \S+ and AFD ≥ \S+ \(.+\) · or FID ≤ \S+ and AFD ≥ \S+ \(.+\)", said)
     assert "AFD" not in build.tier("Simple")  # no face is asked for
+    assert not any("demo" in build.tier(name) for name in ("Simple", "Medium", "Strong", "Boss"))  # drawn faces
 
 
 @pytest.mark.parametrize("name", ["03_wgan", "04_wgan_gp"])
