@@ -74,7 +74,7 @@ def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int],
         batch = pictures[done : done + batch_size]
         try:
             rows.append(_forward(network, batch))
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             _warn_of_cpu(error)
             _on_cpu(network)
             continue

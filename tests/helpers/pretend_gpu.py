@@ -174,11 +174,12 @@ def with_new_parameters(apply):
     load_state_dict would do the same, and lose the hooks of a parameter."""
 
     def applied(module, *args, **kwargs):
+        before = torch.__future__.get_swap_module_params_on_conversion()  # a module's children come first
         torch.__future__.set_swap_module_params_on_conversion(True)
         try:
             return apply(module, *args, **kwargs)
         finally:
-            torch.__future__.set_swap_module_params_on_conversion(False)
+            torch.__future__.set_swap_module_params_on_conversion(before)
 
     return applied
 

@@ -81,7 +81,7 @@ def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(weights, monkeypa
 def test_a_card_whose_memory_runs_out_leaves_the_rest_to_the_cpu(weights, monkeypatch):
     network, done = inception.load(weights), []
     right = inception.features(network, PICTURES)
-    Card(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"), runs=1)
+    Card(monkeypatch, torch.cuda.OutOfMemoryError("CUDA out of memory"), runs=1)
     with pytest.warns(UserWarning, match="CUDA out of memory"):
         found = inception.features(network, PICTURES, done.append)
     assert done == [16, 4]
