@@ -74,7 +74,7 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     \b
     Examples:
       python -m grader leaderboard submissions/ -o leaderboard.html
-      python -m grader leaderboard submissions/ --roster roster.csv --reports reports/ --public public.html
+      python -m grader leaderboard submissions/ --roster roster.csv
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
     from grader.leaderboard import BROKEN, Options, make
