@@ -40,16 +40,23 @@ from grader.metrics.registry import NAMES
 @click.option(
     "--roster",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The students: a CSV file with the columns id and name. Uploads are found by the id in their names.",
+    help="The students: a CSV file with the columns id and name. Uploads are found by the id in their names.  "
+    "[default: each upload is a student]",
 )
 @click.option(
     "--points",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Points per tier and the deadline, as grader/points.toml has them.  [default: that file]",
 )
-@click.option("--public", type=click.Path(path_type=Path, dir_okay=False), help="Also a page with codes for names.")
 @click.option(
-    "--reports", type=click.Path(path_type=Path, file_okay=False), help="Also a folder with a page for each student."
+    "--public",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also a page with codes for names.  [default: none]",
+)
+@click.option(
+    "--reports",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also a folder with a page for each student.  [default: none]",
 )
 @shared.offline
 def leaderboard(submissions, *, output, reference, metrics, jobs, address, roster, points, public, reports, offline):
@@ -74,7 +81,7 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     \b
     Examples:
       python -m grader leaderboard submissions/ -o leaderboard.html
-      python -m grader leaderboard submissions/ --roster roster.csv --reports reports/ --public public.html
+      python -m grader leaderboard submissions/ --roster roster.csv
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
     from grader.leaderboard import BROKEN, Options, make

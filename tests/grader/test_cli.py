@@ -56,7 +56,15 @@ def place(tmp_path, monkeypatch, rendered):
         make_run(tmp_path / "runs" / run, [1, 2], {})
     Path("faces").symlink_to(rendered)
     Path("runs/unsound/grad_norms.csv").write_text("step,layer,name,norm\n1,1,x,nan\n")
-    for file in ("submission.tgz", "faces.zip", "faces.safetensors", "text.txt", "text.npz", "text.safetensors"):
+    for file in (
+        "roster.csv",
+        "submission.tgz",
+        "faces.zip",
+        "faces.safetensors",
+        "text.txt",
+        "text.npz",
+        "text.safetensors",
+    ):
         Path(file).write_text("text")
     Path("taken/file").touch()
     save_image(torch.rand(8, 3, 64, 64), "grid.png")
