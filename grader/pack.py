@@ -32,7 +32,12 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
     Warns of labels, which do not go along. Raises BadSubmission when there are not 1,000 pictures or they do not fit;
     then `output` is left as it was.
     """
+    made = _packed(source, output)
     _tell_of_labels(source)
+    return made
+
+
+def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
         read_submission(source)
         as_they_are = {name: read() for name, read in members(source) if name.lower().endswith(ENDINGS)}
