@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-kill bench bench-training gpu-check fuzz notebooks nbgrader lint lock
+.PHONY: demo test test-oldest test-newest test-kill bench bench-training gpu-check fuzz notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -19,6 +19,17 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
+
+# The grader and the data tools with the lowest versions that requirements.txt allows, and with the newest, each in an
+# environment that is thrown away. Wants uv.
+test-oldest: RESOLUTION = lowest-direct
+test-newest: RESOLUTION = highest
+test-oldest test-newest:
+	uv venv --quiet --clear --python 3.11 $(VENV)/bounds
+	uv pip install --quiet --python $(VENV)/bounds --resolution $(RESOLUTION) --requirement requirements.txt
+	uv pip install --quiet --python $(VENV)/bounds pytest pytest-xdist hypothesis jupytext nbformat papermill
+	OMP_NUM_THREADS=1 nice -n 15 $(VENV)/bounds/bin/python -m pytest --numprocesses auto tests/grader tests/data
+	rm -rf $(VENV)/bounds
 
 # A run killed with SIGKILL at 20 random moments; make test kills it three times.
 test-kill: $(VENV)/installed

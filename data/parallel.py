@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+from grader.cores import usable_cores
 
 CHUNK = 32  # items a worker takes at a time: a face is milliseconds, a message between processes is not free
 
@@ -17,7 +18,7 @@ def ordered_map(function: Callable, items: Iterable, workers: int | None = None,
 
     With one worker everything runs here. Leaving the iterator early, by an error or Ctrl-C, ends the workers.
     """
-    workers = workers or _cores()
+    workers = workers or usable_cores()
     if workers == 1:
         yield from map(function, items)
         return
@@ -27,11 +28,6 @@ def ordered_map(function: Callable, items: Iterable, workers: int | None = None,
         pool = context.Pool(workers, initializer=_start_worker)
     with pool:  # leaving the block terminates the workers
         yield from pool.imap(function, items, chunk)
-
-
-def _cores() -> int:
-    # Containers and schedulers narrow the affinity; macOS and Windows do not know it.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -133,8 +133,9 @@ def render_set(output: Path, count: int, seed: int = 0, size: int = 64, workers:
 
 
 def _png(face: np.ndarray) -> bytes:
-    # unfiltered: flat colours pack better so, and sooner
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since 4.12; unfiltered, flat colours pack better, and sooner
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     return cv2.imencode(".png", face[..., ::-1], options)[1].tobytes()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import kept
+from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
 from grader.files import left_behind, natural, write_text
 from grader.inputs.images import ENDINGS
@@ -149,7 +150,7 @@ def make(
     scorer = options.scorer(progress)  # so that what is wrong shows now, and caches are filled
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
-    executor = (lambda: dask(address)) if address else (lambda: local(jobs or os.cpu_count() or 1))
+    executor = (lambda: dask(address)) if address else (lambda: local(jobs or usable_cores()))
     parts = page.with_name(f"{page.name}.parts")
     done = progress("submissions", len(found))
     results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))
@@ -302,7 +303,7 @@ def grade_all(
 
     while waiting and not run(list(waiting)):
         # One of those that were being worked on killed its process: alone, it takes no other with it.
-        for name in list(waiting)[: (os.cpu_count() or 1) + 2]:
+        for name in list(waiting)[: usable_cores() + 2]:
             if not run([name]):
                 give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results, key=natural)]

@@ -6,16 +6,19 @@ import errno
 import io
 import shutil
 import tarfile
+import warnings
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from grader.files import CannotWrite, atomic
-from grader.inputs.archives import bytes_of, members
+from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
-from grader.inputs.submission import COUNT, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
+from grader.inputs.labels import TABLES
+from grader.inputs.submission import COUNT, LABELS, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50)  # of JPEG: the first that fits is taken
 
@@ -26,8 +29,15 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
     A submission of the right form is packed byte for byte; any other 1,000 pictures are numbered in the order of their
     names, shrunk to 64x64 where needed, and stored at the highest JPEG quality that keeps the archive under 2 MB.
     Returns the submission as read back, and that quality, or None if the files are as they were.
-    Raises BadSubmission when there are not 1,000 pictures or they do not fit; then `output` is left as it was.
+    Warns of labels, which do not go along. Raises BadSubmission when there are not 1,000 pictures or they do not fit;
+    then `output` is left as it was.
     """
+    made = _packed(source, output)
+    _tell_of_labels(source)
+    return made
+
+
+def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
         read_submission(source)
         as_they_are = {name: read() for name, read in members(source) if name.lower().endswith(ENDINGS)}
@@ -45,6 +55,19 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
         if len(packed := _tgz(files)) < MAX_PACKED_BYTES:
             return _verified(packed, output), quality
     raise BadSubmission([f"{source}: over the course's 2 MB even at JPEG quality {QUALITIES[-1]}"])
+
+
+def _tell_of_labels(source: Path) -> None:
+    """Warns of tables of labels, and of folders: the course takes pictures alone, without what they were to show."""
+    with suppress(BadArchive, OSError):  # what is wrong with it is said where its pictures are read
+        names = [PurePosixPath(name) for name, _ in members(source)]
+        tables = sorted(str(name) for name in names if name.name in (*TABLES, LABELS))
+        if folders := sorted({str(name.parent) for name in names if name.name.lower().endswith(ENDINGS)} - {"."}):
+            tables.append(f"the folder {folders[0]}" if len(folders) == 1 else f"{len(folders):,} folders")
+        if tables:
+            warnings.warn(
+                f"{source}: {', '.join(tables[:5])} not packed: the course takes pictures alone", stacklevel=3
+            )
 
 
 def cut(grids: Iterable[Path], output: Path) -> int:

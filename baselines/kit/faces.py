@@ -1,6 +1,7 @@
 """The faces: found, read once, kept as bytes on the GPU."""
 
 import io
+import math
 import os
 import re
 import sys
@@ -165,8 +166,17 @@ def pace():
     return {"mininterval": 5, "maxinterval": 10} if looked_at else {"mininterval": 60, "maxinterval": 60}
 
 
-def usable_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(groups=Path("/sys/fs/cgroup")):
+    """The cores that the affinity and the cgroup of this process leave it."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        if (limit := groups / "cpu.max").exists():  # version 2 of cgroups
+            quota, period = map(float, limit.read_text().split())
+        else:
+            quota, period = (float((groups / f"cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return min(count, max(1, math.ceil(quota / period))) if quota > 0 else count
+    except (OSError, ValueError):  # no limit, or none that can be read
+        return count
 
 
 def load_faces(settings, device):

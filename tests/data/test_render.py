@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from data.cli import main
-from data.render import CHOICES, HAIR, VERSION, render, render_face, render_set
+from data.render import CHOICES, HAIR, VERSION, _png, render, render_face, render_set
 
 CASCADE = Path(__file__).parents[3] / "shared/data/lbpcascade_animeface.xml"
 
@@ -113,3 +114,9 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert process.returncode == 130
     assert io.StringIO(errors).readlines() == ["interrupted; run the same command again\n"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_opencv_without_a_png_filter_draws_the_same(monkeypatch):
+    face, _ = render_face(0, 0, 64)
+    monkeypatch.delattr("cv2.IMWRITE_PNG_FILTER", raising=False)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(_png(face)))), face)

@@ -51,6 +51,17 @@ def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):
     assert "quality" in result.stderr
 
 
+def test_labels_that_are_not_packed_are_told(outputs, tmp_path):
+    for number in range(1, 1001):
+        path = tmp_path / f"made/{'aqua' if number % 2 else 'red'}/{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(outputs / f"{number}.jpg")
+    (tmp_path / "made/labels.csv").write_text("file,label\n")
+    result = run("pack", tmp_path / "made", "-o", tmp_path / "mine.tgz")
+    assert result.exit_code == 0, result.output
+    assert "made: labels.csv, 2 folders not packed: the course takes pictures alone" in result.stderr
+
+
 def test_too_few_pictures_leave_an_old_archive_alone(outputs, tmp_path):
     (tmp_path / "few").mkdir()
     for number in range(1, 10):
