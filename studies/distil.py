@@ -1,6 +1,7 @@
-"""Distil the teacher into a small network: python -m studies.distil SHARED RUNS --folder FOLDER
+"""Distil the teacher into a smaller network: python -m studies.distil SHARED RUNS --folder FOLDER
 
-The student learns the teacher's features of a picture (studies.teacher) from pictures as they are, 64x64:
+The student is the teacher's own first blocks, which see pictures as they are, 64x64, and a linear map. The map is
+fitted so that it predicts the features that the whole teacher has of the picture enlarged (studies.teacher):
   real faces, of which it sees a version that was shrunk and stored in any harmless way, while the teacher saw the
   bilinear one without loss: so it forgets how a picture was shrunk and stored;
   real faces with one or two corruptions;
@@ -9,14 +10,14 @@ Never trained on: every other run, the submissions, crypko_1000_96px, the odd fi
 sixth of the 12,000 faces. The target are the first principal components of the teacher's features over all of these
 pictures, not of real faces alone: where generators err, real faces vary little.
 
-FOLDER keeps pictures, targets and the state of the training; the same command goes on where it was stopped.
+FOLDER keeps the features of both; the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from grader.files import atomic, natural
 from grader.inputs.archives import members
@@ -38,89 +38,101 @@ from studies.faces import read_faces, split
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 250  # of its 1,000 samples
 ORIGINALS = 2500  # of the even half of the 10,000
+FACES = 4000  # of the 12,000
 CORRUPTED = 4000
 FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
 COMPONENTS = 256
-
-
-STAGES = ((32, 1), (64, 2), (128, 2), (256, 1))  # channels, residual convolutions; each stage halves the side
-POOLED = 640
-SHARES = {"generated": 0.35, "corrupted": 0.2, "originals": 0.25, "faces": 0.2}  # of each batch
-BATCH = 64
-TEMPER = 0.25  # targets are divided by their variance to this power: 0 is the teacher's own scale, 0.5 whitens
+STAGES = (  # of EfficientNet-Lite0, the first six of seven: expansion, kernel, stride, channels, blocks
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 2),  # the teacher has 4
+)
+STEM = 32  # channels
+POOLED = sum(channels * blocks for *_, channels, blocks in STAGES)  # 1144
+SHARES = {"generated": 0.35, "corrupted": 0.2, "originals": 0.25, "faces": 0.2}  # what each group weighs in the fit
 
 
 class Student(nn.Module):
     """Pictures float [N, 3, 64, 64] in 0..255 -> the teacher's principal components [N, 256], in the teacher's scale.
 
-    Plain strided and residual convolutions (He et al., https://arxiv.org/abs/1512.03385): on a CPU they are faster than
-    the teacher's depthwise ones. A BatchNorm behind each helps to train; `folded` has none left.
+    Blocks of the teacher, which here see the 64 pixels as they are; the mean of each channel behind each block; and a
+    linear map of these means. There is no BatchNorm: the teacher's are folded into its convolutions.
     """
 
-    def __init__(self, norms: bool = True):
+    def __init__(self):
         super().__init__()
-        layers, fan_in = [], 3
-        for channels, residuals in STAGES:
-            layers += [_conv(fan_in, channels, 4, 2, norms), nn.ReLU()]  # side 32, 16, 8, 4
-            layers += [_ResidualConv(channels, norms) for _ in range(residuals)]
-            fan_in = channels
-        self.body = nn.Sequential(*layers, _conv(fan_in, POOLED, 1, 1, norms), nn.ReLU())  # [N, 640, 4, 4]
+        self.stem = nn.Sequential(*_conv(3, STEM, 3, 2), nn.ReLU6())
+        self.blocks, fan_in = nn.ModuleList(), STEM
+        for expansion, kernel, stride, channels, blocks in STAGES:
+            for number in range(blocks):
+                self.blocks.append(_Block(fan_in, channels, expansion, kernel, 1 if number else stride))
+                fan_in = channels
         self.head = nn.Linear(POOLED, COMPONENTS)
-        self.register_buffer("scale", torch.ones(COMPONENTS))  # the head learns components divided by this
 
     def pooled(self, x: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, 64, 64] in 0..255 -> what the head reads, [N, 640]."""
-        return self.body((x - 127.5) / 64).mean(dim=(2, 3))
+        """Pictures [N, 3, 64, 64] in 0..255 -> what the head reads, [N, 1144]."""
+        x, means = self.stem((x - 127) / 128), []  # [N, 32, 32, 32]
+        for block in self.blocks:
+            x = block(x)  # side 32, 16, 8, 4, 4, 2
+            means.append(x.mean(dim=(2, 3)))
+        return torch.cat(means, dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pooled(x)) * self.scale
+        return self.head(self.pooled(x))
 
 
-class _ResidualConv(nn.Module):
-    def __init__(self, channels: int, norms: bool):
+class _Block(nn.Module):
+    """An inverted residual (Sandler et al., https://arxiv.org/abs/1801.04381)."""
+
+    def __init__(self, fan_in: int, fan_out: int, expansion: int, kernel: int, stride: int):
         super().__init__()
-        self.inner = _conv(channels, channels, 3, 1, norms)
+        inner = fan_in * expansion
+        expand = [*_conv(fan_in, inner, 1, 1), nn.ReLU6()] if expansion > 1 else []
+        depthwise = [*_conv(inner, inner, kernel, stride, groups=inner), nn.ReLU6()]
+        self.layers = nn.Sequential(*expand, *depthwise, *_conv(inner, fan_out, 1, 1))
+        self.residual = stride == 1 and fan_in == fan_out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(x + self.inner(x))
+        return x + self.layers(x) if self.residual else self.layers(x)
 
 
-def _conv(fan_in: int, fan_out: int, kernel: int, stride: int, norms: bool) -> nn.Sequential:
-    conv = nn.Conv2d(fan_in, fan_out, kernel, stride, (kernel - 1) // 2, bias=not norms)
-    return nn.Sequential(conv, nn.BatchNorm2d(fan_out)) if norms else nn.Sequential(conv)
+def _conv(fan_in: int, fan_out: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
+    padding = kernel - stride  # in all; with a stride of 2 there is one more at the bottom and the right
+    pad = nn.ZeroPad2d((padding // 2, padding - padding // 2) * 2)
+    return [pad, nn.Conv2d(fan_in, fan_out, kernel, stride, groups=groups)]
 
 
-def folded(student: Student) -> Student:
-    """The same network with each BatchNorm folded into its convolution: no picture depends on its batch."""
-    student.eval()
-    plain = Student(norms=False)
-    pairs = zip(_convs(student), _convs(plain), strict=True)
-    for (conv, norm), (bare,) in pairs:
-        bare.load_state_dict(fuse_conv_bn_eval(conv, norm).state_dict())
-    plain.head.load_state_dict(student.head.state_dict())
-    plain.scale.copy_(student.scale)
-    return plain.eval()
-
-
-def _convs(student: Student) -> list[nn.Sequential]:
-    return [m for m in student.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d)]
+def student_of(net: nn.Module) -> Student:
+    """The teacher's first blocks, with a head that is not fitted yet."""
+    student = Student()
+    convs = [[m for m in some.modules() if isinstance(m, nn.Conv2d)] for some in (student, net)]
+    for mine, other in zip(*convs, strict=False):
+        mine.load_state_dict(other.state_dict())
+    return student.eval().to(memory_format=torch.channels_last)
 
 
 def load(path: Path) -> Student:
-    """A folded student from its weights. Raises FileNotFoundError."""
-    student = Student(norms=False)
+    """A student from its weights. Raises FileNotFoundError."""
+    student = Student()
     student.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     return student.eval().to(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
 def describe(student: Student, pictures: np.ndarray) -> np.ndarray:
     """Features float32 [N, 256] of pictures uint8 [N, 64, 64, 3]."""
-    return np.concatenate([student(_tensor(pictures[i : i + 64])).numpy() for i in range(0, len(pictures), 64)])
+    return _batched(student, pictures)
 
 
-def _tensor(pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()  # channels last
+@torch.inference_mode()
+def _batched(function: Callable, pictures: np.ndarray) -> np.ndarray:
+    rows = []
+    for start in range(0, len(pictures), 50):
+        x = torch.from_numpy(np.ascontiguousarray(pictures[start : start + 50]))
+        rows.append(function(x.permute(0, 3, 1, 2).float()).numpy())  # [B, 3, 64, 64], channels last
+    return np.concatenate(rows)
 
 
 def stored(picture: Image.Image, codec: str, quality: int) -> np.ndarray:
@@ -163,109 +175,68 @@ def corrupted(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     return np.stack(pictures)
 
 
-def _kept(folder: Path, name: str, make) -> np.ndarray:
-    path = folder / f"pictures-{name}.npy"
+def gather(net: nn.Module, student: Student, shared: Path, runs: Path, folder: Path):
+    """Per group, the student's means [n, 1144] of its pictures, and the teacher's features [n, 1280]."""
+    rng = np.random.default_rng(1)
+    faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0]
+    originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)[:ORIGINALS]
+    small = shrunk(originals)
+    sources = {
+        "faces": (faces[:FACES], faces[:FACES]),
+        "originals": (np.concatenate([originals] * 2), np.concatenate([small] * 2)),
+    }
+    damaged = corrupted(np.concatenate([faces, small]), CORRUPTED, np.random.default_rng(0))
+    sources["corrupted"] = (damaged, damaged)
+    generated = []
+    for run in TRAINED_ON:
+        for file in sorted((runs / run / "samples").glob("*.tgz")):
+            pictures = read_faces(file)[:PER_CHECKPOINT]
+            generated.append(f"{run}-{file.stem}")
+            sources[generated[-1]] = (pictures, pictures)
+    pairs = {}
+    for name, (pictures, seen) in sources.items():
+        print(f"\r{name}: {len(pictures)} pictures", end="\033[K", file=sys.stderr, flush=True)
+        changed = np.stack([harmlessly(picture, rng) for picture in pictures])
+        means = _kept(folder / f"means-{name}.npy", partial(_batched, student.pooled, changed))
+        pairs[name] = (means, _kept(folder / f"targets-{name}.npy", partial(teacher.features, net, seen, half=True)))
+    print(file=sys.stderr)
+    alike = [pairs.pop(name) for name in generated]
+    return pairs | {"generated": tuple(map(np.concatenate, zip(*alike, strict=True)))}
+
+
+def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     if not path.exists():
         with atomic(path) as unfinished, open(unfinished, "wb") as file:
             np.save(file, make())
     return np.load(path)
 
 
-def _first_of(file: Path) -> np.ndarray:
-    return read_faces(file)[:PER_CHECKPOINT]
-
-
-def gather(shared: Path, runs: Path, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """To train on: groups of pictures uint8 [n, H, W, 3] with the teacher's features [n, 1280] of them."""
-    groups = {}  # name -> pictures, and what the teacher sees of them
-    for run in TRAINED_ON:
-        for file in sorted((runs / run / "samples").glob("*.tgz")):
-            first = partial(_first_of, file)
-            groups[f"{run}-{file.stem}"] = _kept(folder, f"{run}-{file.stem}", first)
-    originals = _kept(
-        folder, "originals", lambda: read_originals(shared / "crypko_10000_96px.zip", odd=False)[:ORIGINALS]
-    )
-    faces = _kept(folder, "faces", lambda: split(read_faces(shared / "crypko_12000_64px.zip"))[0])
-    both = np.concatenate([faces, shrunk(originals)])
-    groups["corrupted"] = _kept(folder, "corrupted", lambda: corrupted(both, CORRUPTED, np.random.default_rng(0)))
-    groups |= {"originals": originals, "faces": faces}
-    net, targets = teacher.load(), {}
-    for name, pictures in groups.items():
-        path = folder / f"targets-{name}.npy"
-        if not path.exists():
-            print(f"teacher: {name}", file=sys.stderr, flush=True)
-            with atomic(path) as unfinished, open(unfinished, "wb") as file:
-                np.save(
-                    file, teacher.features(net, pictures if pictures.shape[1] == 64 else shrunk(pictures), half=True)
-                )
-        targets[name] = np.load(path)
-    generated = [name for name in groups if name not in SHARES]
-    pairs = {name: (groups[name], targets[name]) for name in SHARES if name in groups}
-    pairs["generated"] = tuple(np.concatenate([some[name] for name in generated]) for some in (groups, targets))
-    return pairs
-
-
-def components(pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def components(targets: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean [1280], directions [1280, 256] and variances [256] of the first principal components of the targets, each
-    group weighing its share of a batch."""
-    mean = sum(SHARES[name] * targets.mean(axis=0, dtype=float) for name, (_, targets) in pairs.items())
-    centred = {name: targets - mean for name, (_, targets) in pairs.items()}
-    scatter = sum(SHARES[name] * x.T @ x / len(x) for name, x in centred.items())
-    values, vectors = np.linalg.eigh(scatter)
+    group weighing its share."""
+    mean = sum(SHARES[name] * some.mean(axis=0, dtype=float) for name, some in targets.items())
+    covariance = sum(SHARES[name] * (some - mean).T @ (some - mean) / len(some) for name, some in targets.items())
+    values, vectors = np.linalg.eigh(covariance)
     return mean, vectors[:, : -COMPONENTS - 1 : -1], values[: -COMPONENTS - 1 : -1]
 
 
-def batch_of(pairs, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 [64, 64, 64, 3], each changed harmlessly, and their targets."""
-    pictures, targets = [], []
-    for name in rng.choice(list(SHARES), size=BATCH, p=list(SHARES.values())):
-        some, wanted = pairs[name]
-        i = rng.integers(len(some))
-        pictures.append(harmlessly(some[i], rng))
-        targets.append(wanted[i])
-    return np.stack(pictures), np.stack(targets)
+def fit(pairs: dict[str, tuple[np.ndarray, np.ndarray]], ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weight [256, d] and bias [256] of the linear map from the student's means [n, d] to the targets' components.
 
-
-def train(pairs, folder: Path, steps: int, lr: float, seed: int) -> Student:
-    """The average of the weights over the last steps; goes on from FOLDER/last.pt."""
-    torch.manual_seed(seed)
-    mean, directions, variances = components(pairs)
-    scale = variances**TEMPER
-    pairs = {name: (p, ((t - mean) @ directions / scale).astype(np.float32)) for name, (p, t) in pairs.items()}
-    student = Student().to(memory_format=torch.channels_last)
-    student.scale.copy_(torch.from_numpy(scale))
-    optimizer = torch.optim.AdamW(student.parameters(), lr=lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, pct_start=0.15)
-    average = torch.optim.swa_utils.AveragedModel(
-        student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
-    )
-    parts = {"student": student, "optimizer": optimizer, "schedule": schedule, "average": average}
-    first, last = 0, folder / "last.pt"
-    if last.exists():
-        state = torch.load(last, weights_only=True)
-        first = state.pop("step")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    started, losses, total = time.perf_counter(), [], float((variances / scale**2).mean())
-    for step in range(first, steps):
-        pictures, targets = batch_of(pairs, np.random.default_rng((seed, step)))
-        with torch.autocast("cpu", torch.bfloat16):
-            pooled = student.pooled(_tensor(pictures))
-        loss = (student.head(pooled.float()) - torch.from_numpy(targets)).square().mean() / total
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(student)
-        losses.append(loss.item())
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            with atomic(last) as unfinished:
-                torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step + 1}, unfinished)
-            rate = BATCH * len(losses) / (time.perf_counter() - started)
-            print(
-                f"step {step + 1}/{steps}  unexplained {np.mean(losses[-50:]):.3f}  {rate:.0f} pictures/s", flush=True
-            )
-    return average.module
+    Ridge regression (Hoerl and Kennard, 1970) on means scaled to variance 1, each group weighing its share.
+    """
+    mean, directions, variances = components({name: targets for name, (_, targets) in pairs.items()})
+    x = np.concatenate([pooled for pooled, _ in pairs.values()]).astype(float)  # [N, d]
+    y = np.concatenate([(targets - mean) @ directions for _, targets in pairs.values()])  # [N, 256]
+    weights = np.concatenate([np.full(len(pooled), SHARES[name] / len(pooled)) for name, (pooled, _) in pairs.items()])
+    centre = weights @ x
+    scale = np.sqrt(weights @ (x - centre) ** 2) + 1e-6
+    x = (x - centre) / scale
+    normal = (x.T * weights) @ x + ridge * np.eye(x.shape[1])
+    solution = np.linalg.solve(normal, (x.T * weights) @ y)  # [d, 256]
+    unexplained = (weights @ (y - x @ solution) ** 2).sum() / variances.sum()
+    print(f"{len(x)} pictures; of the components' variance {1 - unexplained:.3f} is explained", file=sys.stderr)
+    return (solution / scale[:, None]).T, -(centre / scale) @ solution
 
 
 @click.command()
@@ -273,14 +244,15 @@ def train(pairs, folder: Path, steps: int, lr: float, seed: int) -> Student:
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
 @click.option("--output", default="scratch/distil/distilled.safetensors", show_default=True, type=click.Path())
-@click.option("--steps", default=1500, show_default=True, help="64 pictures each.")
-@click.option("--lr", default=2e-3, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--ridge", default=0.1, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(shared, runs, *, folder, output, steps, lr, seed, threads):
+def main(shared, runs, *, folder, output, ridge, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    student = folded(train(gather(shared, runs, folder), folder, steps, lr, seed))
+    net = teacher.load()
+    student = student_of(net)
+    weight, bias = fit(gather(net, student, shared, runs, folder), ridge)
+    student.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
     with atomic(Path(output)) as unfinished:
         save_file({name: tensor.half().contiguous() for name, tensor in student.state_dict().items()}, unfinished)
 

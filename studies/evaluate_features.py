@@ -86,7 +86,7 @@ class Distances:
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--student", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/features", show_default=True, type=click.Path(path_type=Path))
-@click.option("--candidate", "named", multiple=True, help="Only these; the teacher at 128 pixels for the runs always.")
+@click.option("--candidate", "named", multiple=True, help="Only these.")
 @click.option("--pictures", default=1000, show_default=True, help="Of each real set and submission.")
 @click.option("--per-checkpoint", default=1000, show_default=True, help="Of each set that Spearman is over.")
 @click.option("--threads", default=1, show_default=True)

@@ -1,4 +1,4 @@
-"""The distillation: resumable, and a student whose pictures do not depend on their batch."""
+"""The distillation: a student that is the teacher's beginning, whose pictures do not depend on their batch."""
 
 import numpy as np
 import pytest
@@ -7,63 +7,44 @@ import torch
 from studies import distil
 
 
-@pytest.fixture
-def pairs():
-    """Random pictures with random targets, of every group."""
-    rng = np.random.default_rng(0)
-
-    def group(side):
-        return rng.integers(0, 256, (300, side, side, 3), np.uint8), rng.normal(size=(300, 1280)).astype(np.float32)
-
-    return {name: group(96 if name == "originals" else 64) for name in distil.SHARES}
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(distil, "STAGES", ((4, 1), (4, 0), (4, 0), (4, 0)))
-    monkeypatch.setattr(distil, "BATCH", 8)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def test_a_stopped_training_goes_on_to_the_same_weights(pairs, tmp_path, monkeypatch):
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    whole.mkdir()
-    halves.mkdir()
-    expected = distil.train(pairs, whole, steps=52, lr=1e-3, seed=0)
-
-    real_batch_of, calls = distil.batch_of, []
-
-    def stops(*args):
-        calls.append(args)
-        if len(calls) == 52:  # after the state of step 50 is kept
-            raise KeyboardInterrupt
-        return real_batch_of(*args)
-
-    monkeypatch.setattr(distil, "batch_of", stops)
-    with pytest.raises(KeyboardInterrupt):
-        distil.train(pairs, halves, steps=52, lr=1e-3, seed=0)
-    monkeypatch.setattr(distil, "batch_of", real_batch_of)
-    found = distil.train(pairs, halves, steps=52, lr=1e-3, seed=0)
-    for name, tensor in expected.state_dict().items():
-        assert torch.equal(tensor, found.state_dict()[name]), name
-
-
-def test_a_folded_student_sees_the_same_and_no_batch(pairs):
+@pytest.fixture(scope="module")
+def student():
     torch.manual_seed(0)
-    student = distil.Student()
-    pictures = pairs["faces"][0][:20]
-    with torch.no_grad():
-        student(distil._tensor(pictures))  # running statistics that are not the initial ones
-        plain = distil.folded(student)
-        expected = student(distil._tensor(pictures)).numpy()
-    features = distil.describe(plain, pictures)
-    assert features.shape == (20, distil.COMPONENTS)
-    np.testing.assert_allclose(features, expected, atol=1e-5)
-    alone = np.concatenate([distil.describe(plain, pictures[i : i + 1]) for i in range(20)])
-    np.testing.assert_allclose(features, alone, atol=1e-6)
+    return distil.Student().eval()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+
+
+def test_a_picture_does_not_depend_on_its_batch(student, pictures):
+    features = distil.describe(student, pictures)
+    assert features.shape == (12, distil.COMPONENTS)
+    alone = np.concatenate([distil.describe(student, pictures[i : i + 1]) for i in range(12)])
+    np.testing.assert_allclose(features, alone, atol=1e-5 * np.abs(features).max())
+
+
+def test_the_student_begins_with_the_convolutions_it_is_given(student, pictures):
+    convs = [m for m in student.modules() if isinstance(m, torch.nn.Conv2d)]
+    given = torch.nn.Sequential(*convs, torch.nn.Conv2d(192, 1280, 1))  # the teacher has more of them
+    again = distil.student_of(given)
+    with torch.inference_mode():
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+        np.testing.assert_allclose(again.pooled(x), student.pooled(x), atol=1e-4)
+
+
+def test_the_fit_finds_a_linear_map():
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(20, 1280))
+    pairs = {}
+    for name in distil.SHARES:
+        means = rng.normal(3, 2, (200, 20))
+        pairs[name] = (means, means @ true + 7)
+    weight, bias = distil.fit(pairs, ridge=1e-6)
+    mean, directions, _ = distil.components({name: targets for name, (_, targets) in pairs.items()})
+    x = rng.normal(3, 2, (5, 20))
+    np.testing.assert_allclose(x @ weight.T + bias, (x @ true + 7 - mean) @ directions, atol=0.01)
 
 
 def test_what_is_harmless_changes_a_picture_little():
@@ -75,10 +56,3 @@ def test_what_is_harmless_changes_a_picture_little():
     assert len(np.unique(versions, axis=0)) > 5
     expected = distil.shrunk(picture[None])[0].astype(int)
     assert np.abs(versions - expected).mean() < 5
-
-
-def test_components_are_the_targets_own(pairs):
-    _, directions, variances = distil.components(pairs)
-    assert directions.shape == (1280, distil.COMPONENTS)
-    np.testing.assert_allclose(directions.T @ directions, np.eye(distil.COMPONENTS), atol=1e-4)
-    assert (np.diff(variances) <= 1e-6).all()
