@@ -7,7 +7,6 @@ with what is missing. A submission that cannot be graded is a row that says why.
 from __future__ import annotations
 
 import base64
-import os
 import re
 import warnings
 from collections.abc import Callable
