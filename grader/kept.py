@@ -33,7 +33,7 @@ def measured_with(scorer: Scorer) -> str:
     from grader.metrics import afd
     from grader.report.json import SCHEMA
 
-    against, known = scorer.against, scorer.known
+    against = scorer.against
     digest = hashlib.sha256()
     said = [SCHEMA, sorted(scorer.metrics), sorted(against.missing), scorer.limits, afd.MIN_NEIGHBORS]
     said.append(verdict.load_thresholds())
@@ -41,8 +41,10 @@ def measured_with(scorer: Scorer) -> str:
     digest.update(json.dumps(said, sort_keys=True).encode())
     for reference in (against.embedded, against.real):
         _add_reference(digest, reference)
-    if known is not None:
-        digest.update(known.fingerprints.tobytes() + "\n".join(known.names).encode("utf-8", "surrogatepass"))
+    for known in (scorer.known, scorer.given):
+        digest.update(b"none")
+        if known is not None:
+            digest.update(known.fingerprints.tobytes() + "\n".join(known.names).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -89,7 +89,7 @@ def test_help_says_what_how_and_gives_examples_that_parse(words, place):
             assert (
                 told
                 or parameter.is_flag
-                or parameter.name in ("run", "pack", "address", "overrides", "save", "by_label")
+                or parameter.name in ("run", "pack", "address", "overrides", "save", "by_label", "kit")
             )
     examples = [line for line in lines if line.startswith("    python -m ")]
     assert examples

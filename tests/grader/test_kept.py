@@ -17,7 +17,7 @@ from grader.scoring import Scorer
 @pytest.fixture(scope="module")
 def scorer():
     known = Known(np.zeros((2, 48), np.int8), ["1", "2"])
-    return Scorer(NAMES, anime.load(), Against(shipped_reference()), known, (0.25, 0.35), None)
+    return Scorer(NAMES, anime.load(), Against(shipped_reference()), known, None, (0.25, 0.35), None)
 
 
 def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
@@ -27,6 +27,8 @@ def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
         replace(scorer, metrics=("afd",)),
         replace(scorer, limits=(0.2, 0.35)),
         replace(scorer, known=None),
+        replace(scorer, known=None, given=known),
+        replace(scorer, given=known),
         replace(scorer, known=replace(known, names=["1", "3"])),
         replace(scorer, known=replace(known, fingerprints=known.fingerprints + 1)),
         replace(scorer, against=replace(against, missing={"fid": "no weights"})),
