@@ -50,7 +50,7 @@ def run(words):
 def place(tmp_path, monkeypatch, rendered):
     """A current folder with what the examples name, and with what is wrong in one way or another."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("outputs", "submissions", "my_pictures", "empty", "taken", "class/eve", "runs/unsound"):
+    for folder in ("outputs", "submissions", "my_pictures", "empty", "taken", "class/eve", "runs/unsound", "notebooks"):
         Path(folder).mkdir(parents=True)
     for run in ("wgan", "wgan_gp"):
         make_run(tmp_path / "runs" / run, [1, 2], {})
