@@ -48,10 +48,10 @@ STAGES = (  # of EfficientNet-Lite0, the first six of seven: expansion, kernel, 
     (6, 5, 2, 40, 2),
     (6, 3, 2, 80, 3),
     (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 2),  # the teacher has 4
+    (6, 5, 2, 192, 4),
 )
 STEM = 32  # channels
-POOLED = sum(channels * blocks for *_, channels, blocks in STAGES)  # 1144
+POOLED = sum(channels * blocks for *_, channels, blocks in STAGES)  # 1488
 SHARES = {"generated": 0.35, "corrupted": 0.2, "originals": 0.25, "faces": 0.2}  # what each group weighs in the fit
 
 
@@ -73,7 +73,7 @@ class Student(nn.Module):
         self.head = nn.Linear(POOLED, COMPONENTS)
 
     def pooled(self, x: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, 64, 64] in 0..255 -> what the head reads, [N, 1144]."""
+        """Pictures [N, 3, 64, 64] in 0..255 -> what the head reads, [N, 1488]."""
         x, means = self.stem((x - 127) / 128), []  # [N, 32, 32, 32]
         for block in self.blocks:
             x = block(x)  # side 32, 16, 8, 4, 4, 2
@@ -176,7 +176,7 @@ def corrupted(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
 
 def gather(net: nn.Module, student: Student, shared: Path, runs: Path, folder: Path):
-    """Per group, the student's means [n, 1144] of its pictures, and the teacher's features [n, 1280]."""
+    """Per group, the student's means [n, 1488] of its pictures, and the teacher's features [n, 1280]."""
     rng = np.random.default_rng(1)
     faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0]
     originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)[:ORIGINALS]
@@ -244,7 +244,7 @@ def fit(pairs: dict[str, tuple[np.ndarray, np.ndarray]], ridge: float) -> tuple[
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
 @click.option("--output", default="scratch/distil/distilled.safetensors", show_default=True, type=click.Path())
-@click.option("--ridge", default=0.1, show_default=True)
+@click.option("--ridge", default=0.03, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 def main(shared, runs, *, folder, output, ridge, threads):
     torch.set_num_threads(threads)

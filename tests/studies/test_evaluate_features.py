@@ -1,0 +1,43 @@
+"""The study of features, from files to its tables, with features that take no time."""
+
+import tarfile
+
+import numpy as np
+from click.testing import CliRunner
+from PIL import Image
+
+from studies import distil, evaluate_features
+
+
+def _coarse(pictures):
+    return pictures.reshape(-1, 4, 16, 4, 16, 3).mean(axis=(2, 4)).reshape(len(pictures), -1)  # [N, 48]
+
+
+def test_the_tables_name_every_set_and_the_held_out_ones(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def random_pictures(*_, side=64, **__):
+        return rng.integers(0, 256, (40, side, side, 3), np.uint8)
+
+    for run in ("wgan_s11", "another"):
+        samples = tmp_path / "runs" / run / "samples"
+        samples.mkdir(parents=True)
+        Image.fromarray(random_pictures()[0]).save(tmp_path / "1.png")
+        with tarfile.open(samples / "000500.tgz", "w:gz") as archive:
+            archive.add(tmp_path / "1.png", "1.png")
+    monkeypatch.setattr(distil, "read_originals", lambda *_, **__: random_pictures(side=96))
+    monkeypatch.setattr(evaluate_features, "read_faces", random_pictures)
+    monkeypatch.setattr(evaluate_features, "candidates", lambda _: {"teacher 128": _coarse, "shipped": _coarse})
+
+    arguments = [str(tmp_path), str(tmp_path / "runs"), "--folder", str(tmp_path / "kept"), "--pictures", "20"]
+    result = CliRunner().invoke(evaluate_features.main, [*arguments, "--per-checkpoint", "20"], catch_exceptions=False)
+    assert result.exit_code == 0
+    for row in ("| lanczos JPEG 75 |", "| gan_fair |", "| another 000500 * |", "| wgan_s11 000500 |", "| held out |"):
+        assert row in result.output, row
+    assert "9 sets of 20 pictures; 8 of them held out" in result.output
+    again = CliRunner().invoke(evaluate_features.main, [*arguments, "--per-checkpoint", "20"], catch_exceptions=False)
+
+    def without_times(output):
+        return [line for line in output.splitlines() if "milliseconds" not in line]
+
+    assert without_times(again.output) == without_times(result.output)  # what is kept is not computed again
