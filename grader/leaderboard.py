@@ -180,7 +180,8 @@ def _prints(result: dict) -> np.ndarray:
 
 def _about(options: Options) -> dict:
     """What every result says of how it came about."""
-    from grader.report.json import SCHEMA, VERSION
+    from grader.report.json import SCHEMA
+    from grader.version import VERSION
 
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"schema": SCHEMA, "version": VERSION, "date": date, "options": options.shown()}

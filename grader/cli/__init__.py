@@ -20,8 +20,8 @@ from grader.cli.score import score
 from grader.cli.shared import note, stop
 from grader.errors import GraderError
 from grader.files import CannotWrite
+from grader.version import VERSION
 
-VERSION = "0.1.0"  # as in pyproject.toml
 FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 from grader.results import ByLabel, Integrity, Score
 
-VERSION = "0.1.0"  # of the project, as in pyproject.toml
 SCHEMA = 4  # raised whenever a field changes its name or its meaning
 
 
