@@ -72,8 +72,11 @@ def test_the_public_board_names_nobody(classroom, tmp_path):
     assert grades.secret(tmp_path) == key
     grades.write_public(results, tmp_path / "public.html", key)
     text = (tmp_path / "public.html").read_text()
+    table = text.partition("<table>")[2].partition("</table>")[0]
+    for student in ("b1 Ada", "b2 =HYPERLINK(1)", "b4 Kim"):
+        table = table.replace(grades.code(student, key), "")  # random hexadecimal digits may spell "b4"
     for name in ("Ada", "HYPERLINK", "王", "Kim", "b1", "b4", "700"):
-        assert name not in text.partition("<table>")[2].partition("</table>")[0]
+        assert name not in table
     assert grades.code("b1 Ada", key) in text and "could not be graded" in text
     assert grades.code("b3 王小明", key) not in text
 
