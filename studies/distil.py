@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from grader.features import anime
@@ -45,10 +46,11 @@ FACES = 7500  # of the 12,000
 ORIGINALS = 2500  # of the even half of the 10,000
 CORRUPTED = 60, 200  # sets, and pictures of each
 SHARES = {"faces": 0.15, "originals": 0.15, "corrupted": 0.3, "generated": 0.4}  # of the sets in a batch
-SETS, PER_SET = 8, 8  # of a batch
+BATCH = 64
+HEAD = 0.07  # of the rate, for the head: it adds up 800 numbers, so that a step of each is a large step of the sum
 UNSEEN = 20  # one picture in so many is kept to tell what the network predicts of pictures that it did not see
-TEMPER = 0.25  # components are divided by their variance to this power in the loss, so that small ones count
-WHOLE_SETS = 4.0  # weight of the error of a set's mean: a distance sees errors that a set shares, others average out
+TEMPER = 0.1  # components are divided by their variance to this power in the loss, so that small ones count
+WHOLE_SETS = 4.0  # in the last fit, what the mean of a set weighs: errors that a set shares do not average out
 FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
 
 
@@ -172,7 +174,7 @@ class Components:
 
 
 class Batches(IterableDataset):
-    """Batches of sets: pictures uint8 [SETS * PER_SET, 64, 64, 3] and their components scaled to variance 1.
+    """Batches: pictures uint8 [BATCH, 64, 64, 3], and their components scaled to variance 1, float32 [BATCH, d].
 
     The batch of a step is the same whenever the training reaches it.
     """
@@ -187,24 +189,27 @@ class Batches(IterableDataset):
         for step in self.steps:
             rng = np.random.default_rng(step)
             pictures, targets = [], []
-            for group in rng.choice(list(SHARES), SETS, p=list(SHARES.values())):
+            for group in rng.choice(list(SHARES), BATCH, p=list(SHARES.values())):
                 some = self.groups[group][rng.integers(len(self.groups[group]))]
-                drawn = rng.integers(len(some.pictures), size=PER_SET)
-                pictures += [harmlessly(p, rng)[:, :: rng.choice([-1, 1])] for p in some.pictures[drawn]]
-                targets.append(self.targets[id(some)][drawn])
-            yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.concatenate(targets))
+                number = rng.integers(len(some.pictures))
+                pictures.append(harmlessly(some.pictures[number], rng)[:, :: rng.choice([-1, 1])])
+                targets.append(self.targets[id(some)][number])
+            yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))
 
 
-def train(sets: list[Set], folder: Path, steps: int, rate: float = 2e-3, seed: int = 0) -> anime.FaceNet:
+def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed: int = 0) -> anime.FaceNet:
     """The network after so many steps; goes on from FOLDER/training.pt, also to another number of steps.
 
-    The rate rises, stays, and falls to 0 over the last third.
+    The rate rises, stays, and falls to 0 over the last third. In the end the head is fitted once more, see `fit`.
     """
     torch.manual_seed(seed)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     seen, components = [some.part(unseen=False) for some in sets], Components.of(sets)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
-    kept, first, running = folder / "training.pt", 0, None
+    nn.init.zeros_(network.head.weight)
+    trunk = [some for name, some in network.named_parameters() if not name.startswith("head.")]
+    groups = [{"params": trunk, "rate": rate}, {"params": network.head.parameters(), "rate": rate * HEAD}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
+    kept, first, running = folder / "training.pt", 0, []
     if kept.exists():
         state = torch.load(kept)
         network.load_state_dict(state["network"])
@@ -216,33 +221,57 @@ def train(sets: list[Set], folder: Path, steps: int, rate: float = 2e-3, seed: i
     for step, (pictures, targets) in enumerate(batches, first + 1):
         network.train()
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, step / 300, 3 * (1 - (step - 1) / steps))
+            group["lr"] = group["rate"] * min(1, step / 100, 3 * (1 - (step - 1) / steps))
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = network(pictures.permute(0, 3, 1, 2).float() / 255)
-        errors = predicted.float() - targets  # [SETS * PER_SET, d]
-        each = errors.square().mean(dim=0) @ weights
-        shared = errors.unflatten(0, (SETS, PER_SET)).mean(dim=1).square().mean(dim=0) @ weights
+            pooled = network.pooled(pictures.permute(0, 3, 1, 2).float() / 255)
+        loss = (network.head(pooled.float()) - targets).square().mean(dim=0) @ weights
         optimizer.zero_grad()
-        (each + WHOLE_SETS * shared).backward()
+        loss.backward()
         optimizer.step()
-        values = np.array([each.item(), shared.item()])
-        running = values if running is None else 0.99 * running + 0.01 * values
-        if step % 100 == 0 or step == steps:
+        running.append(loss.item())
+        if step % 50 == 0 or step == steps:
             pace = (step - first) * len(pictures) / (time.time() - started)
-            print(f"step {step}/{steps}: {running[0]:.3f}, of sets {running[1]:.3f}, {pace:.0f} pictures/s", flush=True)
-        if step % 500 == 0 or step == steps:
+            print(f"step {step}/{steps}: unexplained {np.mean(running[-50:]):.3f}, {pace:.0f} pictures/s", flush=True)
+        if step % 250 == 0 or step == steps:
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
             with atomic(kept) as unfinished:
                 torch.save(state, unfinished)
     network.eval()
-    with torch.no_grad():  # from now on in the teacher's scale
-        spread = torch.from_numpy(np.sqrt(components.variances)).float()
-        network.head.weight.mul_(spread[:, None])
-        network.head.bias.mul_(spread)
+    fit(network, seen, components)
     for group in SHARES:
         unseen = [some.part(unseen=True) for some in sets if some.group == group]
         print(f"{group}: {explained(network, unseen, components):.3f} of the variance of unseen pictures is explained")
     return network
+
+
+def fit(network: anime.FaceNet, sets: list[Set], components: Components, ridge: float = 0.01) -> None:
+    """Fits the head, in the teacher's scale, by ridge regression (Hoerl and Kennard, 1970).
+
+    Each group weighs its share. To the pictures of a set is added their mean, which weighs WHOLE_SETS as much.
+    """
+    rng, normal, mixed = np.random.default_rng(0), 0, 0
+    for some in sets:
+        share = SHARES[some.group] / sum(some.group == other.group for other in sets)
+        pictures = np.stack([harmlessly(picture, rng) for picture in some.pictures])
+        x = np.concatenate([pooled(network, pictures), np.ones((len(pictures), 1))], axis=1)  # [n, POOLED + 1]
+        y = components.of_features(some.features)  # [n, d]
+        means = x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True)
+        for rows, wanted, weight in ((x, y, share), (*means, WHOLE_SETS * share)):
+            normal = normal + weight / len(rows) * rows.T @ rows
+            mixed = mixed + weight / len(rows) * rows.T @ wanted
+    penalty = ridge * np.eye(len(normal))
+    penalty[-1, -1] = 0  # not of the bias
+    solution = torch.from_numpy(np.linalg.solve(normal + penalty, mixed)).float()  # [POOLED + 1, d]
+    with torch.no_grad():
+        network.head.weight.copy_(solution[:-1].T)
+        network.head.bias.copy_(solution[-1])
+
+
+@torch.inference_mode()
+def pooled(network: anime.FaceNet, pictures: np.ndarray) -> np.ndarray:
+    """What the head reads, float64 [N, POOLED], of pictures uint8 [N, 64, 64, 3]."""
+    parts = (torch.from_numpy(pictures[start : start + 64]) for start in range(0, len(pictures), 64))
+    return np.concatenate([network.pooled(x.permute(0, 3, 1, 2).float() / 255).double().numpy() for x in parts])
 
 
 def explained(network: anime.FaceNet, sets: list[Set], components: Components) -> float:

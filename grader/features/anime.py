@@ -20,7 +20,9 @@ from grader.files import short_hash
 WEIGHTS = Path(__file__).parents[1] / "weights/facenet.safetensors"
 
 SIZE = 64  # pixels a side
-STEM, STAGES = 32, ((48, 1), (96, 1), (192, 1))  # channels; channels and residual blocks of each stage
+STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))  # channels and residual convolutions; each stage halves the side
+LAST = 512  # channels in the end
+POOLED = 96 + 192 + LAST
 DIM = 256  # components
 
 
@@ -33,40 +35,44 @@ def scale() -> str:
 class FaceNet(nn.Module):
     """Pictures float [N, 3, 64, 64] in 0..1 -> features [N, DIM]: the teacher's components, in the teacher's scale.
 
-    Residual blocks (He et al., https://arxiv.org/abs/1512.03385); each stage halves the side. The features depend on
-    the channels' means over the last two stages alone: the first ones see how a picture was shrunk.
+    Strided and residual convolutions (He et al., https://arxiv.org/abs/1512.03385). The features are linear in the
+    channels' means over the last two stages and what follows: the first stages see how a picture was shrunk.
     """
 
     def __init__(self):
         super().__init__()
-        self.stem, fan_in = nn.Sequential(*_conv(3, STEM, 4, 2), nn.ReLU()), STEM
-        self.stages = nn.ModuleList()
-        for channels, blocks in STAGES:
-            down = (*_conv(fan_in, channels, 4, 2), nn.ReLU())
-            self.stages.append(nn.Sequential(*down, *(_Block(channels) for _ in range(blocks))))
+        self.stages, fan_in = nn.ModuleList(), 3
+        for channels, residuals in STAGES:
+            residual = (_Residual(_conv(channels, channels, 3, 1)) for _ in range(residuals))
+            self.stages.append(nn.Sequential(_conv(fan_in, channels, 4, 2), nn.ReLU(), *residual))
             fan_in = channels
-        means = sum(channels for channels, _ in STAGES[-2:])
-        self.norm, self.head = nn.BatchNorm1d(means), nn.Linear(means, DIM)
+        self.last = nn.Sequential(_conv(fan_in, LAST, 1, 1), nn.ReLU())
+        self.norm, self.head = nn.BatchNorm1d(POOLED, affine=False), nn.Linear(POOLED, DIM)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, means = self.stem(x * 2 - 1), []  # [N, 32, 32, 32]
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """Pictures [N, 3, 64, 64] in 0..1 -> what the head reads, [N, POOLED]."""
+        x, maps = x * 2 - 1, []
         for stage in self.stages:
-            x = stage(x)  # [N, 48, 16, 16], [N, 96, 8, 8], [N, 192, 4, 4]
-            means.append(x.mean(dim=(2, 3)))
-        return self.head(self.norm(torch.cat(means[-2:], dim=1)))
-
-
-class _Block(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.layers = nn.Sequential(*_conv(channels, channels, 3, 1), nn.ReLU(), *_conv(channels, channels, 3, 1))
+            x = stage(x)  # [N, 24, 32, 32], [N, 48, 16, 16], [N, 96, 8, 8], [N, 192, 4, 4]
+            maps.append(x)
+        return self.norm(torch.cat([some.mean(dim=(2, 3)) for some in (*maps[-2:], self.last(x))], dim=1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(x + self.layers(x))
+        return self.head(self.pooled(x))
 
 
-def _conv(fan_in: int, fan_out: int, kernel: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(fan_in, fan_out, kernel, stride, 1, bias=False), nn.BatchNorm2d(fan_out)
+class _Residual(nn.Module):
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.inner(x))
+
+
+def _conv(fan_in: int, fan_out: int, kernel: int, stride: int) -> nn.Module:
+    conv = nn.Conv2d(fan_in, fan_out, kernel, stride, (kernel - 1) // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(fan_out))
 
 
 def load(path: str | Path = WEIGHTS) -> FaceNet:
