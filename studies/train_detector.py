@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grader.features.anime import describe
+from grader.features.imagenet import describe
 from grader.files import atomic
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
@@ -34,7 +34,6 @@ from grader.metrics.afd import WEIGHTS, Detector, cascade_faces
 from studies.corruptions import KINDS, NO_FACES, no_face
 from studies.faces import read_faces, shifted, split
 from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
-from studies.train import HARDLY_A_FACE
 
 OF_EACH = 400  # samples of each checkpoint of a run
 
