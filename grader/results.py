@@ -10,7 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from grader.inputs.submission import Submission
 
-DISTANCES = ("FD-ImageNet", "FD-anime", "FID", "KID")  # lower is better; all other measures are shares, and higher is better
+DISTANCES = (
+    "FD-ImageNet",
+    "FD-anime",
+    "FID",
+    "KID",
+)  # lower is better; all other measures are shares, and higher is better
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from grader import verdict
 from grader.errors import first_line
 from grader.features import anime, devices, imagenet, reference
 from grader.features.fingerprints import of_faces
-from grader.features.reference import Reference, shipped_reference
+from grader.features.reference import SAMPLE, Reference, shipped_reference
 from grader.files import check_writable
 from grader.inputs import downloads
 from grader.inputs.faces import is_course
@@ -21,12 +21,12 @@ from grader.inputs.submission import Submission, read_submission
 from grader.metrics import afd, copies, duplicates
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
-from grader.metrics.frechet import frechet_distance
+from grader.metrics.frechet import floor, frechet_distance
 from grader.metrics.registry import INTEGRITY, METRICS, NAMES, Against, Sample, selected
 from grader.progress import Progress, silent
 from grader.results import Score
 
-LIKE_COURSE = 30.0  # of FD-anime: 1,000 faces of the course score 10, another style of drawing 120 and more
+LIKE_COURSE = 25.0  # over what as many of the course's faces score, who lie 20 around that; a similar style 50 over it
 LIKE = "like the course's faces"
 STATISTICS = (".npz", ".safetensors")  # references without the faces themselves
 
@@ -177,7 +177,8 @@ def described(given: Reference, shipped: Reference) -> Reference:
     """The given reference with words on what its faces are like. It never takes the shipped one's name, and so never
     its thresholds: statistics, and files that only look like the course's, can be made to fit any submission."""
     name = given.faces if given.faces != shipped.faces else f"another {given.faces}"
-    like = frechet_distance(given.statistics, shipped.statistics) < LIKE_COURSE
+    usual = floor(shipped, min(given.statistics.count, SAMPLE)) if given.statistics.count > 1 else None
+    like = usual is not None and frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
     return replace(given, faces=f"{name} ({LIKE})" if like else name)
 
 

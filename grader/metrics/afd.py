@@ -39,7 +39,7 @@ def scale() -> str:
 class Detector(nn.Module):
     """Features [N, 1280] of the ImageNet network -> probability of a face [N]."""
 
-    def __init__(self, width: int = 64):
+    def __init__(self, width: int = 16):
         super().__init__()
         self.register_buffer("mean", torch.zeros(DIM))
         self.register_buffer("deviation", torch.ones(DIM))
