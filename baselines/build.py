@@ -29,7 +29,6 @@ import re
 import sys
 from pathlib import Path
 
-import jupytext
 import nbformat
 
 from baselines import translate
@@ -61,7 +60,7 @@ def masters() -> list[Path]:
 def build(master: Path) -> dict[Path, str]:
     """The text of the student's, the solved and the Chinese notebook of a master, by the path of each."""
     folders = {"notebooks": (False, "en"), "baselines/solved": (True, "en"), "notebooks/zh": (False, "zh")}
-    if master.stem in translate.NOT_YET:
+    if not translate.is_translated(master.stem):
         del folders["notebooks/zh"]
     return {
         ROOT / folder / f"{master.stem}.ipynb": nbformat.writes(_notebook(master, folder, solved, language)) + "\n"
@@ -72,7 +71,7 @@ def build(master: Path) -> dict[Path, str]:
 def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbformat.NotebookNode:
     laid: set[str] = set()  # modules of kit that stand in the notebook already
     cells = []
-    for cell, translated in with_translations(master):
+    for cell, translated in translate.with_translations(master):
         if cell.metadata.get("only") != "script":
             if translated and language == "zh":
                 cell = translated
@@ -85,8 +84,7 @@ def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbforma
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
         if cell.cell_type == "markdown":
-            while CONTINUED.search(cell.source):
-                cell.source = CONTINUED.sub(r"\1 ", cell.source)
+            cell.source = with_whole_rows(cell.source)
             if language == "zh":
                 cell.source = translate.joined(cell.source)
             cell.source = TIER.sub(lambda found: tier(found[1], language), PICTURE.sub(_laid_in, cell.source))
@@ -111,15 +109,11 @@ def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbforma
     return notebook
 
 
-def with_translations(master: Path) -> list[tuple[nbformat.NotebookNode, nbformat.NotebookNode | None]]:
-    """A master's cells, each with its translation, if it is a text that has one."""
-    pairs = []
-    for cell in jupytext.reads(master.read_text(encoding="utf-8"), fmt="py:percent").cells:
-        if cell.metadata.get("lang") == "zh":
-            pairs[-1] = (pairs[-1][0], cell)
-        else:
-            pairs.append((cell, None))
-    return pairs
+def with_whole_rows(text: str) -> str:
+    """A text whose tables have each row in one line."""
+    while CONTINUED.search(text):
+        text = CONTINUED.sub(r"\1 ", text)
+    return text
 
 
 def _messages_cell(master: Path, modules: set[str]) -> nbformat.NotebookNode:

@@ -1,5 +1,5 @@
-"""What the builder needs for notebooks in Traditional Chinese, as docs/translating.md tells: which masters have a
-translation, their tables of messages, and which texts of Python source are messages."""
+"""What the builder needs for notebooks in Traditional Chinese, as docs/translating.md tells: which masters are
+translated, their tables of messages, and which texts of Python source are messages."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ import re
 import sys
 from pathlib import Path
 
+import jupytext
+import nbformat
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
 TABLES = Path(__file__).resolve().parent / "zh"
-NOT_YET = {  # masters without a translation: take a name out when its texts and its table are complete
-    "02_gradient_clipping",
-    "03_wgan",
-    "04_wgan_gp",
-    "05_stylegan2",
-    "06_cgan",
-    "07_progressive",
-    "08_biggan",
-    "09_cyclegan",
-}
 CHINESE = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"  # characters and their punctuation
 WRAPPED = re.compile(rf"(?<={CHINESE})[\n ](?={CHINESE})")  # a line break of the master is no space between words
 WORDS = re.compile(r"[A-Za-z]{2}[,:;.)`]* [A-Za-z(`]")  # two words, or more
@@ -31,22 +24,23 @@ NOT_IN_SOURCE = {  # messages that no text of the kit's source is a template of
     "{0}: fill in the cell above (between {1} and {2} SOLUTION)",  # of a TODO; nbgrader looks for the marks
     "[{0}] and [{1}]",  # shapes, joined
 }
-NOT_SHOWN = {  # texts in which a reader of source sees messages, and which nobody is shown
-    "does not require grad",
-    "only for scalar outputs",
-    "backward through the graph a second time",
-    "target size",
-    "Boolean value of Tensor",
-    "modified by an inplace operation",
-    "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()",
-    "No module named grader",
-}
-IN_FIGURES = {  # matplotlib's fonts have no Chinese
-    "gradient penalty λ = {0}",
-    "weight clipping c = {0}",
-    "layer of D, from the picture up",
-    "L2 norm of the gradient",
-}
+
+
+def with_translations(master: Path) -> list[tuple[nbformat.NotebookNode, nbformat.NotebookNode | None]]:
+    """A master's cells, each with its translation, if it is a text that has one."""
+    pairs = []
+    for cell in jupytext.reads(master.read_text(encoding="utf-8"), fmt="py:percent").cells:
+        if cell.metadata.get("lang") == "zh":
+            pairs[-1] = (pairs[-1][0], cell)
+        else:
+            pairs.append((cell, None))
+    return pairs
+
+
+def code_of(master: Path) -> str:
+    """The code of which a master's table has the messages: that of its cells, without what only a script needs."""
+    cells = [cell for cell, _ in with_translations(master) if cell.cell_type == "code"]
+    return "\n".join(cell.source for cell in cells if cell.metadata.get("only") != "script")
 
 
 def joined(text: str) -> str:
@@ -56,15 +50,23 @@ def joined(text: str) -> str:
     return "```".join(parts)
 
 
+def is_translated(name: str) -> bool:
+    """Whether zh/NAME.toml is there and does not say `not_yet = true`."""
+    return (TABLES / f"{name}.toml").exists() and not _read(name).get("not_yet")
+
+
 def read_table(name: str) -> dict[str, str]:
-    """{English template: translation} of zh/NAME.toml; none where there is no such file."""
-    path = TABLES / f"{name}.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """{English template: translation} of zh/NAME.toml; "" stands for one that stays English, as in a figure."""
+    return {template: text for template, text in _read(name).items() if template != "not_yet"}
+
+
+def _read(name: str) -> dict:
+    return tomllib.loads((TABLES / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def messages_cell(module: str, table: dict[str, str]) -> str:
     """The source of a cell that translates what the other cells print and raise: kit.translation, and the table."""
-    rows = "".join(f"        {key!r}: {value!r},\n" for key, value in table.items())
+    rows = "".join(f"        {key!r}: {value!r},\n" for key, value in table.items() if value)
     return f"{module}\n\n\ntranslate_messages(\n    globals(),\n    {{\n{rows}    }},\n)"
 
 
@@ -85,9 +87,8 @@ def templates(source: str) -> set[str]:
             visit(node)
             return
         found.add(_numbered(text))
-        for part in ast.walk(node):  # what stands inside of {…} may be a text too
-            if isinstance(part, ast.FormattedValue):
-                add(part.value)
+        for value in _values(node):  # which may be a text too
+            add(value)
 
     visit(ast.parse(source))
     return found
@@ -95,7 +96,7 @@ def templates(source: str) -> set[str]:
 
 def messages(source: str) -> set[str]:
     """The templates of two words or more, which somebody may be shown."""
-    return {text for text in templates(source) if WORDS.search(text)} - NOT_SHOWN - IN_FIGURES
+    return {text for text in templates(source) if WORDS.search(text)}
 
 
 def _template(node: ast.AST) -> str | None:
@@ -111,6 +112,33 @@ def _template(node: ast.AST) -> str | None:
     return None
 
 
+def _values(text: ast.AST) -> list[ast.AST]:
+    """What a text has {} for."""
+    if isinstance(text, ast.JoinedStr):
+        return [part.value for part in text.values if isinstance(part, ast.FormattedValue)]
+    sides = [text.left, text.right] if isinstance(text, ast.BinOp) else []
+    return [value for side in sides for value in ([side] if _template(side) is None else _values(side))]
+
+
 def _numbered(text: str) -> str:
     numbers = iter(range(10))
     return re.sub(r"\{(?::[^{}]*)?\}", lambda _: f"{{{next(numbers)}}}", text)
+
+
+def report(master: Path) -> str:
+    """What the translation of a master lacks, in lines."""
+    texts = [(cell, translated) for cell, translated in with_translations(master) if cell.cell_type == "markdown"]
+    table, said = read_table(master.stem), code_of(master)
+    lines = [f"no translation below: {one.source.strip().splitlines()[0]}" for one, other in texts if not other]
+    lines += [f"no translation: {template}" for template in sorted(messages(said) - {*table} - {*read_table("kit")})]
+    lines += [f"nothing says: {template}" for template in sorted({*table} - templates(said))]
+    return (
+        "\n".join([master.stem, *lines])
+        if lines
+        else f"{master.stem}: {len(texts)} texts and all messages are translated"
+    )
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        print(report(TABLES.parent / f"{name}.py"))
