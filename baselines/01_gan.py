@@ -181,7 +181,7 @@ from kit.networks import Discriminator, Generator, bce
 #
 # <details><summary>提示 1</summary>
 #
-# 問 $D$ 兩次：一次給真圖，一次給假圖。每次都是每張圖片一個機率，`[N]`。$D$ 當時應該怎麼回答？
+# 問 $D$ 兩次：一次給真圖，一次給假圖。每次都是每張圖片一個機率，`[N]`。$D$ 該怎麼回答才對？
 #
 # </details>
 #
@@ -245,7 +245,7 @@ check_discriminator_step(discriminator_step)
 # %% [markdown] lang="zh"
 # <details><summary>提示 1</summary>
 #
-# 只有 $D$ 替 $G$ 評分。這裡不需要真圖，假圖也不要 detach：梯度必須穿過 $D$ 傳回來。
+# $G$ 的好壞只由 $D$ 判斷。這裡不需要真圖，假圖也不要 detach：梯度必須穿過 $D$ 傳回來。
 #
 # </details>
 #

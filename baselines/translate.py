@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from itertools import count
 from pathlib import Path
 
 import jupytext
@@ -121,7 +122,7 @@ def _values(text: ast.AST) -> list[ast.AST]:
 
 
 def _numbered(text: str) -> str:
-    numbers = iter(range(10))
+    numbers = count()
     return re.sub(r"\{(?::[^{}]*)?\}", lambda _: f"{{{next(numbers)}}}", text)
 
 
@@ -132,11 +133,8 @@ def report(master: Path) -> str:
     lines = [f"no translation below: {one.source.strip().splitlines()[0]}" for one, other in texts if not other]
     lines += [f"no translation: {template}" for template in sorted(messages(said) - {*table} - {*read_table("kit")})]
     lines += [f"nothing says: {template}" for template in sorted({*table} - templates(said))]
-    return (
-        "\n".join([master.stem, *lines])
-        if lines
-        else f"{master.stem}: {len(texts)} texts and all messages are translated"
-    )
+    lines = [master.stem, *lines] if lines else [f"{master.stem}: {len(texts)} texts and all messages are there"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import builtins
 import re
 import sys
 
-PLACE = re.compile(r"\{(\d)\}")  # {0}, {1}, …: what differs from message to message
+PLACE = re.compile(r"\{(\d+)\}")  # {0}, {1}, …: what differs from message to message
 
 
 def translator(table):
