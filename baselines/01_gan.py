@@ -10,10 +10,26 @@
 #   hours on any GPU. `course`: not measured on a GPU; on one CPU core 78 minutes |
 # | **Tier** | **Simple**: {{Simple}} |
 
+# %% [markdown] lang="zh"
+# # 01 · 原始的 GAN（vanilla GAN）
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | $G$ 和 $D$ 各自要什麼、為什麼 $G$ 不去最小化 $\log(1 - D(G(z)))$，還有損失該怎麼看 |
+# | **你要寫** | `discriminator_step`, `generator_step` |
+# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘，第 4 分鐘就過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+#   1、3、11.5 小時。`course`：還沒在 GPU 上量過；一個 CPU 核心要 78 分鐘 |
+# | **等級** | **Simple**: {{Simple}} |
+
 # %% [markdown]
 # ![Eight samples after 500, 1,500 and 3,000 steps of preset cpu](results/01_gan_cpu/stages.jpg)
 #
 # *Preset `cpu` after 500, 1,500 and 3,000 steps, not selected: heads first, then eyes, then hair and dots of noise.*
+
+# %% [markdown] lang="zh"
+# ![設定組 cpu 訓練 500、1,500、3,000 步之後的八個樣本](results/01_gan_cpu/stages.jpg)
+#
+# *設定組 `cpu` 訓練 500、1,500、3,000 步之後，沒有挑選過：先有頭，再有眼睛，然後是頭髮，還有雜訊的小點。*
 
 # %% [markdown]
 # Two networks play against each other. The **generator** $G$ turns noise $z$ into a picture. The **discriminator** $D$
@@ -27,11 +43,29 @@
 #
 # You write both training steps. The score to beat is **Simple**.
 
+# %% [markdown] lang="zh"
+# 兩個網路互相對抗。**生成器** $G$ 把雜訊 $z$ 變成圖片。**判別器** $D$ 說出一張圖片有多像真的。$D$ 學著分辨真假，$G$ 學
+# 著讓 $D$ 信以為真：
+#
+# $$\min_G \max_D \; \mathbb E_{x}\big[\log D(x)\big] + \mathbb E_{z}\big[\log(1 - D(G(z)))\big]$$
+#
+# （[Goodfellow et al., 2014](https://arxiv.org/abs/1406.2661)）。如果照著式子做，$G$ 會在最需要梯度的時候沒有梯度：當
+# $D$ 看穿每一張假圖，$\log(1 - D(G(z)))$ 是平的。所以 $G$ 改成最大化 $\log D(G(z))$。這個「不飽和」（non-saturating）
+# 的損失有同樣的固定點，而且 $G$ 落後的時候梯度很大。
+#
+# 兩邊的訓練步驟都由你來寫。目標是通過 **Simple**。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
 # not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本。你不必讀，但可以讀：點標題就會展
+# 開。標題和程式碼維持英文。
 
 # %%
 from dataclasses import replace
@@ -47,6 +81,9 @@ from kit.samples import plot_losses, write_submission
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -75,10 +112,28 @@ settings = make_settings(PRESETS, preset, overrides)
 # The DCGAN pair of the course's sample code. The generator makes a 4×4 picture of many channels from z, and doubles its
 # size four times. The discriminator mirrors it, and ends in one number per picture.
 
+# %% [markdown] lang="zh"
+# ## 兩個網路
+#
+# 這是課程範例程式的 DCGAN。生成器先從 z 做出一張 4×4、有很多通道的圖，再把大小加倍四次。判別器反過來做，最後每張圖片得
+# 到一個數。
+
 # %% show=true
 from kit.networks import Discriminator, Generator, bce
 
 # %% [markdown]
+# ```
+#        z                 project        double         double          double          double + Tanh
+#   G   [100] ─────────► [512, 4, 4] ─► [256, 8, 8] ─► [128, 16, 16] ─► [64, 32, 32] ─► [3, 64, 64]  picture
+#
+#       probability       last layer     halve          halve           halve           halve
+#   D   [1] ◄─ Sigmoid ◄─ [1, 1, 1] ◄─  [512, 4, 4] ◄─ [256, 8, 8] ◄── [128, 16, 16] ◄─ [64, 32, 32] ◄─ picture
+# ```
+
+# %% [markdown] lang="zh"
+# `project` 是線性投影，`double` 讓寬和高加倍，`halve` 讓寬和高減半，最後一層（`last layer`）給出機率
+# （`probability`）：
+#
 # ```
 #        z                 project        double         double          double          double + Tanh
 #   G   [100] ─────────► [512, 4, 4] ─► [256, 8, 8] ─► [128, 16, 16] ─► [64, 32, 32] ─► [3, 64, 64]  picture
@@ -110,6 +165,30 @@ from kit.networks import Discriminator, Generator, bce
 #
 # `torch.ones_like(p)` and `torch.zeros_like(p)` are the right answers as targets. Add the two `bce`, then do the usual
 # three: `zero_grad()`, `backward()`, `step()`.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 兩個訓練步驟
+#
+# 用二元交叉熵（binary cross-entropy），兩個目標就變成兩個損失。$D$ 應該對真圖回答 1，對假圖回答 0。$G$ 要讓 $D$ 對假圖
+# 回答 1：
+#
+# $$L_D = -\tfrac12\,\mathbb E_x[\log D(x)] - \tfrac12\,\mathbb E_z[\log(1 - D(G(z)))]$$
+# $$L_G = -\mathbb E_z[\log D(G(z))]$$
+#
+# 在 $D$ 的步驟裡，假圖只是範例。對它們用 `detach()`：這樣就不會花時間去算沒有人用的 $G$ 的梯度。
+#
+# <details><summary>提示 1</summary>
+#
+# 問 $D$ 兩次：一次給真圖，一次給假圖。每次都是每張圖片一個機率，`[N]`。$D$ 該怎麼回答才對？
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 正確答案當作目標，就是 `torch.ones_like(p)` 和 `torch.zeros_like(p)`。把兩個 `bce` 相加，再做三件固定的
+# 事：`zero_grad()`、`backward()`、`step()`。
 #
 # </details>
 
@@ -163,6 +242,19 @@ check_discriminator_step(discriminator_step)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# <details><summary>提示 1</summary>
+#
+# $G$ 的好壞只由 $D$ 判斷。這裡不需要真圖，假圖也不要 detach：梯度必須穿過 $D$ 傳回來。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# $G$ 希望 $D$ 對假圖回答什麼？那就是 `bce` 的目標。只更新 $G$：用 `optimizer_G`。
+#
+# </details>
+
 
 # %% todo="generator_step"
 def generator_step(D, G, optimizer_G, z):
@@ -201,6 +293,16 @@ check_generator_step(generator_step)
 # Every checkpoint has 1,000 samples. **Keep them all**: a GAN does not end at its best, and the losses do not tell when
 # that was. After a lost session run the notebook again: it goes on from the last checkpoint.
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# $G$ 不會停在一點：它會在 $D$ 能接受的範圍附近擺盪。所以樣本可以來自 `G_ema`，也就是 $G$ 的權重的移動平
+# 均，$\bar\theta \leftarrow \beta\bar\theta + (1-\beta)\theta$。範例程式不用它：`ema`（$\beta$）是 0。你可以試試
+# 0.995。
+#
+# 每個檢查點都有 1,000 個樣本。**全部留著**：GAN 最好的時候不在最後，而且從損失看不出是什麼時候。連線中斷之後，重新執行
+# 這份筆記本，它會從最後一個檢查點接著訓練。
+
 
 # %%
 def train(settings):
@@ -230,6 +332,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings)
 
@@ -239,6 +345,11 @@ run = launch(train, settings)
 # In a vanilla GAN the losses say only which of the two is ahead. Read them for trouble, not for quality: when $D$'s
 # loss is 0, $G$ learns nothing more.
 
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# 在原始的 GAN 裡，損失只告訴你誰領先。用損失來發現問題，不要用來判斷品質：當 $D$ 的損失是 0，$G$ 就學不到東西了。
+
 # %%
 plot_losses(run)
 
@@ -247,6 +358,12 @@ plot_losses(run)
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
 
 # %%
 pictures = write_submission(run)
@@ -259,6 +376,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -280,3 +406,17 @@ score_run(run)
 #   checkpoint; lower `lr_G`, and set another `run` |
 # | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
 #   compare with the picture at the top |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握，$G$ 學不到東西 | 調低 `lr_D`，或調高 `lr_G`；用更早的 \
+#   樣本 |
+# | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
+# | `loss_D` 一直變大 | $D$ 本來領先，現在 $G$ 找到了它的弱點；或是學習率太大 | 等 500 步；如果還是這樣，調低 `lr_D` \
+#   和 `lr_G` |
+# | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：$G$ 找到一張 $D$ 會接受的臉 | 用更早的檢查 \
+#   點；調低 `lr_G`，並把 `run` 設成別的名字 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再訓練 500 步，然後和最上面的圖比較 |

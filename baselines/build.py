@@ -10,12 +10,14 @@ with marks of its own:
     # %% check="name"              tells the student at once whether it is right; folded
     # %% fold="title"              folded
     # %% only="script"             left out of the notebook
+    # %% [markdown] lang="zh"      the text before it in Traditional Chinese (docs/translating.md)
     ![…](results/NAME.jpg)         in a text: the picture is laid in
     | … \                          in a text: a row of a table that goes on in the next line
     {{Strong}}                     in a text: what the tier asks for, from grader/thresholds.toml
 
-Each master becomes notebooks/NN_name.ipynb, without its solutions, and baselines/solved/NN_name.ipynb. The marks of
-solutions stay in both: nbgrader wants them (https://nbgrader.readthedocs.io). A folded cell shows its title alone in
+Each master becomes notebooks/NN_name.ipynb, without its solutions, baselines/solved/NN_name.ipynb, and, once it is
+translated, notebooks/zh/NN_name.ipynb: the same code, and one cell more, which translates the messages. The marks of
+solutions stay in all: nbgrader wants them (https://nbgrader.readthedocs.io). A folded cell shows its title alone in
 JupyterLab, VS Code, Colab and Kaggle.
 """
 
@@ -27,8 +29,9 @@ import re
 import sys
 from pathlib import Path
 
-import jupytext
 import nbformat
+
+from baselines import translate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,6 +50,7 @@ PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
 MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small
 CONTINUED = re.compile(r"^(\|.*?) \\\n +", re.MULTILINE)
 TIER = re.compile(r"\{\{(\w+)\}\}")
+TIER_IN_CHINESE = {" · or ": " · 或 ", " and ": " 且 ", "offline scale": "離線尺度", "published scale": "公開尺度"}
 
 
 def masters() -> list[Path]:
@@ -54,29 +58,36 @@ def masters() -> list[Path]:
 
 
 def build(master: Path) -> dict[Path, str]:
-    """The text of the student's and of the solved notebook of a master, by the path of each."""
+    """The text of the student's, the solved and the Chinese notebook of a master, by the path of each."""
+    folders = {"notebooks": (False, "en"), "baselines/solved": (True, "en"), "notebooks/zh": (False, "zh")}
+    if not translate.is_translated(master.stem):
+        del folders["notebooks/zh"]
     return {
-        ROOT / folder / f"{master.stem}.ipynb": nbformat.writes(_notebook(master, folder, solved)) + "\n"
-        for folder, solved in (("notebooks", False), ("baselines/solved", True))
+        ROOT / folder / f"{master.stem}.ipynb": nbformat.writes(_notebook(master, folder, solved, language)) + "\n"
+        for folder, (solved, language) in folders.items()
     }
 
 
-def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
+def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbformat.NotebookNode:
     laid: set[str] = set()  # modules of kit that stand in the notebook already
     cells = []
-    for cell in jupytext.reads(master.read_text(encoding="utf-8"), fmt="py:percent").cells:
+    for cell, translated in translate.with_translations(master):
         if cell.metadata.get("only") != "script":
+            if translated and language == "zh":
+                cell = translated
             cells += _with_modules(cell, laid)
-    cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(f"{folder}/{master.stem}.ipynb")))
+    cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(f"{folder}/{master.stem}.ipynb", language)))
     for number, cell in enumerate(cells):
         todo, check, title = (cell.metadata.pop(mark, None) for mark in ("todo", "check", "fold"))
-        cell.metadata.pop("show", None)
+        for mark in ("show", "lang", "lines_to_next_cell"):  # the last is jupytext's
+            cell.metadata.pop(mark, None)
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
         if cell.cell_type == "markdown":
-            while CONTINUED.search(cell.source):
-                cell.source = CONTINUED.sub(r"\1 ", cell.source)
-            cell.source = TIER.sub(lambda found: tier(found[1]), PICTURE.sub(_laid_in, cell.source))
+            cell.source = with_whole_rows(cell.source)
+            if language == "zh":
+                cell.source = translate.joined(cell.source)
+            cell.source = TIER.sub(lambda found: tier(found[1], language), PICTURE.sub(_laid_in, cell.source))
         if todo and not solved:
             cell.source = SOLUTION.sub(TODO.format(todo), cell.source)
         if todo or check:
@@ -84,6 +95,9 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
             cell.metadata["nbgrader"] = _nbgrader(cell.id, graded=bool(check))
         if title or check:
             _fold(cell, title or f"Check: {check}")
+    if language == "zh":  # before anything is printed
+        first = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+        cells.insert(first, _messages_cell(master, laid))
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -93,6 +107,23 @@ def _notebook(master: Path, folder: str, solved: bool) -> nbformat.NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def with_whole_rows(text: str) -> str:
+    """A text whose tables have each row in one line."""
+    while CONTINUED.search(text):
+        text = CONTINUED.sub(r"\1 ", text)
+    return text
+
+
+def _messages_cell(master: Path, modules: set[str]) -> nbformat.NotebookNode:
+    """The cell that only the Chinese notebook has: it translates what the others print and raise."""
+    kit, own = translate.read_table("kit"), translate.read_table(master.stem)
+    said = {text for name in modules for text in translate.templates((KIT / f"{name}.py").read_text(encoding="utf-8"))}
+    table = {text: kit[text] for text in kit if text in said | translate.NOT_IN_SOURCE} | own
+    cell = nbformat.v4.new_code_cell(translate.messages_cell(module_source("translation"), table), id="messages")
+    _fold(cell, "中文訊息")
+    return cell
 
 
 def _with_modules(cell: nbformat.NotebookNode, laid: set[str]) -> list[nbformat.NotebookNode]:
@@ -159,7 +190,7 @@ def _laid_in(found: re.Match) -> str:
     return f"{found[1]}(data:image/jpeg;base64,{base64.b64encode(data).decode()})"
 
 
-def tier(name: str) -> str:
+def tier(name: str, language: str = "en") -> str:
     """What a tier asks for on the grader's two scales, in words: a distance and a ratio of each."""
     thresholds = tomllib.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
     families: dict[str, list[str]] = {}
@@ -167,7 +198,10 @@ def tier(name: str) -> str:
         if scale["family"] not in thresholds.get("instead", {}) and scale[name]:
             sign = "≥" if scale["measure"] == "AFD" else "≤"
             families.setdefault(scale["family"], []).append(f"{scale['measure']} {sign} {scale[name]:g}")
-    return " · or ".join(f"{' and '.join(asked)} ({thresholds['families'][name]})" for name, asked in families.items())
+    said = " · or ".join(f"{' and '.join(asked)} ({thresholds['families'][name]})" for name, asked in families.items())
+    for english, chinese in TIER_IN_CHINESE.items() if language == "zh" else ():
+        said = said.replace(english, chinese)
+    return said
 
 
 def _nbgrader(cell_id: str, graded: bool) -> dict:
@@ -177,11 +211,16 @@ def _nbgrader(cell_id: str, graded: bool) -> dict:
     return mark | {"task": False, "cell_type": "code"} | ({"points": 1} if graded else {})
 
 
-def how_to_open(path: str) -> str:
+def how_to_open(path: str, language: str = "en") -> str:
     """Badges that open the notebook at `path` in Kaggle and Colab, if pyproject.toml names the project's public
     repository under [project.urls]; else how to upload the file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     repository = project.get("urls", {}).get("Repository")
+    if not repository and language == "zh":
+        return (
+            "*用 Kaggle（Create > New Notebook > File > Import Notebook）或 Colab（檔案 > 上傳筆記本）打開這個檔案，"
+            "並啟用 GPU。*"
+        )
     if not repository:
         return (
             "*Open this file on Kaggle (Create > New Notebook > File > Import Notebook) or on Colab (File > Upload "

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from grader.features import anime
+from grader.features import imagenet
 from grader.features.reference import Reference
 from grader.files import atomic, check_writable, write_text
 from grader.inputs.runs import Checkpoint, best, checkpoints
@@ -19,7 +19,7 @@ from grader.metrics import afd
 from grader.metrics.frechet import frechet_distance
 from grader.progress import Progress, silent
 from grader.report.plots import plot_history
-from grader.scoring import embedded_reference
+from grader.scoring import real_faces
 
 
 def score_history(
@@ -32,9 +32,8 @@ def score_history(
     """
     total = COUNT * len(checkpoints(run))
     check_writable(run)
-    network = anime.load()
-    against = embedded_reference(reference, network, progress)
-    scored = list(_scored(run, network, against, progress("checkpoints", total)))
+    against = real_faces(reference, progress=progress)
+    scored = list(_scored(run, against, progress("checkpoints", total)))
     if not scored:
         raise BadSubmission(f"{run}: no checkpoint could be scored: train again")
     write_text(run / "history.csv", as_csv(scored))
@@ -42,16 +41,14 @@ def score_history(
     return scored, against
 
 
-def _scored(
-    run: Path, network: anime.FaceNet, reference: Reference, progress: Callable[[int], None]
-) -> Iterator[Checkpoint]:
+def _scored(run: Path, reference: Reference, progress: Callable[[int], None]) -> Iterator[Checkpoint]:
     for path in checkpoints(run):
         try:
             pictures = read_submission(path).pictures
         except BadSubmission as error:
             warnings.warn(f"{path.name}: left out ({error.problems[0]})", stacklevel=2)
             continue
-        features = anime.describe(pictures, progress=progress, network=network)
+        features = imagenet.describe(pictures, progress)
         distance = frechet_distance(features, reference.statistics)
         yield Checkpoint(int(path.stem), path, distance, afd.ratio(features))
 
@@ -63,9 +60,9 @@ def pack(checkpoint: Checkpoint, output: Path) -> None:
 
 
 def as_csv(history: list[Checkpoint]) -> str:
-    """step, fd_anime, afd: a line per checkpoint."""
+    """step, fd_imagenet, afd: a line per checkpoint."""
     rows = (f"{checkpoint.step},{checkpoint.distance:.4f},{checkpoint.faces:.3f}" for checkpoint in history)
-    return "\n".join(["step,fd_anime,afd", *rows]) + "\n"
+    return "\n".join(["step,fd_imagenet,afd", *rows]) + "\n"
 
 
 def as_table(history: list[Checkpoint], reference: Reference):
@@ -74,7 +71,7 @@ def as_table(history: list[Checkpoint], reference: Reference):
     from rich.table import Table
 
     table = Table(title=f"against {escape(reference.faces)}", title_justify="left")
-    for column in ("step", "FD-anime", "AFD", ""):
+    for column in ("step", "FD-ImageNet", "AFD", ""):
         table.add_column(column, justify="right")
     for checkpoint in history:
         mark = "[green]best[/]" if checkpoint == best(history) else ""

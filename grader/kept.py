@@ -39,7 +39,7 @@ def measured_with(scorer: Scorer) -> str:
     said += [verdict.COPIED, copies.NEAR, copies.DISGUISED, duplicates.COLLAPSED, verdict.load_thresholds()]
     said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(WEIGHTS.glob("*.safetensors"))]
     digest.update(json.dumps(said, sort_keys=True).encode())
-    for reference in (against.embedded, against.real):
+    for reference in (against.real, against.anime, against.real_inception):
         _add_reference(digest, reference)
     for known in (scorer.known, scorer.given):
         digest.update(b"none")

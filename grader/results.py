@@ -10,7 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from grader.inputs.submission import Submission
 
-DISTANCES = ("FD-anime", "FID", "KID")  # lower is better; all other measures are shares, and higher is better
+DISTANCES = (
+    "FD-ImageNet",
+    "FD-anime",
+    "FID",
+    "KID",
+)  # lower is better; all other measures are shares, and higher is better
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ class ByLabel:
 @dataclass(frozen=True)
 class Score:
     """Measures and verdicts of one submission; `probabilities` are the embedded detector's, that each picture is a
-    face, float [N]. `device` says where Inception ran; all else runs on the CPU."""
+    face, float [N]. `device` says where Inception and the ImageNet network ran; all else runs on the CPU."""
 
     submission: Submission
     reference: str

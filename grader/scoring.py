@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 from grader import verdict
 from grader.errors import first_line
-from grader.features import anime, reference
+from grader.features import anime, devices, imagenet, reference
 from grader.features.fingerprints import of_faces
-from grader.features.reference import Reference, shipped_reference
+from grader.features.reference import SAMPLE, Reference, shipped_reference
 from grader.files import check_writable
 from grader.inputs import downloads
 from grader.inputs.faces import is_course
@@ -20,12 +21,12 @@ from grader.inputs.submission import Submission, read_submission
 from grader.metrics import afd, copies, duplicates
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
-from grader.metrics.frechet import frechet_distance
+from grader.metrics.frechet import floor, frechet_distance
 from grader.metrics.registry import INTEGRITY, METRICS, NAMES, Against, Sample, selected
 from grader.progress import Progress, silent
 from grader.results import Score
 
-LIKE_COURSE = 30.0  # of FD-anime: 1,000 faces of the course score 10, another style of drawing 120 and more
+LIKE_COURSE = 25.0  # over what as many of the course's faces score, who lie 20 around that; a similar style 50 over it
 LIKE = "like the course's faces"
 STATISTICS = (".npz", ".safetensors")  # references without the faces themselves
 
@@ -35,7 +36,6 @@ class Scorer:
     """All that a submission is measured with: made once, it scores any number of them."""
 
     metrics: Collection[str]
-    network: anime.FaceNet
     against: Against
     known: Known | None  # the course's faces, which a submission may have copied; None: copies are not looked for
     given: Known | None  # the faces of the reference
@@ -68,8 +68,9 @@ class Scorer:
             if given:
                 downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
         faces = None if source is None or source.suffix in STATISTICS else source
-        network = anime.load()
-        against = Against(embedded_reference(source, network, progress))
+        against = Against(real_faces(source, imagenet, progress))
+        if "fd-anime" in metrics:
+            against = _with_anime(against, source, progress)
         if "fid" in metrics:
             against = _with_inception(against, source, weights, offline, progress)
         if "lbpcascade" in metrics:
@@ -84,18 +85,15 @@ class Scorer:
         labels = None
         if labelled:
             done = progress("labelled faces", len(labelled.pictures))
-            labels = RealLabels.of(labelled, anime.describe(labelled.pictures, progress=done, network=network))
-        return cls(metrics, network, against, known, given, limits, faces, labels)
+            labels = RealLabels.of(labelled, imagenet.describe(labelled.pictures, done))
+        return cls(metrics, against, known, given, limits, faces, labels)
 
     def score(self, submission: Submission, progress: Progress = silent, targets: list[str] | None = None) -> Score:
         """Measures and verdicts of a submission; by label as well if it is known what each picture was asked to show,
         its target, one of the names of `labels`."""
-        from grader.features.inception import device_name
-
         pictures = submission.pictures
-        seen = progress("embedded features", len(pictures))
-        features = anime.describe(pictures, progress=seen, network=self.network)
-        sample = Sample(pictures, features, progress)
+        features = imagenet.describe(pictures, progress("features", len(pictures)))
+        sample = Sample(pictures, features, submission.quality, progress)
         measures = [
             measure
             for name, metric in METRICS.items()
@@ -105,18 +103,18 @@ class Scorer:
         found = None
         if self.known:
             found = integrity(pictures, self.known, self.given, self.limits, self.faces)
-            if self.against.embedded.faces != reference.NAME:  # how near honest pictures come was measured for those
+            if self.against.real.faces != reference.NAME:  # how near honest pictures come was measured for those
                 found = replace(found, near=0, disguised=False)
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         return Score(
             submission,
-            self.against.embedded.faces,
+            self.against.real.faces,
             measures,
             verdicts,
             probabilities=afd.faces(features),
             integrity=found,
             by_label=self.labels.score(targets, pictures, features) if targets is not None else None,
-            device=device_name(self.against.inception),
+            device=devices.name(imagenet.load()),
         )
 
 
@@ -157,40 +155,47 @@ def _path(path: Path | str | None) -> Path | None:
     return Path(path) if path else None
 
 
-def embedded_reference(source: Path | None, network: anime.FaceNet, progress: Progress = silent) -> Reference:
-    """What FD-anime is measured against: the given faces, or the shipped ones; the latter also where the given files
-    are the course's own, to the byte. Raises BadReference."""
-    shipped = shipped_reference()
+def real_faces(source: Path | None, features: ModuleType = imagenet, progress: Progress = silent) -> Reference:
+    """What distances in the features of `imagenet` or `anime` are to: the given faces, or the shipped ones; the latter
+    also where the given files are the course's own, to the byte. Raises BadReference."""
+    shipped = shipped_reference(features)
     if source is None or source.suffix == ".npz":
         return shipped
     if source.suffix != ".safetensors" and is_course(source):
         return shipped
-    return described(_given(source, network, progress), shipped)
+    return described(_given(source, features, progress), shipped)
 
 
-def _given(source: Path, network: anime.FaceNet, progress: Progress) -> Reference:
+def _given(source: Path, features: ModuleType, progress: Progress) -> Reference:
     if source.suffix == ".safetensors":
-        return reference.of_file(source, anime.scale(), anime.DIM)
+        return reference.of_file(source, features.scale(), features.DIM)
     done = progress("reference faces", 0)
-    return reference.of_faces(
-        source, anime.scale(), lambda batch: anime.describe(batch, progress=done, network=network)
-    )
+    return reference.of_faces(source, features.scale(), lambda batch: features.describe(batch, progress=done))
 
 
 def described(given: Reference, shipped: Reference) -> Reference:
     """The given reference with words on what its faces are like. It never takes the shipped one's name, and so never
     its thresholds: statistics, and files that only look like the course's, can be made to fit any submission."""
     name = given.faces if given.faces != shipped.faces else f"another {given.faces}"
-    like = frechet_distance(given.statistics, shipped.statistics) < LIKE_COURSE
+    usual = floor(shipped, min(given.statistics.count, SAMPLE)) if given.statistics.count > 1 else None
+    like = usual is not None and frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
     return replace(given, faces=f"{name} ({LIKE})" if like else name)
 
 
 def keep_reference(faces: Path, output: Path, progress: Progress = silent) -> Reference:
     """Computes the reference of a folder or archive of faces, and writes it to a file. Raises BadReference, OSError."""
     check_writable(output.parent)
-    made = _given(faces, anime.load(), progress)
+    made = _given(faces, imagenet, progress)
     reference.save_reference(output, made, f"{made.statistics.count:,} faces of {made.faces}")
     return made
+
+
+def _with_anime(against: Against, source: Path | None, progress: Progress) -> Against:
+    if source is not None and source.suffix == ".safetensors":
+        reason = f"{source.name} holds other features: name the faces themselves"
+        return replace(against, missing=against.missing | {"fd-anime": reason})
+    real = real_faces(source, anime, progress)
+    return replace(against, anime=replace(real, faces=against.real.faces))
 
 
 def _with_cascade(against: Against, cascade: Path | None, offline: bool) -> Against:
@@ -212,16 +217,16 @@ def _with_inception(
     real = None
     if source.suffix == ".npz":
         real = reference.of_npz(source, "inception", inception.DIM)
-        if real.faces == against.embedded.faces:  # a file's name proves nothing
+        if real.faces == against.real.faces:  # a file's name proves nothing
             real = replace(real, faces=f"another {real.faces}")
     try:
         network = inception.load(downloads.obtain(downloads.INCEPTION, weights, offline))
         if real is None:
             done = progress("reference faces, Inception", 0)
-            real = reference.of_faces(source, "inception", lambda batch: inception.features(network, batch, done))
-            real = replace(real, faces=against.embedded.faces)
+            real = reference.of_faces(source, "inception", lambda batch: devices.features(network, batch, done))
+            real = replace(real, faces=against.real.faces)
     except downloads.AssetError as error:
         return replace(against, missing=against.missing | {"fid": str(error)})
     except (ImportError, RuntimeError) as error:  # no pytorch-fid; torch tells of a GPU's troubles by the other
         return replace(against, missing=against.missing | {"fid": first_line(error)})
-    return replace(against, inception=network, real=real)
+    return replace(against, inception=network, real_inception=real)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "notebooks/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
+PAGES = [*READMES, ROOT / "notebooks/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 SMALL = "--set faces=faces --set steps=2 --set batch_size=8 --set width=2 --set log_every=1 --set hours=0"
@@ -25,7 +26,7 @@ MORE = {  # what makes a long command short
     "python -m data render faces/ --count 4000": "--count 40",
 }
 ELSEWHERE = {"python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server"}
-CODES = {"python -m grader check notebooks/01_gan.ipynb": 1, "python -m grader check notebooks/03_wgan.ipynb": 1}
+CODES = {f"python -m grader check notebooks/{name}.ipynb": 1 for name in ("01_gan", "zh/01_gan", "03_wgan")}
 
 
 def commands() -> list[str]:
@@ -105,8 +106,22 @@ def test_links_lead_somewhere(page):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def test_the_readme_is_short_and_begins_with_a_picture():
-    lines = (ROOT / "README.md").read_text().splitlines()
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_readme_is_short_and_begins_with_a_picture(readme):
+    lines = readme.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120
     first = next(number for number, line in enumerate(lines) if line.startswith("!["))
     assert first < next(number for number, line in enumerate(lines) if line.startswith("## "))
+
+
+def test_both_readmes_say_the_same():
+    """What needs no translation: commands and what they print, links, results."""
+    english, chinese = (readme.read_text(encoding="utf-8") for readme in READMES)
+    assert "(README.zh.md)" in english.splitlines()[2] and "(README.md)" in chinese.splitlines()[2]
+    blocks = [block for block in CONSOLE.findall(english) if "grader check" not in block]
+    assert blocks == [block for block in CONSOLE.findall(chinese) if "grader check" not in block]
+    links = {re.sub("notebooks/zh/(?=.)", "notebooks/", link) for link in LINK.findall(chinese)} - {"README.md"}
+    assert links == {*LINK.findall(english)} - {"README.zh.md"}
+    for pattern in (r"^#+ ", r"^\| ", r"\d*\.\d+|\d,\d{3}"):  # headings, rows, measured values
+        same = [re.findall(pattern, text.replace("4,000 張臉，用它們", ""), re.M) for text in (english, chinese)]
+        assert same[0] == same[1]

@@ -31,8 +31,8 @@ from grader.metrics.registry import NAMES
     callback=shared.metrics,
     default=",".join(NAMES),
     metavar="LIST",
-    help="Only these, separated by commas: fd-anime, afd, kid, prdc (precision, recall, density, coverage), fid, "
-    "lbpcascade, integrity.  [default: all that can be had]",
+    help="Only these, separated by commas: fd-imagenet, afd, fd-anime, kid, prdc (precision, recall, density, coverage), "
+    "fid, lbpcascade, integrity.  [default: all that can be had]",
 )
 @click.option(
     "--run",
@@ -99,7 +99,7 @@ def score(
     Prints a table of measures beside their thresholds, and notes to standard error; writes report.json, and
     report.html, which holds the pictures.
 
-    FD-anime and AFD by the embedded network need nothing else. FID needs --reference and Inception's weights, AFD by
+    FD-ImageNet, FD-anime and the embedded AFD need nothing else. FID needs --reference and Inception's weights, AFD by
     lbpcascade its cascade: they are downloaded on first use, verified, and kept in ~/.cache or $GRADER_CACHE.
 
     \b
@@ -114,7 +114,7 @@ def score(
       python -m grader score outputs/
       python -m grader score submission.tgz --reference faces/ --output report/
       python -m grader score outputs/ --by-label faces/ --attribute eye
-      python -m grader score outputs/ --json --offline --metrics fd-anime,afd
+      python -m grader score outputs/ --json --offline --metrics fd-imagenet,afd
     """
     import grader
     from grader import files, report

@@ -7,18 +7,20 @@ and of the network: the same pictures anywhere give the same name, a changed set
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from grader.errors import printable
-from grader.features import anime
+from grader.features import imagenet
 from grader.features.statistics import Statistics
 from grader.files import atomic
 from grader.inputs.archives import BadArchive
@@ -28,8 +30,9 @@ from grader.inputs.faces import BadReference, batches, face_set_name, files, tel
 
 HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
+QUALITIES = (50, 60, 70, 75, 80, 85, 90, 95, 100)  # of JPEG, for which the shipped references know the floor
 SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
-SHIPPED, NAME = Path(__file__).parents[1] / "weights/crypko.safetensors", "crypko"
+WEIGHTS, NAME = Path(__file__).parents[1] / "weights", "crypko"
 LARGEST = 1e12  # no feature comes near it, and its square does not overflow
 MAX_NUMBERS = 2**23  # of a tensor: 2,048 features have a covariance of 2^22
 MAX_HEADER = 2**20  # bytes of metadata in front of the tensors: ours have a few hundred
@@ -40,7 +43,8 @@ class Reference:
     """A set of real faces: its statistics, and the names that scores are labelled with, of the set and the features.
 
     `sample` holds the features [n, d] of up to 1,000 of the faces, drawn at random, where they are known; `held_out`
-    tells that these are not among the faces of the statistics.
+    tells that these are not among the faces of the statistics. `floors` are the distances of the same 1,000 faces
+    stored as JPEG, by quality, where they are known.
     """
 
     faces: str
@@ -48,6 +52,7 @@ class Reference:
     statistics: Statistics
     sample: np.ndarray | None = None
     held_out: bool = False
+    floors: dict[int, float] = field(default_factory=dict)
 
 
 class Sampler:
@@ -143,11 +148,13 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
             mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
             count, faces = int(metadata["count"]), faces or metadata["faces"]
             held_out = metadata.get(HELD_OUT) or metadata[HELD_OUT_BEFORE]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            floors = {int(quality): float(value) for quality, value in json.loads(metadata.get("floors", "{}")).items()}
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     if not _sound(mean, covariance, sample) or len(sample) > SAMPLE or count < 2:
         return None
-    return Reference(printable(faces[:100]), features, Statistics(mean, covariance, count), sample, held_out == "True")
+    statistics = Statistics(mean, covariance, count)
+    return Reference(printable(faces[:100]), features, statistics, sample, held_out == "True", floors)
 
 
 def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3) -> None:
@@ -162,14 +169,21 @@ def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np
         "features": reference.features,
         "count": reference.statistics.count,
         HELD_OUT: reference.held_out,
+        "floors": json.dumps({quality: round(floor, 4) for quality, floor in reference.floors.items()}),
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
     with atomic(path) as unfinished:
         unfinished.write_bytes(save(tensors, metadata))
 
 
-def shipped_reference(path: Path = SHIPPED) -> Reference:
-    """The course's faces, as `python -m studies.reference` wrote them. Raises ValueError for other weights."""
-    if (shipped := load_reference(path, NAME, anime.scale())) is None:
-        raise ValueError(f"{path} holds no statistics of {anime.scale()}: python -m studies.reference FACES")
+def shipped_path(features: ModuleType) -> Path:
+    return WEIGHTS / f"{NAME}_{features.__name__.rpartition('.')[2]}.safetensors"
+
+
+def shipped_reference(features: ModuleType = imagenet) -> Reference:
+    """The course's faces in the features of `imagenet` or `anime`, as `python -m studies.reference` wrote them. Raises
+    ValueError for other weights."""
+    path = shipped_path(features)
+    if (shipped := load_reference(path, NAME, features.scale())) is None:
+        raise ValueError(f"{path} holds no statistics of {features.scale()}: python -m studies.reference")
     return shipped

@@ -96,11 +96,11 @@ def _label(run: Path) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The scores of one checkpoint's samples, on the embedded scale."""
+    """The scores of one checkpoint's samples, on the offline scale."""
 
     step: int
     samples: Path
-    distance: float  # FD-anime, lower is better
+    distance: float  # FD-ImageNet, lower is better
     faces: float  # AFD, higher is better
 
 
@@ -119,8 +119,8 @@ def best(history: list[Checkpoint]) -> Checkpoint:
 
 
 def read_history(path: Path) -> list[Checkpoint]:
-    """The scores of checkpoints in a history.csv: step, fd_anime, afd. Raises BadRun."""
-    rows = read_rows(path, {"step": int, "fd_anime": float, "afd": float})
+    """The scores of checkpoints in a history.csv: step, fd_imagenet, afd. Raises BadRun."""
+    rows = read_rows(path, {"step": int, "fd_imagenet": float, "afd": float})
     return [Checkpoint(step, Path(f"samples/{step}.tgz"), distance, faces) for step, distance, faces in rows.tolist()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from grader.errors import GraderError, shortened
 from grader.files import natural, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
-from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode
+from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, jpeg_quality
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 COUNT = 1000
@@ -32,12 +33,14 @@ class BadSubmission(GraderError):
 
 @dataclass(frozen=True)
 class Submission:
-    """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be."""
+    """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be. `quality`
+    is that of the JPEGs, the median one; None where most are stored otherwise."""
 
     source: Path
     names: list[str]
     pictures: np.ndarray
     notes: list[str]
+    quality: int | None = None
 
 
 def read_submission(source: Path, loose: bool = False) -> Submission:
@@ -49,7 +52,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     source = with_name(source)
     if source.suffix == ".npz" and source.is_file():
         return _read_array(source, loose)
-    pictures, modes, problems, extra = {}, Counter(), [], []
+    pictures, modes, qualities, problems, extra = {}, Counter(), [], [], []
     found = 0
     try:
         for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
@@ -64,8 +67,10 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
                 problems.append(f"{name} is there twice: pack each picture once")
                 continue
             try:
-                pictures[name], mode = decode(read(), SIZE, shrink=loose)
+                data = read()
+                pictures[name], mode = decode(data, SIZE, shrink=loose)
                 modes[mode] += 1
+                qualities.append(jpeg_quality(data))
             except WrongSize as error:
                 problems.append(f"{name} {error}: write pictures of {SIZE}x{SIZE}")
             except UnreadablePicture as error:
@@ -93,7 +98,9 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         notes.append(f"{len(extra)} other files were passed over ({_some(extra)})")
     if source.is_file() and source.stat().st_size > MAX_PACKED_BYTES:
         notes.append(f"{source.name} is {source.stat().st_size / 1e6:.2f} MB, over the course's limit of 2 MB")
-    return Submission(source, names, np.stack([pictures[name] for name in names]), notes)
+    stored = [quality for quality in qualities if quality]
+    quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
+    return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
 
 
 def _read_array(source: Path, loose: bool) -> Submission:

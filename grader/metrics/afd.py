@@ -2,9 +2,8 @@
 
 The course's own detector is not published. Two stand in for it: nagadomi's LBP cascade
 (https://github.com/nagadomi/lbpcascade_animeface), which comes closest to what the course reported, and the embedded
-detector, which is always at hand. Their shares are different scales. The embedded detector reads the embedded features
-and was trained on them alone (`studies.train_detector`), so that it can be taught anew without moving the scale of the
-distances.
+detector, which is always at hand. Their shares are different scales. The embedded detector reads the features of the
+ImageNet network (`studies.train_detector`), and can be taught anew without moving the scale of the distances.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from grader.features.anime import DIM
+from grader.features.imagenet import DIM
 from grader.files import short_hash
 
 WEIGHTS = Path(__file__).parents[1] / "weights/detector.safetensors"
@@ -38,15 +37,16 @@ def scale() -> str:
 
 
 class Detector(nn.Module):
-    """Features [N, DIM], scaled to variance 1 over real faces -> probability of a face [N]."""
+    """Features [N, 1280] of the ImageNet network -> probability of a face [N]."""
 
-    def __init__(self, width: int = 128):
+    def __init__(self, width: int = 16):
         super().__init__()
+        self.register_buffer("mean", torch.zeros(DIM))
+        self.register_buffer("deviation", torch.ones(DIM))
         self.layers = nn.Sequential(nn.Linear(DIM, width), nn.ReLU(), nn.Linear(width, 1), nn.Flatten(0))
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        # the square root tames features that a ruined picture moves by hundreds of standard deviations
-        return self.layers(features.sign() * features.abs().sqrt())
+        return self.layers((features - self.mean) / self.deviation)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.logits(features))
@@ -60,13 +60,13 @@ def load(path: str | Path = WEIGHTS) -> Detector:
 
 
 def faces(features: np.ndarray, detector: Detector | None = None) -> np.ndarray:
-    """Features float [N, DIM] -> probability of a face float64 [N], by the shipped detector unless one is given."""
+    """Features float [N, 1280] -> probability of a face float64 [N], by the shipped detector unless one is given."""
     with torch.inference_mode():
         return (detector or load())(torch.from_numpy(features).float()).double().numpy()
 
 
 def ratio(features: np.ndarray) -> float:
-    """AFD: the share of pictures, given by their features [N, DIM], that the shipped detector takes for faces."""
+    """AFD: the share of pictures, given by their features [N, 1280], that the shipped detector takes for faces."""
     return float(np.mean(faces(features) >= THRESHOLD))
 
 

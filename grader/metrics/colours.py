@@ -2,7 +2,7 @@
 
 Fisher's linear discriminant (1936) on histograms of colour, one for each part of the picture (Swain and Ballard, "Color
 indexing", 1991). On 3,000 tagged anime faces, half of them unseen, it tells 12 colours of hair apart in 90% and 10
-colours of eyes in 79%; on the embedded network's features it does in 87% and 41%.
+colours of eyes in 79%; on the features of a small network trained on faces it did in 87% and 41%.
 """
 
 from __future__ import annotations

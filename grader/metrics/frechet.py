@@ -52,13 +52,21 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(values.clip(min=0))
 
 
-@lru_cache(maxsize=8)
-def floor(reference: Reference, count: int = SAMPLE) -> float | None:
+def floor(reference: Reference, count: int = SAMPLE, quality: int | None = None) -> float | None:
     """The Fréchet distance of `count` real faces to the others: no honest submission can be expected below it.
 
-    None where it cannot be told, for over 1,000 pictures and with under 2,000 faces: a distance depends on the number
-    of pictures.
+    They are as the reference's faces are, or, where it knows their floor, stored as JPEG of a `quality`. None where it
+    cannot be told, for over 1,000 pictures and with under 2,000 faces: a distance depends on the number of pictures.
     """
+    lossless = _floor(reference, count)
+    if lossless is None or quality is None or not reference.floors:
+        return lossless
+    known = sorted(reference.floors.items())
+    return lossless - _floor(reference, SAMPLE) + float(np.interp(quality, *zip(*known, strict=True)))
+
+
+@lru_cache(maxsize=8)
+def _floor(reference: Reference, count: int) -> float | None:
     if reference.sample is None or not 2 <= count <= len(reference.sample) == SAMPLE:
         return None
     sample = reference.sample[:count]  # drawn at random, in any order

@@ -24,32 +24,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures uint8 [N, 64, 64, 3] and their embedded features float64 [N, d]."""
+    """Pictures uint8 [N, 64, 64, 3] and their features by the ImageNet network, float64 [N, 1280]; and the JPEG `quality`
+    that they are stored with, None without loss."""
 
     pictures: np.ndarray
     features: np.ndarray
+    quality: int | None
     progress: Progress
 
 
 @dataclass(frozen=True)
 class Against:
-    """What samples are measured against: the real faces in embedded features; and, if they are to be had, Inception
-    with the real faces in its features, and the cascade's file. `missing` says of a metric why it cannot be had."""
+    """What samples are measured against: the real faces in the ImageNet network's features; and, if they are to be had,
+    in those of the anime network, in Inception's beside that network, and the cascade's file. `missing` says of a metric
+    why it cannot be had."""
 
-    embedded: Reference
+    real: Reference
+    anime: Reference | None = None
     inception: nn.Module | None = None
-    real: Reference | None = None  # in Inception's features
+    real_inception: Reference | None = None
     cascade: Path | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 
+def fd_imagenet(sample: Sample, against: Against) -> list[Measure]:
+    return [_distance("FD-ImageNet", sample.features, against.real, sample.quality)]
+
+
 def fd_anime(sample: Sample, against: Against) -> list[Measure]:
+    from grader.features import anime
+    from grader.results import Measure
+
+    if against.anime is None:
+        return [Measure("FD-anime", anime.scale(), against.real.faces, None, note=against.missing["fd-anime"])]
+    done = sample.progress("anime features", len(sample.pictures))
+    features = anime.describe(sample.pictures, progress=done)
+    return [_distance("FD-anime", features, against.anime, sample.quality)]
+
+
+def _distance(name: str, features: np.ndarray, real: Reference, quality: int | None) -> Measure:
     from grader.metrics.frechet import floor, frechet_distance
     from grader.results import Measure
 
-    real = against.embedded
-    distance = frechet_distance(sample.features, real.statistics)
-    return [Measure("FD-anime", real.features, real.faces, distance, floor=floor(real, len(sample.pictures)))]
+    distance = frechet_distance(features, real.statistics)
+    return Measure(name, real.features, real.faces, distance, floor=floor(real, len(features), quality))
 
 
 def afd(sample: Sample, against: Against) -> list[Measure]:
@@ -63,7 +81,7 @@ def kid(sample: Sample, against: Against) -> list[Measure]:
     from grader.metrics.kid import kernel_distance
     from grader.results import Measure
 
-    real = against.embedded
+    real = against.real
     distance = kernel_distance(sample.features, real.sample)
     return [Measure("KID", real.features, real.faces, distance.value, spread=distance.spread)]
 
@@ -74,7 +92,7 @@ def prdc(sample: Sample, against: Against) -> list[Measure]:
     from grader.metrics.prdc import prdc
     from grader.results import Measure
 
-    real = against.embedded
+    real = against.real
     try:
         shares = prdc(sample.features, real.sample)
     except ValueError as error:  # fewer pictures than neighbours
@@ -83,20 +101,18 @@ def prdc(sample: Sample, against: Against) -> list[Measure]:
 
 
 def fid(sample: Sample, against: Against) -> list[Measure]:
-    from grader.features import inception
-    from grader.metrics.frechet import floor, frechet_distance
+    from grader.features import devices
     from grader.results import Measure
 
-    real = against.real
+    real = against.real_inception
     if real is None:
-        return [Measure("FID", "inception", against.embedded.faces, None, note=against.missing["fid"])]
+        return [Measure("FID", "inception", against.real.faces, None, note=against.missing["fid"])]
     done = sample.progress("Inception features", len(sample.pictures))
     try:
-        features = inception.features(against.inception, sample.pictures, done)
+        features = devices.features(against.inception, sample.pictures, done)
     except RuntimeError as error:  # of a GPU: no memory, or no kernels for it
         return [Measure("FID", "inception", real.faces, None, note=first_line(error))]
-    distance = frechet_distance(features, real.statistics)
-    return [Measure("FID", "inception", real.faces, distance, floor=floor(real, len(sample.pictures)))]
+    return [_distance("FID", features, real, sample.quality)]
 
 
 def lbpcascade(sample: Sample, against: Against) -> list[Measure]:
@@ -113,7 +129,15 @@ def lbpcascade(sample: Sample, against: Against) -> list[Measure]:
     return [Measure("AFD", afd.CASCADE, None, float(found.mean()))]
 
 
-METRICS = {"fd-anime": fd_anime, "afd": afd, "kid": kid, "prdc": prdc, "fid": fid, "lbpcascade": lbpcascade}
+METRICS = {
+    "fd-imagenet": fd_imagenet,
+    "afd": afd,
+    "fd-anime": fd_anime,
+    "kid": kid,
+    "prdc": prdc,
+    "fid": fid,
+    "lbpcascade": lbpcascade,
+}
 INTEGRITY = "integrity"  # copies and near duplicates: no measure, but asked for as one
 NAMES = (*METRICS, INTEGRITY)
 FORMER = {"manifold": "prdc"}  # names of before, for one release

@@ -10,8 +10,20 @@ from pathlib import Path
 from grader.errors import printable
 from grader.files import natural, write_text
 from grader.report.page import page_of
+from grader.results import DISTANCES
 
-COLUMNS = ("FD-anime", "AFD", "AFD (lbpcascade-3)", "FID", "KID", "precision", "recall", "density", "coverage")
+COLUMNS = (
+    "FD-ImageNet",
+    "AFD",
+    "FD-anime",
+    "AFD (lbpcascade-3)",
+    "FID",
+    "KID",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+)
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
 
 HIDDEN = ("strip", "key", "prints", "measured_with")  # of a result, in the .json
@@ -63,7 +75,7 @@ def ranked(results: list[dict]) -> list[dict]:
 
 def _distance(row: dict) -> float:
     """The distance as it is shown: who has the same number has the same rank."""
-    return float("inf") if row["FD-anime"] is None else float(f"{row['FD-anime']:.4g}")
+    return float("inf") if row["FD-ImageNet"] is None else float(f"{row['FD-anime']:.4g}")
 
 
 def write(results: list[dict], page: Path) -> list[Path]:
@@ -88,7 +100,9 @@ def write(results: list[dict], page: Path) -> list[Path]:
 
 def as_page(rows: list[dict], title: str) -> str:
     """The table of `ranked` as one page."""
-    return page_of("leaderboard.html.j2", {"rows": rows, "columns": _columns(rows), "title": title})
+    return page_of(
+        "leaderboard.html.j2", {"rows": rows, "columns": _columns(rows), "distances": DISTANCES, "title": title}
+    )
 
 
 def _columns(rows: list[dict]) -> list[str]:

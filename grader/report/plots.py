@@ -43,7 +43,7 @@ def plot_history(history: list[Checkpoint], path: Path) -> None:
     upper, lower = figure.subplots(2, sharex=True)
     steps = [checkpoint.step for checkpoint in history]
     upper.plot(steps, [checkpoint.distance for checkpoint in history], marker="o")
-    upper.set(yscale="log", ylabel="FD-anime (lower is better)")
+    upper.set(yscale="log", ylabel="FD-ImageNet (lower is better)")
     lower.plot(steps, [checkpoint.faces for checkpoint in history], marker="o", color="C1")
     lower.set(ylabel="AFD (higher is better)", ylim=(-0.02, 1.02), xlabel="step")
     for axes in (upper, lower):
@@ -65,6 +65,6 @@ def of_run(run: Run) -> list[dict]:
             plots.append({"title": "Gradient norms", "image": uri(file.read_bytes()), "text": text})
         if history := run.history:
             plot_history(history, file)
-            text = f"Scores of {len(history)} checkpoints; the best by FD-anime is step {best(history).step:,}"
+            text = f"Scores of {len(history)} checkpoints; the best by FD-ImageNet is step {best(history).step:,}"
             plots.append({"title": "Training history", "image": uri(file.read_bytes()), "text": text})
     return plots

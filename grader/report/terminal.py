@@ -21,7 +21,7 @@ from grader.report.words import (
     spread,
     warnings,
 )
-from grader.results import ByLabel, Score
+from grader.results import DISTANCES, ByLabel, Score
 from grader.verdict import load_thresholds
 
 
@@ -51,7 +51,7 @@ def as_tables(score: Score, with_tiers: bool = True) -> list:
     others.add_column("score", justify="right", no_wrap=True)
     others.add_column("good", overflow="fold")
     for measure in score.measures:
-        if measure.measure in ("FD-anime", "FID", "AFD"):
+        if measure.measure in (*DISTANCES[:-1], "AFD"):
             floor = number(measure, measure.floor) if measure.floor is not None else ""
             tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in shown)
             table.add_row(name(measure), number(measure, measure.value), floor, *tiers)

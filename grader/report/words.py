@@ -10,7 +10,8 @@ from grader.results import ByLabel, LabelScore, Measure, Score
 from grader.verdict import load_thresholds
 
 GOOD = {  # what is good of each measure, in a few words
-    "FD-anime": "lower; real faces stand in the next column",
+    "FD-ImageNet": "lower; real faces stand in the next column",
+    "FD-anime": "lower: the second opinion of a network trained on anime faces",
     "FID": "lower; the number that papers report",
     "KID": "lower, 0 for real faces; free of FID’s bias by the number of pictures",
     "AFD": "higher: share in which a face is found",
@@ -19,7 +20,7 @@ GOOD = {  # what is good of each measure, in a few words
     "density": "1 for real faces: pictures lie where real ones are dense",
     "coverage": "near 1: how many real faces have a picture near them",
 }
-LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "FD-anime", "real", "KID")
+LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "FD-ImageNet", "real", "KID")
 
 
 def sentences(score: Score) -> list[str]:

@@ -50,11 +50,18 @@ def test_todos_not_yet_filled_do_not_hide_the_next():
     assert json.loads(result.stdout) == [{"name": name, "status": "not yet", "hint": ""} for name in names]
 
 
-def test_a_mistake_gets_its_hint(tmp_path):
-    path = edited(SOLVED, tmp_path / "mine.ipynb", "bce(p_fake, torch.zeros_like(p_fake))", "0")
-    result = check(path)
+def test_a_mistake_gets_its_hint_in_the_language_of_the_notebook(tmp_path):
+    """In Chinese here; test_the_kernel_is_this_interpreters_own… has it in English."""
+    solved = {cell.id: cell.source for cell in nbformat.read(SOLVED, as_version=4).cells}
+    notebook = nbformat.read(ROOT / "notebooks/zh/01_gan.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.id.startswith("todo-"):
+            cell.source = solved[cell.id].replace("bce(p_fake, torch.zeros_like(p_fake))", "0")
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    result = check(tmp_path / "mine.ipynb")
     assert result.exit_code == 1
-    assert result.stdout.startswith("wrong    discriminator_step\n         only the reals count")
+    assert result.stdout.startswith("wrong    discriminator_step\n         只算了真圖")
+    assert result.stdout.endswith("\ndone     generator_step\n")
 
 
 def test_an_endless_loop_is_stopped(tmp_path):

@@ -14,9 +14,39 @@ MASTERS = [pytest.param(master, id=master.stem) for master in masters()]
 REPOSITORY = '[project]\n[project.urls]\nRepository = "https://github.com/some/kit"\n'
 
 
+WORDS = {  # what the texts of all notebooks have in common
+    "en": {
+        "box": ["You learn", "You write", "Time", "Tier"],
+        "no tier": "none: ",
+        "hints": ["Hint 1", "Hint 2"],
+        "when it looks wrong": "## When it looks wrong\n",
+        "report": "## Your report\n",
+        "asked": ["at least two differences between WGAN", "4 layers", "What do you observe?"],
+    },
+    "zh": {
+        "box": ["你會學到", "你要寫", "時間", "等級"],
+        "no tier": "無：",
+        "hints": ["提示 1", "提示 2"],
+        "when it looks wrong": "## 結果不對勁時\n",
+        "report": "## 你的報告\n",
+        "asked": ["至少兩個", "4 層", "你觀察到什麼？"],
+    },
+}
+
+
 def notebooks(master):
-    """Both notebooks of a master."""
+    """The student's, the solved and, once it is there, the Chinese notebook of a master."""
     return [nbformat.reads(text, as_version=4) for text in built(master).values()]
+
+
+def language_of(path):
+    return "zh" if path.parent.name == "zh" else "en"
+
+
+def with_words(master):
+    """(notebook, its language, the words of WORDS in it) for each notebook of a master."""
+    languages = [language_of(path) for path in built(master)]
+    return [(notebook, one, WORDS[one]) for notebook, one in zip(notebooks(master), languages, strict=True)]
 
 
 def code(notebook):
@@ -146,31 +176,29 @@ def texts(notebook):
 
 @pytest.mark.parametrize("master", MASTERS)
 def test_a_notebook_opens_with_a_box_and_closes_with_what_goes_wrong(master):
-    for notebook in notebooks(master):
+    for notebook, language, words in with_words(master):
         title, _, box = notebook.cells[0].source.partition("\n")
         assert re.match(rf"# {master.stem[:2]} · ", title)
         rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", box, re.MULTILINE)
-        assert [name for name, _ in rows] == ["You learn", "You write", "Time", "Tier"]
+        assert [name for name, _ in rows] == words["box"]
         todos = [cell.id.removeprefix("todo-") for cell in code(notebook) if cell.id.startswith("todo-")]
         assert rows[1][1] == ", ".join(f"`{todo}`" for todo in todos)
         presets = re.findall(r"`(\w+)`", rows[2][1])
         assert {"course", "t4_1h", "t4_3h", "t4_12h"} <= {*presets}
         tier = re.match(r"\*\*(\w+)\*\*: (.*)", rows[3][1])
-        assert tier[2] == build.tier(tier[1]) if tier else rows[3][1].startswith("none: ")
-        (table,) = [text for text in texts(notebook) if text.startswith("## When it looks wrong\n")]
+        assert tier[2] == build.tier(tier[1], language) if tier else rows[3][1].startswith(words["no tier"])
+        (table,) = [text for text in texts(notebook) if text.startswith(words["when it looks wrong"])]
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len(lines) >= 7 and all(len(re.findall(r"(?<!\\)\|", line)) == 4 for line in lines)
 
 
 @pytest.mark.parametrize("master", MASTERS)
 def test_every_todo_has_two_folded_hints_above_it(master):
-    for notebook in notebooks(master):
+    for notebook, _, words in with_words(master):
         for above, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
             if cell.id.startswith("todo-"):
-                hints = re.findall(
-                    r"<details><summary>(Hint \d)</summary>\n\n.+?\n\n</details>", above.source, re.DOTALL
-                )
-                assert above.cell_type == "markdown" and hints == ["Hint 1", "Hint 2"], cell.id
+                hints = re.findall(r"<details><summary>(.+?)</summary>\n\n.+?\n\n</details>", above.source, re.DOTALL)
+                assert above.cell_type == "markdown" and hints == words["hints"], cell.id
 
 
 @pytest.mark.parametrize("master", MASTERS)
@@ -201,10 +229,9 @@ def test_a_tier_says_both_scales():
 @pytest.mark.parametrize("name", ["03_wgan", "04_wgan_gp"])
 def test_the_report_is_answered_in_the_notebook(name):
     (master,) = [master for master in masters() if master.stem == name]
-    for notebook in notebooks(master):
-        (text,) = [text for text in texts(notebook) if text.startswith("## Your report\n")]
-        assert "at least two differences between WGAN" in text.replace("\n", " ")
-        assert "4 layers" in text and "What do you observe?" in text
+    for notebook, _, words in with_words(master):
+        (text,) = [text for text in texts(notebook) if text.startswith(words["report"])]
+        assert all(asked in text.replace("\n", " ") for asked in words["asked"])
         assert any("plot_norms(run, " in cell.source for cell in code(notebook))
 
 
@@ -276,7 +303,7 @@ def test_badges_stand_where_they_lead_somewhere(tmp_path, monkeypatch):
 def test_every_notebook_says_how_to_open_it(master):
     for path, text in built(master).items():
         second = nbformat.reads(text, as_version=4).cells[1]
-        assert second.source == build.how_to_open(path.relative_to(build.ROOT).as_posix())
+        assert second.source == build.how_to_open(path.relative_to(build.ROOT).as_posix(), language_of(path))
 
 
 def test_the_readme_has_the_same_badges():

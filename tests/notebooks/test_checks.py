@@ -1,8 +1,13 @@
 """The check cells: they catch every planted mistake with the right hint, and accept every other right answer."""
 
+import re
+from functools import cache
+
 import pytest
 
+from baselines import translate
 from baselines.build import masters
+from kit.translation import translator
 from tests.helpers.notebook import cells, check, solution_with, written
 
 
@@ -14,11 +19,20 @@ def cases(kind):
     ]
 
 
+@cache
+def in_chinese(master):
+    """Translates what a master's checks say."""
+    tables = translate.read_table("kit") | translate.read_table(master.stem)
+    return translator({template: text for template, text in tables.items() if text})
+
+
 @pytest.mark.parametrize(("master", "case"), cases("mistake"))
 def test_a_mistake_gets_its_hint(master, case):
     with pytest.raises(AssertionError) as caught:
         check(master, case["todo"], solution_with(master, case))
     assert case["hint"] in str(caught.value)
+    if translate.is_translated(master.stem):
+        assert re.search(translate.CHINESE, in_chinese(master)(str(caught.value))), f"not translated: {caught.value}"
 
 
 @pytest.mark.parametrize(("master", "case"), cases("right"))

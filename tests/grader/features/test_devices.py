@@ -1,11 +1,12 @@
-"""Inception's features against those that pytorch-fid itself computes, with random weights of the right shapes."""
+"""Networks on GPUs and CPUs; and Inception's features against those that pytorch-fid itself computes, with random weights
+of the right shapes."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from grader.features import inception
+from grader.features import devices, inception
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def test_features_equal_those_of_pytorch_fid(weights, tmp_path):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(picture).save(files[-1])
     network, done = inception.load(weights), []
-    ours = inception.features(network, pictures, done.append)
-    theirs = get_activations(files, network, batch_size=2, dims=2048, device="cpu", num_workers=0)
+    ours = devices.features(network, pictures, done.append)
+    theirs = get_activations(files, network.network, batch_size=2, dims=2048, device="cpu", num_workers=0)
     assert ours.shape == (3, 2048)
     assert ours.dtype == np.float64
     assert sum(done) == 3
@@ -58,10 +59,10 @@ class Card:
     """A GPU whose `forward` fails, as it does where torch has no kernel for it."""
 
     def __init__(self, monkeypatch, error, runs=0):
-        self.error, self.runs, forward = error, runs, inception._forward
+        self.error, self.runs, forward = error, runs, devices._forward
         monkeypatch.setattr("torch.cuda.is_available", lambda: True)
         monkeypatch.setattr("torch.nn.Module.cuda", lambda network: network)
-        monkeypatch.setattr(inception, "_forward", lambda *given: self.run() or forward(*given))
+        monkeypatch.setattr(devices, "_forward", lambda *given: self.run() or forward(*given))
 
     def run(self):
         self.runs -= 1
@@ -70,21 +71,21 @@ class Card:
 
 
 def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(weights, monkeypatch):
-    right = inception.features(inception.load(weights), PICTURES)
+    right = devices.features(inception.load(weights), PICTURES)
     Card(monkeypatch, RuntimeError("no kernel image is available\nCompile with …"))
     with pytest.warns(UserWarning, match=r"^Inception runs on the CPU, the GPU cannot run it \(no kernel image is av"):
         network = inception.load(weights)
-    assert inception.device_name(network) == "CPU"
-    np.testing.assert_array_equal(inception.features(network, PICTURES), right)
+    assert devices.name(network) == "CPU"
+    np.testing.assert_array_equal(devices.features(network, PICTURES), right)
 
 
 def test_a_card_whose_memory_runs_out_leaves_the_rest_to_the_cpu(weights, monkeypatch):
     network, done = inception.load(weights), []
-    right = inception.features(network, PICTURES)
+    right = devices.features(network, PICTURES)
     Card(monkeypatch, torch.cuda.OutOfMemoryError("CUDA out of memory"), runs=1)
     with pytest.warns(UserWarning, match="CUDA out of memory"):
-        found = inception.features(network, PICTURES, done.append)
-    assert done == [16, 4]
+        found = devices.features(network, PICTURES, done.append)
+    assert done == [8, 8, 4]
     np.testing.assert_array_equal(found, right)
 
 
@@ -92,6 +93,6 @@ def test_no_card_rounds_to_tf32(weights, monkeypatch):
     network, seen = inception.load(weights), []
     network.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
     before = torch.backends.cudnn.allow_tf32
-    inception.features(network, PICTURES[:1])
+    devices.features(network, PICTURES[:1])
     assert seen == [False]
     assert torch.backends.cudnn.allow_tf32 == before

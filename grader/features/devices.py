@@ -1,0 +1,80 @@
+"""Networks that tell the features of pictures: on the GPU where there is one that can run them, else on the CPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def place(network: nn.Module) -> nn.Module:
+    """A network of pictures float [n, 3, H, W] in 0..255 -> features [n, d], in eval mode, where it is to run.
+
+    It is on the GPU if that can run it. Where it cannot, as an old card cannot run a new torch, or has no memory left,
+    a warning says so, and the network is on the CPU.
+    """
+    network = network.eval()
+    if torch.cuda.is_available():
+        try:
+            network = network.cuda()
+            _forward(network, np.zeros((1, 64, 64, 3), np.uint8))
+            return network
+        except RuntimeError as error:  # no kernel for this card, or no memory
+            _warn_of_cpu(network, error)
+    return _on_cpu(network)
+
+
+def _warn_of_cpu(network: nn.Module, error: RuntimeError) -> None:
+    name, reason = type(network).__name__, str(error).partition("\n")[0]
+    warnings.warn(f"{name} runs on the CPU, the GPU cannot run it ({reason})", stacklevel=4)
+
+
+def _on_cpu(network: nn.Module) -> nn.Module:
+    """The network on the CPU. It runs twice as fast there with each BatchNorm folded into its convolution and channels
+    last; the features change by rounding alone."""
+    network = network.cpu()
+    for module in network.modules():
+        if isinstance(getattr(module, "bn", None), nn.BatchNorm2d):  # torchvision's BasicConv2d: conv, bn, ReLU
+            module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), nn.Identity()
+    return network.to(memory_format=torch.channels_last)
+
+
+def name(network: nn.Module | None) -> str:
+    """Where the network runs: "CPU", or the GPU's name."""
+    device = next(network.parameters()).device if network else torch.device("cpu")
+    return "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
+def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
+    """Features float64 [N, d] of pictures uint8 [N, H, W, 3].
+
+    `progress` is called with the number of pictures of each batch done. A GPU without enough memory leaves the rest to
+    the CPU: the network moves there, with a warning.
+    """
+    rows, done = [], 0
+    while done < len(pictures):
+        batch_size = 8 if next(network.parameters()).device.type == "cpu" else 50  # small enough for a CPU's cache
+        batch = pictures[done : done + batch_size]
+        try:
+            rows.append(_forward(network, batch))
+        except torch.cuda.OutOfMemoryError as error:
+            _warn_of_cpu(network, error)
+            _on_cpu(network)
+            continue
+        done += len(batch)
+        if progress:
+            progress(len(batch))
+    return np.concatenate(rows)
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, pictures: np.ndarray) -> np.ndarray:
+    """Features [n, d] float64 of one batch uint8 [n, H, W, 3]. New cards would round to TF32, others not: it is off, so
+    that a score does not depend on the card."""
+    batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(next(network.parameters()).device)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return network(batch.permute(0, 3, 1, 2).float()).cpu().double().numpy()  # [n, 3, H, W], channels last
