@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import click
@@ -50,8 +51,10 @@ BATCH = 64
 HEAD = 0.07  # of the rate, for the head: it adds up 800 numbers, so that a step of each is a large step of the sum
 UNSEEN = 20  # one picture in so many is kept to tell what the network predicts of pictures that it did not see
 TEMPER = 0.1  # components are divided by their variance to this power in the loss, so that small ones count
-WHOLE_SETS = 4.0  # in the last fit, what the mean of a set weighs: errors that a set shares do not average out
+WHOLE_SETS = 10.0  # in the last fit, what the mean of a set weighs: errors that a set shares do not average out
 FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
+
+STORED = (("png", 0), ("webp", 90), ("jpeg", 90), ("jpeg", 75))
 
 
 def stored(picture: Image.Image, codec: str, quality: int) -> np.ndarray:
@@ -247,12 +250,16 @@ def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed:
 def fit(network: anime.FaceNet, sets: list[Set], components: Components, ridge: float = 0.01) -> None:
     """Fits the head, in the teacher's scale, by ridge regression (Hoerl and Kennard, 1970).
 
-    Each group weighs its share. To the pictures of a set is added their mean, which weighs WHOLE_SETS as much.
+    Each group weighs its share. To the pictures of a set is added their mean, which weighs WHOLE_SETS as much; the
+    originals are one set for each way to shrink and store them, so that each is told to stay in its place.
     """
     rng, normal, mixed = np.random.default_rng(0), 0, 0
+    sets = [way for some in sets for way in (ways(some) if some.group == "originals" else [some])]
     for some in sets:
         share = SHARES[some.group] / sum(some.group == other.group for other in sets)
-        pictures = np.stack([harmlessly(picture, rng) for picture in some.pictures])
+        pictures = some.pictures
+        if some.group != "originals":
+            pictures = np.stack([harmlessly(picture, rng) for picture in pictures])
         x = np.concatenate([pooled(network, pictures), np.ones((len(pictures), 1))], axis=1)  # [n, POOLED + 1]
         y = components.of_features(some.features)  # [n, d]
         means = x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True)
@@ -265,6 +272,17 @@ def fit(network: anime.FaceNet, sets: list[Set], components: Components, ridge: 
     with torch.no_grad():
         network.head.weight.copy_(solution[:-1].T)
         network.head.bias.copy_(solution[-1])
+
+
+def ways(originals: Set) -> list[Set]:
+    """A quarter of the originals for each filter and each of STORED."""
+    sets = []
+    for number, (filter_name, how) in enumerate(product(FILTERS, STORED)):
+        part = slice(number % 4, None, 4)
+        small = shrunk(originals.pictures[part], filter_name)
+        pictures = np.stack([stored(Image.fromarray(picture), *how) for picture in small])
+        sets.append(Set(originals.group, pictures, originals.features[part]))
+    return sets
 
 
 @torch.inference_mode()
