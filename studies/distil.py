@@ -7,7 +7,7 @@ that the teacher has of the picture enlarged (studies.teacher):
   real faces with one or two corruptions, in sets that share them;
   samples of generators at every checkpoint of the runs TRAINED_ON, in RUNS/<run>/samples/<step>.tgz.
 Never trained on: every other run, the submissions, crypko_1000_96px, the odd files of crypko_10000_96px, every sixth
-of the 12,000 faces, and the faces of the reference. The targets are the first principal components of the teacher's
+of the 12,000 faces, and `reference_faces`. The targets are the first principal components of the teacher's
 features over all of these pictures, not of real faces alone: where generators err, real faces vary little.
 
 FOLDER keeps the teacher's features and the training; the same command goes on where it was stopped.
@@ -317,7 +317,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
 @click.option("--output", default=anime.WEIGHTS, show_default=True, type=click.Path(path_type=Path))
-@click.option("--steps", default=8000, show_default=True, help="Of 64 pictures each.")
+@click.option("--steps", default=6000, show_default=True, help="Of 64 pictures each.")
 @click.option("--threads", default=1, show_default=True)
 def main(shared, runs, *, folder, output, steps, threads):
     torch.set_num_threads(threads)
