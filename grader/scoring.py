@@ -177,8 +177,8 @@ def described(given: Reference, shipped: Reference) -> Reference:
     """The given reference with words on what its faces are like. It never takes the shipped one's name, and so never
     its thresholds: statistics, and files that only look like the course's, can be made to fit any submission."""
     name = given.faces if given.faces != shipped.faces else f"another {given.faces}"
-    usual = floor(shipped, min(given.statistics.count, SAMPLE)) if given.statistics.count > 1 else None
-    like = usual is not None and frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
+    usual = floor(shipped, min(given.statistics.count, SAMPLE)) or 0.0
+    like = frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
     return replace(given, faces=f"{name} ({LIKE})" if like else name)
 
 

@@ -31,8 +31,8 @@ from grader.metrics.registry import NAMES
     callback=shared.metrics,
     default=",".join(NAMES),
     metavar="LIST",
-    help="Only these, separated by commas: fd-imagenet, afd, fd-anime, kid, prdc (precision, recall, density, coverage), "
-    "fid, lbpcascade, integrity.  [default: all that can be had]",
+    help="Only these, separated by commas: fd-imagenet, afd, fd-anime, kid, prdc (precision, recall, density, "
+    "coverage), fid, lbpcascade, integrity.  [default: all that can be had]",
 )
 @click.option(
     "--run",

@@ -75,7 +75,7 @@ def ranked(results: list[dict]) -> list[dict]:
 
 def _distance(row: dict) -> float:
     """The distance as it is shown: who has the same number has the same rank."""
-    return float("inf") if row["FD-ImageNet"] is None else float(f"{row['FD-anime']:.4g}")
+    return float("inf") if row["FD-ImageNet"] is None else float(f"{row['FD-ImageNet']:.4g}")
 
 
 def write(results: list[dict], page: Path) -> list[Path]:

@@ -68,8 +68,10 @@ def warnings(score: Score) -> list[str]:
 
 
 def name(measure: Measure) -> str:
-    """What was measured, and by what: "FID (inception)". Which weights exactly stands in report.json."""
-    return f"{measure.measure} ({'embedded' if measure.by.startswith('embedded-') else measure.by})"
+    """What was measured, and by what: "FID (inception)", if the name does not tell. Which weights exactly stands in
+    report.json."""
+    by = {"embedded": "embedded", "lite0": "ImageNet"}.get(measure.by.partition("-")[0], measure.by)
+    return measure.measure if measure.measure.startswith("FD-") else f"{measure.measure} ({by})"
 
 
 def number(measure: Measure, value: float | None) -> str:

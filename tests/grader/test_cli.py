@@ -125,7 +125,7 @@ def test_help_imports_nothing_heavy():
         ("grader score faces --loose --reference text.safetensors", 2, "text.safetensors: no reference"),
         ("grader score faces --output text.txt", 2, "'text.txt' is a file"),
         ("grader score faces --output text.txt/x", 2, "text.txt/x: cannot be written (Not a directory)"),
-        ("grader score faces --metrics fids", 2, "fids: choose from fd-anime"),
+        ("grader score faces --metrics fids", 2, "fids: choose from fd-imagenet"),
         ("grader score faces --run nowhere", 2, "'nowhere' does not exist"),
         ("grader score faces --run runs/unsound", 2, "runs/unsound/grad_norms.csv: norm is nan at step 1"),
         ("grader score faces --loose --weights nowhere", 2, "nowhere: no such file"),

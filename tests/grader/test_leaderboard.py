@@ -25,7 +25,7 @@ from grader.inputs import submission
 from grader.report import board
 from tests.conftest import ROOT
 
-OPTIONS = ("--offline", "--metrics", "fd-anime,afd", "--jobs", "1")
+OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
 
 
 def jpeg(picture):
@@ -182,7 +182,7 @@ def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
 
 def test_rows_are_ranked_and_shown():
     def result(name, distance, **more):
-        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": []} | more
 
     findings = {"copies": [{}, {}], "collapsed": True}
@@ -279,7 +279,7 @@ def test_workers_end_with_their_parent(tmp_path):
 def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
     def result(name, distance, withheld):
         verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
-        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
 
     results = [result("eve", 5.0, ["1,000 known faces"]), result("ada", 90.0, [])]

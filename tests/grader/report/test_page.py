@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grader.features import anime
+from grader.features import imagenet
 from grader.inputs.runs import read_run
 from grader.inputs.submission import Submission
 from grader.metrics import afd
@@ -42,10 +42,10 @@ def score(tmp_path_factory):
     pictures = rng.integers(0, 256, (1000, 64, 64, 3), dtype=np.uint8)
     names = [f"{number}.jpg" for number in range(1, 1001)]
     measures = [
-        Measure("FD-anime", anime.scale(), "crypko", 64.9, floor=10.1),
+        Measure("FD-ImageNet", imagenet.scale(), "crypko", 64.9, floor=10.1),
         Measure("AFD", afd.scale(), None, 0.968),
-        Measure("KID", anime.scale(), "crypko", 0.43, spread=0.05),
-        *(Measure(name, anime.scale(), "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
+        Measure("KID", imagenet.scale(), "crypko", 0.43, spread=0.05),
+        *(Measure(name, imagenet.scale(), "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
         Measure("FID", "inception", "crypko", None, note="weights are not at hand"),
         Measure("AFD", "lbpcascade-3", None, 0.477),
     ]
@@ -68,7 +68,7 @@ def pages(score, tmp_path_factory):
     (folder / "run").mkdir()
     norms = "".join(f"{step},{layer},x,{layer * step}\n" for step in (1, 2) for layer in (1, 2, 3))
     (folder / "run/grad_norms.csv").write_text("step,layer,name,norm\n" + norms)
-    (folder / "run/history.csv").write_text("step,fd_anime,afd\n10,500,0.1\n20,200,0.5\n")
+    (folder / "run/history.csv").write_text("step,fd_imagenet,afd\n10,500,0.1\n20,200,0.5\n")
     (folder / "report.html").write_text(as_html(score, read_run(folder / "run")))
     strip = base64.b64encode(jpeg_strip(score.submission.pictures, 6)).decode()
     results = [
@@ -137,7 +137,8 @@ def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
         console = Console(record=True, width=width, file=io.StringIO())
         show(score, console)
         table = console.export_text().partition("KID")[0]
-        assert "FD-anime (embedded)" in table and re.search(r"AFD \(lbpcascade-3\) +0\.477", table) and "…" not in table
+        assert "FD-ImageNet  " in table and "…" not in table
+        assert re.search(r"AFD \(lbpcascade-3\) +0\.477", table)
         assert ("Strong" in table) == tiers
 
 
@@ -181,5 +182,5 @@ def test_the_report_prints(pages, tmp_path):
     assert file.read_bytes().startswith(b"%PDF")
     if shutil.which("pdftotext"):
         text = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, text=True).stdout
-        for words in ("FD-anime", "Samples", "By label", "Copies of known faces", "Gradient norms", "Training history"):
+        for words in ("FD-ImageNet", "Samples", "By label", "Copies of known faces", "Gradient norms", "Training his"):
             assert words in text
