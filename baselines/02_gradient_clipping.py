@@ -386,7 +386,7 @@ score_run(run)
 # | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything, and $G$ learns nothing | lower `lr_D`, or raise \
 #   `lr_G`; take samples from before |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
-#   `discriminator_step` again |
+#   `clipped_step` again |
 # | `loss_D` or `loss_G` still has high peaks | `max_norm` is over the length of most gradients, so nothing is \
 #   clipped | lower `max_norm`: look at `grad_norms.csv` |
 # | nothing moves: the losses hardly change | `max_norm` is far too small: gradients come near Adam's ε, 1e-8 | raise \
@@ -403,7 +403,7 @@ score_run(run)
 # |---|---|---|
 # | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握，$G$ 學不到東西 | 調低 `lr_D`，或調高 `lr_G`；用更早的 \
 #   樣本 |
-# | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
+# | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `clipped_step` 的檢查 |
 # | `loss_D` 或 `loss_G` 還是有很高的尖峰 | `max_norm` 比大多數的梯度都長，等於沒有裁剪 | 調低 `max_norm`：先看看 \
 #   `grad_norms.csv` |
 # | 什麼都不動：損失幾乎不變 | `max_norm` 小得太多：梯度接近 Adam 的 ε（1e-8） | 調高 `max_norm` |

@@ -49,8 +49,8 @@
 #
 # You take the Sigmoid away, make the optimizers, write both steps, and measure the gradient norms for your report.
 #
-# Watch `loss_D`. Its negative estimates the distance, and unlike a vanilla GAN's loss it falls as the pictures get
-# better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on $c$.
+# Watch `loss_D`. Its negative estimates the distance. Unlike a vanilla GAN's loss, the distance falls as the pictures
+# get better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on $c$.
 # Over many layers the factors multiply, so the gradient fades or explodes. BatchNorm hides much of that, because it
 # scales back: try `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is
 # **Strong**.
@@ -376,7 +376,7 @@ def check_discriminator_step(step):
         "D(real) has a log: no log, no BCE": (
             lambda D, G, real, z, clip: D(G(z)).mean() - D(real).sigmoid().log().mean()
         ),
-        "this is BCE's half, divided by 2: no log, no BCE": lambda *given: log_loss(*given) / 2,
+        "this is BCE divided by 2: no log, no BCE": lambda *given: log_loss(*given) / 2,
         "this is the hinge loss: leave the relu out": hinge,
         "these are squared errors: no square": (
             lambda D, G, real, z, clip: (D(real) - 1).square().mean() + D(G(z)).square().mean()
@@ -760,7 +760,7 @@ score_run(run)
 #   `clip`, for example to 0.03 |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
-# | the slope of the norms is far from 1: the first layer's is many times the last one's, or a part of it | clipping \
+# | the norms differ widely: the first layer's is many times the last one's, or a part of it | clipping \
 #   lets gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; 04 mends \
 #   it |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \

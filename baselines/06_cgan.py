@@ -114,7 +114,7 @@ class ConditionalSettings(Settings):
 
 
 PRESETS = t4_presets(ConditionalSettings(run="runs/cgan", steps=12_000, lr_G=2e-4, lr_D=2e-4, checkpoint_every=1000))
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 15 minutes on one CPU core
     PRESETS["course"], steps=3000, batch_size=32, width=16, lr_G=4e-4, lr_D=2e-4, ema=0.99, checkpoint_every=250
 )
 

@@ -1209,7 +1209,7 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # |---|---|---|
 # | `loss_D` → 0, `loss_G` grows | the discriminators tell all | lower `lr_D`; is the history full of old fakes? |
 # | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
-# | `loss_D` grows over 0.5 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
+# | `loss_D` grows over 0.25 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
 # | one face repeated, whatever the input | the cycle loss does not count | run the check of `cycle_loss` again; \
 #   raise `cycle` |
 # | nothing changes: output equals input | `cycle` or `identity` is too large | `cycle` 5, `identity` 0 |
@@ -1222,7 +1222,7 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # |---|---|---|
 # | `loss_D` → 0，`loss_G` 一直變大 | 判別器什麼都看穿了 | 調低 `lr_D`；歷史裡是不是都是舊的假圖？ |
 # | `loss_G` → 0 | 判別器學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
-# | `loss_D` 變大，超過 0.5 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
+# | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
 # | 不管輸入什麼，都是同一張臉 | 循環損失沒有作用 | 再執行一次 `cycle_loss` 的檢查；調高 `cycle` |
 # | 什麼都沒變：輸出和輸入一樣 | `cycle` 或 `identity` 太大 | `cycle` 設成 5，`identity` 設成 0 |
 # | 雜訊，或小點 | 步數太少 | 再等 1,000 步；`ema` 設成 0.995 |
