@@ -1,33 +1,38 @@
-"""Distil the teacher into a smaller network: python -m studies.distil SHARED RUNS --folder FOLDER
+"""Distil the teacher into the shipped network: python -m studies.distil SHARED RUNS --folder FOLDER
 
-The student is the teacher's own first blocks, which see pictures as they are, 64x64, and a linear map. The map is
-fitted so that it predicts the features that the whole teacher has of the picture enlarged (studies.teacher):
-  real faces, of which it sees a version that was shrunk and stored in any harmless way, while the teacher saw the
-  bilinear one without loss: so it forgets how a picture was shrunk and stored;
-  real faces with one or two corruptions;
+The network (grader.features.anime) sees pictures as they are, 64x64, and learns from scratch to predict the features
+that the teacher has of the picture enlarged (studies.teacher):
+  real faces, of which it sees a version that was shrunk and stored in any harmless way, another one each time, while
+  the teacher saw the bilinear one without loss: so it forgets how a picture was shrunk and stored;
+  real faces with one or two corruptions, in sets that share them;
   samples of generators at every checkpoint of the runs TRAINED_ON, in RUNS/<run>/samples/<step>.tgz.
-Never trained on: every other run, the submissions, crypko_1000_96px, the odd files of crypko_10000_96px, and every
-sixth of the 12,000 faces. The target are the first principal components of the teacher's features over all of these
-pictures, not of real faces alone: where generators err, real faces vary little.
+Never trained on: every other run, the submissions, crypko_1000_96px, the odd files of crypko_10000_96px, every sixth
+of the 12,000 faces, and the faces of the reference. The targets are the first principal components of the teacher's
+features over all of these pictures, not of real faces alone: where generators err, real faces vary little.
 
-FOLDER keeps the features of both; the same command goes on where it was stopped.
+FOLDER keeps the teacher's features and the training; the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
 
+from grader.features import anime
 from grader.files import atomic, natural
 from grader.inputs.archives import members
 from grader.inputs.images import decode
@@ -36,103 +41,20 @@ from studies.corruptions import KINDS
 from studies.faces import read_faces, split
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
-PER_CHECKPOINT = 250  # of its 1,000 samples
+PER_CHECKPOINT = 500  # of its 1,000 samples
+REFERENCE = 2500  # of the 12,000 faces, and as many of the even 10,000: the last ones, which no training sees
+FACES = 7500  # of the 12,000
 ORIGINALS = 2500  # of the even half of the 10,000
-FACES = 4000  # of the 12,000
-CORRUPTED = 4000
+CORRUPTED = 60, 200  # sets, and pictures of each
+SHARES = {"faces": 0.15, "originals": 0.15, "corrupted": 0.3, "generated": 0.4}  # of the sets in a batch
+BATCH = 64
+HEAD = 0.07  # of the rate, for the head: it adds up 800 numbers, so that a step of each is a large step of the sum
+UNSEEN = 20  # one picture in so many is kept to tell what the network predicts of pictures that it did not see
+TEMPER = 0.1  # components are divided by their variance to this power in the loss, so that small ones count
+WHOLE_SETS = 10.0  # in the last fit, what the mean of a set weighs: errors that a set shares do not average out
 FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
-COMPONENTS = 256
-STAGES = (  # of EfficientNet-Lite0, the first six of seven: expansion, kernel, stride, channels, blocks
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-)
-STEM = 32  # channels
-POOLED = sum(channels * blocks for *_, channels, blocks in STAGES)  # 1488
-SHARES = {"generated": 0.35, "corrupted": 0.2, "originals": 0.25, "faces": 0.2}  # what each group weighs in the fit
 
-
-class Student(nn.Module):
-    """Pictures float [N, 3, 64, 64] in 0..255 -> the teacher's principal components [N, 256], in the teacher's scale.
-
-    Blocks of the teacher, which here see the 64 pixels as they are; the mean of each channel behind each block; and a
-    linear map of these means. There is no BatchNorm: the teacher's are folded into its convolutions.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(*_conv(3, STEM, 3, 2), nn.ReLU6())
-        self.blocks, fan_in = nn.ModuleList(), STEM
-        for expansion, kernel, stride, channels, blocks in STAGES:
-            for number in range(blocks):
-                self.blocks.append(_Block(fan_in, channels, expansion, kernel, 1 if number else stride))
-                fan_in = channels
-        self.head = nn.Linear(POOLED, COMPONENTS)
-
-    def pooled(self, x: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, 64, 64] in 0..255 -> what the head reads, [N, 1488]."""
-        x, means = self.stem((x - 127) / 128), []  # [N, 32, 32, 32]
-        for block in self.blocks:
-            x = block(x)  # side 32, 16, 8, 4, 4, 2
-            means.append(x.mean(dim=(2, 3)))
-        return torch.cat(means, dim=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pooled(x))
-
-
-class _Block(nn.Module):
-    """An inverted residual (Sandler et al., https://arxiv.org/abs/1801.04381)."""
-
-    def __init__(self, fan_in: int, fan_out: int, expansion: int, kernel: int, stride: int):
-        super().__init__()
-        inner = fan_in * expansion
-        expand = [*_conv(fan_in, inner, 1, 1), nn.ReLU6()] if expansion > 1 else []
-        depthwise = [*_conv(inner, inner, kernel, stride, groups=inner), nn.ReLU6()]
-        self.layers = nn.Sequential(*expand, *depthwise, *_conv(inner, fan_out, 1, 1))
-        self.residual = stride == 1 and fan_in == fan_out
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layers(x) if self.residual else self.layers(x)
-
-
-def _conv(fan_in: int, fan_out: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
-    padding = kernel - stride  # in all; with a stride of 2 there is one more at the bottom and the right
-    pad = nn.ZeroPad2d((padding // 2, padding - padding // 2) * 2)
-    return [pad, nn.Conv2d(fan_in, fan_out, kernel, stride, groups=groups)]
-
-
-def student_of(net: nn.Module) -> Student:
-    """The teacher's first blocks, with a head that is not fitted yet."""
-    student = Student()
-    convs = [[m for m in some.modules() if isinstance(m, nn.Conv2d)] for some in (student, net)]
-    for mine, other in zip(*convs, strict=False):
-        mine.load_state_dict(other.state_dict())
-    return student.eval().to(memory_format=torch.channels_last)
-
-
-def load(path: Path) -> Student:
-    """A student from its weights. Raises FileNotFoundError."""
-    student = Student()
-    student.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    return student.eval().to(memory_format=torch.channels_last)
-
-
-def describe(student: Student, pictures: np.ndarray) -> np.ndarray:
-    """Features float32 [N, 256] of pictures uint8 [N, 64, 64, 3]."""
-    return _batched(student, pictures)
-
-
-@torch.inference_mode()
-def _batched(function: Callable, pictures: np.ndarray) -> np.ndarray:
-    rows = []
-    for start in range(0, len(pictures), 50):
-        x = torch.from_numpy(np.ascontiguousarray(pictures[start : start + 50]))
-        rows.append(function(x.permute(0, 3, 1, 2).float()).numpy())  # [B, 3, 64, 64], channels last
-    return np.concatenate(rows)
+STORED = (("png", 0), ("webp", 90), ("jpeg", 90), ("jpeg", 75))
 
 
 def stored(picture: Image.Image, codec: str, quality: int) -> np.ndarray:
@@ -164,44 +86,60 @@ def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(p).resize((64, 64), FILTERS[filter_name])) for p in pictures])
 
 
+def reference_faces(shared: Path) -> np.ndarray:
+    """Real faces over the harmless variety, uint8 [5000, 64, 64, 3], which no training saw."""
+    rng = np.random.default_rng(1)
+    faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0][-REFERENCE:]
+    originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)[-REFERENCE:]
+    return np.stack([harmlessly(picture, rng) for some in (faces, originals) for picture in some])
+
+
 def corrupted(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Faces with one or two corruptions, more often light than heavy."""
-    kinds, pictures = list(KINDS.values()), []
+    """A set of faces with the same one or two corruptions, more often light than heavy."""
+    kinds = rng.choice(list(KINDS), int(rng.integers(1, 3)), replace=False)
+    most, pictures = rng.random(), []
     for _ in range(count):
         picture, other = faces[rng.integers(len(faces), size=2)]
-        for _ in range(int(rng.integers(1, 3))):
-            picture = kinds[rng.integers(len(kinds))](picture, rng.random() ** 1.5, rng, other)
+        for kind in kinds:
+            picture = KINDS[kind](picture, most * rng.uniform(0.7, 1), rng, other)
         pictures.append(picture)
     return np.stack(pictures)
 
 
-def gather(net: nn.Module, student: Student, shared: Path, runs: Path, folder: Path):
-    """Per group, the student's means [n, 1488] of its pictures, and the teacher's features [n, 1280]."""
-    rng = np.random.default_rng(1)
-    faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0]
+@dataclass(frozen=True, eq=False)
+class Set:
+    """Pictures that belong together, uint8 [n, H, W, 3], and the teacher's features of them [n, 1280]."""
+
+    group: str  # one of SHARES
+    pictures: np.ndarray
+    features: np.ndarray
+
+    def part(self, unseen: bool) -> Set:
+        chosen = (np.arange(len(self.pictures)) % UNSEEN == UNSEEN - 1) == unseen
+        return Set(self.group, self.pictures[chosen], self.features[chosen])
+
+
+def gather(shared: Path, runs: Path, folder: Path) -> list[Set]:
+    """Every set that the network learns from; the teacher's features are kept in the folder."""
+    faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0][:FACES]
     originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)[:ORIGINALS]
     small = shrunk(originals)
-    sources = {
-        "faces": (faces[:FACES], faces[:FACES]),
-        "originals": (np.concatenate([originals] * 2), np.concatenate([small] * 2)),
-    }
-    damaged = corrupted(np.concatenate([faces, small]), CORRUPTED, np.random.default_rng(0))
-    sources["corrupted"] = (damaged, damaged)
-    generated = []
+    sources = {"faces": ("faces", faces, faces), "originals": ("originals", originals, small)}
+    rng, both = np.random.default_rng(0), np.concatenate([faces, small])
+    for number in range(CORRUPTED[0]):
+        pictures = corrupted(both, CORRUPTED[1], rng)
+        sources[f"corrupted-{number:02}"] = ("corrupted", pictures, pictures)
     for run in TRAINED_ON:
         for file in sorted((runs / run / "samples").glob("*.tgz")):
             pictures = read_faces(file)[:PER_CHECKPOINT]
-            generated.append(f"{run}-{file.stem}")
-            sources[generated[-1]] = (pictures, pictures)
-    pairs = {}
-    for name, (pictures, seen) in sources.items():
+            sources[f"{run}-{file.stem}"] = ("generated", pictures, pictures)
+    net, sets = teacher.load(), []
+    for name, (group, pictures, seen) in sources.items():
         print(f"\r{name}: {len(pictures)} pictures", end="\033[K", file=sys.stderr, flush=True)
-        changed = np.stack([harmlessly(picture, rng) for picture in pictures])
-        means = _kept(folder / f"means-{name}.npy", partial(_batched, student.pooled, changed))
-        pairs[name] = (means, _kept(folder / f"targets-{name}.npy", partial(teacher.features, net, seen, half=True)))
+        path = folder / f"targets-{name}.npy"
+        sets.append(Set(group, pictures, _kept(path, partial(teacher.features, net, seen, half=True))))
     print(file=sys.stderr)
-    alike = [pairs.pop(name) for name in generated]
-    return pairs | {"generated": tuple(map(np.concatenate, zip(*alike, strict=True)))}
+    return sets
 
 
 def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -211,50 +149,180 @@ def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     return np.load(path)
 
 
-def components(targets: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean [1280], directions [1280, 256] and variances [256] of the first principal components of the targets, each
-    group weighing its share."""
-    mean = sum(SHARES[name] * some.mean(axis=0, dtype=float) for name, some in targets.items())
-    covariance = sum(SHARES[name] * (some - mean).T @ (some - mean) / len(some) for name, some in targets.items())
-    values, vectors = np.linalg.eigh(covariance)
-    return mean, vectors[:, : -COMPONENTS - 1 : -1], values[: -COMPONENTS - 1 : -1]
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The first principal components of the teacher's features: mean [1280], directions [1280, d], variances [d]."""
+
+    mean: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+
+    @classmethod
+    def of(cls, sets: list[Set]) -> Components:
+        """Each group weighs its share, and each set of a group as much as the others."""
+        weights = [SHARES[some.group] / sum(some.group == other.group for other in sets) for some in sets]
+        weights = np.array(weights) / np.sum(weights)
+        mean = sum(w * some.features.mean(axis=0, dtype=float) for w, some in zip(weights, sets, strict=True))
+        covariance = 0
+        for weight, some in zip(weights, sets, strict=True):
+            centred = some.features - mean
+            covariance = covariance + weight / len(centred) * centred.T @ centred
+        values, vectors = np.linalg.eigh(covariance)
+        last = -anime.DIM - 1
+        return cls(mean, vectors[:, :last:-1], values[:last:-1])
+
+    def of_features(self, features: np.ndarray) -> np.ndarray:
+        """Components [n, d] of the teacher's features [n, 1280]."""
+        return (features - self.mean) @ self.directions
 
 
-def fit(pairs: dict[str, tuple[np.ndarray, np.ndarray]], ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weight [256, d] and bias [256] of the linear map from the student's means [n, d] to the targets' components.
+class Batches(IterableDataset):
+    """Batches: pictures uint8 [BATCH, 64, 64, 3], and their components scaled to variance 1, float32 [BATCH, d].
 
-    Ridge regression (Hoerl and Kennard, 1970) on means scaled to variance 1, each group weighing its share.
+    The batch of a step is the same whenever the training reaches it.
     """
-    mean, directions, variances = components({name: targets for name, (_, targets) in pairs.items()})
-    x = np.concatenate([pooled for pooled, _ in pairs.values()]).astype(float)  # [N, d]
-    y = np.concatenate([(targets - mean) @ directions for _, targets in pairs.values()])  # [N, 256]
-    weights = np.concatenate([np.full(len(pooled), SHARES[name] / len(pooled)) for name, (pooled, _) in pairs.items()])
-    centre = weights @ x
-    scale = np.sqrt(weights @ (x - centre) ** 2) + 1e-6
-    x = (x - centre) / scale
-    normal = (x.T * weights) @ x + ridge * np.eye(x.shape[1])
-    solution = np.linalg.solve(normal, (x.T * weights) @ y)  # [d, 256]
-    unexplained = (weights @ (y - x @ solution) ** 2).sum() / variances.sum()
-    print(f"{len(x)} pictures; of the components' variance {1 - unexplained:.3f} is explained", file=sys.stderr)
-    return (solution / scale[:, None]).T, -(centre / scale) @ solution
+
+    def __init__(self, sets: list[Set], components: Components, steps: range):
+        self.steps = steps
+        self.groups = {name: [some for some in sets if some.group == name] for name in SHARES}
+        scaled = [components.of_features(some.features) / np.sqrt(components.variances) for some in sets]
+        self.targets = {id(some): target.astype(np.float32) for some, target in zip(sets, scaled, strict=True)}
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for step in self.steps:
+            rng = np.random.default_rng(step)
+            pictures, targets = [], []
+            for group in rng.choice(list(SHARES), BATCH, p=list(SHARES.values())):
+                some = self.groups[group][rng.integers(len(self.groups[group]))]
+                number = rng.integers(len(some.pictures))
+                pictures.append(harmlessly(some.pictures[number], rng)[:, :: rng.choice([-1, 1])])
+                targets.append(self.targets[id(some)][number])
+            yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))
+
+
+def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed: int = 0) -> anime.FaceNet:
+    """The network after so many steps; goes on from FOLDER/training.pt, also to another number of steps.
+
+    The rate rises, stays, and falls to 0 over the last third. In the end the head is fitted once more, see `fit`.
+    """
+    torch.manual_seed(seed)
+    network = anime.FaceNet().to(memory_format=torch.channels_last)
+    seen, components = [some.part(unseen=False) for some in sets], Components.of(sets)
+    nn.init.zeros_(network.head.weight)
+    trunk = [some for name, some in network.named_parameters() if not name.startswith("head.")]
+    groups = [{"params": trunk, "rate": rate}, {"params": network.head.parameters(), "rate": rate * HEAD}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
+    kept, first, running = folder / "training.pt", 0, []
+    if kept.exists():
+        state = torch.load(kept)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    weights = torch.from_numpy(components.variances ** (1 - 2 * TEMPER)).float()
+    weights /= weights.sum()  # so that the mean as the only answer costs 1
+    batches, started = DataLoader(Batches(seen, components, range(first, steps)), None, num_workers=1), time.time()
+    for step, (pictures, targets) in enumerate(batches, first + 1):
+        network.train()
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1, step / 100, 3 * (1 - (step - 1) / steps))
+        with torch.autocast("cpu", torch.bfloat16):
+            pooled = network.pooled(pictures.permute(0, 3, 1, 2).float() / 255)
+        loss = (network.head(pooled.float()) - targets).square().mean(dim=0) @ weights
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        running.append(loss.item())
+        if step % 50 == 0 or step == steps:
+            pace = (step - first) * len(pictures) / (time.time() - started)
+            print(f"step {step}/{steps}: unexplained {np.mean(running[-50:]):.3f}, {pace:.0f} pictures/s", flush=True)
+        if step % 250 == 0 or step == steps:
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            with atomic(kept) as unfinished:
+                torch.save(state, unfinished)
+    network.eval()
+    fit(network, seen, components)
+    for group in SHARES:
+        unseen = [some.part(unseen=True) for some in sets if some.group == group]
+        print(f"{group}: {explained(network, unseen, components):.3f} of the variance of unseen pictures is explained")
+    return network
+
+
+def fit(network: anime.FaceNet, sets: list[Set], components: Components, ridge: float = 0.01) -> None:
+    """Fits the head, in the teacher's scale, by ridge regression (Hoerl and Kennard, 1970).
+
+    Each group weighs its share. To the pictures of a set is added their mean, which weighs WHOLE_SETS as much; the
+    originals are one set for each way to shrink and store them, so that each is told to stay in its place.
+    """
+    rng, normal, mixed = np.random.default_rng(0), 0, 0
+    sets = [way for some in sets for way in (ways(some) if some.group == "originals" else [some])]
+    for some in sets:
+        share = SHARES[some.group] / sum(some.group == other.group for other in sets)
+        pictures = some.pictures
+        if some.group != "originals":
+            pictures = np.stack([harmlessly(picture, rng) for picture in pictures])
+        x = np.concatenate([pooled(network, pictures), np.ones((len(pictures), 1))], axis=1)  # [n, POOLED + 1]
+        y = components.of_features(some.features)  # [n, d]
+        means = x.mean(axis=0, keepdims=True), y.mean(axis=0, keepdims=True)
+        for rows, wanted, weight in ((x, y, share), (*means, WHOLE_SETS * share)):
+            normal = normal + weight / len(rows) * rows.T @ rows
+            mixed = mixed + weight / len(rows) * rows.T @ wanted
+    penalty = ridge * np.eye(len(normal))
+    penalty[-1, -1] = 0  # not of the bias
+    solution = torch.from_numpy(np.linalg.solve(normal + penalty, mixed)).float()  # [POOLED + 1, d]
+    with torch.no_grad():
+        network.head.weight.copy_(solution[:-1].T)
+        network.head.bias.copy_(solution[-1])
+
+
+def ways(originals: Set) -> list[Set]:
+    """A quarter of the originals for each filter and each of STORED."""
+    sets = []
+    for number, (filter_name, how) in enumerate(product(FILTERS, STORED)):
+        part = slice(number % 4, None, 4)
+        small = shrunk(originals.pictures[part], filter_name)
+        pictures = np.stack([stored(Image.fromarray(picture), *how) for picture in small])
+        sets.append(Set(originals.group, pictures, originals.features[part]))
+    return sets
+
+
+@torch.inference_mode()
+def pooled(network: anime.FaceNet, pictures: np.ndarray) -> np.ndarray:
+    """What the head reads, float64 [N, POOLED], of pictures uint8 [N, 64, 64, 3]."""
+    parts = (torch.from_numpy(pictures[start : start + 64]) for start in range(0, len(pictures), 64))
+    return np.concatenate([network.pooled(x.permute(0, 3, 1, 2).float() / 255).double().numpy() for x in parts])
+
+
+def explained(network: anime.FaceNet, sets: list[Set], components: Components) -> float:
+    """The share of the components' variance over all groups that the network predicts of these."""
+    rng, errors = np.random.default_rng(0), []
+    for some in sets:
+        pictures = np.stack([harmlessly(picture, rng) for picture in some.pictures])
+        truth = components.of_features(some.features)
+        errors.append(((anime.describe(pictures, network=network) - truth) ** 2).sum(axis=1).mean())
+    return 1 - np.mean(errors) / components.variances.sum()
+
+
+def save(network: anime.FaceNet, path: Path) -> None:
+    """Writes the weights: those of convolutions and the head as float16, the others as they are."""
+    state = {
+        name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    with atomic(path) as unfinished:
+        save_file(state, unfinished)
 
 
 @click.command()
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
-@click.option("--output", default="scratch/distil/distilled.safetensors", show_default=True, type=click.Path())
-@click.option("--ridge", default=0.03, show_default=True)
+@click.option("--output", default=anime.WEIGHTS, show_default=True, type=click.Path(path_type=Path))
+@click.option("--steps", default=8000, show_default=True, help="Of 64 pictures each.")
 @click.option("--threads", default=1, show_default=True)
-def main(shared, runs, *, folder, output, ridge, threads):
+def main(shared, runs, *, folder, output, steps, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    net = teacher.load()
-    student = student_of(net)
-    weight, bias = fit(gather(net, student, shared, runs, folder), ridge)
-    student.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
-    with atomic(Path(output)) as unfinished:
-        save_file({name: tensor.half().contiguous() for name, tensor in student.state_dict().items()}, unfinished)
+    save(train(gather(shared, runs, folder), folder, steps), output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which features rank faces as a person does? python -m studies.evaluate_features SHARED RUNS --student WEIGHTS
+"""Which features rank faces as a person does? python -m studies.evaluate_features SHARED RUNS
 
 Measures, for each candidate, the Fréchet distance to the same real faces of
   a. real faces that no training saw, shrunk by four filters and stored in four ways;
@@ -25,33 +25,22 @@ from grader.features.statistics import Statistics
 from grader.files import atomic, short_hash
 from grader.metrics.frechet import frechet_distance
 from studies import distil, teacher
-from studies.faces import read_faces, split
+from studies.faces import read_faces
 
 CODECS = {"PNG": ("png", 0), "WebP 95": ("webp", 95), "JPEG 95": ("jpeg", 95), "JPEG 75": ("jpeg", 75)}
 JUDGED = ("judged_200_4", "judged_150_4", "judged_90_5")  # best first, as the course's judge has them
 SUBMISSIONS = (*JUDGED, "gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
 TEACHER = "teacher 128"
-REFERENCE = 2500  # of the 12,000 faces as stored, and as many of the even 10,000, each shrunk and stored at random
 
 
-def candidates(student: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def candidates(weights: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """By name: pictures uint8 [N, 64, 64, 3] -> features [N, d]."""
     net = cache(teacher.load)
     found = {
         f"teacher {size}": lambda p, size=size: teacher.features(net(), p, size, half=True) for size in (128, 96, 64)
     }
-    found["shipped"] = anime.describe
-    if student:
-        found[f"distilled {short_hash(student)}"] = partial(distil.describe, distil.load(student))
+    found[f"anime {short_hash(weights)}"] = partial(anime.describe, network=anime.load(weights))
     return found
-
-
-def reference_faces(shared: Path) -> np.ndarray:
-    """Real faces over the harmless variety, of which none is in a set of `real_sets`."""
-    rng = np.random.default_rng(1)
-    stored = split(read_faces(shared / "crypko_12000_64px.zip"))[0][-REFERENCE:]
-    originals = distil.read_originals(shared / "crypko_10000_96px.zip", odd=False)[-REFERENCE:]
-    return np.stack([distil.harmlessly(picture, rng) for some in (stored, originals) for picture in some])
 
 
 def real_sets(shared: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -84,20 +73,20 @@ class Distances:
 @click.command()
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
-@click.option("--student", type=click.Path(exists=True, path_type=Path))
+@click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
 @click.option("--folder", default="scratch/features", show_default=True, type=click.Path(path_type=Path))
 @click.option("--candidate", "named", multiple=True, help="Only these.")
 @click.option("--pictures", default=1000, show_default=True, help="Of each real set and submission.")
 @click.option("--per-checkpoint", default=1000, show_default=True, help="Of each set that Spearman is over.")
 @click.option("--threads", default=1, show_default=True)
-def main(shared, runs, *, student, folder, named, pictures, per_checkpoint, threads):
+def main(shared, runs, *, weights, folder, named, pictures, per_checkpoint, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: Distances(name, features, folder) for name, features in candidates(student).items()}
+    found = {name: Distances(name, features, folder) for name, features in candidates(weights).items()}
     found = {name: judge for name, judge in found.items() if not named or name.split(" ")[0] in named or name in named}
-    reference = cache(partial(reference_faces, shared))
+    reference = cache(partial(distil.reference_faces, shared))
     for judge in found.values():
-        judge.reference = Statistics.of(judge.kept("reference", reference, 2 * REFERENCE))
+        judge.reference = Statistics.of(judge.kept("reference", reference, 2 * distil.REFERENCE))
 
     submissions = {name: cache(partial(read_faces, shared / "submissions" / f"{name}.tgz")) for name in SUBMISSIONS}
     reals = dict(real_sets(shared, pictures))

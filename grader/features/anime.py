@@ -1,7 +1,7 @@
-"""The embedded network: what the score sees of a picture.
+"""The embedded network: what the second opinion sees of a picture.
 
-Five strided convolution stages. `python -m studies.train` trained it to name corruptions and their severity, to tell
-faces from everything else, and to redraw a thumbnail, so that its features change with all of these.
+A small residual network. `python -m studies.distil` taught it from scratch to predict what an ImageNet network sees of
+the picture enlarged: its first principal components over real faces, corrupted ones and samples of many generators.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from grader.files import short_hash
 WEIGHTS = Path(__file__).parents[1] / "weights/facenet.safetensors"
 
 SIZE = 64  # pixels a side
-STAGES = ((3, 24, 4, 2), (24, 48, 4, 2), (48, 64, 3, 1), (64, 96, 4, 2), (96, 128, 4, 2))  # in, out, kernel, stride
-EMBEDDING = 96
-DIM = 2 * (24 + 48 + 64) + EMBEDDING  # 368
+STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))  # channels and residual convolutions; each stage halves the side
+LAST = 512  # channels in the end
+POOLED = 96 + 192 + LAST
+DIM = 256  # components
 
 
 @cache
@@ -32,44 +33,53 @@ def scale() -> str:
 
 
 class FaceNet(nn.Module):
-    """Pictures float [N, 3, 64, 64] in 0..1 -> features [N, DIM], scaled to variance 1 over real faces.
+    """Pictures float [N, 3, 64, 64] in 0..1 -> features [N, DIM]: the teacher's components, in the teacher's scale.
 
-    The features are the mean and the standard deviation of each channel of the first three stages, which see texture
-    and colour, and an embedding of the last stage, which sees the whole face. The heads that training needs are not
-    here: see `studies.train`.
+    Strided and residual convolutions (He et al., https://arxiv.org/abs/1512.03385). The features are linear in the
+    channels' means over the last two stages and what follows: the first stages see how a picture was shrunk.
     """
 
     def __init__(self):
         super().__init__()
-        self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(i, o, k, s, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()) for i, o, k, s in STAGES
-        )
-        self.embed = nn.Linear(128 * 16, EMBEDDING)
-        self.norm = nn.BatchNorm1d(DIM, affine=False)
-        self.register_buffer("centre", torch.zeros(DIM))  # mean and standard deviation over real faces
-        self.register_buffer("scale", torch.ones(DIM))
+        self.stages, fan_in = nn.ModuleList(), 3
+        for channels, residuals in STAGES:
+            residual = (_Residual(_conv(channels, channels, 3, 1)) for _ in range(residuals))
+            self.stages.append(nn.Sequential(_conv(fan_in, channels, 4, 2), nn.ReLU(), *residual))
+            fan_in = channels
+        self.last = nn.Sequential(_conv(fan_in, LAST, 1, 1), nn.ReLU())
+        self.norm, self.head = nn.BatchNorm1d(POOLED, affine=False), nn.Linear(POOLED, DIM)
 
     def pooled(self, x: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, 64, 64] in 0..1 -> what the heads read, [N, DIM]."""
-        x, parts = x * 2 - 1, []
-        for number, stage in enumerate(self.stages):
-            x = stage(x)  # [N, 24, 32, 32], [N, 48, 16, 16], [N, 64, 16, 16], [N, 96, 8, 8], [N, 128, 4, 4]
-            if number < 3:
-                deviation, mean = torch.std_mean(x, dim=(2, 3))
-                parts += [mean, deviation]
-        return self.norm(torch.cat([*parts, self.embed(x.flatten(1))], dim=1))
+        """Pictures [N, 3, 64, 64] in 0..1 -> what the head reads, [N, POOLED]."""
+        x, maps = x * 2 - 1, []
+        for stage in self.stages:
+            x = stage(x)  # [N, 24, 32, 32], [N, 48, 16, 16], [N, 96, 8, 8], [N, 192, 4, 4]
+            maps.append(x)
+        return self.norm(torch.cat([some.mean(dim=(2, 3)) for some in (*maps[-2:], self.last(x))], dim=1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pictures [N, 3, 64, 64] in 0..1 -> features [N, DIM]."""
-        return (self.pooled(x) - self.centre) / self.scale
+        return self.head(self.pooled(x))
+
+
+class _Residual(nn.Module):
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.inner(x))
+
+
+def _conv(fan_in: int, fan_out: int, kernel: int, stride: int) -> nn.Module:
+    conv = nn.Conv2d(fan_in, fan_out, kernel, stride, (kernel - 1) // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(fan_out))
 
 
 def load(path: str | Path = WEIGHTS) -> FaceNet:
     """The network with its shipped weights, in eval mode. Raises FileNotFoundError when they are missing."""
     network = FaceNet()
-    tensors = load_file(path)  # with the heads of the training, which are passed over
-    network.load_state_dict({name: tensors[name].float() for name in network.state_dict() if name in tensors})
-    return network.eval()
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    return network.eval().to(memory_format=torch.channels_last)
 
 
 def describe(

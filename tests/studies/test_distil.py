@@ -1,50 +1,87 @@
-"""The distillation: a student that is the teacher's beginning, whose pictures do not depend on their batch."""
+"""The distillation: what it shows the network, and that a training goes on where it was stopped."""
 
 import numpy as np
 import pytest
 import torch
 
+from grader.features import anime
 from studies import distil
 
 
 @pytest.fixture(scope="module")
-def student():
-    torch.manual_seed(0)
-    return distil.Student().eval()
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    return np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
-
-
-def test_a_picture_does_not_depend_on_its_batch(student, pictures):
-    features = distil.describe(student, pictures)
-    assert features.shape == (12, distil.COMPONENTS)
-    alone = np.concatenate([distil.describe(student, pictures[i : i + 1]) for i in range(12)])
-    np.testing.assert_allclose(features, alone, atol=1e-5 * np.abs(features).max())
-
-
-def test_the_student_begins_with_the_convolutions_it_is_given(student, pictures):
-    convs = [m for m in student.modules() if isinstance(m, torch.nn.Conv2d)]
-    given = torch.nn.Sequential(*convs, torch.nn.Conv2d(192, 1280, 1))  # the teacher has more of them
-    again = distil.student_of(given)
-    with torch.inference_mode():
-        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-        np.testing.assert_allclose(again.pooled(x), student.pooled(x), atol=1e-4)
-
-
-def test_the_fit_finds_a_linear_map():
+def sets():
     rng = np.random.default_rng(0)
-    true = rng.normal(size=(20, 1280))
-    pairs = {}
-    for name in distil.SHARES:
-        means = rng.normal(3, 2, (200, 20))
-        pairs[name] = (means, means @ true + 7)
-    weight, bias = distil.fit(pairs, ridge=1e-6)
-    mean, directions, _ = distil.components({name: targets for name, (_, targets) in pairs.items()})
-    x = rng.normal(3, 2, (5, 20))
-    np.testing.assert_allclose(x @ weight.T + bias, (x @ true + 7 - mean) @ directions, atol=0.01)
+    sides = {"faces": 64, "originals": 96, "corrupted": 64, "generated": 64}
+    return [
+        distil.Set(group, rng.integers(0, 256, (100, side, side, 3), np.uint8), rng.normal(3, 2, (100, 1280)))
+        for group, side in sides.items()
+    ]
+
+
+def test_the_targets_are_weighted_by_the_shares_of_groups():
+    rng = np.random.default_rng(0)
+    sets = [distil.Set(group, None, rng.normal(0, 1, (300, 1280))) for group in distil.SHARES]
+    sets.append(distil.Set("generated", None, rng.normal(0, 1, (300, 1280))))
+    sets[-1].features[:, 7] += 10  # half of the generated ones
+    components = distil.Components.of(sets)
+    assert components.mean[7] == pytest.approx(10 * distil.SHARES["generated"] / 2, abs=0.2)
+    assert abs(components.directions[7, 0]) > 0.95  # the largest difference comes first
+    assert components.of_features(sets[0].features).shape == (300, anime.DIM)
+    assert (np.diff(components.variances) <= 0).all()
+
+
+def test_a_batch_is_the_same_after_a_stop(sets):
+    components = distil.Components.of(sets)
+    *_, (pictures, targets) = distil.Batches(sets, components, range(3))
+    ((again, same),) = distil.Batches(sets, components, range(2, 3))
+    assert pictures.shape == (distil.BATCH, 64, 64, 3)
+    assert targets.shape == (distil.BATCH, anime.DIM)
+    assert torch.equal(pictures, again)
+    assert torch.equal(targets, same)
+
+
+def test_the_fit_finds_a_linear_map(sets, monkeypatch):
+    true = np.random.default_rng(1).normal(0, 0.05, (anime.POOLED, 1280))
+
+    def means(_, pictures):  # of the pictures alone
+        return np.random.default_rng(int(pictures.sum())).normal(0, 1, (len(pictures), anime.POOLED))
+
+    monkeypatch.setattr(distil, "pooled", means)
+    monkeypatch.setattr(distil, "harmlessly", lambda picture, rng: picture[:64, :64])
+    linear = [
+        distil.Set(some.group, more, means(None, more[:, :64, :64]) @ true + 7)
+        for some in sets
+        for more in [np.concatenate([some.pictures] * 4)]
+    ]
+    network, components = anime.FaceNet().eval(), distil.Components.of(linear)
+    distil.fit(network, linear, components, ridge=1e-9)
+    x = np.random.default_rng(2).normal(0, 1, (5, anime.POOLED))
+    with torch.inference_mode():
+        predicted = network.head(torch.from_numpy(x).float()).numpy()
+    expected = components.of_features(x @ true + 7)
+    assert np.abs(predicted - expected).mean() < 0.02 * np.abs(expected).mean()
+
+
+def test_training_goes_on_and_what_is_saved_gives_the_same_features(sets, tmp_path, capsys):
+    distil.train(sets, tmp_path, steps=1)
+    network = distil.train(sets, tmp_path, steps=2)
+    assert "step 1/1" in (said := capsys.readouterr().out)
+    assert "step 2/2" in said
+    assert torch.load(tmp_path / "training.pt")["step"] == 2
+    distil.save(network, tmp_path / "weights.safetensors")
+    pictures = sets[0].pictures[:10]
+    features = anime.describe(pictures, network=network)
+    again = anime.describe(pictures, network=anime.load(tmp_path / "weights.safetensors"))
+    np.testing.assert_allclose(again, features, atol=0.02 * np.abs(features).max())  # float16
+
+
+def test_a_corrupted_set_shares_its_corruptions(monkeypatch):
+    seen = []
+    monkeypatch.setattr(distil, "KINDS", {kind: lambda p, *_, kind=kind: seen.append(kind) or p for kind in "abcdef"})
+    faces = np.zeros((9, 64, 64, 3), np.uint8)
+    assert distil.corrupted(faces, 20, np.random.default_rng(0)).shape == (20, 64, 64, 3)
+    assert 1 <= len(set(seen)) <= 2
+    assert len(seen) == 20 * len(set(seen))
 
 
 def test_what_is_harmless_changes_a_picture_little():
