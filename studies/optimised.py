@@ -1,4 +1,4 @@
-"""What betrays pictures that were optimised against the grader? python -m studies.optimised SUBMISSION --output FILE.tgz
+"""What betrays pictures optimised against the grader? python -m studies.optimised SUBMISSION --output FILE.tgz
 
 The networks are public, so anyone can descend their gradients: here each picture is moved until its features, by one
 network or by both, are those of a real face of the shipped reference. Writes the pictures, packed as the course takes

@@ -2,12 +2,12 @@
 
 Over 15,000 faces, each shrunk and stored in any harmless way, so that no way to shrink and store is punished: all but
 every sixth of the 12,000, and the even ones of the 10,000. The sample, which the floor is made of, are 1,000 of the odd
-ones, shrunk as the course does and without loss; the floors beside it are of the same faces stored as JPEG.
+ones, shrunk as the course does and without loss; the floors beside it are of the same faces stored as JPEG. For the
+network of our own it is the 5,000 of these faces that its training did not see (studies.distil).
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +21,7 @@ from grader.features import anime, imagenet
 from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
 from grader.features.statistics import Statistics
 from grader.metrics.frechet import frechet_distance
-from studies.distil import harmlessly, read_originals, shrunk, stored
+from studies.distil import harmlessly, read_originals, reference_faces, shrunk, stored
 from studies.faces import read_faces, split
 
 FEATURES = {"imagenet": imagenet, "anime": anime}
@@ -46,13 +46,17 @@ def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, 
 @click.option("--threads", default=1, show_default=True)
 def main(shared, features, threads):
     torch.set_num_threads(threads)
-    rng, originals = np.random.default_rng(1), partial(read_originals, shared / "crypko_10000_96px.zip")
-    some = split(read_faces(shared / "crypko_12000_64px.zip"))[0]
-    faces = np.stack([harmlessly(picture, rng) for group in (some, originals(odd=False)) for picture in group])
-    recipe = f"{len(faces):,} faces in any harmless form; the sample is of others, as the course shrinks them"
-    sample = shrunk(originals(odd=True)[-SAMPLE:])
+    sample = shrunk(read_originals(shared / "crypko_10000_96px.zip", odd=True)[-SAMPLE:])
     for name in features or FEATURES:
+        faces = reference_faces(shared) if name == "anime" else all_faces(shared)
+        recipe = f"{len(faces):,} faces in any harmless form; the sample is of others, as the course shrinks them"
         make_reference(FEATURES[name], faces, sample, recipe, shipped_path(FEATURES[name]))
+
+
+def all_faces(shared: Path) -> np.ndarray:
+    rng, faces = np.random.default_rng(1), split(read_faces(shared / "crypko_12000_64px.zip"))[0]
+    originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)
+    return np.stack([harmlessly(picture, rng) for group in (faces, originals) for picture in group])
 
 
 if __name__ == "__main__":

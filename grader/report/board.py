@@ -49,6 +49,8 @@ def ranked(results: list[dict]) -> list[dict]:
                 remarks.append("collapsed")
             if integrity.get("disguised") and len(integrity["copies"]) < integrity["near"]:
                 remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
+            if integrity.get("optimised"):
+                remarks.append("optimised against the grader?")
         elif "integrity" in result:
             remarks.append("copies were not looked for")
         remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]

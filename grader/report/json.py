@@ -50,6 +50,8 @@ def _integrity(found: Integrity, names: list[str]) -> dict:
         "collapsed": found.collapsed,
         "near": found.near,
         "disguised": found.disguised,
+        "signs": found.signs,
+        "optimised": found.optimised,
         "copies": [
             {
                 "picture": names[copy.index],

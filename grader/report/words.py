@@ -61,6 +61,8 @@ def warnings(score: Score) -> list[str]:
             f"{found.near:,} of {count:,} pictures are closer to a known face than honest ones come: turned, warped or "
             "moved copies? See the nearest known faces on the page."
         )
+    if found.optimised:
+        lines.append(f"Optimised against the grader's networks? {'; '.join(found.signs)}.")
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")
