@@ -11,7 +11,7 @@ from grader.inputs.runs import Run
 from grader.metrics import afd
 from grader.report import plots, words
 from grader.report.images import grid, png, spread
-from grader.report.scales import REAL, scales
+from grader.report.scales import scales
 from grader.results import Copy, Group, Measure, Score, Verdict
 from grader.verdict import load_thresholds, scale_of
 
@@ -105,20 +105,16 @@ def _badges(score: Score) -> list[dict]:
         else:
             title, mood = "No verdict", "soft"
         passed = verdict.passed if judged and not verdict.withheld else {}
-        badge = {"title": title, "mood": mood, "sentence": sentence, "passed": passed}
+        badge = {"title": title, "mood": mood, "family": verdict.family, "sentence": sentence, "passed": passed}
         badges.append(badge | {"judged": judged, "next": _next(score, verdict) if passed else None})
     return [badge for badge in badges if badge["judged"]] or badges[:1]
 
 
-def _next(score: Score, verdict: Verdict) -> tuple[str, str] | None:
-    """The lowest tier that is not passed, and what it asks for that is not there."""
+def _next(score: Score, verdict: Verdict) -> dict | None:
+    """The lowest tier that is not passed, and the measures that do not reach it."""
     tier = next((tier for tier, passed in verdict.passed.items() if not passed), None)
-    wanting = [
-        f"{words.name(one)} {words.bar(one, tier)}, now {words.number(one, one.value)}"
-        for one in score.measures
-        if one.family == verdict.family and one.passed.get(tier) is False
-    ]
-    return (tier, "; ".join(wanting)) if wanting else None
+    own = [one for one in score.measures if one.family == verdict.family and one.passed.get(tier) is False]
+    return {"tier": tier, "measures": own} if own else None
 
 
 def _samples(score: Score, faceless: np.ndarray) -> list[str]:
@@ -184,7 +180,7 @@ def _lines(score: Score) -> tuple[plots.Lines, plots.Lines]:
 
 def _tiers(measures: list[Measure]) -> plots.Lines:
     one = measures[0] if measures else None
-    return {} if one is None else one.thresholds | ({} if one.floor is None else {REAL: one.floor})
+    return {} if one is None else one.thresholds | ({} if one.floor is None else {plots.REAL: one.floor})
 
 
 def _sources(score: Score, thresholds: dict) -> list[dict]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Lines = dict[str, float]  # what a line across a plot stands for, and its height
+REAL = "real faces"  # the name of one that is no tier
 
 FILE = {"figure.figsize": (8, 5), "savefig.dpi": 150}
 PAGE = {"figure.figsize": (5.6, 4.2), "savefig.dpi": 160, "font.size": 11}  # readable at the width of a phone
@@ -62,15 +63,16 @@ def _draw_history(figure: Figure, history: list[Checkpoint], distances: Lines, r
     upper, lower = figure.subplots(2, sharex=True)
     steps = [checkpoint.step for checkpoint in history]
     upper.plot(steps, [checkpoint.distance for checkpoint in history], marker="o")
-    upper.set(yscale="log", ylabel=f"{DISTANCES[0]} (lower is better)")
+    upper.set(yscale="log", ylabel=f"{DISTANCES[0]}\n(lower is better)")
     lower.plot(steps, [checkpoint.faces for checkpoint in history], marker="o", color="C1")
-    lower.set(ylabel="AFD (higher is better)", ylim=(-0.02, 1.02), xlabel="step")
+    lower.set(ylabel="AFD\n(higher is better)", ylim=(-0.02, 1.02), xlabel="step")
     for axes, lines in ((upper, distances), (lower, ratios)):
         axes.axvline(best(history).step, color="C2", linestyle="--", label=f"best: step {best(history).step:,}")
         axes.grid(alpha=0.3)
         for name, height in lines.items():
             axes.axhline(height, color="C3", linestyle=":", linewidth=1)
-            place = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": "center", "fontsize": "small"}
+            side = "top" if name == REAL else "bottom"  # the highest tier lies close to the real faces
+            place = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": side, "fontsize": "small"}
             axes.text(1.01, height, name, **place)
     upper.legend()
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from grader.report import words
+from grader.report.plots import REAL
 from grader.results import Measure, Score
 
-REAL = "real faces"
 MARGIN = 10  # per cent of the scale that stay free on either side
 APART = {"wide": 7, "narrow": 16}  # per cent between two labels: as wide as they are, on a desk and on a phone
 BEYOND = 8  # times the farthest mark: a score beyond is drawn there
@@ -36,7 +36,7 @@ class Scale:
 
 
 def scales(score: Score) -> list[Scale]:
-    """A scale for each distance that is judged; if none is, for the first of which it is known what real faces score."""
+    """A scale for each distance that is judged; if none is, for the first whose value for real faces is known."""
     distances = [one for one in score.measures if one.lower_is_better and one.value is not None]
     judged = [one for one in distances if one.thresholds]
     return [scale(one) for one in judged or [one for one in distances if one.floor is not None][:1]]
