@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DEMO   := runs/demo
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-oldest test-newest test-kill bench bench-training gpu-check fuzz notebooks nbgrader lint lock
+.PHONY: demo test test-oldest test-newest test-kill bench bench-training gpu-check fuzz screenshots notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
@@ -53,6 +53,11 @@ bench-training: $(VENV)/installed
 # All notebooks on this machine's GPU: whole, resumed, compared, timed; at most ten minutes.
 gpu-check: $(VENV)/installed
 	PYTHONPATH=baselines MPLBACKEND=Agg $(PY) -m tests.benchmarks.gpu_check
+
+# The pictures of the pages in docs/screenshots/, of what make demo left. Wants Chromium.
+screenshots: $(VENV)/installed
+	@test -e $(DEMO)/gan || { echo "no $(DEMO): make demo"; exit 2; }
+	OMP_NUM_THREADS=1 $(PY) -m studies.screenshots $(DEMO) docs/screenshots
 
 notebooks: $(VENV)/installed
 	$(PY) -m baselines.build

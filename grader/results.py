@@ -10,12 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from grader.inputs.submission import Submission
 
-DISTANCES = (
-    "FD-ImageNet",
-    "FD-anime",
-    "FID",
-    "KID",
-)  # lower is better; all other measures are shares, and higher is better
+DISTANCES = ("FD-ImageNet", "FD-anime", "FID", "KID")  # the judged one first; lower is better, all others are shares
 
 
 @dataclass(frozen=True)

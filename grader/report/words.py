@@ -77,9 +77,11 @@ def name(measure: Measure) -> str:
 
 
 def number(measure: Measure, value: float | None) -> str:
-    """A distance to four significant digits, a ratio to three decimals, "–" for what could not be had."""
+    """A distance to four significant digits or whole, a ratio to three decimals, "–" for what could not be had."""
     if value is None:
         return "–"
+    if 1e4 <= value < 1e9:
+        return f"{value:,.0f}"
     return f"{value:.4g}" if measure.lower_is_better else f"{value:.3f}"
 
 

@@ -222,8 +222,6 @@ def test_arrays(data, loose):
             right(found)
 
 
-
-
 references = st.one_of(
     st.tuples(st.sampled_from([".zip", ".tgz", ""]), hostile.archives),
     st.tuples(st.sampled_from(["", ".zip"]), hostile.folders),
