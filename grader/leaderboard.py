@@ -149,7 +149,7 @@ def make(
     scorer = options.scorer(progress)  # so that what is wrong shows now, and caches are filled
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
-    executor = (lambda: dask(address)) if address else (lambda: local(jobs or usable_cores()))
+    executor = (lambda: dask(address)) if address else (lambda: local(jobs))
     parts = page.with_name(f"{page.name}.parts")
     done = progress("submissions", len(found))
     results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))

@@ -88,7 +88,8 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
 
     options = Options(reference, metrics, offline)
     wanted = {"roster": roster, "points": points, "public": public, "reports": reports}
-    results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=shared.progress)
+    with shared.bars() as progress:
+        results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=progress)
     count = Counter(result["status"] for result in results)
     nothing = f"; {count['missing']} on the roster handed nothing in" if count["missing"] else ""
     submitted = count.total() - count["missing"]

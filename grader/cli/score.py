@@ -124,19 +124,20 @@ def score(
         raise click.UsageError("--labels is for --by-label FACES")
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
-    result = grader.score(
-        submission,
-        reference,
-        metrics=metrics,
-        loose=loose,
-        offline=offline,
-        weights=weights,
-        cascade=cascade,
-        by_label=by_label,
-        attribute=attribute,
-        labels=labels,
-        progress=shared.progress,
-    )
+    with shared.bars() as progress:
+        result = grader.score(
+            submission,
+            reference,
+            metrics=metrics,
+            loose=loose,
+            offline=offline,
+            weights=weights,
+            cascade=cascade,
+            by_label=by_label,
+            attribute=attribute,
+            labels=labels,
+            progress=progress,
+        )
     paths = report.write(result, output, read)
 
     for line in result.submission.notes:
