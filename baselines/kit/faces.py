@@ -6,6 +6,7 @@ import re
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -119,15 +120,31 @@ def files_of(source):
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        return {entry.filename.replace("\\", "/"): partial(archive.read, entry) for entry in entries}
+        return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
     found, known = {}, {os.path.realpath(source)}
     for folder, folders, names in os.walk(source, followlinks=True):
         places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
         folders[:] = [name for place, name in places.items() if place not in known][::-1]  # a link may lead in circles
         known.update(places)
         for path in (Path(folder, name) for name in names):
-            found[path.relative_to(source).as_posix()] = path.read_bytes
+            found[decoded(os.fsencode(path.relative_to(source).as_posix()))] = path.read_bytes
     return found
+
+
+def zip_name(entry):
+    """The name of a file in a zip: where it does not say that it is UTF-8, Windows packed it in its own code page."""
+    try:
+        return entry.filename if entry.flag_bits & 0x800 else decoded(entry.orig_filename.encode("cp437"), "cp437")
+    except UnicodeEncodeError:  # a name that a field beside it tells
+        return entry.filename
+
+
+def decoded(name, otherwise="utf-8"):
+    """A name of these bytes in UTF-8 or Big5, else in another encoding; what that cannot tell is written out."""
+    for encoding in ("utf-8", "cp950"):
+        with suppress(UnicodeDecodeError):
+            return name.decode(encoding)
+    return name.decode(otherwise, "surrogateescape").encode("utf-8", "backslashreplace").decode()
 
 
 @cache  # so that training again in the same session does not read the faces again

@@ -114,6 +114,14 @@ def progress(what: str, total: int, shown: ExitStack | None = None):
     return update
 
 
+def only_with(what: str, there: object, **options: str) -> None:
+    """Raises UsageError where one of the options, by parameter, is given that does nothing without something else."""
+    context = click.get_current_context()
+    for parameter, option in options.items():
+        if not there and context.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} is for {what}")
+
+
 def metrics(_context, _option, text: str) -> tuple[str, ...]:
     """A callback: the names in a list, separated by commas."""
     try:
