@@ -86,11 +86,9 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
             stderr_file=sys.stderr,
         )
     except papermill.PapermillExecutionError as error:
-        click.echo(f"{name}: {error.ename}: {error.evalue}", err=True)
-        sys.exit(1)
+        shared.stop(1, f"{name}: {error.ename}: {' '.join(error.evalue.split())}")
     except OSError as error:
-        click.echo(f"{save}: cannot be written ({error.strerror or error}): name another --save", err=True)
-        sys.exit(2)
+        shared.stop(2, f"{save}: cannot be written ({error.strerror or error}): name another --save")
 
 
 if __name__ == "__main__":

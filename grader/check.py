@@ -153,7 +153,7 @@ def own_kernel() -> type:
     class OwnKernel(AsyncKernelManager):
         kernel_spec = KernelSpec(
             argv=make_ipkernel_cmd(),
-            env={"PYTHONOPTIMIZE": ""},  # checks are asserts
+            env={"PYTHONOPTIMIZE": "", "PYTHONWARNINGS": "ignore:To exit"},  # checks are asserts; of SystemExit
             language="python",
         )
 
@@ -267,4 +267,4 @@ def _write_stand_ins(folder: Path, count: int = 16) -> None:
         Image.fromarray(picture).save(folder / f"{number}.png")
     colours = ["black", "blonde", "brown", "white"]
     tags = (f"{number},{colours[number % 4]} hair {colours[number // 4]} eyes\n" for number in range(count))
-    (folder / "tags.csv").write_text("".join(tags))
+    (folder / "tags.csv").write_text("".join(tags), encoding="utf-8")

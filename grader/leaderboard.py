@@ -7,6 +7,7 @@ with what is missing. A submission that cannot be graded is a row that says why.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import warnings
 from collections.abc import Callable, Collection
@@ -23,6 +24,7 @@ from grader import kept
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
 from grader.files import left_behind, natural, write_text
+from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
 from grader.metrics.registry import NAMES
@@ -82,12 +84,13 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
     for entry in sorted(
         entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
     ):  # these keep their names
+        whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
         if entry.is_dir():
-            found[entry.name] = _handed_in(entry)
+            found[whole] = _handed_in(entry)
         else:
-            endings = (ending for ending in ARCHIVES + OTHER_ARCHIVES if entry.name.lower().endswith(ending))
-            name = entry.name[: len(entry.name) - len(next(endings, ""))]
-            found[name if name and name not in found else entry.name] = entry
+            endings = (ending for ending in ARCHIVES + OTHER_ARCHIVES if whole.lower().endswith(ending))
+            name = whole[: len(whole) - len(next(endings, ""))]
+            found[name if name and name not in found else whole] = entry
     return found
 
 

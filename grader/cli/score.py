@@ -145,6 +145,8 @@ def score(
         )
     paths = report.write(result, output, read)
 
+    if by_label and shared.was_given("attribute") and not result.by_label.faces.endswith(f" ({attribute})"):
+        shared.note(f"{by_label}: its classes are folders, so --attribute {attribute} does nothing")
     for line in result.submission.notes:
         shared.note(line)
     for measure in result.measures:

@@ -116,10 +116,15 @@ def progress(what: str, total: int, shown: ExitStack | None = None):
 
 def only_with(what: str, there: object, **options: str) -> None:
     """Raises UsageError where one of the options, by parameter, is given that does nothing without something else."""
-    context = click.get_current_context()
     for parameter, option in options.items():
-        if not there and context.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE:
+        if not there and was_given(parameter):
             raise click.UsageError(f"{option} is for {what}")
+
+
+def was_given(parameter: str) -> bool:
+    """Whether the command line names this option, and not only its default does."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def metrics(_context, _option, text: str) -> tuple[str, ...]:
