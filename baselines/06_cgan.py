@@ -83,16 +83,15 @@ from dataclasses import dataclass, replace
 import torch
 from kit.checks import CHECK_DEVICE, TinyD, TinyG, check_step, done, stand_ins, tiny_batch
 from kit.device import get_device, place, seed_everything
-from kit.faces import pace
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
 from kit.networks import Discriminator, Generator, bce
 from kit.norms import layer_norms
+from kit.progress import progress
 from kit.run import Run, frozen
 from kit.samples import fixed_noise, plot_losses, sample, write_submission
 from PIL import Image
 from torch import nn
-from tqdm.auto import tqdm
 
 # %% [markdown]
 # ## Settings
@@ -960,7 +959,8 @@ def train_on_shapes(settings, device):
     G, D = PaperGenerator(settings.z_dim, len(SHAPES)).to(device), PaperDiscriminator(len(SHAPES)).to(device)
     optimizer_G = torch.optim.Adam(G.parameters(), 2e-4, (0.5, 0.999))
     optimizer_D = torch.optim.Adam(D.parameters(), 2e-4, (0.5, 0.999))
-    for _ in tqdm(range(min(settings.shape_steps, settings.steps)), "shapes", **pace()):
+    steps = min(settings.shape_steps, settings.steps)
+    for _ in progress(range(steps), "shapes", steps):
         labels = torch.randint(len(SHAPES), (64,), device=device)
         y = one_hot(labels, len(SHAPES))
         discriminator_step(D, G, optimizer_D, draw_shapes(labels), torch.randn(64, settings.z_dim, device=device), y)

@@ -1,10 +1,13 @@
 """What several tests need: faces to train on, and the real data where it lies beside the checkout."""
 
+import inspect
 import os
 import signal
 import tempfile
+from functools import partialmethod
 from pathlib import Path
 
+import click.testing
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +18,9 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempd
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "mix_stderr" in inspect.signature(click.testing.CliRunner).parameters:  # before click 8.2
+    click.testing.CliRunner.__init__ = partialmethod(click.testing.CliRunner.__init__, mix_stderr=False)
 
 
 @pytest.fixture(autouse=True)

@@ -103,6 +103,11 @@ def write(results: list[dict], page: Path) -> list[Path]:
     return list(texts)
 
 
+def beside(page: Path) -> list[Path]:
+    """The files that `write` makes with a page."""
+    return [page.with_suffix(".csv"), page.with_suffix(".json")]
+
+
 def as_page(rows: list[dict], title: str) -> str:
     """The table of `ranked` as one page."""
     columns = list(rows[0]["values"]) if rows else []

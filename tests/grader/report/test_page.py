@@ -135,7 +135,7 @@ def test_labels_are_text_wherever_they_are_shown(pages, score):
 def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
     from rich.console import Console
 
-    for width, tiers in ((50, False), (75, False), (80, True), (100, True)):
+    for width, tiers in ((32, False), (40, False), (50, False), (75, False), (80, True), (100, True)):
         console = Console(record=True, width=width, file=io.StringIO())
         show(score, console)
         table = console.export_text().partition("KID")[0]
