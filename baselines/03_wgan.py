@@ -50,7 +50,8 @@
 # You take the Sigmoid away, make the optimizers, write both steps, and measure the gradient norms for your report.
 #
 # Watch `loss_D`. Its negative estimates the distance. Unlike a vanilla GAN's loss, the distance falls as the pictures
-# get better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on $c$.
+# get better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on
+# $c$.
 # Over many layers the factors multiply, so the gradient fades or explodes. BatchNorm hides much of that, because it
 # scales back: try `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is
 # **Strong**.

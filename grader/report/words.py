@@ -20,7 +20,7 @@ GOOD = {  # what is good of each measure, in a few words
     "density": "1 for real faces: pictures lie where real ones are dense",
     "coverage": "near 1: how many real faces have a picture near them",
 }
-LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "FD-ImageNet", "real", "KID")
+LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "distance", "real", "KID")
 
 
 def sentences(score: Score) -> list[str]:

@@ -44,7 +44,7 @@ def score(tmp_path_factory):
     pictures = rng.integers(0, 256, (1000, 64, 64, 3), dtype=np.uint8)
     names = [f"{number}.jpg" for number in range(1, 1001)]
     measures = [
-        Measure("FD-ImageNet", imagenet.scale(), "crypko", 64.9, floor=10.1),
+        Measure("FD-ImageNet", imagenet.scale(), "crypko", 301.25, floor=73.39),
         Measure("AFD", afd.scale(), None, 0.968),
         Measure("KID", imagenet.scale(), "crypko", 0.43, spread=0.05),
         *(Measure(name, imagenet.scale(), "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
@@ -170,7 +170,7 @@ def test_every_state_of_a_score_has_its_page(score):
     honest = replace(score, integrity=None)
     measures, verdicts = judge(score.measures, load_thresholds())
     text = as_html(replace(honest, measures=measures, verdicts=verdicts))
-    assert 'class="tier">Strong<' in text and "Boss asks for FD-ImageNet" in text and "≤ 13," in text
+    assert 'class="tier">Strong<' in text and "Boss asks for FD-ImageNet" in text and "≤ 240," in text
     assert "Copies were not looked for" in text
     for count in (0, 1, 2):
         text = as_html(few(score, count))
@@ -323,7 +323,7 @@ def test_the_report_prints(pages, tmp_path):
             "Training history",
         ):
             assert part in text
-        for tiers in ("≤ 730.*≤ 250.*≤ 87.*≤ 13", "≥ 0 .*≥ 0.35.*≥ 0.5.*≥ 0.9"):
+        for tiers in ("≤ 1285.*≤ 450.*≤ 344.*≤ 240", "≥ ?0 ?✓.*≥ 0.5.*≥ 0.85.*≥ 0.9"):
             assert re.search(tiers, text)  # each row of the table whole
     if shutil.which("pdftoppm"):
         subprocess.run(["pdftoppm", "-r", "20", "-gray", file, tmp_path / "page"], check=True)
