@@ -30,7 +30,15 @@ from grader.metrics.frechet import frechet_distance
 from studies.corruptions import KINDS
 from studies.faces import read_faces, split
 
-SUBMISSIONS = ("gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
+SUBMISSIONS = (
+    "judged_200_4",
+    "judged_150_4",
+    "judged_90_5",
+    "gan_fair",
+    "wgan_blurry",
+    "gan_early_noisy",
+    "gan_overexposed",
+)
 SERIES = (
     "blur", "noise", "jpeg", "checkerboard", "colour cast", "black squares", "swapped patches", "salt and pepper"
 )  # fmt: skip
@@ -119,8 +127,8 @@ def modes(faces: Faces) -> Sets:
 
 
 def people(faces: Faces) -> Sets:
-    """Real faces and the submissions, in the order in which a person likes them."""
-    return {"real, fair, blurry, noisy, overexposed": [faces.real, *faces.submissions.values()]}
+    """Real faces and the submissions, in the judge's order and then in that of a person."""
+    return {"real, three judged, fair, blurry, noisy, overexposed": [faces.real, *faces.submissions.values()]}
 
 
 QUESTIONS = {
