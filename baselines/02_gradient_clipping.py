@@ -9,10 +9,26 @@
 #   on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Medium**: {{Medium}} |
 
+# %% [markdown] lang="zh"
+# # 02 · 梯度裁剪（gradient clipping）
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 為什麼一個太長的梯度就能毀掉整次訓練，還有怎麼把它縮短而不改變方向 |
+# | **你要寫** | `clipped_step` |
+# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，第 5 分鐘就過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+#   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
+# | **等級** | **Medium**: {{Medium}} |
+
 # %% [markdown]
 # ![Eight samples after 500, 2,000 and 4,000 steps of preset cpu](results/02_gradient_clipping_cpu/stages.jpg)
 #
 # *Preset `cpu` after 500, 2,000 and 4,000 steps, not selected.*
+
+# %% [markdown] lang="zh"
+# ![設定組 cpu 訓練 500、2,000、4,000 步之後的八個樣本](results/02_gradient_clipping_cpu/stages.jpg)
+#
+# *設定組 `cpu` 訓練 500、2,000、4,000 步之後，沒有挑選過。*
 
 # %% [markdown]
 # The vanilla GAN's gradients are unruly. While $D$ sees through the fakes, $-\log D(G(z))$ is steep. One batch can then
@@ -32,11 +48,33 @@
 #
 # You write the clipped step.
 
+# %% [markdown] lang="zh"
+# 原始的 GAN 的梯度很不穩定。當 $D$ 看穿假圖，$-\log D(G(z))$ 很陡，一個批次就可能把 $G$ 甩得很遠，學到的東西都沒了：這
+# 個檢查點還是人臉，下一個就變成雜訊。最省事的辦法，是把太長的梯度 $g$ 縮短，方向不變：
+#
+# $$g \leftarrow g \cdot \min\!\Big(1, \frac{c}{\lVert g \rVert_2}\Big)$$
+#
+# 這裡的 $\lVert g \rVert_2$ 是把一個網路的**所有**參數合起來算的範數
+# （[Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)）。短的梯度不會變：$c$ 是速限，不是學習率。如果每個梯度都被
+# 裁剪，就是 $c$ 太小了：所有的梯度會變得一樣長。Adam 會除以過去梯度的大小，所以裁剪擋得住偶爾一次的長梯度，對一直都很
+# 長的梯度沒有用。
+#
+# **Medium** 基準線除了裁剪，還有兩個改動。$G$ 每走一步，$D$ 走兩步（`n_critic`），$G$ 就能向更好的 $D$ 學習。另外，訓
+# 練延長到 50 個 epoch。其他都和 01 一樣。
+#
+# 你要寫的是會裁剪梯度的訓練步驟。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
 # two networks of 01. You need not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本，還有 01 的兩個網路。你不必讀，但可
+# 以讀：點標題就會展開。標題和程式碼維持英文。
 
 # %%
 from dataclasses import dataclass, replace
@@ -54,6 +92,9 @@ from kit.samples import plot_losses, write_submission
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -103,6 +144,24 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 裁剪一步的梯度
+#
+# `backward()` 算出梯度，最佳化器的 `step()` 用掉它：裁剪就放在兩者之間。`nn.utils.clip_grad_norm_` 會把傳進去的參數合
+# 起來算一個範數，然後直接改動它們的梯度。
+#
+# <details><summary>提示 1</summary>
+#
+# 一共四個呼叫，順序要對。`backward()` 之後才有梯度，`step()` 就把它用掉了。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `nn.utils.clip_grad_norm_(parameters, max_norm)` 會直接改動梯度。第一個引數是 `network.parameters()`：所有的參數一次
+# 傳進去。
+#
+# </details>
 
 # %% todo="clipped_step"
 def clipped_step(loss, network, optimizer, max_norm):
@@ -200,6 +259,8 @@ check_clipped_step(clipped_step)
 # %% [markdown]
 # Both steps are those of 01, with this one at their end.
 
+# %% [markdown] lang="zh"
+# 兩個訓練步驟和 01 一樣，只是最後換成你寫的 `clipped_step`。
 
 # %%
 def discriminator_step(D, G, optimizer_D, real, z, max_norm):
@@ -224,6 +285,11 @@ def generator_step(D, G, optimizer_G, z, max_norm):
 # The loop is that of 01. The norms that it records are those of clipped gradients: in `grad_norms.csv`, the root of the
 # sum of all squares is never over `max_norm`.
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# 訓練迴圈和 01 一樣。它記錄的範數，是裁剪之後的梯度的範數：在 `grad_norms.csv` 裡，各層範數的平方和再開根號，不會超過
+# `max_norm`。
 
 # %%
 def train(settings):
@@ -253,6 +319,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings)
 
@@ -262,6 +332,11 @@ run = launch(train, settings)
 # The losses still say only which of the two is ahead. Compare them with those of 01: the single high peaks should be
 # rarer.
 
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# 損失還是只告訴你誰領先。和 01 的損失比一比：突然衝高的尖峰應該變少了。
+
 # %%
 plot_losses(run)
 
@@ -270,6 +345,12 @@ plot_losses(run)
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
 
 # %%
 pictures = write_submission(run)
@@ -282,6 +363,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -296,7 +386,7 @@ score_run(run)
 # | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything, and $G$ learns nothing | lower `lr_D`, or raise \
 #   `lr_G`; take samples from before |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
-#   `discriminator_step` again |
+#   `clipped_step` again |
 # | `loss_D` or `loss_G` still has high peaks | `max_norm` is over the length of most gradients, so nothing is \
 #   clipped | lower `max_norm`: look at `grad_norms.csv` |
 # | nothing moves: the losses hardly change | `max_norm` is far too small: gradients come near Adam's ε, 1e-8 | raise \
@@ -305,3 +395,18 @@ score_run(run)
 #   checkpoint; lower `lr_G`, and set another `run` |
 # | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
 #   compare with the picture at the top |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握，$G$ 學不到東西 | 調低 `lr_D`，或調高 `lr_G`；用更早的 \
+#   樣本 |
+# | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `clipped_step` 的檢查 |
+# | `loss_D` 或 `loss_G` 還是有很高的尖峰 | `max_norm` 比大多數的梯度都長，等於沒有裁剪 | 調低 `max_norm`：先看看 \
+#   `grad_norms.csv` |
+# | 什麼都不動：損失幾乎不變 | `max_norm` 小得太多：梯度接近 Adam 的 ε（1e-8） | 調高 `max_norm` |
+# | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：$G$ 找到一張 $D$ 會接受的臉 | 用更早的檢查 \
+#   點；調低 `lr_G`，並把 `run` 設成別的名字 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再訓練 500 步，然後和最上面的圖比較 |

@@ -10,10 +10,27 @@
 #   hours on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Strong**: {{Strong}} |
 
+# %% [markdown] lang="zh"
+# # 03 · Wasserstein GAN（WGAN）
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 評論家（critic）是什麼、為什麼它的斜率要有上限，還有權重裁剪（weight clipping）對它的梯度有什麼影 \
+#   響（報告第 1、2 題） |
+# | **你要寫** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
+# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，第 5 到 6 分鐘就過 **Strong**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+#   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
+# | **等級** | **Strong**: {{Strong}} |
+
 # %% [markdown]
 # ![Eight samples after 500, 1,500 and 4,000 steps of preset cpu](results/03_wgan_cpu/stages.jpg)
 #
 # *Preset `cpu` after 500, 1,500 and 4,000 steps, not selected.*
+
+# %% [markdown] lang="zh"
+# ![設定組 cpu 訓練 500、1,500、4,000 步之後的八個樣本](results/03_wgan_cpu/stages.jpg)
+#
+# *設定組 `cpu` 訓練 500、1,500、4,000 步之後，沒有挑選過。*
 
 # %% [markdown]
 # A vanilla discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is the loss. The
@@ -32,17 +49,46 @@
 #
 # You take the Sigmoid away, make the optimizers, write both steps, and measure the gradient norms for your report.
 #
-# Watch `loss_D`. Its negative estimates the distance, and unlike a vanilla GAN's loss it falls as the pictures get
-# better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on $c$.
+# Watch `loss_D`. Its negative estimates the distance. Unlike a vanilla GAN's loss, the distance falls as the pictures
+# get better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on
+# $c$.
 # Over many layers the factors multiply, so the gradient fades or explodes. BatchNorm hides much of that, because it
 # scales back: try `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is
 # **Strong**.
+
+# %% [markdown] lang="zh"
+# 原始的 GAN 裡，判別器一旦很有把握，就教不了 $G$ 什麼：它的 Sigmoid 在那裡是平的，損失也是平的。原因在於它估計的是
+# Jensen–Shannon 散度（divergence）。只要兩個分布不重疊，不管靠得多近，這個散度都是 $\log 2$。**推土機距離**（earth
+# mover's distance）就說得出它們相隔多遠，所以 $G$ 永遠知道該往哪裡走
+# （[Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)）。它的式子是
+#
+# $$W(p_{\text{real}}, p_G) = \max_{\lVert D \rVert_L \le 1} \; \mathbb E_x[D(x)] - \mathbb E_z[D(G(z))]$$
+#
+# 也就是從所有斜率不超過 1 的 $D$ 裡，取最大的值。$D$ 給的不再是機率：它是**評論家**（critic），什麼數都可以給。所以
+# Sigmoid 拿掉，對數也拿掉。
+#
+# - 限制斜率的方法很粗糙：每一步之後，把每個權重裁剪到 $[-c, c]$。
+# - 權重裁剪過的評論家，加上動量（momentum）就不穩定，所以兩個最佳化器都用 RMSprop。
+# - 評論家越好，給的意見就越有用，所以 $G$ 每走一步，它走五步。
+#
+# 你要拿掉 Sigmoid、建立最佳化器、寫兩個訓練步驟，還要量報告用的梯度範數。
+#
+# 訓練時看 `loss_D`。它的負值就是估計的距離。圖片變好，這個距離就會變小；原始的 GAN 的損失做不到這一點。也要看梯度範
+# 數。訊號每通過一個裁剪過的層，就會乘上一個和 $c$ 有關的倍數。層數一多，倍數連乘起來，梯度不是越來越小，就是爆
+# 炸。BatchNorm 會把大小調回來，所以這個問題大多被它蓋住了：寫報告時，試試 `{"batch_norm": False, "layers": 12}`。04 會
+# 解決這個問題。目標是通過 **Strong**。
 
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
 # two networks of 01. You need not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本，還有 01 的兩個網路。你不必讀，但可
+# 以讀：點標題就會展開。標題和程式碼維持英文。
 
 # %%
 from dataclasses import dataclass, replace
@@ -70,6 +116,9 @@ from kit.samples import plot_losses, write_submission
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -124,6 +173,25 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 評論家
+#
+# 01 的 `Discriminator(width, layers, norm, probability)` 預設以 Sigmoid 結尾。`layers` 超過 4 的時候，會多出一些不改變
+# 大小的層，用來看很深的評論家的梯度範數。`norm` 是正規化層的類別（class），預設是 `nn.BatchNorm2d`。換成
+# `nn.Identity`，資料就會原樣通過。
+#
+# <details><summary>提示 1</summary>
+#
+# 呼叫 `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)`，照 `settings` 裡的設定填。四個參數裡，
+# 哪一個不改就不是評論家？
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `probability=False` 會拿掉 Sigmoid。`norm` 要給類別本身，不是一個層：`nn.BatchNorm2d` 或 `nn.Identity`。
+#
+# </details>
 
 # %% todo="make_critic"
 def make_critic(settings):
@@ -167,6 +235,20 @@ check_make_critic(make_critic)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# <details><summary>提示 1</summary>
+#
+# 完整的參數是 `torch.optim.RMSprop(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0)`。你只需要前兩
+# 個。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 一個最佳化器用 `G.parameters()` 和 `settings.lr_G`，另一個用 `D.parameters()` 和 `settings.lr_D`。回傳時，G 的放前
+# 面。
+#
+# </details>
 
 # %% todo="make_optimizers"
 def make_optimizers(G, D, settings):
@@ -228,6 +310,25 @@ check_make_optimizers(make_optimizers)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 兩個訓練步驟
+#
+# $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)] \qquad L_G = -\mathbb E_z[D(G(z))]$$
+#
+# 最小化 $L_D$，就是讓真圖的分數比假圖高，差得越多越好。在最佳化器的 `step()` **之後**才裁剪：走完這一步，權重可能會超
+# 出 $[-c, c]$。
+#
+# <details><summary>提示 1</summary>
+#
+# 沒有對數，也沒有目標。$L_D$ 是兩個平均相減，順序照式子。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 在 `step()` 之後，用 `torch.no_grad()` 包住一個迴圈，對 `D.parameters()` 裡的每個參數呼叫 `clamp_(-clip, clip)`。
+#
+# </details>
 
 # %% todo="discriminator_step"
 def discriminator_step(D, G, optimizer_D, real, z, clip):
@@ -276,7 +377,7 @@ def check_discriminator_step(step):
         "D(real) has a log: no log, no BCE": (
             lambda D, G, real, z, clip: D(G(z)).mean() - D(real).sigmoid().log().mean()
         ),
-        "this is BCE's half, divided by 2: no log, no BCE": lambda *given: log_loss(*given) / 2,
+        "this is BCE divided by 2: no log, no BCE": lambda *given: log_loss(*given) / 2,
         "this is the hinge loss: leave the relu out": hinge,
         "these are squared errors: no square": (
             lambda D, G, real, z, clip: (D(real) - 1).square().mean() + D(G(z)).square().mean()
@@ -352,6 +453,18 @@ check_discriminator_step(discriminator_step)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# <details><summary>提示 1</summary>
+#
+# $L_G$ 只有一項。假圖要保留梯度。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 取 `D(G(z))` 的平均，加上負號。然後用 `optimizer_G`，做 `zero_grad()`、`backward()`、`step()`。
+#
+# </details>
 
 # %% todo="generator_step"
 from kit.wgan import generator_step
@@ -404,6 +517,23 @@ check_generator_step(generator_step)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 梯度範數
+#
+# 你的報告要畫出評論家每一層的梯度有多強。$D$ 的步驟會把梯度留在每個權重的 `.grad` 裡。每一層只看維度大於 1 的那個權
+# 重。bias 和 BatchNorm 的向量只有一維：不要算進去。
+#
+# <details><summary>提示 1</summary>
+#
+# `D.named_parameters()` 會照正確的順序，給你每個權重的名稱和權重本身。`weight.dim()` 告訴你權重有幾維。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `weight.grad.norm()` 是 L2 範數，一個純量張量。只有一維的略過，沒有梯度的（`weight.grad is None`）也略過。
+#
+# </details>
 
 # %% todo="layer_norms"
 from kit.norms import layer_norms
@@ -497,6 +627,10 @@ check_layer_norms(layer_norms)
 # `.grad` is a running sum. $G$'s loss goes through $D$ and would leave its own gradients there. So the loop reads the
 # norms after $D$'s step and before $G$'s.
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# `.grad` 會一直累加。$G$ 的損失會經過 $D$，也會把自己的梯度加進去。所以迴圈在 $D$ 的步驟之後、$G$ 的步驟之前讀取範數。
 
 # %%
 def train(settings):
@@ -524,6 +658,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings)
 
@@ -532,6 +670,12 @@ run = launch(train, settings)
 #
 # The negative of `loss_D` estimates the distance: it should fall slowly. The gradient norms are in `grad_norms.csv`.
 # `python -m grader gradnorm runs/wgan` draws them for your report.
+
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# `loss_D` 的負值是估計的距離：它應該慢慢下降。梯度範數在 `grad_norms.csv` 裡。`python -m grader gradnorm runs/wgan` 會
+# 畫出報告要用的圖。
 
 # %%
 plot_losses(run)
@@ -550,6 +694,19 @@ plot_losses(run)
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
 
+# %% [markdown] lang="zh"
+# ## 你的報告
+#
+# **第 1 題。** 說出 WGAN 和原始的 GAN 至少兩個不同的地方。你在這裡都看過了：損失、$D$ 的最後一層、最佳化器、裁
+# 剪、`n_critic`。
+#
+# **第 2 題。** 畫出判別器在兩種設定下的梯度範數：權重裁剪（這份筆記本）和梯度懲罰（04）。判別器至少要有 4 層。y 軸是梯
+# 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 說明曲線在哪裡上升、在哪裡下降、差幾倍、為什麼。用
+# `{"batch_norm": False, "layers": 12}` 會看得更清楚。
+#
+# 兩次訓練的結果都有了，下面的儲存格就會把兩種設定畫在一起。如果換過工作階段，先把另一次訓練的 `.zip` 放回 `runs/`。在
+# Kaggle 上，用 *Add Input* 把它加進來。
+
 # %%
 from kit.report import plot_norms
 
@@ -560,6 +717,12 @@ plot_norms(run, "runs/wgan_gp")
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
 
 # %%
 pictures = write_submission(run)
@@ -572,6 +735,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -589,10 +761,25 @@ score_run(run)
 #   `clip`, for example to 0.03 |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
-# | the slope of the norms is far from 1: the first layer's is many times the last one's, or a part of it | clipping \
+# | the norms differ widely: the first layer's is many times the last one's, or a part of it | clipping \
 #   lets gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; 04 mends \
 #   it |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \
 #   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
 # | noise, or grey squares | too few steps; with `ema`, the average is still young | wait for 500 steps more; then \
 #   compare with the picture at the top |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` 離 0 越來越遠，停不下來，正負都有可能 | $D$ 的斜率沒有上限 | 再執行一次 `discriminator_step` 的檢查；把 \
+#   `clip` 調小 |
+# | `loss_D` 從一開始就在 0 附近 | `clip` 太小，$D$ 幾乎是平的：看看範數，會低於 1e-8 | 調高 `clip`，例如 0.03 |
+# | `loss_G` → 0 | 對評論家來說，0 沒有特別的意思：所有的分數可以一起加上任何數 | 看 `loss_D` 和圖片 |
+# | 各層的範數差很多：第一層是最後一層的好幾倍，或幾分之一 | 裁剪讓梯度一層一層地變大或變小；BatchNorm 會把它蓋住 | \
+#   這正是報告要呈現的；04 會解決 |
+# | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家時很少見，所以是 $D$ 太弱 | 調高 \
+#   `n_critic`，或調低 `lr_G`；用更早的檢查點 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再等 500 步，然後和最上面的圖比較 |

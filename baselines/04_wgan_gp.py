@@ -10,11 +10,27 @@
 #   11.5 hours on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Strong**: {{Strong}} |
 
+# %% [markdown] lang="zh"
+# # 04 · 加上梯度懲罰的 WGAN（WGAN-GP）
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 懲罰怎麼代替裁剪來限制斜率，還有這對梯度有什麼影響（報告第 2 題） |
+# | **你要寫** | `make_critic`, `gradient_penalty`, `discriminator_step` |
+# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘，第 6 到 7 分鐘就過 **Strong**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU \
+#   上 1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
+# | **等級** | **Strong**: {{Strong}} |
+
 # %% [markdown]
 # ![Eight samples after 250, 1,000 and 2,000 steps of preset cpu](results/04_wgan_gp_cpu/stages.jpg)
 #
 # *Preset `cpu` after 250, 1,000 and 2,000 steps, not selected: it starts slowly, and is nearest to real faces after ten
 # minutes.*
+
+# %% [markdown] lang="zh"
+# ![設定組 cpu 訓練 250、1,000、2,000 步之後的八個樣本](results/04_wgan_gp_cpu/stages.jpg)
+#
+# *設定組 `cpu` 訓練 250、1,000、2,000 步之後，沒有挑選過：起步比較慢，十分鐘之後最接近真實人臉。*
 
 # %% [markdown]
 # Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only
@@ -36,11 +52,34 @@
 # You write the critic, the penalty, and $D$'s step. Watch the gradient norms: from layer to layer they stay within an
 # order of magnitude, where 03's did not. The score to beat is **Strong**.
 
+# %% [markdown] lang="zh"
+# 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。不
+# 管 $c$ 是多少，梯度一層一層傳過去，不是消失就是爆炸。理論要的是斜率等於 1。那就直接這樣要求，而且就在最重要的地方：真
+# 圖和假圖之間（[Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)）：
+#
+# $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
+#   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]
+#   \qquad \hat x = \alpha x + (1 - \alpha)\, G(z), \;\; \alpha \sim U[0, 1]$$
+#
+# 這裡 $\lambda = 10$，每張圖片各有一個 $\alpha$。梯度是對**圖片**的梯度；一張圖片的所有像素和通道合起來，算一個範數。
+# 懲罰本身也是損失的一部分，所以還要能算懲罰的梯度：`create_graph=True`。
+#
+# 懲罰是每張圖片各算各的。BatchNorm 會讓 $D$ 對一張圖片的回答受到其他圖片影響，所以評論家改用 InstanceNorm。權重不再裁
+# 剪，所以又能用 Adam 了，$\beta_1 = 0$。
+#
+# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：這裡各層之間的差距在十倍以內，03 做不到。目標是通過 **Strong**。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
 # two networks of 01. You need not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本，還有 01 的兩個網路。你不必讀，但可
+# 以讀：點標題就會展開。標題和程式碼維持英文。
 
 # %%
 from dataclasses import dataclass, replace
@@ -70,6 +109,9 @@ from kit.samples import plot_losses, write_submission
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -105,8 +147,9 @@ settings = make_settings(PRESETS, preset, overrides)
 # ## The critic
 #
 # As in 03 it has no Sigmoid, and now it has no BatchNorm: `nn.InstanceNorm2d` normalises each picture by itself. Let it
-# learn a scale and a shift, `affine=True`, as BatchNorm does by default. `Discriminator(width, layers, norm,
-# probability)` calls `norm` with a number of channels, so `norm` can be any function that returns a layer.
+# learn a scale and a shift, `affine=True`, as BatchNorm does by default.
+# `Discriminator(width, layers, norm, probability)` calls `norm` with a number of channels, so `norm` can be any
+# function that returns a layer.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -120,6 +163,28 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # Write a small function of `channels` that returns an `nn.InstanceNorm2d` with `affine=True`. Give the function itself
 # to `Discriminator`, without calling it.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 評論家
+#
+# 和 03 一樣沒有 Sigmoid，現在連 BatchNorm 也拿掉：`nn.InstanceNorm2d` 對每張圖片各自做正規化。請用 `affine=True`，讓它
+# 學縮放和平移；BatchNorm 預設就會學。`Discriminator(width, layers, norm, probability)` 會用通道數呼叫 `norm`，所以只要
+# 是會回傳一層的函式，都可以當 `norm`。
+#
+# <details><summary>提示 1</summary>
+#
+# 參數是這樣的：`Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` 和
+# `nn.InstanceNorm2d(num_features, affine=False)`。`Discriminator` 會呼叫 `norm(channels)`，所以要給它函式，不是給它一
+# 層。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 寫一個小函式，輸入 `channels`，回傳 `affine=True` 的 `nn.InstanceNorm2d`。把函式本身交給 `Discriminator`，不要呼叫
+# 它。
 #
 # </details>
 
@@ -176,6 +241,24 @@ check_make_critic(make_critic)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 懲罰
+#
+# `torch.autograd.grad(outputs, inputs, create_graph=True)` 給你對圖片的梯度。先把 $D$ 的回答加起來。每個回答只和自己的
+# 圖片有關，所以對總和取梯度，就得到每張圖片各自的梯度。
+#
+# <details><summary>提示 1</summary>
+#
+# 先混合：每張圖片一個 $\alpha$，形狀是 `[N, 1, 1, 1]`。混合出來的圖片要呼叫 `requires_grad_()`，因為梯度是對它取的。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)` 回傳一個 tuple，裡面是一個梯度 `[N, 3, 64, 64]`。攤平
+# 成 `[N, 12288]`，每張圖片算一個 L2 範數，再看它和 1 的距離。
+#
+# </details>
 
 # %% todo="gradient_penalty"
 from kit.gradient_penalty import gradient_penalty
@@ -374,6 +457,23 @@ check_gradient_penalty(gradient_penalty)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 兩個訓練步驟
+#
+# $D$ 的步驟和 03 一樣，只是不裁剪，並且加上 $\lambda$ 倍的懲罰。
+#
+# <details><summary>提示 1</summary>
+#
+# 就是 03 的損失，加上 $\lambda$ 乘以你的 `gradient_penalty`。什麼都不用裁剪。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 假圖只生成一次，先 detach，兩項都用它。
+#
+# </details>
+
 
 # %% todo="discriminator_step"
 def discriminator_step(D, G, optimizer_D, real, z, penalty):
@@ -496,6 +596,9 @@ check_discriminator_step(discriminator_step)
 # %% [markdown]
 # $G$'s step is that of 03.
 
+# %% [markdown] lang="zh"
+# $G$ 的步驟和 03 一樣。
+
 # %% show=true
 from kit.wgan import generator_step
 
@@ -504,6 +607,12 @@ from kit.wgan import generator_step
 #
 # The loop is that of 03. Its $D$ gets `half=False`: a penalty in half precision soon is NaN. $D$'s step costs more than
 # 03's, since the penalty needs a gradient of a gradient.
+
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# 迴圈和 03 一樣，但 $D$ 多了 `half=False`：用半精度算懲罰，很快就會變成 NaN。$D$ 的一步比 03 慢，因為懲罰要算「梯度的
+# 梯度」。
 
 
 # %%
@@ -534,6 +643,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings)
 
@@ -542,6 +655,12 @@ run = launch(train, settings)
 #
 # The negative of `loss_D` is about the distance, less the penalty: it should fall slowly. The gradient norms are in
 # `grad_norms.csv`. `python -m grader gradnorm runs/wgan runs/wgan_gp` draws them beside those of 03.
+
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# `loss_D` 加上負號，大約是距離減去懲罰：這個數應該慢慢下降。梯度範數在
+# `grad_norms.csv`。`python -m grader gradnorm runs/wgan runs/wgan_gp` 會把它和 03 的畫在同一張圖上。
 
 # %%
 plot_losses(run)
@@ -560,6 +679,19 @@ plot_losses(run)
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
 
+# %% [markdown] lang="zh"
+# ## 你的報告
+#
+# **第 1 題**：說出 WGAN 和原始的 GAN 有哪些不同，至少兩個。你在 03 已經看過了。懲罰又帶來一個不同：它對 $D$ 要求什麼？
+# 在哪裡要求？
+#
+# **第 2 題**：畫出判別器在兩種設定下的梯度範數：權重裁剪（03）和梯度懲罰（這份筆記本）。判別器至少要有 4 層。y 軸是梯
+# 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 請說明曲線在哪裡上升或下降、差幾倍、為什麼。兩份筆記本都把
+# `layers` 設成 12，03 再把 `batch_norm` 設成 False，會看得更清楚。
+#
+# 只要兩次訓練的結果都在，下面的儲存格就會把兩種設定畫出來。如果另一次訓練是之前連線時做的，把它的 `.zip` 放回
+# `runs/`。在 Kaggle 上，用 *Add Input* 加進來。
+
 # %%
 from kit.report import plot_norms
 
@@ -570,6 +702,12 @@ plot_norms(run, "runs/wgan")
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
 
 # %%
 pictures = write_submission(run)
@@ -582,6 +720,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -605,3 +752,18 @@ score_run(run)
 #   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
 # | noise, or grey squares | too few steps; with `ema`, the average is still young | wait for 500 steps more; then \
 #   compare with the picture at the top |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` 一直變大，停不下來 | 懲罰沒有作用：少了 $\lambda$，或懲罰的梯度斷了 | 再執行一次 `gradient_penalty` 和 \
+#   `discriminator_step` 的檢查 |
+# | $D$ 的斜率離 1 很遠：`loss_D` 是很大的正數 | $\lambda$ 太小；或 $D$ 有 BatchNorm，每張圖片就沒有自己的斜率 | \
+#   `penalty` 設成 10；用 InstanceNorm |
+# | `loss_G` → 0 | 評論家的 0 沒有意義：所有分數都可以加上同一個數 | 看 `loss_D` 和圖片 |
+# | NaN | 0 的平方根沒有梯度；或 $D$ 用了半精度 | 在根號裡寫上 $+ 10^{-12}$；$D$ 要用 `half=False` |
+# | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家很少會這樣，所以是 $D$ 太弱 | 調高 \
+#   `n_critic`，或調低 `lr_G`；用更早的檢查點 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再等 500 步，然後和最上面的圖比較 |

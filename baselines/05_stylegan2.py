@@ -10,6 +10,17 @@
 #   preset: 700 small steps took 20 minutes on one CPU core, and gave no faces yet |
 # | **Tier** | **Boss**: {{Boss}} |
 
+# %% [markdown] lang="zh"
+# # 05 · StyleGAN2
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 什麼是風格（style）、怎麼設定別人寫好的網路，還有截斷怎麼用多樣性換品質 |
+# | **你要寫** | `make_trainer`, `generate` |
+# | **時間** | `t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒量過。沒有 `cpu` 這個設定組：在 \
+#   一個 CPU 核心上，小尺寸跑 700 步要 20 分鐘，還看不到臉 |
+# | **等級** | **Boss**: {{Boss}} |
+
 # %% [markdown]
 # A DCGAN squeezes all it knows about a face through one vector at its entrance. StyleGAN asks what each **resolution**
 # should look like. A mapping network $S$ first bends the noise into a style, $w = S(z)$. Noise is a round cloud: its
@@ -35,11 +46,39 @@
 # .47, .56, .66 at $\psi$ = 1, .75, .5. Watch the trade, and take what suits your tier. The score to beat is **Boss**.
 # It wants the preset `t4_12h`, and $\psi$ about .6.
 
+# %% [markdown] lang="zh"
+# DCGAN 對一張臉知道的一切，都得從入口的一個向量擠進去。StyleGAN 換一個想法：每個**解析度**各自該長什麼樣子？映射網路
+# （mapping network）$S$ 先把雜訊彎成風格（style），$w = S(z)$。雜訊像一團圓圓的雲，方向沒有意義。$w$ 的方向不受這個限
+# 制，可以有意義：頭髮、姿勢、顏色。生成器從一個學來的常數開始。在每個解析度，風格會縮放卷積權重的各個通道。接著
+# StyleGAN2 再除以結果的大小（*demodulation*）。StyleGAN1 是對圖片本身做正規化，結果會留下斑點
+# （[Karras et al., 2020](https://arxiv.org/abs/1912.04958)）：
+#
+# $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
+#
+# 損失你都認得了：hinge 損失，每四步加一次梯度懲罰（這裡要求斜率接近 0）。訓練到後面，還會多一個懲罰：不管在 $w$ 的哪
+# 裡，走一步，圖片的變化都要一樣大。進步來自架構，代價是時間：一步大約是 01 的十倍。
+#
+# 網路不用你寫。就像在實際工作裡，網路來自一個套
+# 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，
+# 再從它取樣。取樣的時候，把每個風格往平均風格拉近，$\psi$ 決定拉多少：
+#
+# $$w_\psi = \bar w + \psi\,(S(z) - \bar w)$$
+#
+# 這就是*截斷技巧*（truncation trick）。$\psi$ 越小，臉越保險，但也越像。偵測器會找到更多臉，FID 卻會變差，因為少了多樣
+# 性。有一位學生的訓練，在 $\psi$ = 1、.75、.5 的時候，FID 是 66、77、96，偵測率是 .47、.56、.66。看清楚這個取捨，選適
+# 合你的等級的 $\psi$。目標是通過 **Boss**：要用設定組 `t4_12h`，$\psi$ 大約 .6。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
 # not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本。你不必讀，但可以讀：點標題就會展
+# 開。標題和程式碼維持英文。
 
 # %%
 import importlib.util
@@ -67,6 +106,12 @@ from torch import nn
 # It is installed without its own list of requirements. On that stands an experiment tracker, `aim`, which brings forty
 # packages, has no builds for new Pythons, and is used only when asked to log. The cells are folded.
 
+# %% [markdown] lang="zh"
+# ## 套件
+#
+# 安裝時不理會套件自己的需求清單。清單上有一個記錄實驗的工具 `aim`，它會再帶進四十個套件，新版的 Python 裝不了，而且只
+# 有要求記錄時才用得到。這些儲存格是摺疊的。
+
 # %% fold="Install stylegan2_pytorch 1.9.0"
 PACKAGES = ["stylegan2_pytorch==1.9.0", "vector_quantize_pytorch==0.1.0", "einops", "kornia", "kornia_rs", "fire"]
 PACKAGES += ["termcolor", "retry", "py", "decorator"]
@@ -86,6 +131,9 @@ with mock.patch("torch.cuda.is_available", return_value=True):
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings
@@ -138,6 +186,13 @@ settings = make_settings(PRESETS, preset, overrides)
 # JPEGs again in every epoch. It saves no optimizer, so that a resumed run stumbles. It begins to average only after
 # step 20,000, and writes pictures as 8×8 grids. `FaceTrainer` keeps its steps, and leaves the rest to this notebook.
 
+# %% [markdown] lang="zh"
+# ## 訓練程式（trainer）
+#
+# `Trainer` 建立網路（$S$、$G$、$D$），每呼叫一次 `train()` 就訓練一步。但如果全交給它，每個 epoch 都要重新讀 JPEG；它
+# 不存最佳化器，所以接著訓練時會不穩；第 20,000 步之後才開始算平均；圖片也只寫成 8×8 的拼圖。`FaceTrainer` 只留下它的訓
+# 練步驟，其他的都由這份筆記本來做。
+
 
 # %%
 class FaceTrainer(Trainer):
@@ -186,6 +241,25 @@ class FaceTrainer(Trainer):
 # <details><summary>Hint 2</summary>
 #
 # $D$'s learning rate is `lr · ttur_mult`. Solve that for `ttur_mult`.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# 現在建立一個。`Trainer` 的每個參數都有預設值，但沒有一個是為這個任務準備的。看看它有哪
+# 些[參數](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py)：圖片的大
+# 小、網路的容量、批次的大小、G 的學習率 `lr`，還有 `ttur_mult`，也就是 D 的學習率是 G 的幾倍。`latent_dim` 是 z 的長
+# 度，會傳給網路。
+#
+# <details><summary>提示 1</summary>
+#
+# 參數的名字是 `FaceTrainer(image_size=…, network_capacity=…, batch_size=…, lr=…, ttur_mult=…, latent_dim=…)`。在
+# `settings` 裡，它們叫別的名字。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# $D$ 的學習率是 `lr · ttur_mult`。從這裡解出 `ttur_mult`。
 #
 # </details>
 
@@ -268,6 +342,25 @@ check_make_trainer(make_trainer)
 #
 # `style[:, None].expand(-1, G.num_layers, -1)` has one style per layer, `[N, layers, z_dim]`. The pictures overshoot:
 # `clamp` them.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 取樣
+#
+# `S` 把雜訊 `[N, z_dim]` 變成風格，形狀不變。`G` 要的是風格 `[N, layers, z_dim]`：它有 `G.num_layers` 層，每層一個風
+# 格，這裡每層都用同一個。它還要一張雜訊圖，用來生成細節。這個套件的圖片在 0 … 1，會稍微超出範圍。
+#
+# <details><summary>提示 1</summary>
+#
+# 先算風格：`S(z)` 是 `[N, z_dim]`。用上面的公式，把它們往 `mean_style` 拉近。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `style[:, None].expand(-1, G.num_layers, -1)` 讓每層有一個風格，`[N, layers, z_dim]`。圖片會超出範圍：用 `clamp` 限制
+# 住。
 #
 # </details>
 
@@ -377,6 +470,13 @@ class StyleGenerator(nn.Module):
 # here $D$ scores fakes high. Nine times in ten, the layers of a fake take their styles from two different z, so that no
 # layer learns to rely on its neighbours. As before, samples come from `G_ema`, the running average of $S$ and $G$.
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# 套件的一步，先拿一個批次的真圖和假圖，用 hinge 損失訓練 $D$。然後 $G$ 的損失就是假圖的平均分數：在這裡，$D$ 給假圖的
+# 分數是高的。十次有九次，同一張假圖的各層用的是兩個不同 z 的風格，這樣就沒有哪一層會學到依賴相鄰的層。和之前一樣，樣本
+# 來自 `G_ema`，也就是 $S$ 和 $G$ 的權重的移動平均。
+
 
 # %%
 def train(settings):
@@ -407,6 +507,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings, one_process=True)  # the package has its own way with several GPUs
 
@@ -415,6 +519,11 @@ run = launch(train, settings, one_process=True)  # the package has its own way w
 #
 # $D$'s hinge loss is 2 when it knows nothing, and 0 when it tells all reals from all fakes. In between
 # neither is ahead.
+
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# $D$ 的 hinge 損失是 2，表示它什麼都不知道；是 0，表示真圖假圖它全都分得出來。在兩者之間，就是誰也沒有領先。
 
 # %%
 plot_losses(run)
@@ -427,6 +536,14 @@ plot_losses(run)
 #
 # $\psi$ changes samples only, not the training. So try others: set `run.G_ema.psi = 0.6`, and run the cell again.
 
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
+#
+# $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：設定 `run.G_ema.psi = 0.6`，再執行一次這個儲存格。
+
 # %%
 pictures = write_submission(run)
 
@@ -438,6 +555,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -457,11 +583,30 @@ score_run(run)
 # | noise, or blurred heads | too few steps: under 1,000 nothing else is to be expected | train longer |
 # | out of memory | the batch is too large for this GPU | `overrides = {"batch_size": 16}` |
 
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` → 0 | $D$ 全都分得出來：臉太少，或 $D$ 的學習率太大 | 用更多臉，或調低 `lr_D` |
+# | `loss_D` 停在 2，或 `loss_G` → 0 之後就不動 | $D$ 什麼都沒學到 | 檢查 `ttur_mult`；調高 `lr_D` |
+# | `loss_D` 超過 2，還一直變大 | 一步走得太大 | 調低 `lr_G` 和 `lr_D` |
+# | 一直重複同一張臉 | $\psi$ 太小；如果 $\psi$ = 1 的臉也都很像，就是模式崩潰（mode collapse） | 調高 \
+#   `run.G_ema.psi`；用更早的檢查點 |
+# | 雜訊，或模糊的頭 | 步數太少：不到 1,000 步，就只會是這樣 | 訓練久一點 |
+# | 記憶體不足（out of memory） | 批次太大，這張 GPU 放不下 | `overrides = {"batch_size": 16}` |
+
 # %% [markdown]
 # ## Going further
 #
 # The package's own command makes 8×8 grids (`--num_image_tiles 1` makes single pictures). If you have only grids, the
 # next cells cut them apart again: those in `results/`, where the command puts them, into `singles/`.
+
+# %% [markdown] lang="zh"
+# ## 還可以做什麼
+#
+# 套件自己的指令會輸出 8×8 的拼圖（加上 `--num_image_tiles 1` 就是單張圖片）。如果你只有拼圖，下面的儲存格會把它們切
+# 開：拼圖在 `results/`（指令會把它們放在那裡），切好的圖片放到 `singles/`。
 
 # %% fold="Cut grids in results/"
 from kit.grids import cut_grids

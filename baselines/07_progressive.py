@@ -9,10 +9,26 @@
 #   `course`: not measured on a GPU |
 # | **Tier** | **Simple**: {{Simple}} |
 
+# %% [markdown] lang="zh"
+# # 07 · 漸進式成長（progressive growing）
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 怎麼讓兩個網路一邊訓練一邊長大，還有後來的 GAN 一直沿用的四個想法 |
+# | **你要寫** | `stage`, `fade`, `pixel_norm`, `equalized_conv`, `minibatch_stddev` |
+# | **時間** | `cpu`：一個 CPU 核心 9 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒在 \
+#   GPU 上量過 |
+# | **等級** | **Simple**: {{Simple}} |
+
 # %% [markdown]
 # ![Eight samples at 4×4, 16×16 and 64×64](results/07_progressive_cpu/stages.jpg)
 #
 # *The same eight $z$ at 4×4, 16×16 and 64×64: 28 minutes on one CPU core, not selected.*
+
+# %% [markdown] lang="zh"
+# ![4×4、16×16、64×64 時的八個樣本](results/07_progressive_cpu/stages.jpg)
+#
+# *同樣的八個 $z$ 在 4×4、16×16、64×64 時的樣子：一個 CPU 核心跑 28 分鐘，沒有挑選過。*
 
 # %% [markdown]
 # A face of 64×64 has everything to learn at once: where the head is, which colour the hair has, how an eye shines. So
@@ -35,11 +51,36 @@
 # and weights at a size of 1 without BatchNorm. The **minibatch standard deviation** tells $D$ how different the
 # pictures of a batch are, and so gives away a $G$ that has collapsed. You write all of these, and the growing.
 
+# %% [markdown] lang="zh"
+# 64×64 的臉，什麼都得同時學：頭在哪裡、頭髮是什麼顏色、眼睛怎麼發亮。所以先從小的開始
+# （[Karras et al., 2018](https://arxiv.org/abs/1710.10196)）。$G$ 和 $D$ 先用 4×4 的圖片對抗。這時一張臉只是背景上的一
+# 個色塊，兩邊很快就學會了。接著兩邊各加上一個把解析度加倍的區塊（block），然後再加一個，直到 64×64。原來的區塊會繼續
+# 學。低解析度的步驟花不了多少時間，而且任何時候最多只有一個區塊是新的。
+#
+# 新的區塊還什麼都不會，直接加進來會毀掉其他區塊學到的東西。所以要讓它**淡入**（fade in），這時 $\alpha$ 從 0 升到
+# 1。$G$ 把自己的舊圖片放大，和新區塊的圖片混合。$D$ 也把兩種特徵混合：一種從縮小的圖片讀出來，一種由新區塊從原來大小的
+# 圖片讀出來：
+#
+# $$G_{2r}(z) = (1-\alpha)\,\mathrm{double}\big(G_r(z)\big) + \alpha\, G_{2r}^\mathrm{new}(z) \qquad
+#   h_r(x) = (1-\alpha)\,\mathrm{rgb}_r\big(\mathrm{halve}(x)\big) + \alpha\, D_{2r}^\mathrm{new}(x)$$
+#
+# 淡入之後，$\alpha$ 保持在 1，直到所有區塊都穩定下來。真圖也要和假圖一樣混合。不然真圖比較清楚，$D$ 一看就認出來了。
+#
+# 這篇論文的其他想法，比漸進式成長本身活得更久。**Pixel norm** 和 **equalized learning rate**（等化學習率）不用
+# BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard deviation**（小批次標準差）告訴 $D$ 同一個批次裡的圖片
+# 彼此差多少，這樣就看得出 $G$ 是不是崩潰了。這些全部由你來寫，成長的部分也是。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
 # not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本。你不必讀，但可以讀：點標題就會展
+# 開。標題和程式碼維持英文。
 
 # %%
 import math
@@ -60,6 +101,9 @@ from torch import nn
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -130,6 +174,25 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # `zip(hold, fade)` gives a time of holding and the fade after it. In a fade the resolution is the new one already, and
 # α is `step / steps_faded`.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 什麼時候長大
+#
+# 一個解析度先維持若干步。接著下一個解析度用若干步淡入，再維持若干步，依此類推。只看現在是第幾步，就知道解析度和
+# $\alpha$。所以什麼都不必記錄，從檢查點接著訓練時，階段也一定是對的。
+#
+# <details><summary>提示 1</summary>
+#
+# 一段一段走過去，從 `step` 減掉每一段的長度，直到它落在某一段裡。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `zip(hold, fade)` 每次給你一段維持的長度，和它後面那段淡入的長度。淡入的時候，解析度已經是新的，α 是
+# `step / steps_faded`。
 #
 # </details>
 
@@ -216,6 +279,23 @@ check_stage(stage)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 淡入
+#
+# $\alpha = 0$ 的時候，混合的結果必須和舊的完全一樣，連最後一個 bit 都一樣。這樣剛開始長大時，什麼都不會變。
+#
+# <details><summary>提示 1</summary>
+#
+# 就是上面的公式，換成 `old` 和 `new`。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 兩個權重是 `1 - alpha` 和 `alpha`，加起來是 1。
+#
+# </details>
+
 
 # %% todo="fade"
 def fade(old, new, alpha):
@@ -284,6 +364,26 @@ def as_sharp(real, resolution, alpha):
 # <details><summary>Hint 2</summary>
 #
 # `x.square().mean(1, keepdim=True)` is `[N, 1, H, W]`. Add $10^{-8}$ under the root.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## Pixel norm
+#
+# $G$ 的每個卷積後面都有它，$z$ 也要先經過它。每個像素是一個向量，有 $C$ 個通道。把這個向量除以自己的均方根（root mean
+# square）。這樣就沒有一層會讓其他層的數越變越大。
+#
+# $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
+#
+# <details><summary>提示 1</summary>
+#
+# 只在通道上取平均，也就是維度 1。保留這個維度，才能直接相除。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `x.square().mean(1, keepdim=True)` 的形狀是 `[N, 1, H, W]`。在根號裡加上 $10^{-8}$。
 #
 # </details>
 
@@ -359,6 +459,29 @@ check_pixel_norm(pixel_norm)
 #
 # `self.weight[0].numel()` is $n$. Then call `nn.functional.conv2d(input, weight, bias, padding=…)` with the scaled
 # weight.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 等化學習率（equalized learning rate）
+#
+# 一層的每個輸出都是 $n$ 個數相加：輸入通道數 × kernel 的高 × kernel 的寬。He 的初始化讓權重的大小是 $\sqrt{2/n}$，訊號
+# 經過這一層和它的 ReLU，大小就不會變。但是不管權重多大，Adam 每一步的長度都一樣。寬的層權重比較小，所以變得比窄的層
+# 快。解決的辦法：讓每個權重的大小都是 1，$w \sim N(0, 1)$。等到**用**它的時候才縮放，每次 forward 都做一次：
+#
+# $$\hat w = c\, w \qquad c = \mathrm{gain} \big/ \sqrt n \qquad \mathrm{gain} = \sqrt 2$$
+#
+# 最後的層後面沒有 ReLU，gain 用 1。
+#
+# <details><summary>提示 1</summary>
+#
+# 在 `forward` 裡縮放權重，不要在建構子裡。$n$ 是有多少個數相加成一個輸出。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `self.weight[0].numel()` 就是 $n$。然後用縮放過的權重呼叫 `nn.functional.conv2d(input, weight, bias, padding=…)`。
 #
 # </details>
 
@@ -450,6 +573,26 @@ check_equalized_conv(EqualizedConv)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 小批次標準差（minibatch standard deviation）
+#
+# $D$ 一次只看一張圖片，不會知道 $G$ 一直在畫同一張。所以在 $D$ 接近最後一層的地方，告訴它這個批次裡有多少變化。每個位
+# 置的每個特徵，都在批次上算一個標準差，再全部平均成一個數。把這個數當作多出來的一個通道，接在每張圖片上。
+#
+# $$s = \frac{1}{CHW} \sum_{c,h,w} \sqrt{\tfrac1N \textstyle\sum_n (x_{nchw} - \bar x_{chw})^2 + 10^{-8}}$$
+#
+# <details><summary>提示 1</summary>
+#
+# 由內往外算：先算每個位置的每個特徵在批次上（維度 0）的標準差，再把全部平均成一個數。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 用 `expand` 把這個數展開成 `[N, 1, H, W]`，再用 `torch.cat([x, …], 1)` 接起來。
+#
+# </details>
+
 
 # %% todo="minibatch_stddev"
 def minibatch_stddev(x):
@@ -522,6 +665,10 @@ check_minibatch_stddev(minibatch_stddev)
 # That was `averaging` *all*. *spatial* averages over the places only, which leaves one number per channel. *gpool* has
 # one per channel too: the deviation over batch and places together. *flat* is the deviation of all numbers together.
 
+# %% [markdown] lang="zh"
+# 這是 `averaging` 設成 *all* 的做法。*spatial* 只在位置上平均，每個通道留下一個數。*gpool* 也是每個通道一個數，但是把
+# 批次和位置放在一起算標準差。*flat* 把所有的數放在一起算一個標準差。
+
 
 # %%
 def with_stddev(x, averaging):
@@ -541,6 +688,12 @@ def with_stddev(x, averaging):
 # All blocks are there from the start. The stage says which of them are used. A block that is not used has no gradient,
 # and Adam leaves a weight without one alone. So it is as if the block had been added later, while optimizers, averages
 # and checkpoints never change their shape. At $\alpha = 1$ the old way is not even computed.
+
+# %% [markdown] lang="zh"
+# ## 兩個網路
+#
+# 所有的區塊從一開始就在，由階段決定用哪些。沒用到的區塊沒有梯度，而 Adam 不會更新沒有梯度的權重。所以效果就像區塊是後
+# 來才加的，但最佳化器、移動平均和檢查點的形狀都不會變。$\alpha = 1$ 的時候，舊的路徑連算都不算。
 
 # %%
 RESOLUTIONS = [4, 8, 16, 32, 64]
@@ -667,6 +820,23 @@ class Discriminator(nn.Module):
 # $D$ from drifting. Each of $D$'s answers now depends, a little, on the other pictures of its batch. The penalty sums
 # them, so it takes the slope of all together.
 
+# %% [markdown] lang="zh"
+# ## 損失
+#
+# 漸進式成長不需要自己的損失。最小平方（least squares，[Mao et al., 2017](https://arxiv.org/abs/1611.04076)）算得
+# 快：$D$ 應該對真圖回答 1，對假圖回答 0；$G$ 要的是 1：
+#
+# $$L_D = \tfrac12\,\mathbb E_x\big[(D(x) - 1)^2\big] + \tfrac12\,\mathbb E_z\big[D(G(z))^2\big] \qquad
+#   L_G = \tfrac12\,\mathbb E_z\big[(D(G(z)) - 1)^2\big]$$
+#
+# 如果 $D$ 太有把握，對真圖的回答到了 1 就不再變，訓練就會垮掉。解決的辦法：設 $d$ 是這些回答的移動平均，然後給真圖加上
+# 大小是 $0.2 \cdot \max(0, d - 0.5)^2$ 的雜訊。$D$ 越有把握，真圖就越難認。（論文的做法，是把 $D$ 每一層的輸入乘上這種
+# 雜訊。）
+#
+# 另一個損失是 `wgan-gp`：它就是 04 的損失，也是論文的首選。再加上很小的一項 $\epsilon\, \mathbb E_x[D(x)^2]$，$D$ 的值
+# 就不會越飄越遠。現在 $D$ 的每個回答，都會受到同批次其他圖片的一點影響。梯度懲罰先把這些回答相加，所以它算的是全部合起
+# 來的斜率。
+
 
 # %%
 def least_squares_D(D, real, fake):
@@ -722,6 +892,12 @@ def generator_step(D, G, optimizer_G, z, loss_of_G):
 # What $D$ sees has the resolution of the stage. Reals are shrunk to it, and faded like the fakes. Samples come from
 # `G_ema`, a running average of $G$'s weights. They are enlarged to 64×64 by repeating pixels, so that you see them
 # grow.
+
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# $D$ 看到的圖片，解析度由階段決定。真圖縮小到這個解析度，也和假圖一樣淡入。樣本來自 `G_ema`，也就是 $G$ 的權重的移動平
+# 均。樣本用重複像素的方法放大到 64×64，讓你看到它們怎麼長大。
 
 
 # %%
@@ -789,6 +965,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings, one_process=True)  # the deviation over a batch needs the whole of it
 
@@ -796,6 +976,11 @@ run = launch(train, settings, one_process=True)  # the deviation over a batch ne
 # ## What it learned
 #
 # A new block shows in the losses: they jump where it comes in, and settle while it is held.
+
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# 從損失看得出新的區塊：它進來的時候損失會跳一下，維持的時候又穩定下來。
 
 # %%
 plot_losses(run)
@@ -807,6 +992,12 @@ plot_losses(run)
 # One row per resolution, of the same z at its last step. Look at what stays from row to row. Pose and colours are
 # settled at 8×8 and 16×16 already, and later blocks draw into them.
 
+# %% [markdown] lang="zh"
+# ## 它怎麼長大
+#
+# 每個解析度一列，是同樣的 z 在這個解析度最後一步的樣子。看看一列一列下來，有什麼沒變。姿勢和顏色在 8×8 和 16×16 就定
+# 了，後來的區塊只是往裡面畫細節。
+
 # %%
 show(growth_of(run))
 
@@ -815,6 +1006,12 @@ show(growth_of(run))
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
 
 # %%
 pictures = write_submission(run)
@@ -827,6 +1024,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -845,3 +1051,15 @@ score_run(run)
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
 # | noise at a new resolution | the block has just come: this is normal while α is small | wait until it is held |
 # | the slope of $D$ is far from 1 (`wgan-gp`) | $\lambda$ is too small | `penalty` 10 |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` → 0，`loss_G` 升到 1（least squares） | $D$ 全都認得出來 | 調低 `lr_D` |
+# | `loss_G` → 0 | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
+# | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
+# | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |
+# | 新的解析度有雜訊 | 區塊剛加進來：α 還小的時候很正常 | 等到淡入結束 |
+# | $D$ 的斜率離 1 很遠（`wgan-gp`） | $\lambda$ 太小 | `penalty` 設成 10 |

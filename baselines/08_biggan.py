@@ -12,6 +12,18 @@
 # | **Tier** | none: faces with labels are not the course's. What counts are variety, and the colour that you asked \
 #   for |
 
+# %% [markdown] lang="zh"
+# # 08 · SNGAN、SAGAN、BigGAN
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | GAN 能越做越大，靠的是哪些技術：hinge 損失、頻譜正規化、注意力、條件式 BatchNorm、投影 |
+# | **你要寫** | `hinge_losses`, `largest_singular_value`, `SelfAttention`, `ConditionalBatchNorm`, \
+#   `projection_logit` |
+# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘；`cpu_sngan` 12 分鐘，`cpu_sagan` 14 分 \
+#   鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`、`sngan`、`sagan`、`biggan`：還沒量過 |
+# | **等級** | 無：課程的資料裡沒有這種有標籤的人臉。這裡看的是變化夠不夠多，還有顏色是不是你要的 |
+
 # %% [markdown]
 # A critic must not be steep. Notebook 03 clips its weights, and 04 punishes its slope. **SNGAN**
 # ([Miyato et al., 2018](https://arxiv.org/abs/1802.05957)) divides every weight by its largest singular value $\sigma$:
@@ -37,11 +49,38 @@
 # smaller BigGAN, with a batch of 64. You write the
 # loss and the four layers that carry the ideas.
 
+# %% [markdown] lang="zh"
+# 評論家不能太陡。筆記本 03 裁剪權重，04 懲罰斜率。**SNGAN**（[Miyato et al., 2018](https://arxiv.org/abs/1802.05957)）
+# 把每個權重除以它最大的奇異值 $\sigma$：$\bar W = W / \sigma(W)$。這樣沒有一層能把輸入拉長，而且幾乎不花時間。損失用的
+# 是 hinge：$D$ 已經很有把握的圖片，就不再管它：
+#
+# $$L_D = \mathbb E_x[\max(0, 1 - D(x, y))] + \mathbb E_z[\max(0, 1 + D(G(z, y), y))]
+#   \qquad L_G = -\mathbb E_z[D(G(z, y), y)]$$
+#
+# 這裡兩個網路都知道類別 $y$，例如髮色。每個類別有一個向量，$D$ 把特徵 $\phi(x)$ 投影到上面
+# （[Miyato & Koyama, 2018](https://arxiv.org/abs/1802.05637)）。$G$ 的 BatchNorm 則由類別決定縮放和平移。
+#
+# **SAGAN**（[Zhang et al., 2018](https://arxiv.org/abs/1805.08318)）讓特徵圖上的每個位置都看得到其他所有位置，兩隻眼睛
+# 才配得起來。$G$ 的權重也做頻譜正規化。
+#
+# **BigGAN**（[Brock et al., 2018](https://arxiv.org/abs/1809.11096)）把這些全部放大：層更寬，批次大好幾倍。所有的層共
+# 用類別的嵌入向量（embedding）。每個解析度都拿到一段 $z$（skip-z）。濾波器之間要分得開（正交正則化）。樣本來自平均過的
+# 權重。$z$ 還可以用一個門檻截斷，犧牲一些變化，換來品質。
+#
+# 三種都用這一份筆記本訓練：設定組 `sngan`、`sagan`、`biggan` 的差別只在設定。`course` 是小一點的 BigGAN，批次是 64。你
+# 要寫損失，還有實現這些想法的四個部分。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
 # not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本。你不必讀，但可以讀：點標題就會展
+# 開。標題和程式碼維持英文。
 
 # %%
 from dataclasses import dataclass, replace
@@ -59,6 +98,9 @@ from torch.nn import functional as F
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -134,6 +176,24 @@ settings = make_settings(PRESETS, preset, overrides)
 # <details><summary>Hint 2</summary>
 #
 # The two terms of $D$ are `(1 - real).relu()` and `(1 + fake).relu()`, each with its own mean. $G$ has no hinge.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## hinge 損失
+#
+# 真圖的分數一超過 1，就沒有損失了。假圖的分數一低於 −1，也沒有損失了。其他的圖片斜率都是 1，不管分數是多少。$G$ 的損失
+# 沒有 hinge：分數越高越好，沒有上限。
+#
+# <details><summary>提示 1</summary>
+#
+# hinge 就是 `relu`：一邊是 0，另一邊是一條斜線。真圖的轉折點在哪裡？假圖的呢？
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# $D$ 的兩項是 `(1 - real).relu()` 和 `(1 + fake).relu()`，各自取平均。$G$ 沒有 hinge。
 #
 # </details>
 
@@ -263,6 +323,28 @@ check_hinge_losses(hinge_loss_D, hinge_loss_G)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 頻譜正規化
+#
+# $\sigma(W)$ 是 $W$ 最多能把一個向量拉長幾倍。用冪迭代（power iteration）就找得到：從任意的 $u$ 開始，先算
+# $v = W^\top u$，再算 $u = Wv$，每次都把長度縮放成 1。$u$ 和 $v$ 會慢慢轉向 $W$ 拉得最長的那一對方向，這時
+# $\sigma = u^\top W v$。訓練一步，權重只變一點點。所以只要留著 $u$，每一步迭代一次就夠了。
+#
+# 梯度經過 $u^\top W v$ 裡的 $W$，不經過 $u$ 和 $v$：它們在這裡是常數。卷積的權重 `[out, in, k, k]` 當成一個矩陣，每個
+# 輸出通道一列。卷積的視窗會重疊，所以卷積本身拉長的倍數，最多可以是這個矩陣的 $k$ 倍。
+#
+# <details><summary>提示 1</summary>
+#
+# 迭代一次就是做兩次乘法，每次都用 `F.normalize(…, dim=0)` 把長度縮放成 1。對梯度來說，結果是常數。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 在 `torch.no_grad()` 裡面算新的 `v` 和 `u`。到了外面，$u^\top W v$ 就是 `u @ W @ v`。
+#
+# </details>
+
 
 # %% todo="largest_singular_value"
 def largest_singular_value(W, u):
@@ -330,6 +412,11 @@ check_largest_singular_value(largest_singular_value)
 # trusts them in evaluation. `ajbrock`, after BigGAN's PyTorch code, keeps $u$ alone. It iterates in every forward pass,
 # and stores the new $u$ in training only. So its $\sigma$ fits averaged weights as well, whose $u$ was never trained.
 
+# %% [markdown] lang="zh"
+# 頻譜正規化有兩種寫法，差別在於留下什麼。`torch` 留下 $u$ 和 $v$：只在訓練時迭代，評估時直接用留下的值。`ajbrock` 照
+# BigGAN 的 PyTorch 程式，只留下 $u$：每次前向傳播都迭代，但只在訓練時存下新的 $u$。所以它的 $\sigma$ 也適用於平均過的
+# 權重，雖然它們的 $u$ 從來沒有訓練過。
+
 
 # %%
 class SpectralNorm(nn.Module):
@@ -385,6 +472,32 @@ def layer(module, style=""):
 #
 # The softmax goes over the keys, the last dimension. Then the values are summed with these weights, and `unflatten(2,
 # x.shape[2:])` makes a map again.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 自注意力
+#
+# 特徵圖上的每個位置 $j$，用 query $g(x_j)$ 去問所有的位置 $i$。位置 $i$ 用 key $f(x_i)$ 回答，再把 value $h(x_i)$ 交出
+# 來：
+#
+# $$\beta_{ji} = \operatorname{softmax}_i\big(f(x_i)^\top g(x_j)\big) \qquad
+#   o_j = v\Big(\sum_i \beta_{ji}\, h(x_i)\Big) \qquad y_j = x_j + \gamma\, o_j$$
+#
+# $f$、$g$、$h$、$v$ 都是 1×1 卷積，中間的通道數只有八分之一。$\gamma$ 是學來的，從 0 開始：一開始，網路就和沒有注意力
+# 一樣。這裡沒有 $1 / \sqrt d$，和 transformer 不同。key 和 value 在每 2×2 個位置裡取最大值，和作者的程式一樣：時間和記
+# 憶體只要四分之一。
+#
+# <details><summary>提示 1</summary>
+#
+# `flatten(2)` 把每張特徵圖變成 `[N, c, places]`。每個 query 都要和每個 key 相乘，也就是 `[N, HW, c]` 乘上
+# `[N, c, HW/4]`。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# softmax 對 key 做，也就是最後一個維度。接著用這些權重把 value 加總，再用 `unflatten(2, x.shape[2:])` 變回特徵圖。
 #
 # </details>
 
@@ -491,6 +604,25 @@ check_SelfAttention(SelfAttention)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 條件式 BatchNorm
+#
+# BatchNorm 把每個通道變成平均 0、變異數 1，再用縮放（scale）和平移（shift）決定它該是什麼樣子。這裡的縮放和平移由條件
+# $c$ 決定，每張圖片一列：$(1 + \text{gain}(c)) \cdot \text{norm}(x) + \text{bias}(c)$。在 SNGAN 裡，$c$ 是類別的
+# one-hot，所以 `gain` 就是一張表，每個類別一列。在 BigGAN 裡，$c$ 是共用的類別嵌入向量，再接上一段 $z$。
+#
+# <details><summary>提示 1</summary>
+#
+# `self.gain(condition)` 是 `[N, channels]`。要和特徵圖相乘，還少兩個維度。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 用 `[:, :, None, None]` 補上這兩個維度。縮放是 `1 + gain`，所以 gain 是 0 的時候什麼都不變。
+#
+# </details>
+
 
 # %% todo="ConditionalBatchNorm"
 class ConditionalBatchNorm(nn.Module):
@@ -576,6 +708,13 @@ check_ConditionalBatchNorm(ConditionalBatchNorm)
 # shortcut beside it through one of 1×1. $G$ takes $z$ and $y$ side by side, as one row. $y$ is a one-hot row. So half
 # of one class and half of another is a row too. You will use that to walk between classes.
 
+# %% [markdown] lang="zh"
+# ## 生成器
+#
+# 每個殘差區塊（residual block）把大小加倍，從 4×4 到 64×64。區塊的主要路徑經過兩個卷積，旁邊的捷徑（shortcut）經過一個
+# 1×1 卷積。$G$ 的輸入是 $z$ 和 $y$ 接成的一列。$y$ 是 one-hot，所以一半這個類別、一半那個類別，也是可以用的一列。後面
+# 你會用它從一個類別走到另一個類別。
+
 
 # %%
 class UpBlock(nn.Module):
@@ -655,6 +794,28 @@ class Generator(nn.Module):
 # <details><summary>Hint 2</summary>
 #
 # `psi(features)` is `[N, 1]`. Take `squeeze(1)` before you add it to `[N]`.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 有投影的判別器
+#
+# 假設 $D$ 知道兩件事：在類別 $y$ 裡，出現這張圖片的機會有多大；不管類別，出現這張圖片的機會又有多大。那麼它最好的分數
+# 就是兩項的和：一項和類別有關，一項無關。所以 $D$ 就做成這樣的和：
+#
+# $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
+#
+# $e_y$ 是學來的向量，每個類別一個；$\psi$ 是線性的。$\phi(x)$ 是殘差區塊從圖片算出來的，再對所有位置加總。
+#
+# <details><summary>提示 1</summary>
+#
+# $e_y^\top \phi$ 是每張圖片一個數：先相乘，再對通道加總。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `psi(features)` 是 `[N, 1]`。先 `squeeze(1)`，再和 `[N]` 相加。
 #
 # </details>
 
@@ -759,6 +920,18 @@ class Discriminator(nn.Module):
 # The filters are its rows. They must not overlap, but may have any length. It makes $G$ smooth, so that the truncation
 # below is safe. As $\lVert W W^\top \rVert = \lVert W^\top W \rVert$, the smaller of the two will do.
 
+# %% [markdown] lang="zh"
+# ## 用小批次湊出大批次
+#
+# BigGAN 的批次是 2,048，我們的 GPU 都裝不下。不過梯度可以累加：拿四個批次，每個損失除以四，梯度加起來就等於全部取平均
+# 的梯度。對 $D$ 來說，兩者完全相同，因為它看一張圖片時不會用到別張。$G$ 的 BatchNorm 卻會用到：它在四個批次裡各自正規
+# 化（*ghost batch*）。所以這一步和真正的大批次不一樣，但不一定比較差。冪迭代從一個批次接到下一個批次，$\sigma$ 的差別
+# 很小，和一步到下一步差不多。
+#
+# **正交正則化**（orthogonal regularization）替 $G$ 的每個權重 $W$，在損失裡加上
+# $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$。濾波器就是 $W$ 的列：它們不能重疊，長度則不限。這樣 $G$ 會比較平滑，
+# 下面的截斷才安全。因為 $\lVert W W^\top \rVert = \lVert W^\top W \rVert$，算比較小的那個就好。
+
 
 # %%
 def orthogonal_penalty(network):
@@ -813,6 +986,14 @@ def generator_step(D, G, optimizer_G, batches, z_dim, orthogonal):
 # The samples' $z$ can be truncated: numbers beyond a threshold are drawn again. Each class gets as many of the 1,000
 # samples as the others, one more or less.
 
+# %% [markdown] lang="zh"
+# ## 移動平均，還有樣本怎麼來
+#
+# 樣本來自 `G_ema`，也就是 $G$ 的權重的移動平均。這裡它比較晚才開始平均，之前只是 $G$ 的複本：最早的權重沒有價
+# 值。BatchNorm 的統計量本來就是移動平均，所以用另一個 $\beta$ 更新。向量 $u$ 直接複製：把方向拿來平均，就不是方向了。
+#
+# 樣本的 $z$ 可以截斷：超過門檻的數重抽。1,000 個樣本平均分給每個類別，最多差一個。
+
 
 # %%
 @torch.no_grad()
@@ -865,6 +1046,11 @@ def latents_of_fakes(run, labels, classes, count):
 #
 # Both networks stay in float32: `half` changes nothing here.
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# 兩個網路都維持 float32：`half` 在這裡沒有作用。
+
 
 # %%
 def train(settings):
@@ -903,6 +1089,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings)
 
@@ -911,11 +1101,19 @@ run = launch(train, settings)
 #
 # $L_D$ is 2 where $D$ gives every picture a 0, and 0 where it is sure of all. Between the two is where $G$ learns.
 
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# 如果 $D$ 給每張圖片都打 0 分，$L_D$ 是 2；如果 $D$ 對每張都有把握，$L_D$ 是 0。在這兩者之間，$G$ 才學得到東西。
+
 # %%
 plot_losses(run)
 
 # %% [markdown]
 # What does the class change? Below, all rows share their eight $z$. Down a column only the class changes.
+
+# %% [markdown] lang="zh"
+# 類別會改變什麼？下圖的每一橫列都用同樣的八個 $z$。從上往下看，只有類別不同。
 
 # %%
 z = run.z[:8, : settings.z_dim].repeat(len(run.classes), 1)  # [8 · classes, z_dim]
@@ -928,6 +1126,12 @@ show_classes(pictures, run.classes, run.folder / "classes.png")
 #
 # Few $z$ lie far out, so $G$ has seen little of them. Cut them off, and faces get more regular and more alike. Each row
 # below has the same eight $z$. Their numbers beyond the threshold are drawn again.
+
+# %% [markdown] lang="zh"
+# ## 截斷
+#
+# 離 0 很遠的 $z$ 很少，$G$ 也就很少看過。把它們截斷，臉會變得端正，但也變得相像。下圖的每一橫列是同樣的八個 $z$，超過
+# 門檻的數重抽過。`z as it is` 是沒有截斷的，`within` 後面是門檻。
 
 # %%
 thresholds = {"z as it is": 0.0, "within ±1": 1.0, "within ±0.5": 0.5, "within ±0.1": 0.1}
@@ -943,6 +1147,13 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # `python -m grader score outputs`. `labels.csv` beside them says which class each picture should show:
 # `python -m grader score outputs --by-label FACES` scores each class by itself.
 
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。旁邊的 `labels.csv` 寫著每張圖片該是哪個類
+# 別：`python -m grader score outputs --by-label FACES` 會替每個類別分開評分。
+
 # %%
 pictures = write_submission(run)
 
@@ -954,6 +1165,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.faces import find_faces
@@ -976,12 +1196,33 @@ score_run(run, reference=find_faces(settings.faces))
 # | noise | too few steps; before `ema_start` the average is a copy of $G$ | wait for 500 steps more |
 # | the slope of a layer is far from 1: $\sigma(W)$ is not 1 | `u` is not kept from step to step | return the new `u` |
 
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` → 0 | $D$ 對什麼都很有把握：頻譜正規化沒有作用，或是 `lr_D` 太高 | 再執行一次 `largest_singular_value` \
+#   的檢查；調低 `lr_D` |
+# | `loss_D` 停在 2，`loss_G` → 0 | $D$ 什麼都分不出來：分數都接近 0 | 調高 `lr_D` 或 `n_critic` |
+# | `loss_D` 一直變大，超過 2 | 批次大、步伐也大：BigGAN 訓練到後來會崩潰 | 用更早的檢查點；調低 `lr_G` |
+# | 每個類別只有一張臉 | SNGAN 和 SAGAN 只訓練十分鐘就會這樣；BigGAN 有變化 | 打開 `skip_z`；用大一點的批次 \
+#   （`accumulate`） |
+# | 雜訊 | 步數太少；在 `ema_start` 之前，平均值只是 $G$ 的複本 | 再等 500 步 |
+# | 某一層的斜率離 1 很遠：$\sigma(W)$ 不是 1 | `u` 沒有留到下一步 | 回傳新的 `u` |
+
 # %% [markdown]
 # ## Going further
 #
 # The cells below are folded.
 #
 # **Samples of given classes.** As many of each class as you want.
+
+# %% [markdown] lang="zh"
+# ## 更進一步
+#
+# 下面的儲存格是摺疊的。
+#
+# **指定類別的樣本。** 每個類別想要幾張，就有幾張。
 
 
 # %% fold="Samples of given classes"
@@ -1003,6 +1244,11 @@ show(picture_grid(pictures))
 # **Walks.** Between two $z$ a straight line (*lerp*) passes nearer to 0 than any $z$ that $G$ was trained on. 100
 # normal numbers have a length of about $\sqrt{100}$, and half way it is $\sqrt{50}$. The great circle (*slerp*) keeps
 # the length. Between classes the line is the natural way: half of one row and half of the other.
+
+# %% [markdown] lang="zh"
+# **漫步。** 在兩個 $z$ 之間走直線（*lerp*），半路上會離 0 很近，$G$ 訓練時沒看過這麼近的 $z$。100 個常態分布的數，長度
+# 大約是 $\sqrt{100}$；走到一半，長度只剩 $\sqrt{50}$。沿著大圓走（*slerp*），長度就不會變。類別之間就走直線，這樣才自
+# 然：一半這一列，一半那一列。
 
 
 # %% fold="Walks between classes, and between two z"
@@ -1036,6 +1282,9 @@ show(picture_grid(sample(run.G_ema, join(zs_between, y[0].expand(16, -1)))))
 # %% [markdown]
 # **Animations.** Six faces walk through all classes. Then a face of each class walks through $z$, and back to where it
 # began.
+
+# %% [markdown] lang="zh"
+# **動畫。** 先讓六張臉走過所有的類別。接著每個類別各有一張臉，在 $z$ 裡走一圈，回到起點。
 
 
 # %% fold="The same walks as animated pictures"

@@ -9,6 +9,17 @@
 #   `course`: not measured on a GPU |
 # | **Tier** | none: what counts are the new hair colour, and that the face stays the same |
 
+# %% [markdown] lang="zh"
+# # 09 · CycleGAN
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 圖片沒有成對，怎麼在兩組圖片之間轉換；還有怎麼量轉換得好不好 |
+# | **你要寫** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
+# | **時間** | `cpu`：一個 CPU 核心 11 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒 \
+#   在 GPU 上量過 |
+# | **等級** | 無：這裡看的是髮色有沒有變，還有臉是不是同一張 |
+
 # %% [markdown]
 # What would this face look like with light hair? To learn that from examples, you would want every face twice: once
 # with dark hair, once with light. Nobody drew those. CycleGAN needs only two sets of pictures, domain $A$ and domain
@@ -33,11 +44,39 @@
 # Here $A$ are the faces with dark hair, and $B$ those with light hair. You can also take drawn faces and real ones, or
 # any two sets of your own. You write the cycle loss, the optimizers, both steps, and the memory of the discriminators.
 
+# %% [markdown] lang="zh"
+# 這張臉換成淺色頭髮，會是什麼樣子？如果要從範例學，每張臉都得有兩張圖：一張深色頭髮，一張淺色頭髮。可是沒有人畫
+# 過。CycleGAN 只要兩組圖片，也就是兩個領域（domain）：$A$ 和 $B$。兩邊的圖片不必配對
+# （[Zhu et al., 2017](https://arxiv.org/abs/1703.10593)）。生成器 $G_{AB}$ 拿 $A$ 的圖片，做出 $B$ 的圖片，不用雜訊
+# $z$。判別器 $D_B$ 認得 $B$ 的真圖，由它來判斷結果。另一對是 $G_{BA}$ 和 $D_A$，方向相反。
+#
+# 這樣還不夠。只要是 $B$ 的圖片，$D_B$ 都接受。所以不管輸入哪張臉，$G_{AB}$ 都可以輸出同一張。要能回得來，才叫「*轉
+# 換*」：圖片轉換過去、再轉換回來，必須和原來一樣。
+#
+# $$L_{cycle} = \mathbb E_a\big[\lVert G_{BA}(G_{AB}(a)) - a \rVert_1\big]
+#   + \mathbb E_b\big[\lVert G_{AB}(G_{BA}(b)) - b \rVert_1\big]$$
+#
+# 所以 $G_{AB}$ 必須留下 $G_{BA}$ 還原這張臉所需要的東西：臉型、姿勢、眼睛。它只改 $D_B$ 要求的部分，其他幾乎不動。最小
+# 平方（least squares）取代了對數（[Mao et al., 2017](https://arxiv.org/abs/1611.04076)）：就算 $D$ 已經把假圖當成真
+# 的，假圖還是有梯度。兩個生成器一起最小化
+#
+# $$L_G = \mathbb E_a\big[(D_B(G_{AB}(a)) - 1)^2\big] + \mathbb E_b\big[(D_A(G_{BA}(b)) - 1)^2\big]
+#   + \lambda\, L_{cycle} \qquad \lambda = 10$$
+#
+# 這裡的 $A$ 是深色頭髮的臉，$B$ 是淺色頭髮的臉。你也可以用畫的臉和真人的臉，或是任何兩組你自己的圖片。你要寫循環損失、
+# 最佳化器、兩種訓練步驟，還有判別器的記憶（memory）。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
 # not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本。你不必讀，但可以讀：點標題就會展
+# 開。標題和程式碼維持英文。
 
 # %%
 import math
@@ -60,6 +99,9 @@ from torch import nn
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -107,6 +149,15 @@ settings = make_settings(PRESETS, preset, overrides)
 # read both in the folded cell.
 #
 # The networks come in pairs, named as in the formulas: `G.AB` and `G.BA`, `D.A` and `D.B`.
+
+# %% [markdown] lang="zh"
+# ## 網路
+#
+# 生成器先把圖片縮小一半，做三次。在 8×8 的特徵圖上，它經過六個殘差區塊（residual block），每個區塊在輸入上加一點東西。
+# 最後再放大一倍，也做三次。判別器不判斷整張圖片。圖片上有 6×6 個互相重疊的小塊（patch），它對每一塊給一個答案
+# （*PatchGAN*）。InstanceNorm 把每張圖片各自正規化。兩種網路的程式都在摺疊的儲存格裡。
+#
+# 網路成對出現，名字和公式一樣：`G.AB` 和 `G.BA`、`D.A` 和 `D.B`。
 
 
 # %% fold="The networks: a residual generator, and a discriminator of patches"
@@ -217,6 +268,11 @@ class Discriminators(nn.Module):
 # $L_1$ is the mean absolute difference over all pixels. It is not the square: squares forgive many small differences,
 # which look like blur. Both directions count, each with its own mean.
 
+# %% [markdown] lang="zh"
+# ## 循環損失
+#
+# $L_1$ 是所有像素的差取絕對值，再平均。不是平方：平方會放過很多小小的差，看起來就是模糊。兩個方向都要算，各自取平均。
+
 
 # %% fold="What the checks share: tiny translators and discriminators, and two batches"
 class TinyTranslator(nn.Module):
@@ -277,6 +333,19 @@ def right_cycle_loss(G, real_A, real_B, fake_A, fake_B):
 # <details><summary>Hint 2</summary>
 #
 # Compare `G.BA(fake_B)` with `real_A`, and `G.AB(fake_A)` with `real_B`: `.abs().mean()` of each difference.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# <details><summary>提示 1</summary>
+#
+# 做出假圖，路才走了一半。哪個生成器會把 `fake_B` 帶回領域 $A$？
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `G.BA(fake_B)` 和 `real_A` 比，`G.AB(fake_A)` 和 `real_B` 比：每個差都取 `.abs().mean()`。
 #
 # </details>
 
@@ -372,6 +441,24 @@ check_cycle_loss(cycle_loss)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 最佳化器
+#
+# $L_{cycle}$ 把兩個生成器綁在一起，一步要同時更新兩個。所以只用**一個** Adam，兩者的權重都交給它。兩個判別器互不相干，
+# 各有自己的 Adam。
+#
+# <details><summary>提示 1</summary>
+#
+# 用法是 `torch.optim.Adam(params, lr=0.001, betas=(0.9, 0.999))`。`params` 可以是一個 list，裡面有兩個網路的權重。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `[*G.AB.parameters(), *G.BA.parameters()]` 就是這樣的 list。回傳的順序是：生成器、D.A、D.B。
+#
+# </details>
+
 
 # %% todo="make_optimizers"
 def make_optimizers(G, D, lr_G, lr_D, betas):
@@ -453,6 +540,30 @@ check_make_optimizers(make_optimizers)
 # <details><summary>Hint 2</summary>
 #
 # Leave the identity loss out while `identity` is 0: `if identity:`. Return the loss and both fakes.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 生成器的步驟
+#
+# 照上面的 $L_G$：$D$ 要把兩邊的假圖都當成真的，用最小平方；再加上 $\lambda$ 乘以循環損失。第三個損失可以開，也可以關。
+# 只要是淺色頭髮的臉，不管背景是粉紅色還是白色，$D_B$ 都一樣接受。所以 $G_{AB}$ 可以替圖片染色，只要 $G_{BA}$ 再把顏色
+# 去掉就好。可是已經在目標領域裡的圖片，本來就不必改：
+#
+# $$L_{identity} = \mathbb E_b\big[\lVert G_{AB}(b) - b \rVert_1\big]
+#   + \mathbb E_a\big[\lVert G_{BA}(a) - a \rVert_1\big]$$
+#
+# 這個恆等損失（identity loss）要多跑兩次生成器。權重是 0 的時候就省掉，那兩次也不要跑。
+#
+# <details><summary>提示 1</summary>
+#
+# 先做出兩邊的假圖。假圖到了哪個領域，就交給那個領域的判別器。最小平方：答案離 1 有多遠？
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `identity` 是 0 的時候，省掉恆等損失：`if identity:`。回傳損失和兩邊的假圖。
 #
 # </details>
 
@@ -591,6 +702,13 @@ check_generator_step(generator_step)
 # each new fake. It is shown as it is, or it takes the place of a random old one, which is shown instead. Draw with
 # `random` or with torch: their states are in the checkpoints.
 
+# %% [markdown] lang="zh"
+# ## 假圖的歷史
+#
+# 判別器只看最新的假圖，就會忘記舊的。生成器又回去做舊的，兩邊就一直繞圈子。所以要給 $D$ 看新舊混合的假圖。`History` 留
+# 著 50 張。滿了以後，每張新的假圖都擲一次硬幣：一面是直接給 $D$ 看；另一面是和一張隨機的舊圖交換，改給 $D$ 看那張舊
+# 的。亂數用 `random` 或 torch 產生：它們的狀態存在檢查點裡。
+
 
 # %%
 class History:
@@ -618,6 +736,20 @@ class History:
 #
 # `history.pictures` is a list. To exchange, remember the old picture, and put the new one in its place. `torch.stack`
 # makes a batch of what is shown.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# <details><summary>提示 1</summary>
+#
+# 先 detach，再一張一張處理假圖。有三種情況：歷史裡還有空位，不然就是硬幣的兩面。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `history.pictures` 是一個 list。要交換，就先記住舊的圖片，再把新的放到它的位置。最後用 `torch.stack` 把要給 $D$ 看的
+# 圖片疊成一個批次。
 #
 # </details>
 
@@ -726,6 +858,25 @@ check_exchange(exchange)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 判別器的步驟
+#
+# 每個 $D$ 各學各的：看自己領域的真圖，也看從自己的歷史拿出來的假圖。和論文一樣，損失要除以二，讓 $D$ 學得比 $G$ 慢：
+#
+# $$L_{D_B} = \tfrac12\,\mathbb E_b\big[(D_B(b) - 1)^2\big] + \tfrac12\,\mathbb E_a\big[D_B(G_{AB}(a))^2\big]$$
+#
+# <details><summary>提示 1</summary>
+#
+# 這裡只有一個 $D$，沒有 $G$：`fake` 之前就做好了。真圖的答案該是 1，假圖該是 0，用最小平方。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 兩個平均各除以二，或是加起來再除以二。
+#
+# </details>
+
 
 # %% todo="discriminator_step"
 def discriminator_step(D, optimizer_D, real, fake):
@@ -795,6 +946,12 @@ check_discriminator_step(discriminator_step)
 #
 # With `faces_b`, one source is one domain. Without it, labels divide the faces. A tenth of each domain, at most 1,000
 # faces, is held out: no network learns from them. The grids and measures are of them.
+
+# %% [markdown] lang="zh"
+# ## 兩個領域
+#
+# 設了 `faces_b`，就是一個來源一個領域。沒設的話，就照標籤把人臉分成兩邊。每個領域保留（held out）十分之一的臉，最多
+# 1,000 張，不拿來訓練任何網路。網格圖和量測用的都是這些臉。
 
 
 # %%
@@ -903,6 +1060,15 @@ def record_trips(run, measures, colour_classifier, held_out_A, held_out_B):
 # Every checkpoint translates 1,000 faces of $A$, those held out first. It also translates held-out faces there and
 # back, as pictures (`samples/*_ABA.png`) and as numbers (`samples/measures.csv`, see "Going further").
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# 每一步從兩個領域各拿一個批次，有些圖片會左右翻轉。先更新生成器，再更新判別器。論文在訓練的後半段讓學習率降到 0。這裡
+# 的樣本來自生成器權重的移動平均，同樣可以讓結果穩定下來。
+#
+# 每個檢查點都會轉換 1,000 張 $A$ 的臉，先用保留的。保留的臉也會轉換過去、再轉換回來，存成圖片（`samples/*_ABA.png`）和
+# 數字（`samples/measures.csv`，請看「更進一步」）。
+
 
 # %%
 def train(settings):
@@ -944,6 +1110,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings, one_process=True)
 
@@ -952,6 +1122,11 @@ run = launch(train, settings, one_process=True)
 #
 # These are faces that no network learned from. In each picture the first row is the face, the second its translation,
 # the third the translation translated back.
+
+# %% [markdown] lang="zh"
+# ## 去了再回來
+#
+# 這些臉，沒有一個網路學過。每張圖的第一列是原來的臉，第二列是轉換過去的，第三列是再轉換回來的。
 
 # %%
 train_A, train_B, held_out_A, held_out_B = load_domains(settings, run.device)
@@ -967,6 +1142,13 @@ for title, trip in zip(("A → B → A", "B → A → B"), trips, strict=True):
 #
 # The losses say only which side is ahead. Read them for trouble, not for quality.
 
+# %% [markdown] lang="zh"
+# 第二列明明不怎麼樣，第三列卻可能很好看。生成器會把回程需要的資訊，藏在沒有人看得見的雜訊裡
+# （[Chu et al., 2017](https://arxiv.org/abs/1712.02950)）。把 `cycle` 設成 0，看看臉還剩下什麼。再設成 50，看看轉換還
+# 剩下什麼。
+#
+# 損失只告訴你哪一邊領先。用損失來發現問題，不要用來判斷品質。
+
 # %%
 plot_losses(run)
 
@@ -976,6 +1158,12 @@ plot_losses(run)
 # 1,000 faces of $A$, translated to $B$: `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. The
 # first grid shows 64 of them **before**, the second **after**.
 
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 $A$ 的臉，轉換成 $B$：`1.jpg` … `1000.jpg`，大小 64×64，放在一個資料夾裡，也打包成沒有子資料夾的
+# `submission.tgz`。第一張網格圖是其中 64 張轉換**之前**的樣子，第二張是**之後**。
+
 # %%
 show(picture_grid(thousand(held_out_A, train_A)[:64].cpu()))
 pictures = write_submission(run)
@@ -983,6 +1171,9 @@ pictures = write_submission(run)
 # %% [markdown]
 # Compare them with the faces of domain $B$, and with them alone: `python -m grader score outputs --reference`, followed
 # by the path of the archive below.
+
+# %% [markdown] lang="zh"
+# 只和領域 $B$ 的臉比：`python -m grader score outputs --reference`，後面接上下面這個壓縮檔的路徑。
 
 # %%
 pack(torch.cat([train_B, held_out_B]).cpu(), run.folder / "domain_B.tgz")
@@ -997,6 +1188,15 @@ print(run.folder / "domain_B.tgz")
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的 Inception 網路
+# （91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這
+# 台機器缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
+
 # %%
 from kit.score import score_run
 
@@ -1009,11 +1209,23 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # |---|---|---|
 # | `loss_D` → 0, `loss_G` grows | the discriminators tell all | lower `lr_D`; is the history full of old fakes? |
 # | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
-# | `loss_D` grows over 0.5 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
+# | `loss_D` grows over 0.25 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
 # | one face repeated, whatever the input | the cycle loss does not count | run the check of `cycle_loss` again; \
 #   raise `cycle` |
 # | nothing changes: output equals input | `cycle` or `identity` is too large | `cycle` 5, `identity` 0 |
 # | noise, or dots | too few steps | wait for 1,000 steps more; `ema` 0.995 |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` → 0，`loss_G` 一直變大 | 判別器什麼都看穿了 | 調低 `lr_D`；歷史裡是不是都是舊的假圖？ |
+# | `loss_G` → 0 | 判別器學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
+# | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
+# | 不管輸入什麼，都是同一張臉 | 循環損失沒有作用 | 再執行一次 `cycle_loss` 的檢查；調高 `cycle` |
+# | 什麼都沒變：輸出和輸入一樣 | `cycle` 或 `identity` 太大 | `cycle` 設成 5，`identity` 設成 0 |
+# | 雜訊，或小點 | 步數太少 | 再等 1,000 步；`ema` 設成 0.995 |
 
 # %% [markdown]
 # ## Going further
@@ -1026,6 +1238,16 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # - *Is it still the same face?* The way back tells, as far as it can: the mean absolute difference between a face and
 #   its round trip, in grey levels of 0 … 255.
 # - *Does it look real?* That is the Fréchet distance to the other domain, which the grader measures.
+
+# %% [markdown] lang="zh"
+# ## 更進一步
+#
+# 轉換成功了嗎？問三個問題，每個問題都用一個數字回答。
+#
+# - *結果到了另一個領域嗎？* 由一個簡單的顏色分類器決定。它是 8×8 縮圖上的線性規則，用最小平方從兩個領域的真實人臉算出
+# 來。它看不到線條，只看得到哪裡是什麼顏色。對頭髮來說，要問的就是顏色。
+# - *還是同一張臉嗎？* 這要看回程，雖然回程能說的有限：一張臉和它來回之後的樣子相減，取絕對值再平均。灰階從 0 到 255。
+# - *看起來像真的嗎？* 這要看和另一個領域之間的 Fréchet 距離，由 grader 計算。
 
 # %% fold="The measures of the last weights"
 colour_classifier = fit_colour_classifier(train_A, train_B)

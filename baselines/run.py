@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import click
 
 from baselines.kit.command_line import value_of
+from grader.cli import shared
+from grader.version import VERSION
 
 HERE = Path(__file__).resolve().parent
 NAMES = sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.py"))
@@ -21,7 +25,18 @@ def _setting(_context, _option, pairs) -> dict:
     return {name: value_of(text) for name, _, text in (pair.partition("=") for pair in pairs)}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+def _stopping(number, frame):
+    """Answers Ctrl-C at once: the notebook may still write a checkpoint."""
+    shared.say("stopping")
+    signal.default_int_handler(number, frame)
+
+
+class _Command(shared.OneLine, click.Command):
+    pass
+
+
+@click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(version)s")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--preset", default="course", show_default=True, help="Which of the notebook's presets to start from.")
 @click.option(
@@ -47,6 +62,7 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
       0    done
       1    the notebook stopped with an error
       2    wrong use, or a --save that cannot be written
+      130  stopped by Ctrl-C; started again, it goes on from its last checkpoint
 
     \b
     Example:
@@ -54,27 +70,27 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     """
     import papermill
 
+    from grader.check import own_kernel
+
     warnings.filterwarnings("ignore", module="zmq|tornado")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without × goes on all the same
+    os.environ["KIT_WATCHED"] = str(int(bool(sys.stderr and sys.stderr.isatty())))  # for the notebook's progress
     try:
         papermill.execute_notebook(
             HERE / f"solved/{name}.ipynb",
             save,
             {"preset": preset, "overrides": overrides},
             kernel_name="python3",
+            kernel_manager_class=own_kernel(),
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )
     except papermill.PapermillExecutionError as error:
-        click.echo(f"{name}: {error.ename}: {error.evalue}", err=True)
-        sys.exit(1)
+        shared.stop(1, f"{name}: {error.ename}: {' '.join(error.evalue.split())}")
     except OSError as error:
-        click.echo(f"{save}: cannot be written ({error.strerror or error}): name another --save", err=True)
-        sys.exit(2)
+        shared.stop(2, f"{save}: cannot be written ({error.strerror or error}): name another --save")
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGINT, _stopping)
+    shared.run(main, "python -m baselines.run")

@@ -1,4 +1,9 @@
-from data.cli import main
+import sys
 
 if __name__ == "__main__":  # worker processes import this module again on some systems
-    main(prog_name="python -m data")
+    try:
+        from data.cli import main
+
+        main(prog_name="python -m data")
+    except KeyboardInterrupt:  # so soon that nothing of ours was there to answer it
+        sys.exit(130)

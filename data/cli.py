@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from data import DataError
+from grader.version import VERSION
+
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
 
 
 class _Commands(click.Group):
     """Turns what a user can mend into one line on stderr."""
+
+    def main(self, *args, standalone_mode: bool = True, **kwargs):
+        try:
+            result = super().main(*args, standalone_mode=False, **kwargs)
+        except NO_ARGUMENTS as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "python -m data"
+            click.echo(f"error: {error.format_message()} See {command} --help", err=True)
+            sys.exit(2)
+        return sys.exit(result) if standalone_mode else result
 
     def invoke(self, ctx: click.Context):
         try:
@@ -20,10 +36,6 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again", err=True)
             ctx.exit(130)
-        except click.UsageError as error:
-            command = (error.ctx or ctx).command_path
-            click.echo(f"error: {error.format_message()} See {command} --help", err=True)
-            ctx.exit(2)
         except BrokenPipeError:
             raise  # whoever read our output has seen enough
         except OSError as error:
@@ -33,6 +45,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(version)s")
 def main() -> None:
     """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.
 

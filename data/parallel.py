@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
-from grader.cores import usable_cores
+from grader.cores import at_most, deaf_to_ctrl_c, usable_cores
 
 CHUNK = 32  # items a worker takes at a time: a face is milliseconds, a message between processes is not free
 
@@ -18,29 +16,16 @@ def ordered_map(function: Callable, items: Iterable, workers: int | None = None,
 
     With one worker everything runs here. Leaving the iterator early, by an error or Ctrl-C, ends the workers.
     """
-    workers = workers or usable_cores()
+    workers = at_most(workers or usable_cores())
     if workers == 1:
         yield from map(function, items)
         return
     # Spawned on every system: a fork copies the locks of OpenCV's and torch's threads without the threads, and hangs.
     context = multiprocessing.get_context("spawn")
-    with _deaf_to_ctrl_c():
+    with deaf_to_ctrl_c():
         pool = context.Pool(workers, initializer=_start_worker)
     with pool:  # leaving the block terminates the workers
         yield from pool.imap(function, items, chunk)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started in here ignore Ctrl-C from their first moment: it is the parent's to answer, once."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
-        yield
-        return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, heard)
 
 
 def _start_worker() -> None:

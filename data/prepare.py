@@ -19,7 +19,7 @@ from data import DataError
 from data.faceset import ABOUT, about_json, new_set
 from data.parallel import ordered_map
 from grader.errors import printable
-from grader.files import natural
+from grader.files import DEVICES, natural
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.labels import TABLES
@@ -27,7 +27,6 @@ from grader.inputs.submission import LABELS
 
 CHUNK = 4  # pictures a worker takes at a time: they may be large
 MAX_STEM = 200  # bytes: file systems take 255, an ending included
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,8 @@
-from grader.cli import run
+import sys
 
-run()
+try:
+    from grader.cli import run
+
+    run()
+except KeyboardInterrupt:  # so soon that nothing of ours was there to answer it
+    sys.exit(130)

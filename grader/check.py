@@ -10,6 +10,7 @@ import ast
 import json
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -77,7 +78,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-        client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=_own_kernel())
+        client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=own_kernel())
+        client.shutdown_kernel = "immediate"  # nothing in it is to be kept
         client.resources = {"metadata": {"path": folder}}
         with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"}):  # networks so small only wait for threads
             for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
@@ -142,7 +144,7 @@ def _statements(source: str) -> list[ast.stmt] | None:
         return None
 
 
-def _own_kernel() -> type:
+def own_kernel() -> type:
     """Manages a kernel that is this interpreter, whatever is installed under the name python3."""
     from ipykernel.kernelspec import make_ipkernel_cmd
     from jupyter_client.kernelspec import KernelSpec
@@ -150,10 +152,14 @@ def _own_kernel() -> type:
 
     class OwnKernel(AsyncKernelManager):
         kernel_spec = KernelSpec(
-            argv=make_ipkernel_cmd(extra_arguments=["--log-level=ERROR"]),  # it would warn that it talks over TCP
-            env={"PYTHONOPTIMIZE": ""},  # checks are asserts
+            argv=make_ipkernel_cmd(),
+            env={"PYTHONOPTIMIZE": "", "PYTHONWARNINGS": "ignore:To exit"},  # checks are asserts; of SystemExit
             language="python",
         )
+
+        def start_kernel(self, **options):
+            # the log of the kernel itself, no cell's: that it talks over TCP, how it was stopped
+            return super().start_kernel(**{"stderr": subprocess.DEVNULL} | options)
 
     return OwnKernel
 
@@ -261,4 +267,4 @@ def _write_stand_ins(folder: Path, count: int = 16) -> None:
         Image.fromarray(picture).save(folder / f"{number}.png")
     colours = ["black", "blonde", "brown", "white"]
     tags = (f"{number},{colours[number % 4]} hair {colours[number // 4]} eyes\n" for number in range(count))
-    (folder / "tags.csv").write_text("".join(tags))
+    (folder / "tags.csv").write_text("".join(tags), encoding="utf-8")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
 
 
@@ -26,6 +27,11 @@ def natural(name: str) -> tuple:
     digits = [part.lstrip("0") for part in parts[1::2]]
     parts[1::2] = [(len(number), number) for number in digits]  # no int(): a stranger's number may have 10,000 digits
     return parts, name
+
+
+def cut(name: str, most: int) -> str:
+    """The beginning of a name that has no more bytes than this."""
+    return name.encode("utf-8", "surrogateescape")[:most].decode(errors="ignore")
 
 
 def with_name(path: Path) -> Path:
@@ -58,7 +64,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises CannotWrite, which names `path`. An error of reading passes as it is.
     """
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}"[:80])  # a name has its limit, 255 bytes, too
+    unfinished = path.with_name(f".{os.getpid()}.{cut(path.name, 80)}")  # a name has its limit, 255 bytes, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

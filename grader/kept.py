@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader.files import natural, write_text
+from grader.files import DEVICES, natural, write_text
 from grader.inputs.submission import MAX_BYTES, MAX_FILES
 
 if TYPE_CHECKING:
@@ -95,7 +95,12 @@ def _files(source: Path) -> Iterator[str]:
 def file_name(name: str) -> str:
     """A name for a file that stands for a submission's and that any file system takes."""
     quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
-    return quoted if len(quoted) < 200 else quoted[:150] + hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    quoted = f"_{quoted}" if DEVICES.match(quoted) else quoted
+    return (
+        quoted
+        if len(quoted) < 200
+        else quoted[:150] + hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    )
 
 
 def write(path: Path, result: dict) -> None:

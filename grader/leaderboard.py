@@ -7,9 +7,10 @@ with what is missing. A submission that cannot be graded is a row that says why.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, suppress
@@ -23,8 +24,9 @@ from grader import kept
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
 from grader.files import left_behind, natural, write_text
+from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES
+from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
 from grader.metrics.registry import NAMES
 from grader.progress import Progress, silent
 from grader.workers import TooSlow, bounded, dask, local
@@ -66,38 +68,42 @@ class Options:
         return Scorer.prepare(self.reference, metrics=self.metrics, offline=self.offline, progress=progress)
 
 
-def submissions(folder: Path) -> dict[str, Path]:
-    """Name -> archive or folder of pictures, for each entry of a folder.
+def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
+    """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
+    a row that names its kind. `ours` are files of the teacher's, which are none.
 
     A student's folder that holds one archive and no picture stands for that archive, as course platforms pack them.
-    Names are what comes before the first ending. Raises GraderError.
+    Names are what comes before an archive's ending. Raises GraderError.
     """
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found = {}
-    for entry in entries:
-        if left_behind(entry.name):
-            continue
+    entries = [entry for entry in entries if not left_behind(entry.name) and entry not in ours]
+    for entry in sorted(
+        entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
+    ):  # these keep their names
+        whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
         if entry.is_dir():
-            found[entry.name] = _handed_in(entry)
-        elif entry.name.lower().endswith(ARCHIVES):
-            name = entry.name[: -len(next(ending for ending in ARCHIVES if entry.name.lower().endswith(ending)))]
-            found[name if name not in found else entry.name] = entry
+            found[whole] = _handed_in(entry)
+        else:
+            endings = (ending for ending in ARCHIVES + OTHER_ARCHIVES if whole.lower().endswith(ending))
+            name = whole[: len(whole) - len(next(endings, ""))]
+            found[name if name and name not in found else whole] = entry
     return found
 
 
 def _handed_in(folder: Path) -> Path:
     """The one archive of a folder without the course's pictures, or else the folder itself."""
-    packed = []
+    archives = []
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
-            if NUMBERED.fullmatch(path.name) or len(packed) > 1:
+            if NUMBERED.fullmatch(path.name) or len(archives) > 1:
                 return folder
-            if path.name.lower().endswith(ARCHIVES) and path.is_file() and not path.is_symlink():
-                packed.append(path)
-    return packed[0] if len(packed) == 1 else folder
+            if packed(path.name) and path.is_file() and not path.is_symlink():
+                archives.append(path)
+    return archives[0] if len(archives) == 1 else folder
 
 
 def _beside(source: Path, folder: Path) -> list[str]:
@@ -140,7 +146,9 @@ def make(
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
     worth = grading.read_points(points or grading.DEFAULT)
-    students = classroom.students(submissions(folder.resolve()), listed)
+    given = filter(None, (roster, points, public, reports, options.reference))
+    ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
+    students = classroom.students(submissions(folder.resolve(), ours), listed)
     found = {student.row: student.upload.source for student in students if student.upload}
     if not found:
         raise BadSubmission(
@@ -149,7 +157,7 @@ def make(
     scorer = options.scorer(progress)  # so that what is wrong shows now, and caches are filled
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
-    executor = (lambda: dask(address)) if address else (lambda: local(jobs or usable_cores()))
+    executor = (lambda: dask(address)) if address else (lambda: local(jobs))
     parts = page.with_name(f"{page.name}.parts")
     done = progress("submissions", len(found))
     results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))

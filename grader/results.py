@@ -10,12 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from grader.inputs.submission import Submission
 
-DISTANCES = (
-    "FD-ImageNet",
-    "FD-anime",
-    "FID",
-    "KID",
-)  # lower is better; all other measures are shares, and higher is better
+DISTANCES = ("FD-ImageNet", "FD-anime", "FID", "KID")  # the judged one first; lower is better, all others are shares
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,9 @@ class Integrity:
     """Pictures of a submission that are alike, and those that are known real faces.
 
     `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `near` counts pictures
-    that are nearer to a face of the course than honest ones are, and `disguised` tells that they are too many. `names`
-    and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are those of the faces in `copies` and `closest`.
+    that are nearer to a face of the course than honest ones are, and `disguised` tells that they are too many. `signs`
+    are those of pictures that were optimised against the public networks, and `optimised` tells that they are enough.
+    `names` and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are of the faces in `copies` and `closest`.
     """
 
     groups: list[Group]
@@ -104,6 +100,8 @@ class Integrity:
     pictures: dict[int, np.ndarray]
     near: int = 0
     disguised: bool = False
+    signs: list[str] = field(default_factory=list)
+    optimised: bool = False
 
     @property
     def repeated(self) -> int:

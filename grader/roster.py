@@ -17,6 +17,7 @@ from pathlib import Path
 from grader.errors import GraderError, printable
 from grader.files import natural
 from grader.inputs.archives import bytes_of
+from grader.inputs.submission import packed
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
 CANVAS = re.compile(
@@ -38,6 +39,11 @@ class Upload:
     version: int = 0
     platform: str = ""
     late: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is a folder or an archive that can be read, by its name, and no other file."""
+        return packed(self.source.name) or self.source.is_dir()
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ def read_roster(path: Path) -> list[Student]:
 def students(found: dict[str, Path], roster: list[Student] | None = None) -> list[Student]:
     """Each student with the upload that counts: those of the roster first, then uploads that are nobody's on it.
 
-    Of several uploads the latest counts: the higher version of Canvas, then the later file. A note names the others.
+    Of several uploads the latest counts: the higher version of Canvas, then the later file; but no file that is neither
+    an archive nor a folder before one that is. A note names the others.
     """
     listed, uploads = roster or [], {}
     for entry, source in found.items():
@@ -139,8 +146,9 @@ def _letters(name: str) -> list[str]:
 def _latest(student: Student, uploads: list[Upload]) -> Student:
     if not uploads:
         return student
-    *others, last = sorted(uploads, key=lambda one: (one.version, one.time, natural(one.entry)))
-    notes = [f"the latest of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]
+    *others, last = sorted(uploads, key=lambda one: (one.readable, one.version, one.time, natural(one.entry)))
+    latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
+    notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]
     if last.late:
         notes.append("late, says Canvas")
     return Student(student.id, student.name, last, [printable(note) for note in notes])

@@ -18,7 +18,7 @@ from grader.inputs.faces import is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces, read_asked, read_faces
 from grader.inputs.submission import Submission, read_submission
-from grader.metrics import afd, copies, duplicates
+from grader.metrics import afd, copies, duplicates, optimised
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
 from grader.metrics.frechet import floor, frechet_distance
@@ -105,6 +105,9 @@ class Scorer:
             found = integrity(pictures, self.known, self.given, self.limits, self.faces)
             if self.against.real.faces != reference.NAME:  # how near honest pictures come was measured for those
                 found = replace(found, near=0, disguised=False)
+            else:
+                signs = optimised.signs(pictures, features, self.against.real, measures)
+                found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         return Score(
             submission,
@@ -177,8 +180,8 @@ def described(given: Reference, shipped: Reference) -> Reference:
     """The given reference with words on what its faces are like. It never takes the shipped one's name, and so never
     its thresholds: statistics, and files that only look like the course's, can be made to fit any submission."""
     name = given.faces if given.faces != shipped.faces else f"another {given.faces}"
-    usual = floor(shipped, min(given.statistics.count, SAMPLE)) if given.statistics.count > 1 else None
-    like = usual is not None and frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
+    usual = floor(shipped, min(given.statistics.count, SAMPLE)) or 0.0
+    like = frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
     return replace(given, faces=f"{name} ({LIKE})" if like else name)
 
 

@@ -55,6 +55,7 @@ def review(integrity: Integrity | None, count: int) -> list[str]:
         f"{copied:,} known faces": copied >= COPIED * count,
         f"{repeated:,} near repeats of another picture": integrity.collapsed,
         f"{near:,} pictures are like known faces in disguise": integrity.disguised and copied < near,
+        f"{len(integrity.signs)} signs of optimised pictures": integrity.optimised,
     }
     return [reason for reason, found in reasons.items() if found]
 

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
+from grader.cores import at_most, deaf_to_ctrl_c, usable_cores
 from grader.errors import GraderError, first_line
 
 MAX_SECONDS = 60  # of processor time to read one submission: an honest one takes one
@@ -22,13 +23,32 @@ class TooSlow(BaseException):
     """Reading takes longer than it may. No Exception: decoders catch those, and would go on."""
 
 
-def local(jobs: int) -> Executor:
-    """One process per job. They end with this process, however it ends."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent)
+@contextmanager
+def local(jobs: int | None = None) -> Iterator[Executor]:
+    """As many processes as `jobs`, by default one for each core. They end with this process, however it ends, and at
+    once where the block ends by an error or Ctrl-C, whatever they were doing."""
+    others = {*active_children()}
+    pool = _Pool(at_most(jobs or usable_cores()), mp_context=get_context("spawn"), initializer=_start_worker)
+    with pool:  # leaving it waits for them
+        try:
+            yield pool
+        except BaseException:
+            for child in {*active_children()} - others:
+                child.terminate()
+            raise
 
 
-def _end_with_parent() -> None:
-    """Ends this process when its parent is gone: it waits for work on a pipe that it holds open itself."""
+class _Pool(ProcessPoolExecutor):
+    def submit(self, *args, **kwargs):
+        with deaf_to_ctrl_c():  # it may start a process
+            return super().submit(*args, **kwargs)
+
+
+def _start_worker() -> None:
+    """Makes this process one of several that keep a core busy each, deaf to Ctrl-C. It ends when its parent is gone: it
+    waits for work on a pipe that it holds open itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
     def wait():
         parent_process().join()

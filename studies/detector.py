@@ -1,9 +1,10 @@
 """How good is the embedded detector? python -m studies.detector RUN... --shared FOLDER --plot reliability.png
 
 Prints the share of faces that it and lbpcascade find in real faces, in submissions and in pictures without a face;
-then in every checkpoint of the given runs, which it never saw, beside FD-anime; and whether its probabilities are
+then in every checkpoint of the given runs, which it never saw, beside FD-ImageNet; and whether its probabilities are
 right: of the pictures to which it gives about p, a share of about p should be faces. Which of a generator's pictures
-are faces is not known, but how many is, from the cascade's finds (studies.train_detector.face_probabilities).
+are faces is not known, but how many is, from the cascade's finds (studies.train_detector.face_probabilities). A
+generated face counts half there, as in the training.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from grader.features.anime import describe
+from grader.features.imagenet import describe
 from grader.features.reference import shipped_reference
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
@@ -25,7 +26,7 @@ from grader.metrics.afd import cascade_faces
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import NO_FACES, no_face
 from studies.evaluate import Faces, corrupted
-from studies.train_detector import face_probabilities
+from studies.train_detector import GENERATED, face_probabilities
 
 BINS = 10
 
@@ -43,7 +44,7 @@ def main(runs, shared, plot):
         moments = [read_submission(path).pictures for path in checkpoints(run)]
         features = [describe(pictures) for pictures in tqdm(moments, run.name, disable=None)]
         said += [detector.faces(rows) for rows in features]
-        right += face_probabilities(moments, faces.held_out, none, cascade)
+        right += [GENERATED * share for share in face_probabilities(moments, faces.held_out, none, cascade)]
         _history(run, features, moments, cascade)
     said, right = np.concatenate([*said, np.zeros(0)]), np.concatenate(right)
     real = detector.faces(describe(faces.real))  # as many as a checkpoint has, and all of them faces
@@ -69,7 +70,7 @@ def _history(run, features, moments, cascade):
     theirs = [cascade_faces(pictures, cascade).mean() for pictures in moments]
     print(f"\n{run.name}: Spearman of the ratio with the nearness to real faces", end=" ")
     print(f"{-spearmanr(ours, distances).statistic:.2f}, of lbpcascade's {-spearmanr(theirs, distances).statistic:.2f}")
-    for name, row in (("FD-anime", distances), ("ours", ours), ("lbpcascade 3", theirs)):
+    for name, row in (("FD-ImageNet", distances), ("ours", ours), ("lbpcascade 3", theirs)):
         print(f"  {name:<14}" + " ".join(f"{value:6.3g}" for value in row))
 
 

@@ -1,10 +1,13 @@
 """What several tests need: faces to train on, and the real data where it lies beside the checkout."""
 
+import inspect
 import os
 import signal
 import tempfile
+from functools import partialmethod
 from pathlib import Path
 
+import click.testing
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +19,9 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempd
 # A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if "mix_stderr" in inspect.signature(click.testing.CliRunner).parameters:  # before click 8.2
+    click.testing.CliRunner.__init__ = partialmethod(click.testing.CliRunner.__init__, mix_stderr=False)
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
@@ -24,6 +30,31 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KIT_OFFLINE", "1")
     for variable in ("GRADER_INCEPTION", "GRADER_CASCADE"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def described_once():
+    """The ImageNet network is slow, and many tests score the same pictures: it sees each once per process."""
+    import numpy as np
+
+    from grader.features import imagenet
+
+    describe, known = imagenet.describe, {}
+
+    def remembering(pictures, progress=None):
+        if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8 or pictures.ndim != 4:
+            return describe(pictures, progress)
+        keys = [picture.tobytes() for picture in pictures]
+        new = {key: number for number, key in enumerate(keys) if key not in known}
+        if new or not keys:
+            known.update(zip(new, describe(pictures[list(new.values())]), strict=True))
+        if progress:
+            progress(len(keys))
+        return np.stack([known[key] for key in keys])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagenet, "describe", remembering)
+        yield
 
 
 @pytest.fixture(scope="session")

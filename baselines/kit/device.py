@@ -1,7 +1,10 @@
 """The device, and networks on it: layout, half precision, several GPUs."""
 
+import math
 import os
 import random
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,9 +42,31 @@ def get_device():
                 "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
             ) from None
         torch.backends.cudnn.benchmark = True  # all batches have one size: the fastest kernels are worth a search
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))  # more would wait for each other
     where = name if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__} on {where}")
     return device
+
+
+def usable_cores(groups=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
+    """The cores that the affinity and the cgroup of this process, and those above it, leave it."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    folders = {groups, groups / "cpu"}
+    with suppress(OSError, ValueError):  # no Linux
+        for line in own.read_text().splitlines():  # "0::/a/b" of version 2, or "4:cpu:/a/b"
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                below = groups / ("cpu" if controllers else "") / path.lstrip("/")
+                folders |= {below, *(folder for folder in below.parents if groups in folder.parents)}
+    for folder in folders:
+        with suppress(OSError, ValueError):  # no limit, or none that can be read
+            if (limit := folder / "cpu.max").exists():
+                quota, period = map(float, limit.read_text().split())
+            else:
+                quota, period = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+            if quota > 0:
+                count = min(count, max(1, math.ceil(quota / period)))
+    return count
 
 
 def place(network, settings, device, half=True):

@@ -1,22 +1,21 @@
 """The faces: found, read once, kept as bytes on the GPU."""
 
 import io
-import math
 import os
 import re
-import sys
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
-from kit.device import rank, world_size
+from kit.device import rank, usable_cores, world_size
+from kit.progress import progress
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -121,15 +120,31 @@ def files_of(source):
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        return {entry.filename.replace("\\", "/"): partial(archive.read, entry) for entry in entries}
+        return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
     found, known = {}, {os.path.realpath(source)}
     for folder, folders, names in os.walk(source, followlinks=True):
         places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
         folders[:] = [name for place, name in places.items() if place not in known][::-1]  # a link may lead in circles
         known.update(places)
         for path in (Path(folder, name) for name in names):
-            found[path.relative_to(source).as_posix()] = path.read_bytes
+            found[decoded(os.fsencode(path.relative_to(source).as_posix()))] = path.read_bytes
     return found
+
+
+def zip_name(entry):
+    """The name of a file in a zip: where it does not say that it is UTF-8, Windows packed it in its own code page."""
+    try:
+        return entry.filename if entry.flag_bits & 0x800 else decoded(entry.orig_filename.encode("cp437"), "cp437")
+    except UnicodeEncodeError:  # a name that a field beside it tells
+        return entry.filename
+
+
+def decoded(name, otherwise="utf-8"):
+    """A name of these bytes in UTF-8 or Big5, else in another encoding; what that cannot tell is written out."""
+    for encoding in ("utf-8", "cp950"):
+        with suppress(UnicodeDecodeError):
+            return name.decode(encoding)
+    return name.decode(otherwise, "surrogateescape").encode("utf-8", "backslashreplace").decode()
 
 
 @cache  # so that training again in the same session does not read the faces again
@@ -149,8 +164,7 @@ def read_faces(source, size=64):
 
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         warnings.simplefilter("ignore")  # Pillow grumbles over metadata
-        progress = partial(tqdm, desc="reading faces", total=len(names), **pace(), disable=rank() > 0)
-        pictures = list(progress(pool.map(read, names)))
+        pictures = list(progress(pool.map(read, names), "reading faces", len(names)))
     if broken:
         print(f"left out {len(broken):,} pictures that cannot be read, such as {min(broken)}")
     readable = {name: picture for name, picture in zip(names, pictures, strict=True) if picture is not None}
@@ -158,25 +172,6 @@ def read_faces(source, size=64):
         raise SystemExit(f"{source} holds no readable picture: set `faces` to a folder or a zip of face pictures")
     pictures = torch.from_numpy(np.stack([*readable.values()]))
     return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
-
-
-def pace():
-    """How often a progress bar moves: where nobody looks on, as in a log file, once a minute."""
-    looked_at = "ipykernel" in sys.modules or world_size() > 1 or (sys.stderr and sys.stderr.isatty())
-    return {"mininterval": 5, "maxinterval": 10} if looked_at else {"mininterval": 60, "maxinterval": 60}
-
-
-def usable_cores(groups=Path("/sys/fs/cgroup")):
-    """The cores that the affinity and the cgroup of this process leave it."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        if (limit := groups / "cpu.max").exists():  # version 2 of cgroups
-            quota, period = map(float, limit.read_text().split())
-        else:
-            quota, period = (float((groups / f"cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return min(count, max(1, math.ceil(quota / period))) if quota > 0 else count
-    except (OSError, ValueError):  # no limit, or none that can be read
-        return count
 
 
 def load_faces(settings, device):

@@ -17,6 +17,8 @@ from types import ModuleType
 import torch
 from torch import distributed
 
+from kit.progress import watched
+
 
 def launch(train, settings, one_process=False):
     """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
@@ -101,6 +103,7 @@ def start_processes(train, settings):
             "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // settings.processes)),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "PYTHONUNBUFFERED": "1",
+            "KIT_WATCHED": str(int(watched())),
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "120",  # seconds for samples and a checkpoint, once interrupted; else 30
         }
         log = Path(folder, "launcher.txt")

@@ -40,7 +40,7 @@ def read_norms(path):
     """The norms in a grad_norms.csv: [steps, layers], of the steps that have all layers."""
     steps = {}
     if path.exists():
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 steps.setdefault(row["step"], []).append(float(row["norm"]))
     layers = max(map(len, steps.values()), default=0)
@@ -50,7 +50,7 @@ def read_norms(path):
 def setting_of(folder):
     """What a run's config.json says of how D's slope is bounded."""
     config = folder / "config.json"
-    settings = json.loads(config.read_text()) if config.exists() else {}
+    settings = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     if "penalty" in settings:
         return f"gradient penalty λ = {settings['penalty']:g}"
     return f"weight clipping c = {settings['clip']:g}" if "clip" in settings else folder.name

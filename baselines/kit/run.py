@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 from torch import distributed, nn
-from tqdm.auto import tqdm
 
 from kit.device import rank, without_wrapper, world_size
-from kit.faces import batches_of, pace
+from kit.faces import batches_of
 from kit.files import StepTable, atomic_write
+from kit.progress import progress
 from kit.samples import SHOWN, fixed_noise, near_repeats, pack, picture_grid, sample, show
 
 LOSSES = ("loss_D", "loss_G")
@@ -107,10 +107,10 @@ class Run:
         )
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
-        progress = tqdm(steps, "training", total, initial=self.start, **pace(), disable=rank() > 0 or not steps)
+        shown = progress(steps, "training", total, self.start) if steps else steps
         saved_at, writing = began, 0.0
         with stop_asked() as stopped:
-            for step in progress:
+            for step in shown:
                 self.step = step
                 yield (step, *next(batches))
                 row = torch.stack([self.losses[name] for name in LOSSES])
@@ -124,7 +124,7 @@ class Run:
                 due = with_samples or time.time() - saved_at > settings.checkpoint_minutes * 60
                 if due or step % settings.log_every == 0:
                     self.flush()
-                    progress.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.latest), refresh=False)
+                    shown.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.latest), refresh=False)
                 if due:
                     saved_at = time.time()
                 if due and rank() == 0:

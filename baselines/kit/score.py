@@ -128,7 +128,8 @@ def verdict(archive, folder, reference=None):
     """What `python -m grader score` says of an archive; its report goes to `folder`. Raises RuntimeError."""
     command = [sys.executable, "-m", "grader", "score", str(archive), "--output", str(folder), "--offline"]
     command += ["--reference", str(reference)] if reference else []
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever this system's own is
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, env=environment)
     if "No module named grader" in done.stderr:
         raise RuntimeError("the grader is not installed")
     if done.returncode:

@@ -5,11 +5,11 @@ Each command imports what it needs, so that --help answers at once.
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 import click
 
+from grader.cli import shared
 from grader.cli.check import check
 from grader.cli.gradient_norms import gradnorm
 from grader.cli.history import history
@@ -17,7 +17,7 @@ from grader.cli.leaderboard import leaderboard
 from grader.cli.pack import pack, slice_
 from grader.cli.reference import reference
 from grader.cli.score import score
-from grader.cli.shared import note, stop
+from grader.cli.shared import OneLine, note, stop
 from grader.errors import GraderError
 from grader.files import CannotWrite
 from grader.version import VERSION
@@ -25,7 +25,7 @@ from grader.version import VERSION
 FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
 
 
-class _Commands(click.Group):
+class _Commands(OneLine, click.Group):
     """Turns what a user can mend into lines on standard error, and an exit code."""
 
     def invoke(self, context):
@@ -35,9 +35,6 @@ class _Commands(click.Group):
                 return super().invoke(context)
             except GraderError as error:
                 stop(error.exit_code, *error.problems)
-            except click.UsageError as error:
-                command = error.ctx.command_path if error.ctx else "python -m grader"
-                stop(2, f"{error.format_message()} See {command} --help")
             except BrokenPipeError:
                 raise  # whoever read our output has seen enough
             except OSError as error:
@@ -79,12 +76,4 @@ for command in (score, gradnorm, history, check, reference, leaderboard, pack, s
 
 def run():
     """The whole program, with its exit code."""
-    if hasattr(sys.stdout, "reconfigure"):  # not in Jupyter's %run, nor where it is closed
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
-    try:
-        sys.exit(main.main(prog_name="python -m grader", standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        stop(130, "stopped: run the same command again")
+    shared.run(main, "python -m grader")

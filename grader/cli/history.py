@@ -39,7 +39,8 @@ def history(run, reference, pack):
 
     from grader import history
 
-    scored, against = history.score_history(run, reference, shared.progress)
+    with shared.bars() as progress:
+        scored, against = history.score_history(run, reference, progress)
     if pack:
         history.pack(history.best(scored), run / "submission.tgz")
     Console().print(history.as_table(scored, against))

@@ -85,14 +85,16 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
     from grader.leaderboard import BROKEN, Options, make
+    from grader.report import board, grades
 
+    shared.only_with("processes of this machine, not for --dask", not address, jobs="--jobs")
     options = Options(reference, metrics, offline)
     wanted = {"roster": roster, "points": points, "public": public, "reports": reports}
-    results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=shared.progress)
+    with shared.bars() as progress:
+        results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=progress)
     count = Counter(result["status"] for result in results)
     nothing = f"; {count['missing']} on the roster handed nothing in" if count["missing"] else ""
     submitted = count.total() - count["missing"]
     click.echo(f"{submitted:,} submissions, {count[BROKEN]} of which could not be graded{nothing}", err=True)
-    tables = [output.with_name(f"{output.stem}.{kind}.csv") for kind in ("grades", "moodle", "canvas")]
-    more = [*(tables if roster or points else []), *filter(None, (public, reports))]
-    shared.wrote(output, output.with_suffix(".csv"), output.with_suffix(".json"), *more)
+    more = [*(grades.beside(output) if roster or points else []), *filter(None, (public, reports))]
+    shared.wrote(output, *board.beside(output), *more)

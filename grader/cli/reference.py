@@ -35,7 +35,8 @@ def reference(faces, output):
     from grader.scoring import keep_reference
 
     output = output or with_name(faces).with_name(f"{with_name(faces).stem}.safetensors")
-    made = keep_reference(faces, output, shared.progress)
+    with shared.bars() as progress:
+        made = keep_reference(faces, output, progress)
     unseen = floor(made)
     shared.wrote(output)
     shared.note(

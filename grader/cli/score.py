@@ -31,8 +31,8 @@ from grader.metrics.registry import NAMES
     callback=shared.metrics,
     default=",".join(NAMES),
     metavar="LIST",
-    help="Only these, separated by commas: fd-imagenet, afd, fd-anime, kid, prdc (precision, recall, density, coverage), "
-    "fid, lbpcascade, integrity.  [default: all that can be had]",
+    help="Only these, separated by commas: fd-imagenet, afd, fd-anime, kid, prdc (precision, recall, density, "
+    "coverage), fid, lbpcascade, integrity.  [default: all that can be had]",
 )
 @click.option(
     "--run",
@@ -120,25 +120,33 @@ def score(
     from grader import files, report
     from grader.inputs.runs import read_run
 
-    if labels and not by_label:
-        raise click.UsageError("--labels is for --by-label FACES")
+    shared.only_with("--by-label FACES", by_label, labels="--labels", attribute="--attribute")
+    shared.only_with("fid in --metrics", "fid" in metrics, weights="--weights")
+    shared.only_with("lbpcascade in --metrics", "lbpcascade" in metrics, cascade="--cascade")
+    if reference and reference.suffix == ".npz":
+        shared.only_with("fid in --metrics, where it is an .npz", "fid" in metrics, reference="--reference")
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
-    result = grader.score(
-        submission,
-        reference,
-        metrics=metrics,
-        loose=loose,
-        offline=offline,
-        weights=weights,
-        cascade=cascade,
-        by_label=by_label,
-        attribute=attribute,
-        labels=labels,
-        progress=shared.progress,
-    )
+    if run and not (read.norms or read.history):
+        shared.note(f"{run}: has neither grad_norms.csv nor history.csv, so --run draws nothing")
+    with shared.bars() as progress:
+        result = grader.score(
+            submission,
+            reference,
+            metrics=metrics,
+            loose=loose,
+            offline=offline,
+            weights=weights,
+            cascade=cascade,
+            by_label=by_label,
+            attribute=attribute,
+            labels=labels,
+            progress=progress,
+        )
     paths = report.write(result, output, read)
 
+    if by_label and shared.was_given("attribute") and not result.by_label.faces.endswith(f" ({attribute})"):
+        shared.note(f"{by_label}: its classes are folders, so --attribute {attribute} does nothing")
     for line in result.submission.notes:
         shared.note(line)
     for measure in result.measures:

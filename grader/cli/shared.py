@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+import builtins
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import click
 
 from grader.errors import printable
 from grader.metrics.registry import selected
+from grader.progress import Progress
 
 MINUTE = 60  # seconds between two lines of progress where there is no terminal
+INTERRUPTED = 130  # the exit code after Ctrl-C
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
+
+
+class OneLine:
+    """Makes of a click command one that says in one line what is wrong with its use, and that Ctrl-C stopped it."""
+
+    def main(self, *args, standalone_mode: bool = True, **kwargs):
+        try:
+            result = super().main(*args, standalone_mode=False, **kwargs)
+        except NO_ARGUMENTS as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else kwargs.get("prog_name", self.name)
+            stop(2, f"{error.format_message()} See {command} --help")
+        except click.Abort:
+            stop(INTERRUPTED, "stopped: run the same command again")
+        return sys.exit(result) if standalone_mode else result
+
+
+def run(command: OneLine, name: str):
+    """The whole program, with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not in Jupyter's %run, nor where it is closed
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ≤ and ✓ still gets its table
+    try:
+        command.main(prog_name=name)
+    except SystemExit as end:
+        if end.code != INTERRUPTED or hasattr(builtins, "__IPYTHON__"):  # there it would end a notebook's kernel
+            raise
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(INTERRUPTED)  # at once: what threads of torch still do takes seconds
 
 
 def say(text: str) -> None:
@@ -38,13 +79,22 @@ def stop(code: int, *lines: str):
     sys.exit(code)
 
 
-def progress(what: str, total: int):
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """Gives a `progress` whose bars are gone when the block ends, however it ends: what comes next has its own line."""
+    with ExitStack() as shown:
+        yield partial(progress, shown=shown)
+
+
+def progress(what: str, total: int, shown: ExitStack | None = None):
     """A bar on a terminal. Without one there is a line a minute, at most."""
     from tqdm import tqdm
 
     unit = what if what == "submissions" else "pictures"
     if sys.stderr is not None and sys.stderr.isatty():
         bar = tqdm(desc=what, total=total or None, unit=f" {unit}", leave=False, delay=1, file=sys.stderr)
+        if shown:
+            shown.callback(bar.close)
 
         def move(count: int) -> None:
             bar.update(count)
@@ -62,6 +112,19 @@ def progress(what: str, total: int):
             note(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))
 
     return update
+
+
+def only_with(what: str, there: object, **options: str) -> None:
+    """Raises UsageError where one of the options, by parameter, is given that does nothing without something else."""
+    for parameter, option in options.items():
+        if not there and was_given(parameter):
+            raise click.UsageError(f"{option} is for {what}")
+
+
+def was_given(parameter: str) -> bool:
+    """Whether the command line names this option, and not only its default does."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def metrics(_context, _option, text: str) -> tuple[str, ...]:

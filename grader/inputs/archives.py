@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -29,6 +30,22 @@ MAX_DIRECTORY = 16 * 2**20  # of the list of its files at a zip's end: 71,314 fa
 MAX_HEADER = 2**16  # of the headers in which a tar keeps what has no room in its own: long names, mostly
 MAX_PADDING = 2**20  # of zeros after a tar's end
 MAX_NAME = 400  # characters
+
+KINDS = {  # how files begin that are handed in where a folder, .zip or .tar[.gz] should be
+    b"Rar!\x1a\x07": "a .rar archive",
+    b"7z\xbc\xaf\x27\x1c": "a .7z archive",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ\0": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"LZIP": "packed by lzip",
+    b"MSCF": "a .cab archive",
+    b"%PDF": "a PDF",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG picture",
+    b"GIF8": "a GIF picture",
+    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"\x93NUMPY": "an .npy array",
+}
 
 FILE, NOTHING, OTHER = "file", "nothing to read", "link or device"
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)  # a sparse file's data is not its content
@@ -119,15 +136,26 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
         raise FileNotFoundError(f"{source}: no such file or folder")
     if not source.is_file():
         raise BadArchive(f"{source}: is a pipe or a device: name a folder, .zip or .tar[.gz]")
+    start = b""
     try:
         with open(source, "rb") as file:
-            start = file.read(4)
-        yield from _zip(source) if start in (b"PK\3\4", b"PK\5\6") else _tar(source)
+            start = file.read(512)
+        yield from _zip(source) if start[:4] in (b"PK\3\4", b"PK\5\6") else _tar(source)
     except (PermissionError, BadArchive):
         raise
     except Exception as error:  # parsers fed with garbage may raise anything
-        reason = first_line(error)
-        raise BadArchive(f"{source}: not a folder, .zip or .tar[.gz] that can be read ({reason})") from None
+        reason = kind_of(start) or first_line(error)
+        if start[:2] == b"\x1f\x8b" and isinstance(error, tarfile.HeaderError):
+            reason = "a .gz of something else than a .tar"
+        raise BadArchive(
+            f"{source}: not a folder, .zip or .tar[.gz] that can be read ({reason}): pack the pictures as .tgz"
+        ) from None
+
+
+def kind_of(start: bytes) -> str | None:
+    """What a file is that is no archive read here, by its first 512 bytes, where they tell."""
+    kinds = (kind for first, kind in KINDS.items() if start.startswith(first))
+    return next(kinds, "text" if start and not re.search(rb"[^\t\n\r -~\x80-\xff]", start) else None)
 
 
 def _folder(root: Path, follow: bool) -> Iterator[Entry]:
@@ -140,7 +168,7 @@ def _folder(root: Path, follow: bool) -> Iterator[Entry]:
         below = []
         for entry in found:
             path, status = Path(entry.path), entry.stat(follow_symlinks=False)
-            name = path.relative_to(root).as_posix()
+            name = decoded(os.fsencode(path.relative_to(root).as_posix()))
             if follow and entry.is_symlink():
                 with suppress(OSError):  # it leads nowhere: it stays a link
                     status = path.stat()
@@ -175,10 +203,27 @@ def _zip(source: Path) -> Iterator[Entry]:
         if file.read(4) != b"PK\5\6" or (entries and min(entry.header_offset for entry in entries) != 0):
             raise BadArchive(f"{source}: holds more than one archive: pack the pictures alone")
         for entry in entries:
-            kind = NOTHING if entry.is_dir() else FILE
+            name = _zip_name(entry)
+            kind = NOTHING if name.endswith(("/", "\\")) else FILE
             if (entry.external_attr >> 16) & 0o170000 == 0o120000:
                 kind = OTHER
-            yield entry.filename, kind, entry.file_size, partial(_unzipped, archive, entry)
+            yield name, kind, entry.file_size, partial(_unzipped, archive, entry)
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry: where it does not say that it is UTF-8 (bit 11), Windows packed it in its own code page."""
+    with suppress(UnicodeEncodeError):  # of a name that a field beside it tells
+        if not entry.flag_bits & 0x800:
+            return decoded(entry.orig_filename.partition("\0")[0].encode("cp437"), "cp437")
+    return entry.filename
+
+
+def decoded(name: bytes, otherwise: str = "utf-8") -> str:
+    """A name in UTF-8 or Big5, else in another encoding; what that cannot tell are surrogates."""
+    for encoding in ("utf-8", "cp950"):
+        with suppress(UnicodeDecodeError):
+            return name.decode(encoding)
+    return name.decode(otherwise, "surrogateescape")
 
 
 def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -221,7 +266,8 @@ def _tar(source: Path) -> Iterator[Entry]:
             else:
                 kind = NOTHING if entry.isdir() else FILE if entry.type in PLAIN else OTHER
                 size = size if kind == FILE else 0  # others have no data, whatever they say
-                yield said.get("path", entry.name), kind, size, partial(_exactly, file, size)
+                name = decoded(said.get("path", entry.name).encode("utf-8", "surrogateescape"))
+                yield name, kind, size, partial(_exactly, file, size)
                 said = {}
             file.seek(start + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
 

@@ -16,6 +16,10 @@ from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, jpeg_quality
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
+OTHER_ARCHIVES = (  # that are not read here
+    *(".rar", ".7z", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tar.lz"),
+    *(".gz", ".bz2", ".xz", ".zst", ".z", ".lz", ".lzma", ".cab", ".arj", ".ace", ".zipx", ".alz", ".egg"),
+)
 COUNT = 1000
 SIZE = 64
 MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
@@ -23,6 +27,11 @@ MAX_FILES = 5_000
 MAX_BYTES = 256 * 10**6
 LABELS = "labels.csv"  # what each picture of a conditional set was asked to show; grader.inputs.labels reads it
 MAX_LOOSE = 10_000  # pictures: all of them are held, and each is compared with each
+
+
+def packed(name: str) -> bool:
+    """Whether a file is, by its name, an archive that is read here."""
+    return name.lower().endswith(ARCHIVES)
 
 
 class BadSubmission(GraderError):
@@ -139,7 +148,7 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
 
 def _instead(source: Path, others: list[str]) -> str:
     """What a submission without a picture holds instead."""
-    packed = [name for name in others if name.lower().endswith(ARCHIVES)]
+    packed = [name for name in others if name.lower().endswith(ARCHIVES + OTHER_ARCHIVES)]
     if len(packed) > 1:
         return f"holds no picture but {len(packed)} archives ({_some(packed)}), and only one can count"
     if packed:

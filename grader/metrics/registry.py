@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures uint8 [N, 64, 64, 3] and their features by the ImageNet network, float64 [N, 1280]; and the JPEG `quality`
+    """Pictures uint8 [N, 64, 64, 3], their features by the ImageNet network, float64 [N, 1280], and the JPEG quality
     that they are stored with, None without loss."""
 
     pictures: np.ndarray
@@ -36,8 +36,8 @@ class Sample:
 @dataclass(frozen=True)
 class Against:
     """What samples are measured against: the real faces in the ImageNet network's features; and, if they are to be had,
-    in those of the anime network, in Inception's beside that network, and the cascade's file. `missing` says of a metric
-    why it cannot be had."""
+    in those of the anime network; Inception, and the real faces in its features; and the cascade's file. `missing` says
+    of a metric why it cannot be had."""
 
     real: Reference
     anime: Reference | None = None

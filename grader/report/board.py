@@ -9,21 +9,10 @@ from pathlib import Path
 
 from grader.errors import printable
 from grader.files import natural, write_text
+from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
 from grader.results import DISTANCES
 
-COLUMNS = (
-    "FD-ImageNet",
-    "AFD",
-    "FD-anime",
-    "AFD (lbpcascade-3)",
-    "FID",
-    "KID",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-)
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
 
 HIDDEN = ("strip", "key", "prints", "measured_with")  # of a result, in the .json
@@ -32,12 +21,9 @@ HIDDEN = ("strip", "key", "prints", "measured_with")  # of a result, in the .jso
 def ranked(results: list[dict]) -> list[dict]:
     """Rows of the table: the nearest to real faces first, then those that need a review, and those that could not be
     graded last."""
-    rows = []
+    columns, rows = _columns(results), []
     for result in sorted(results, key=lambda result: natural(result["name"])):
-        values = {}
-        for measure in result.get("measures", []):
-            label = f"{measure['measure']} ({measure['by']})"
-            values[label if label in COLUMNS else measure["measure"]] = measure["value"]
+        values = {_column(measure): measure["value"] for measure in result.get("measures", [])}
         verdicts = {verdict["family"]: verdict for verdict in result.get("verdicts", [])}
         offline = verdicts.get("embedded", {})
         withheld = offline.get("withheld", [])
@@ -49,6 +35,8 @@ def ranked(results: list[dict]) -> list[dict]:
                 remarks.append("collapsed")
             if integrity.get("disguised") and len(integrity["copies"]) < integrity["near"]:
                 remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
+            if integrity.get("optimised"):
+                remarks.append("optimised against the grader?")
         elif "integrity" in result:
             remarks.append("copies were not looked for")
         remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
@@ -56,7 +44,7 @@ def ranked(results: list[dict]) -> list[dict]:
             {
                 "name": printable(result["name"]),
                 "passed": NEEDS_REVIEW if withheld else offline.get("best") or "",
-                **{column: values.get(column) for column in COLUMNS},
+                "values": {column: values.get(column) for column in columns},
                 "remarks": [printable(remark) for remark in remarks],
                 "notes": [printable(note) for note in result.get("notes", [])],
                 "graded": result["status"] == "graded",
@@ -73,20 +61,37 @@ def ranked(results: list[dict]) -> list[dict]:
     ]
 
 
+def _column(measure: dict) -> str:
+    """The measure's name; of the two detection ratios the one by lbpcascade says so."""
+    return f"{measure['measure']} ({CASCADE})" if measure["by"] == CASCADE else measure["measure"]
+
+
+def _columns(results: list[dict]) -> list[str]:
+    """The columns of what any submission has a value for: those that verdicts rest on first, then as they come."""
+    judged = {}
+    for result in results:
+        for measure in result.get("measures", []):
+            if measure["value"] is not None:
+                column = _column(measure)
+                judged[column] = judged.get(column, False) or bool(measure.get("family"))
+    return sorted(judged, key=lambda column: not judged[column])
+
+
 def _distance(row: dict) -> float:
-    """The distance as it is shown: who has the same number has the same rank."""
-    return float("inf") if row["FD-ImageNet"] is None else float(f"{row['FD-anime']:.4g}")
+    """The distance to rank by, as it is shown: who has the same number has the same rank."""
+    value = next((value for column, value in row["values"].items() if column in DISTANCES), None)
+    return float("inf") if value is None else float(f"{value:.4g}")
 
 
 def write(results: list[dict], page: Path) -> list[Path]:
     """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
     rows = ranked(results)
-    shown = _columns(rows)
     table = io.StringIO()
-    fields = ["rank", "name", "passed", *shown, "remarks", "notes"]
-    writer = csv.DictWriter(table, fields, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({field: plain(row[field]) for field in fields} for row in rows)
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["rank", "name", "passed", *(rows[0]["values"] if rows else ()), "remarks", "notes"])
+    for row in rows:
+        cells = [row["rank"], row["name"], row["passed"], *row["values"].values(), row["remarks"], row["notes"]]
+        writer.writerow(map(plain, cells))
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
     texts = {
         page: as_page(rows, page.stem),
@@ -98,15 +103,16 @@ def write(results: list[dict], page: Path) -> list[Path]:
     return list(texts)
 
 
+def beside(page: Path) -> list[Path]:
+    """The files that `write` makes with a page."""
+    return [page.with_suffix(".csv"), page.with_suffix(".json")]
+
+
 def as_page(rows: list[dict], title: str) -> str:
     """The table of `ranked` as one page."""
-    return page_of(
-        "leaderboard.html.j2", {"rows": rows, "columns": _columns(rows), "distances": DISTANCES, "title": title}
-    )
-
-
-def _columns(rows: list[dict]) -> list[str]:
-    return [column for column in COLUMNS if any(row[column] is not None for row in rows)]
+    columns = list(rows[0]["values"]) if rows else []
+    values = {"rows": rows, "columns": columns, "lower": [column for column in columns if column in DISTANCES]}
+    return page_of("leaderboard.html.j2", values | {"title": title, "distances": DISTANCES})
 
 
 def plain(value):

@@ -45,6 +45,11 @@ def write(rows: list[dict], page: Path, assignment: str = "GAN") -> list[Path]:
     return paths
 
 
+def beside(page: Path) -> list[Path]:
+    """The files that `write` makes for a page."""
+    return [page.with_name(f"{page.stem}.{kind}.csv") for kind in ("grades", "moodle", "canvas")]
+
+
 def _number(row: dict, platform: str, before: str = "") -> str:
     """The platform's own number of the student, where the upload came from it."""
     return f"{before}{row['number']}" if row["platform"] == platform else ""

@@ -8,23 +8,31 @@ import io
 import numpy as np
 from PIL import Image
 
-GRID = 10  # pictures a side in the sample grid
 MARK = (214, 58, 48)  # the frame of a picture that is not as it should be
+CLEAR = 0  # what lies between pictures lets the page's paper through, light or dark
 
 
-def sample_grid(pictures: np.ndarray, marked: np.ndarray, most: int = GRID * GRID, gap: int = 3) -> np.ndarray:
-    """Up to `most` pictures [N, 64, 64, 3], spread evenly, as one, uint8 [H, W, 3]; those marked, bool [N], are framed
-    in red."""
-    chosen = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).round().astype(int)
-    size, rows = pictures.shape[1], -(-len(chosen) // GRID)
+def spread(count: int, most: int) -> np.ndarray:
+    """Up to `most` of `count` places, spread evenly over them."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
+
+
+def grid(pictures: np.ndarray, marked: np.ndarray, columns: int, gap: int = 3) -> np.ndarray:
+    """Pictures [N, 64, 64, 3] as one, uint8 [H, W, 4], clear in between; those marked, bool [N], are framed in red."""
+    size = pictures.shape[1]
     cell = size + 2 * gap
-    grid = np.full((rows * cell, GRID * cell, 3), 255, np.uint8)
-    for place, index in enumerate(chosen):
-        y, x = cell * (place // GRID), cell * (place % GRID)
-        if marked[index]:
-            grid[y : y + cell, x : x + cell] = MARK
-        grid[y + gap : y + gap + size, x + gap : x + gap + size] = pictures[index]
-    return grid
+    made = np.full((-(-len(pictures) // columns) * cell, columns * cell, 4), CLEAR, np.uint8)
+    for place, picture in enumerate(pictures):
+        y, x = cell * (place // columns), cell * (place % columns)
+        if marked[place]:
+            made[y : y + cell, x : x + cell] = (*MARK, 255)
+        made[y + gap : y + gap + size, x + gap : x + gap + size] = opaque(picture)
+    return made
+
+
+def opaque(picture: np.ndarray) -> np.ndarray:
+    """A picture [H, W, 3] with an alpha of 255: [H, W, 4]."""
+    return np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
 
 
 def side_by_side(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
@@ -35,14 +43,14 @@ def side_by_side(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
 
 def strip(pictures: np.ndarray, count: int) -> bytes:
     """A small JPEG of some of the pictures [N, 64, 64, 3], spread evenly, side by side."""
-    chosen = np.linspace(0, len(pictures) - 1, count).round().astype(int)
     file = io.BytesIO()
-    Image.fromarray(side_by_side([pictures[i] for i in chosen])).save(file, "JPEG", quality=80)
+    chosen = pictures[spread(len(pictures), count)]
+    Image.fromarray(side_by_side(list(chosen))).save(file, "JPEG", quality=80)
     return file.getvalue()
 
 
 def png(pixels: np.ndarray) -> str:
-    """Pixels uint8 [H, W, 3] as the address of a picture that stands in the page itself."""
+    """Pixels uint8 [H, W, 3 or 4] as the address of a picture that stands in the page itself."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     return uri(file.getvalue())

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from grader.results import ByLabel, Integrity, Score
 
-SCHEMA = 4  # raised whenever a field changes its name or its meaning
+SCHEMA = 5  # raised whenever a field changes its name or its meaning
 
 
 def as_json(score: Score) -> str:
@@ -50,6 +50,8 @@ def _integrity(found: Integrity, names: list[str]) -> dict:
         "collapsed": found.collapsed,
         "near": found.near,
         "disguised": found.disguised,
+        "signs": found.signs,
+        "optimised": found.optimised,
         "copies": [
             {
                 "picture": names[copy.index],

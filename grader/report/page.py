@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
+
 from grader.errors import printable
 from grader.inputs.runs import Run
 from grader.metrics import afd
 from grader.report import plots, words
-from grader.report.images import GRID, png, sample_grid, side_by_side
-from grader.results import Copy, Group, Score
+from grader.report.images import grid, png, spread
+from grader.report.scales import scales
+from grader.results import Copy, Group, Measure, Score, Verdict
 from grader.verdict import load_thresholds, scale_of
 
 SHOWN = 20  # pairs and groups on the page; report.json has them all
-SIDE_BY_SIDE = 8  # pictures of a group
+GROUP = 8  # pictures of a group
+BLOCKS, COLUMNS, ROWS = 2, 8, 5  # of the samples: blocks stand side by side, on a narrow screen one below the other
+EXTREMES = 10  # pictures that the detector likes most, and least
+LABEL_COLUMNS = 10  # pictures of each label
 
 
 class ShownScore(Score):
@@ -33,28 +39,34 @@ def as_html(score: Score, run: Run | None = None) -> str:
     `run` is a training, whose gradient norms and history are drawn where it has them.
     """
     found, faceless = score.integrity, score.probabilities < afd.THRESHOLD
+    best, worst = _extremes(score.probabilities)
+    copied = {copy.index for copy in found.copies} if found else set()
     return page_of(
         "report.html.j2",
         {
             "score": score,
+            "badges": _badges(score),
+            "scales": scales(score),
             "sources": _sources(score, load_thresholds()),
-            "grid": png(sample_grid(score.submission.pictures, faceless)),
-            "shown": min(GRID * GRID, len(score.probabilities)),
+            "samples": _samples(score, faceless),
+            "shown": min(BLOCKS * COLUMNS * ROWS, len(faceless)),
             "unseen": int(faceless.sum()),
+            "best": [_face(score, index) for index in best],
+            "worst": [_face(score, index) for index in worst],
             "copies": [_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
-            "closest": [_pair(score, copy) for copy in found.closest] if found and found.pictures else [],
+            "closest": [_pair(score, copy) for copy in found.closest if copy.index not in copied] if found else [],
             "groups": [_group(score, group) for group in found.groups[:SHOWN]] if found else [],
             "limit": found.limit if found else None,
             "strips": _strips(score) if score.by_label else [],
-            "plots": plots.of_run(run) if run else [],
+            "plots": plots.of_run(run, *_lines(score)) if run else [],
         },
     )
 
 
 def as_fragment(score: Score) -> str:
     """The verdict and the tables alone, to stand inside another page: what Jupyter shows of a score."""
-    tables = ["table.html.j2", "by_label.html.j2"] if score.by_label else ["table.html.j2"]
-    return "".join(page_of(table, {"score": score}) for table in tables)
+    parts = ["verdict.html.j2", "table.html.j2", *["by_label.html.j2"] * (score.by_label is not None)]
+    return "".join(page_of(part, {"score": score}) for part in parts)
 
 
 def page_of(template: str, values: dict) -> str:
@@ -80,12 +92,57 @@ def page_of(template: str, values: dict) -> str:
     return "\n".join(map(printable, environment.get_template(template).render(values).split("\n")))
 
 
+def _badges(score: Score) -> list[dict]:
+    """The verdicts that could be given or are withheld, each in a word or two, with what the next tier asks; if there
+    is none, that the first could not be given."""
+    badges = []
+    for verdict, sentence in zip(score.verdicts, words.sentences(score), strict=False):
+        judged = set(verdict.passed.values()) != {None}
+        if verdict.withheld:
+            title, mood = "Needs review", "bad"
+        elif judged:
+            title, mood = verdict.best or "No tier", "good" if verdict.best else "soft"
+        else:
+            title, mood = "No verdict", "soft"
+        passed = verdict.passed if judged and not verdict.withheld else {}
+        badge = {"title": title, "mood": mood, "family": verdict.family, "sentence": sentence, "passed": passed}
+        badges.append(badge | {"judged": judged, "next": _next(score, verdict) if passed else None})
+    return [badge for badge in badges if badge["judged"]] or badges[:1]
+
+
+def _next(score: Score, verdict: Verdict) -> dict | None:
+    """The lowest tier that is not passed, and the measures that do not reach it."""
+    tier = next((tier for tier, passed in verdict.passed.items() if not passed), None)
+    own = [one for one in score.measures if one.family == verdict.family and one.passed.get(tier) is False]
+    return {"tier": tier, "measures": own} if own else None
+
+
+def _samples(score: Score, faceless: np.ndarray) -> list[str]:
+    """Pictures spread evenly over the submission, in blocks; those in which no face is found are framed."""
+    chosen = spread(len(faceless), BLOCKS * COLUMNS * ROWS)
+    blocks = np.array_split(chosen, range(COLUMNS * ROWS, len(chosen), COLUMNS * ROWS))
+    return [png(grid(score.submission.pictures[some], faceless[some], COLUMNS)) for some in blocks if len(some)]
+
+
+def _extremes(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures that are most and least likely faces, by their index, the most telling first."""
+    order = np.argsort(probabilities, kind="stable")
+    count = min(EXTREMES, len(order) // 2)
+    return order[::-1][:count], order[:count]
+
+
+def _face(score: Score, index: int) -> dict:
+    """A picture of the submission by itself."""
+    picture, name = score.submission.pictures[index], score.submission.names[index]
+    return {"image": png(picture), "name": name, "probability": score.probabilities[index]}
+
+
 def _pair(score: Score, copy: Copy) -> dict:
-    """A picture of the submission beside the known face that it is like, where that is at hand."""
+    """A picture of the submission and the known face that it is like, where that is at hand."""
     known = score.integrity.pictures.get(copy.known)
-    sides = [score.submission.pictures[copy.index]] + ([] if known is None else [known])
     return {
-        "image": png(side_by_side(sides)),
+        "image": png(score.submission.pictures[copy.index]),
+        "known_image": None if known is None else png(known),
         "picture": score.submission.names[copy.index],
         "known": score.integrity.names[copy.known],
         "distance": copy.distance,
@@ -96,8 +153,8 @@ def _pair(score: Score, copy: Copy) -> dict:
 def _group(score: Score, group: Group) -> dict:
     """Some of the pictures that are alike, side by side."""
     names = [score.submission.names[i] for i in group.members]
-    pictures = [score.submission.pictures[i] for i in group.members[:SIDE_BY_SIDE]]
-    return {"image": png(side_by_side(pictures)), "names": names}
+    pictures = score.submission.pictures[group.members[:GROUP]]
+    return {"image": png(grid(pictures, np.zeros(len(pictures), bool), len(pictures), gap=1)), "names": names}
 
 
 def _strips(score: Score) -> list[dict]:
@@ -106,14 +163,28 @@ def _strips(score: Score) -> list[dict]:
     for one in found.labels:
         mine = found.target == found.names.index(one.target)
         wrong = found.target[mine] != found.found[mine]
-        image = png(sample_grid(score.submission.pictures[mine], wrong, GRID))
+        chosen = spread(len(wrong), LABEL_COLUMNS)
+        image = png(grid(score.submission.pictures[mine][chosen], wrong[chosen], LABEL_COLUMNS))
         right = one.pictures - int(wrong.sum())
         strips.append({"name": one.target, "image": image, "pictures": one.pictures, "right": right})
     return strips
 
 
-def _sources(score: Score, thresholds: dict) -> list[tuple[str, str]]:
-    """(scale, where its thresholds are from) for the scales that were used."""
+def _lines(score: Score) -> tuple[plots.Lines, plots.Lines]:
+    """The tiers of the distance and of the ratio on the first scale that is judged, which the history is on as well."""
+    family = score.verdicts[0].family if score.verdicts else None
+    own = [one for one in score.measures if one.family == family and one.thresholds]
+    distance, ratio = (_tiers([one for one in own if one.lower_is_better == lower]) for lower in (True, False))
+    return distance, ratio
+
+
+def _tiers(measures: list[Measure]) -> plots.Lines:
+    one = measures[0] if measures else None
+    return {} if one is None else one.thresholds | ({} if one.floor is None else {plots.REAL: one.floor})
+
+
+def _sources(score: Score, thresholds: dict) -> list[dict]:
+    """Where the thresholds of the scales that were used are from."""
     references = {measure.reference for measure in score.measures}
     scales = ((measure, scale_of(measure, thresholds, references)) for measure in score.measures if measure.family)
-    return [(words.name(measure), scale["source"]) for measure, scale in scales if scale]
+    return [{"measure": measure, "source": scale["source"]} for measure, scale in scales if scale]

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grader.files import atomic
 from grader.inputs.runs import Checkpoint, LayerNorms, Run, best
 from grader.report.images import uri
+from grader.results import DISTANCES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Lines = dict[str, float]  # what a line across a plot stands for, and its height
+REAL = "real faces"  # the name of one that is no tier
+
+FILE = {"figure.figsize": (8, 5), "savefig.dpi": 150}
+PAGE = {"figure.figsize": (5.6, 4.2), "savefig.dpi": 160, "font.size": 11}  # readable at the width of a phone
+
+
+def _colours(ink: str, soft: str, paper: str, lines: list[str]) -> dict:
+    from matplotlib import cycler
+
+    inks = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
+    papers = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor"), paper)
+    softs = dict.fromkeys(("axes.edgecolor", "grid.color", "legend.edgecolor"), soft)
+    return inks | papers | softs | {"axes.prop_cycle": cycler(color=lines)}
 
 
 def plot_norms(runs: list[LayerNorms], path: Path) -> None:
@@ -17,9 +37,15 @@ def plot_norms(runs: list[LayerNorms], path: Path) -> None:
 
     The ending of `path` says which kind of picture it becomes. Raises OSError.
     """
-    from matplotlib.figure import Figure
+    _write(lambda figure: _draw_norms(figure, runs), path)
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+
+def plot_history(history: list[Checkpoint], path: Path) -> None:
+    """Draws both scores over the steps, and a line at the best checkpoint. Raises OSError."""
+    _write(lambda figure: _draw_history(figure, history, {}, {}), path)
+
+
+def _draw_norms(figure: Figure, runs: list[LayerNorms]) -> None:
     axes = figure.add_subplot()
     for run, marker in zip(runs, "osD^vPX*" * len(runs), strict=False):
         layers = np.arange(1, run.quartiles.shape[1] + 1)
@@ -31,40 +57,68 @@ def plot_norms(runs: list[LayerNorms], path: Path) -> None:
     axes.grid(alpha=0.3)
     for text in axes.legend().get_texts():
         text.set_parse_math(False)  # a folder may be called $x$
-    with atomic(path) as unfinished:
-        figure.savefig(unfinished, dpi=150)
 
 
-def plot_history(history: list[Checkpoint], path: Path) -> None:
-    """Draws both scores over the steps, and a line at the best checkpoint. Raises OSError."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
+def _draw_history(figure: Figure, history: list[Checkpoint], distances: Lines, ratios: Lines) -> None:
     upper, lower = figure.subplots(2, sharex=True)
     steps = [checkpoint.step for checkpoint in history]
     upper.plot(steps, [checkpoint.distance for checkpoint in history], marker="o")
-    upper.set(yscale="log", ylabel="FD-ImageNet (lower is better)")
+    upper.set(yscale="log", ylabel=f"{DISTANCES[0]}\n(lower is better)")
     lower.plot(steps, [checkpoint.faces for checkpoint in history], marker="o", color="C1")
-    lower.set(ylabel="AFD (higher is better)", ylim=(-0.02, 1.02), xlabel="step")
-    for axes in (upper, lower):
+    lower.set(ylabel="AFD\n(higher is better)", ylim=(-0.02, 1.02), xlabel="step")
+    for axes, lines in ((upper, distances), (lower, ratios)):
         axes.axvline(best(history).step, color="C2", linestyle="--", label=f"best: step {best(history).step:,}")
         axes.grid(alpha=0.3)
+        for name, height in lines.items():
+            axes.axhline(height, color="C3", linestyle=":", linewidth=1)
+            side = "top" if name == REAL else "bottom"  # the highest tier lies close to the real faces
+            place = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": side, "fontsize": "small"}
+            axes.text(1.01, height, name, **place)
     upper.legend()
-    with atomic(path) as unfinished:
-        figure.savefig(unfinished, dpi=150)
 
 
-def of_run(run: Run) -> list[dict]:
-    """What a run has, drawn: of each a title, a picture, and a text that says what it shows."""
+def _figure(draw) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    draw(figure)
+    return figure
+
+
+def _write(draw, path: Path) -> None:
+    from matplotlib import rc_context
+
+    with rc_context(FILE), atomic(path) as unfinished:
+        _figure(draw).savefig(unfinished)
+
+
+def _light_and_dark(draw) -> dict[str, str]:
+    """The plot for light and for dark pages."""
+    from matplotlib import rc_context
+
+    light = _colours("#1c1e21", "#8b919b", "#ffffff", ["#1f77b4", "#d9680b", "#2a8f3c", "#8a4bb0"])
+    dark = _colours("#e8eaed", "#7b828d", "#17191c", ["#6cb4ee", "#f5a65b", "#7ed492", "#cf9bf0"])
+    drawn = {}
+    for name, colours in {"image": light, "dark": dark}.items():
+        with rc_context(PAGE | colours):
+            file = io.BytesIO()
+            _figure(draw).savefig(file, format="png")
+        drawn[name] = uri(file.getvalue())
+    return drawn
+
+
+def of_run(run: Run, distances: Lines, ratios: Lines) -> list[dict]:
+    """What a run has, drawn: of each a title, a picture for light and for dark pages, and a text that says what it
+    shows. `distances` and `ratios` are drawn as lines across the history."""
     plots = []
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "plot.png")
-        if norms := run.norms:
-            plot_norms([norms], file)
-            text = f"L2 norm of the discriminator’s gradient by layer, {norms.label}: quartiles of {norms.steps} steps"
-            plots.append({"title": "Gradient norms", "image": uri(file.read_bytes()), "text": text})
-        if history := run.history:
-            plot_history(history, file)
-            text = f"Scores of {len(history)} checkpoints; the best by FD-ImageNet is step {best(history).step:,}"
-            plots.append({"title": "Training history", "image": uri(file.read_bytes()), "text": text})
+    if norms := run.norms:
+        drawn = _light_and_dark(lambda figure: _draw_norms(figure, [norms]))
+        text = f"L2 norm of the discriminator’s gradient by layer, {norms.label}: quartiles of {norms.steps} steps"
+        plots.append({"title": "Gradient norms", "text": text, **drawn})
+    if history := run.history:
+        drawn = _light_and_dark(lambda figure: _draw_history(figure, history, distances, ratios))
+        text = f"Scores of {len(history)} checkpoints; the best by {DISTANCES[0]} is step {best(history).step:,}"
+        if distances:
+            text += ". Dotted: the tiers, if the history is against the same faces as this score"
+        plots.append({"title": "Training history", "text": text, **drawn})
     return plots

@@ -24,56 +24,71 @@ from grader.report.words import (
 from grader.results import DISTANCES, ByLabel, Score
 from grader.verdict import load_thresholds
 
+SCORES, WORDS, TIERS = range(3)  # what there is room for: the scores alone, words on them, the tiers
+WORDY = 56  # columns for words beside the scores
+
 
 def show(score: Score, console: Console | None = None) -> None:
     """Prints the tables, the verdicts, and what is not as it should be with the pictures."""
     console = console or Console(highlight=False)
-    tables = as_tables(score)
-    if console.measure(tables[0], options=console.options.update_width(1000)).maximum > console.width:
-        tables = as_tables(score, with_tiers=False)
+    for room in (TIERS, WORDS, SCORES):
+        tables = as_tables(score, room)
+        if max(_width(table, console) for table in tables) <= console.width:
+            break
     console.print(*tables, *sentences(score), sep="\n")
     for line in warnings(score):
         console.print(Text(line, "red"))
 
 
-def as_tables(score: Score, with_tiers: bool = True) -> list:
+def _width(table: Table, console: Console) -> int:
+    """How wide a table is in which nothing is cut."""
+    if table.columns[-1].header == "good":  # words that go on in the next line
+        return WORDY
+    return console.measure(table, options=console.options.update_width(1000)).maximum
+
+
+def as_tables(score: Score, room: int = TIERS) -> list:
     """The score as rich tables: the measures that have thresholds, a column per tier, and the others. Where there is no
-    room for the tiers, the sentences tell which are passed."""
+    `room` for the tiers, the sentences tell which are passed; where there is less, the scores stand alone."""
     thresholds = load_thresholds()
-    shown = thresholds["tiers"] if with_tiers else []
+    shown = thresholds["tiers"] if room == TIERS else []
     style = {"title_justify": "left", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
     title = f"{score.submission.source.name}: {len(score.submission.pictures):,} pictures against {score.reference}"
     table = Table(title=escape(printable(title)), **style)
-    table.add_column("measure", no_wrap=True)
-    for heading in ("score", "real faces", *shown):
+    table.add_column("measure", no_wrap=room > SCORES, overflow="fold")
+    for heading in ("score", "real faces", *shown)[: None if room else 1]:
         table.add_column(heading, justify="right", no_wrap=True)
-    others = Table("", **style)
+    others = Table(**style)
+    others.add_column("", no_wrap=room > SCORES, overflow="fold")
     others.add_column("score", justify="right", no_wrap=True)
-    others.add_column("good", overflow="fold")
+    if room:
+        others.add_column("good", overflow="fold")
     for measure in score.measures:
         if measure.measure in (*DISTANCES[:-1], "AFD"):
             floor = number(measure, measure.floor) if measure.floor is not None else ""
             tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in shown)
-            table.add_row(name(measure), number(measure, measure.value), floor, *tiers)
+            row, into = (name(measure), number(measure, measure.value), floor, *tiers), table
         else:
-            others.add_row(name(measure), number(measure, measure.value) + spread(measure), GOOD[measure.measure])
+            row = name(measure), number(measure, measure.value) + spread(measure), GOOD[measure.measure]
+            into = others
+        into.add_row(*row[: len(into.columns)])
     table.add_section()
     for verdict in score.verdicts if shown else []:
         passed = ("[yellow]?[/]" if verdict.withheld else _cell("", passed) for passed in verdict.passed.values())
         table.add_row(thresholds["families"][verdict.family], "", "", *passed)
     tables = [table, others] if others.row_count else [table]
-    return [*tables, _label_table(score.by_label, style)] if score.by_label else tables
+    return [*tables, _label_table(score.by_label, style, (3, 4, 8)[room])] if score.by_label else tables
 
 
-def _label_table(found: ByLabel, style: dict):
-    """What was found by label as a rich table."""
+def _label_table(found: ByLabel, style: dict, columns: int):
+    """What was found by label as a rich table of the first columns."""
     table = Table(
         title=escape(f"by label, against {found.faces}"), caption=label_sentence(found), caption_justify="left", **style
     )
-    for heading in LABEL_COLUMNS:
+    for heading in LABEL_COLUMNS[:columns]:
         table.add_column(heading, justify="left" if heading == LABEL_COLUMNS[0] else "right", no_wrap=True)
     for row in label_rows(found):
-        table.add_row(*map(escape, row), end_section=row[0] == found.labels[-1].target)
+        table.add_row(*map(escape, row[:columns]), end_section=row[0] == found.labels[-1].target)
     return table
 
 

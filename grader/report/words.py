@@ -20,7 +20,7 @@ GOOD = {  # what is good of each measure, in a few words
     "density": "1 for real faces: pictures lie where real ones are dense",
     "coverage": "near 1: how many real faces have a picture near them",
 }
-LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "FD-ImageNet", "real", "KID")
+LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "distance", "real", "KID")
 
 
 def sentences(score: Score) -> list[str]:
@@ -61,6 +61,8 @@ def warnings(score: Score) -> list[str]:
             f"{found.near:,} of {count:,} pictures are closer to a known face than honest ones come: turned, warped or "
             "moved copies? See the nearest known faces on the page."
         )
+    if found.optimised:
+        lines.append(f"Optimised against the grader's networks? {'; '.join(found.signs)}.")
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")
@@ -68,14 +70,18 @@ def warnings(score: Score) -> list[str]:
 
 
 def name(measure: Measure) -> str:
-    """What was measured, and by what: "FID (inception)". Which weights exactly stands in report.json."""
-    return f"{measure.measure} ({'embedded' if measure.by.startswith('embedded-') else measure.by})"
+    """What was measured, and by what: "FID (inception)", if the name does not tell. Which weights exactly stands in
+    report.json."""
+    by = {"embedded": "embedded", "lite0": "ImageNet"}.get(measure.by.partition("-")[0], measure.by)
+    return measure.measure if measure.measure.startswith("FD-") else f"{measure.measure} ({by})"
 
 
 def number(measure: Measure, value: float | None) -> str:
-    """A distance to four significant digits, a ratio to three decimals, "–" for what could not be had."""
+    """A distance to four significant digits or whole, a ratio to three decimals, "–" for what could not be had."""
     if value is None:
         return "–"
+    if 1e4 <= value < 1e9:
+        return f"{value:,.0f}"
     return f"{value:.4g}" if measure.lower_is_better else f"{value:.3f}"
 
 

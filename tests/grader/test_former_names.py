@@ -71,5 +71,5 @@ def test_both_score_functions_take_the_same(few):
     }
     assert all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in public.values())
     assert public["metrics"].default == NAMES
-    with pytest.raises(ValueError, match="fids: choose from fd-anime"):
+    with pytest.raises(ValueError, match="fids: choose from fd-imagenet"):
         grader.score(few, loose=True, metrics=["fids"])

@@ -17,7 +17,6 @@ import time
 import warnings
 from collections import Counter
 from contextlib import contextmanager
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from hypothesis import strategies as st
 
 from grader import cli, history, leaderboard, pack, scoring
 from grader import gradient_norms as gradnorm
-from grader.features import anime as network
+from grader.features import imagenet as network
 from grader.features import reference
 from grader.inputs import images as pictures
 from grader.inputs import runs, submission
@@ -223,9 +222,6 @@ def test_arrays(data, loose):
             right(found)
 
 
-net = cache(network.load)
-
-
 references = st.one_of(
     st.tuples(st.sampled_from([".zip", ".tgz", ""]), hostile.archives),
     st.tuples(st.sampled_from(["", ".zip"]), hostile.folders),
@@ -249,7 +245,7 @@ def test_references(given_, about):
         def read():
             if ending == ".npz":
                 return reference.of_npz(source, network.scale())
-            return scoring.embedded_reference(source, net())
+            return scoring.real_faces(source)
 
         if found := attempt("references", box, read, BadReference):
             assert found.faces.isprintable() and len(found.faces) < 300
@@ -265,7 +261,7 @@ NORMS = [f"{step},{layer},x,{norm}" for step in (1, 2) for layer, norm in enumer
     st.tuples(
         hostile.jsons({"clip": 0.01, "batch_norm": True}),
         hostile.tables(["step", "layer", "name", "norm"], NORMS),
-        hostile.tables(["step", "fd_anime", "afd"], ["10,500,0.1", "20,0,0.5", "30,1e9,1"]),
+        hostile.tables(["step", "fd_imagenet", "afd"], ["10,500,0.1", "20,0,0.5", "30,1e9,1"]),
     ),
     hostile.names,
     st.integers(0, 9),

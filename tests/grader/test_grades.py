@@ -22,7 +22,7 @@ NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
 
 def result(name, distance, best, **more):
-    measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+    measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
     verdicts = [{"family": "embedded", "best": best}]
     return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": verdicts} | more
 

@@ -54,7 +54,7 @@ def test_the_best_checkpoint_is_found_and_packed(collapsing, rendered):
     with open(collapsing / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["10", "20", "30", "40"]
-    distances = [float(row["fd_anime"]) for row in rows]
+    distances = [float(row["fd_imagenet"]) for row in rows]
     assert min(distances) == distances[1]
     assert [float(row["afd"]) > 0.5 for row in rows] == [False, True, True, True]
     assert (collapsing / "submission.tgz").read_bytes() == (collapsing / "samples/000020.tgz").read_bytes()
@@ -80,7 +80,7 @@ def test_names_that_are_no_steps(tmp_path):
 
 @pytest.mark.parametrize("rows", ["", "10,500", "10,nan,0.1", "x,1,1", "10,500,0.1\n20,-1,0.5", "\0"])
 def test_a_broken_history_is_known_before_the_work(tmp_path, rows):
-    (tmp_path / "history.csv").write_text(f"step,fd_anime,afd\n{rows}\n")
+    (tmp_path / "history.csv").write_text(f"step,fd_imagenet,afd\n{rows}\n")
     with pytest.raises(BadRun, match=r"history\.csv"):
         read_history(tmp_path / "history.csv")
     result = CliRunner().invoke(cli.main, ["score", "nowhere", "--run", str(tmp_path), "--output", str(tmp_path)])

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from grader import kept, verdict
-from grader.features import anime
 from grader.features.reference import shipped_reference
 from grader.inputs.known_faces import Known
 from grader.metrics.registry import NAMES, Against
@@ -17,12 +16,12 @@ from grader.scoring import Scorer
 @pytest.fixture(scope="module")
 def scorer():
     known = Known(np.zeros((2, 48), np.int8), ["1", "2"])
-    return Scorer(NAMES, anime.load(), Against(shipped_reference()), known, None, (0.25, 0.35), None)
+    return Scorer(NAMES, Against(shipped_reference()), known, None, (0.25, 0.35), None)
 
 
 def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
     against, known = scorer.against, scorer.known
-    moved = replace(against.embedded.statistics, mean=against.embedded.statistics.mean + 1e-9)
+    moved = replace(against.real.statistics, mean=against.real.statistics.mean + 1e-9)
     changed = [
         replace(scorer, metrics=("afd",)),
         replace(scorer, limits=(0.2, 0.35)),
@@ -32,9 +31,9 @@ def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
         replace(scorer, known=replace(known, names=["1", "3"])),
         replace(scorer, known=replace(known, fingerprints=known.fingerprints + 1)),
         replace(scorer, against=replace(against, missing={"fid": "no weights"})),
-        replace(scorer, against=replace(against, real=against.embedded)),
-        replace(scorer, against=replace(against, embedded=replace(against.embedded, faces="others"))),
-        replace(scorer, against=replace(against, embedded=replace(against.embedded, statistics=moved))),
+        replace(scorer, against=replace(against, real_inception=against.real)),
+        replace(scorer, against=replace(against, real=replace(against.real, faces="others"))),
+        replace(scorer, against=replace(against, real=replace(against.real, statistics=moved))),
     ]
     keys = [kept.measured_with(one) for one in (scorer, *changed)]
     assert len(set(keys)) == len(keys)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from grader.inputs import submission
 from grader.report import board
 from tests.conftest import ROOT
 
-OPTIONS = ("--offline", "--metrics", "fd-anime,afd", "--jobs", "1")
+OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
 
 
 def jpeg(picture):
@@ -45,7 +46,7 @@ def write_tgz(path, files):
 
 @pytest.fixture(scope="module")
 def classroom(tmp_path_factory, rendered):
-    """Five that can be graded, packed in five ways, and four that cannot."""
+    """Five that can be graded, packed in five ways, and five that cannot."""
     folder = tmp_path_factory.mktemp("class") / "submissions"
     faces = [np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))]
     rng = np.random.default_rng(0)
@@ -73,9 +74,20 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     page = tmp_path / "board.html"
     result = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert result.exit_code == 0, result.output
-    assert "9 submissions, 4 of which could not be graded" in result.stderr
+    assert "10 submissions, 5 of which could not be graded" in result.stderr
     graded = {row["name"]: row for row in json.loads(page.with_suffix(".json").read_text())}
-    assert set(graded) == {"ada", "bob.noisy", "eve", "=cmd()|x", "kim", "short", "torn", "empty", "outside"}
+    assert set(graded) == {
+        "ada",
+        "bob.noisy",
+        "eve",
+        "=cmd()|x",
+        "kim",
+        "short",
+        "torn",
+        "empty",
+        "outside",
+        "notes.txt",
+    }
     assert {name for name, row in graded.items() if row["status"] == "graded"} == {
         "ada", "bob.noisy", "eve", "=cmd()|x", "kim",
     }  # fmt: skip
@@ -93,7 +105,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     for name in five:
         shared = remarks[name if name[0] != "=" else f"'{name}"]
         assert all(f"1,000 pictures that {other} has too" in shared for other in five if other != name)
-    assert [row["rank"] for row in rows] == ["1", "1", "1", "4", "4", "", "", "", ""]
+    assert [row["rank"] for row in rows] == ["1", "1", "1", "4", "4", "", "", "", "", ""]
     notes = {row["name"]: row["notes"] for row in rows}
     assert notes["eve"] == "beside it lies sketch.png: passed over" and notes["eve"] in page.read_text()
     assert "'=cmd()|x" in {row["name"] for row in rows}
@@ -102,7 +114,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
 
     # Started again after a kill: nothing is regraded but what has changed or is missing.
     parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "board.html.parts").iterdir()}
-    assert len(parts) == 9
+    assert len(parts) == 10
     gone = next(path for path in parts if path.name == "eve.json")
     gone.unlink()
     os.utime(classroom / "bob.noisy.tar.gz", ns=(1, 1))  # copied: the content counts
@@ -182,7 +194,7 @@ def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
 
 def test_rows_are_ranked_and_shown():
     def result(name, distance, **more):
-        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": []} | more
 
     findings = {"copies": [{}, {}], "collapsed": True}
@@ -279,7 +291,7 @@ def test_workers_end_with_their_parent(tmp_path):
 def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
     def result(name, distance, withheld):
         verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
-        measures = [{"measure": "FD-anime", "by": "e", "value": distance}]
+        measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
 
     results = [result("eve", 5.0, ["1,000 known faces"]), result("ada", 90.0, [])]
@@ -355,6 +367,44 @@ def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, 
     assert path.read_text() == whole
     monkeypatch.setattr(leaderboard, "grade", None)
     assert grade() == before  # and then it is kept
+
+
+def test_every_file_gets_a_row_that_names_its_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "grade", listed)
+    folder = tmp_path / "class"
+    with_name = {
+        "ada.rar": (b"Rar!\x1a\x07\1\0" + bytes(600), "a .rar archive"),
+        "bob.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(600), "a .7z archive"),
+        "eve.tar.bz2": (b"BZh91AY&SY" + bytes(600), "packed by bzip2"),
+        "kim.gz": (gzip.compress(b"GIF" * 400), "a .gz of something else than a .tar"),
+        "zip.tgz": (gzip.compress(b"no tar" * 400), "a .gz of something else than a .tar"),
+        "report.pdf": (b"%PDF-1.7" + bytes(600), "a PDF"),
+        "notes": ("王小明".encode(), "text"),
+    }
+    write_tgz(folder / "ada.tgz", {})
+    for name, (data, _) in with_name.items():
+        (folder / name).write_bytes(data)
+    with zipfile.ZipFile(folder / "twice.zip", "w") as archive:
+        archive.writestr("mine.zip", b"PK")
+    for ours in ("board.html", "board.csv", "board.json", "board.grades.csv", "roster.csv"):
+        (folder / ours).write_text("id,name\n1,Ada\n")
+    found = leaderboard.submissions(folder)
+    assert {"ada", "ada.rar", "bob", "eve", "kim", "zip", "report.pdf", "notes", "twice"} <= found.keys()
+    assert found["ada"].name == "ada.tgz" and found["ada.rar"].name == "ada.rar"
+    for name, (_, kind) in with_name.items():
+        with pytest.raises(
+            submission.BadSubmission, match=re.escape(f"{name}: not a folder, .zip or .tar[.gz] that")
+        ) as e:
+            submission.read_submission(folder / name)
+        assert f"({kind}): pack the pictures as .tgz" in e.value.problems[0]
+    with pytest.raises(submission.BadSubmission, match=r"an archive \(mine.zip\), packed twice"):
+        submission.read_submission(folder / "twice.zip")
+    monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
+    options = leaderboard.Options(metrics=("afd",), offline=True)
+    results = leaderboard.make(folder, folder / "board.html", options, roster=folder / "roster.csv")
+    assert {row["student"]["name"] for row in results} == {"Ada", *found} - {
+        "board.html", "board.csv", "board.json", "board.grades.csv", "roster.csv",
+    }  # fmt: skip
 
 
 def test_what_a_student_handed_in(tmp_path):

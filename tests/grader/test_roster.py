@@ -88,3 +88,12 @@ def test_without_a_roster_each_upload_is_a_student(tmp_path):
         entries(tmp_path, ("ada.tgz", "Kim_7_assignsubmission_file_.tgz", "Kim_8_assignsubmission_file_.tgz"))
     )
     assert [row.row for row in rows] == ["ada", "Kim", "Kim (Kim_8_assignsubmission_file_)"]
+
+
+def test_a_file_that_is_no_archive_counts_only_where_there_is_none(tmp_path, listed):
+    names = ("b10901001.tgz", "b10901001 report.pdf", "b1090100.rar", "b1090100.txt")
+    rows = students(entries(tmp_path, names), listed)
+    assert rows[0].upload.entry == "b10901001"
+    assert rows[0].notes == ["the latest archive of 2 uploads; passed over: b10901001 report.pdf"]
+    assert rows[2].upload.entry == "b1090100.txt"
+    assert rows[2].notes == ["the latest of 2 uploads; passed over: b1090100.rar"]

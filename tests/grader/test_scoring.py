@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, score
-from grader.features import anime, reference
+from grader.features import devices, imagenet, reference
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
 from grader.inputs import faces
@@ -44,22 +44,22 @@ def outputs(tmp_path_factory, rendered):
 def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     result = run(outputs, "--offline", "--output", tmp_path / "report")
     assert result.exit_code == 0
-    assert "FD-anime" in result.stdout
+    assert "FD-ImageNet" in result.stdout
     assert "Boss" in result.stdout
     assert "needs --reference" in result.stderr
     assert "lbpcascade_animeface.xml is not at hand" in result.stderr
     report = json.loads((tmp_path / "report/report.json").read_text())
-    assert report["schema"] == 4
+    assert report["schema"] == 5
     assert report["pictures"] == COUNT
     assert report["reference"] == "crypko"
     assert report["device"] == "CPU"
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
-    assert by_scale["FD-anime", anime.scale()]["value"] > 0
+    assert by_scale["FD-ImageNet", imagenet.scale()]["value"] > 0
     assert by_scale["AFD", afd.scale()]["value"] > 0.5
     assert by_scale["FID", "inception"]["value"] is None
-    assert 5 < by_scale["FD-anime", anime.scale()]["floor"] < 15
-    assert by_scale["KID", anime.scale()]["value"] > 10 * by_scale["KID", anime.scale()]["spread"] > 0
-    assert by_scale["recall", anime.scale()]["value"] < 0.2  # drawn faces are not Crypko's
+    assert 60 < by_scale["FD-ImageNet", imagenet.scale()]["floor"] < 90
+    assert by_scale["KID", imagenet.scale()]["value"] > 10 * by_scale["KID", imagenet.scale()]["spread"] > 0
+    assert by_scale["recall", imagenet.scale()]["value"] < 0.2  # drawn faces are not Crypko's
     assert report["integrity"]["collapsed"] and report["integrity"]["repeated"] == COUNT  # 300 pictures, repeated
     assert report["integrity"]["copies"] == []
     assert "near repeats" in result.stdout
@@ -86,7 +86,7 @@ def test_a_reference_kept_in_a_file_scores_the_same(outputs, rendered, tmp_path)
     made = CliRunner().invoke(cli.main, ["reference", str(rendered), "-o", str(file)])
     assert made.exit_code == 0, made.output
     assert "300 faces, named rendered" in made.stderr
-    options = ("--offline", "--output", tmp_path, "--json", "--metrics", "fd-anime,kid")
+    options = ("--offline", "--output", tmp_path, "--json", "--metrics", "fd-imagenet,kid")
     first, second = (json.loads(run(outputs, *options, "--reference", path).stdout) for path in (rendered, file))
     for one, other in zip(first["measures"], second["measures"], strict=True):
         assert one["value"] == pytest.approx(other["value"], rel=1e-9)
@@ -141,21 +141,21 @@ def test_copies_of_the_given_faces_are_shown_beside_them(outputs, rendered, tmp_
 
 def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/history.csv").write_text("step,fd_anime,afd\n10,500,0.1\n20,200,0.5\n30,300,0.4\n")
+    (tmp_path / "run/history.csv").write_text("step,fd_imagenet,afd\n10,500,0.1\n20,200,0.5\n30,300,0.4\n")
     norms = "".join(f"{step},{layer},x,{layer * step}\n" for step in (1, 2) for layer in (1, 2, 3))
     (tmp_path / "run/grad_norms.csv").write_text("step,layer,name,norm\n" + norms)
     assert run(outputs, "--offline", "--output", tmp_path, "--metrics", "afd", "--run", tmp_path / "run").exit_code == 0
     page = (tmp_path / "report.html").read_text()
-    assert "the best by FD-anime is step 20" in page
+    assert "the best by FD-ImageNet is step 20" in page
     assert "Gradient norms" in page
 
 
 def test_from_python_in_three_lines(outputs, rendered):
     from grader import score
 
-    result = score(outputs, rendered, metrics=["fd-anime", "afd"], offline=True)
+    result = score(outputs, rendered, metrics=["fd-imagenet", "afd"], offline=True)
     assert result.verdicts[0].best in ("Strong", "Boss")
-    assert [measure.measure for measure in result.measures] == ["FD-anime", "AFD"]
+    assert [measure.measure for measure in result.measures] == ["FD-ImageNet", "AFD"]
     shown = result._repr_html_()
     assert "<table>" in shown and f"{result.verdicts[0].best} baseline passed" in shown
 
@@ -205,7 +205,7 @@ def test_an_interrupt_leaves_nothing(outputs, tmp_path, monkeypatch, capsys):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("grader.scoring.anime.describe", interrupted)
+    monkeypatch.setattr("grader.scoring.imagenet.describe", interrupted)
     monkeypatch.setattr(sys, "argv", ["grader", "score", str(outputs), "--offline", "--output", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         cli.run()
@@ -224,7 +224,7 @@ def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
         assert result.exit_code == 0, result.output
         values = {(m["measure"], m["by"]): m["value"] for m in json.loads(result.stdout)["measures"]}
         distance, faces, cascade = (
-            values["FD-anime", anime.scale()],
+            values["FD-ImageNet", imagenet.scale()],
             values["AFD", afd.scale()],
             values["AFD", "lbpcascade-3"],
         )
@@ -251,13 +251,17 @@ def test_the_cascade_with_five_neighbors_finds_what_its_readme_settings_find(sha
 def mean_colours_as_inception(monkeypatch):
     """Three numbers a picture in place of Inception's 2048, so that FID's way through the grader can be walked."""
 
+    others = devices.features
+
     def features(network, pictures, progress):
+        if network is not None:
+            return others(network, pictures, progress)
         progress(len(pictures))
         return pictures.reshape(len(pictures), -1, 3).mean(axis=1)
 
     monkeypatch.setattr("grader.inputs.downloads.obtain", lambda asset, *args: asset)
     monkeypatch.setattr("grader.features.inception.load", lambda weights: None)
-    monkeypatch.setattr("grader.features.inception.features", features)
+    monkeypatch.setattr("grader.features.devices.features", features)
     monkeypatch.setattr("grader.features.inception.DIM", 3)
     monkeypatch.setattr("grader.metrics.afd.cascade_faces", lambda pictures, cascade: np.ones(len(pictures), bool))
     return features
@@ -290,15 +294,15 @@ def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
 
     cascade, against = tmp_path / "cascade.xml", Against(None)
     cascade.write_text("<?xml version='1.0'?><opencv_storage><x>1</x></opencv_storage>")
-    sample = Sample(scored.submission.pictures[:2], None, silent)
+    sample = Sample(scored.submission.pictures[:2], None, None, silent)
     (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade=cascade))
     assert measure.value is None and "OpenCV does not run it" in measure.note
 
     def out_of_memory(*_):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr("grader.features.inception.features", out_of_memory)
-    (measure,) = METRICS["fid"](sample, replace(against, real=shipped_reference()))
+    monkeypatch.setattr("grader.features.devices.features", out_of_memory)
+    (measure,) = METRICS["fid"](sample, replace(against, real_inception=shipped_reference()))
     assert measure.value is None and measure.note == "CUDA out of memory"
 
 
@@ -326,7 +330,7 @@ def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path
 def forged(tmp_path_factory, outputs):
     """A reference that fits a submission, under the shipped one's name."""
     shipped = reference.shipped_reference()
-    features = anime.describe(read_submission(outputs).pictures)
+    features = imagenet.describe(read_submission(outputs).pictures)
     made = replace(shipped, statistics=Statistics.of(features), sample=features)
     path = tmp_path_factory.mktemp("forged") / "crypko.safetensors"
     reference.save_reference(path, made)
@@ -334,7 +338,7 @@ def forged(tmp_path_factory, outputs):
 
 
 def test_a_forged_reference_takes_no_thresholds(outputs, forged, tmp_path):
-    result = run(outputs, "--offline", "--output", tmp_path, "--reference", forged, "--metrics", "fd-anime,afd")
+    result = run(outputs, "--offline", "--output", tmp_path, "--reference", forged, "--metrics", "fd-imagenet,afd")
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["measures"][0]["value"] < 1e-3
     assert report["measures"][0]["thresholds"] == {}
@@ -347,7 +351,7 @@ def test_ten_pictures_a_hundred_times_pass_nothing(rendered, tmp_path):
     folder.mkdir()
     for number in range(COUNT):
         (folder / f"{number + 1}.jpg").write_bytes((rendered / f"{number % 10}.png").read_bytes())
-    result = run(folder, "--offline", "--output", tmp_path, "--metrics", "fd-anime,afd,integrity")
+    result = run(folder, "--offline", "--output", tmp_path, "--metrics", "fd-imagenet,afd,integrity")
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["verdicts"][0]["passed"]["Simple"] is not None
     assert report["verdicts"][0]["best"] is None
@@ -368,7 +372,7 @@ def test_known_faces_pass_nothing_anywhere(shared, tmp_path):
             archive.addfile(entry, io.BytesIO(file.getvalue()))
     page = tmp_path / "board.html"
     arguments = ["leaderboard", str(tmp_path / "class"), "--offline", "--jobs", "1", "-o", str(page)]
-    result = CliRunner().invoke(cli.main, [*arguments, "--metrics", "fd-anime,afd,integrity"])
+    result = CliRunner().invoke(cli.main, [*arguments, "--metrics", "fd-imagenet,afd,integrity"])
     assert result.exit_code == 0, result.output
     (row,) = json.loads(page.with_suffix(".json").read_text())
     assert row["verdicts"][0]["passed"]["Boss"] and row["verdicts"][0]["best"] is None
@@ -383,7 +387,7 @@ def test_fewer_than_a_thousand_pictures_are_not_judged(rendered, tmp_path):
     few.mkdir()
     for number in range(10):
         (few / f"{number}.png").hardlink_to(rendered / f"{number}.png")
-    result = run(few, "--loose", "--offline", "--output", tmp_path, "--metrics", "fd-anime,afd")
+    result = run(few, "--loose", "--offline", "--output", tmp_path, "--metrics", "fd-imagenet,afd")
     report = json.loads((tmp_path / "report.json").read_text())
     distance, ratio = report["measures"]
     assert distance["thresholds"] == ratio["thresholds"] == {}

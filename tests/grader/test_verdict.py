@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.features import anime
+from grader.features import imagenet
 from grader.metrics import afd as detector
 from grader.results import Copy, Group, Integrity, Measure
 from grader.verdict import judge, load_thresholds
@@ -74,7 +74,7 @@ def test_the_shipped_baselines():
         assert bars == sorted(bars, reverse=scale["measure"] != "AFD"), scale
         assert len(scale["source"]) > 40, "every threshold says where it is from"
         assert scale["family"] in baselines["families"]
-        assert scale["by"] in (anime.scale(), detector.scale(), "inception", "lbpcascade-3"), (
+        assert scale["by"] in (imagenet.scale(), detector.scale(), "inception", "lbpcascade-3"), (
             "thresholds belong to weights that we ship"
         )
     assert not any("judge" in scale["by"] for scale in baselines["scale"])
@@ -112,9 +112,9 @@ def test_only_a_thousand_pictures_are_judged(count):
 
 
 def test_the_drawn_faces_have_a_family_of_their_own():
-    measures = [Measure("FD-anime", anime.scale(), "rendered", 5.0), Measure("AFD", detector.scale(), None, 0.95)]
+    measures = [Measure("FD-ImageNet", imagenet.scale(), "rendered", 5.0), Measure("AFD", detector.scale(), None, 0.95)]
     _, verdicts = judge(measures, load_thresholds())
     assert {verdict.family: verdict.best for verdict in verdicts} == {"drawn": "Boss", "published": None}
-    measures[0] = Measure("FD-anime", anime.scale(), "crypko", 5.0)
+    measures[0] = Measure("FD-ImageNet", imagenet.scale(), "crypko", 5.0)
     _, verdicts = judge(measures, load_thresholds())
     assert {verdict.family: verdict.best for verdict in verdicts} == {"embedded": "Boss", "published": None}

@@ -176,7 +176,7 @@ def others(folder: Path) -> Iterator[tuple[str, Callable]]:
     (folder / "run").mkdir(exist_ok=True)
     for name, unit in (("grad_norms.csv", b"1,1,1\n"), ("history.csv", b"1,1,1\n"), ("config.json", b"[")):
         with open(folder / "run" / name, "wb") as file:
-            columns = {"grad_norms.csv": b"step,layer,norm\n", "history.csv": b"step,fd_anime,afd\n"}
+            columns = {"grad_norms.csv": b"step,layer,norm\n", "history.csv": b"step,fd_imagenet,afd\n"}
             file.write(columns.get(name, b"") + unit * (15 * MEGA // len(unit)))
     yield "a run of 15 MB tables", lambda: runs.read_run(folder / "run")
     (folder / "about.json").write_bytes(b'{"name": "' + b"x" * 90 * MEGA + b'"}')

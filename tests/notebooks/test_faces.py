@@ -367,11 +367,3 @@ def test_a_batch_has_a_part_of_each_tensor():
     assert torch.allclose(real.flatten(), label / 127.5 - 1)
     (real,) = next(batches_of(pictures, batch_size=6, seed=1, start=2))
     assert real.shape == (6, 1, 1, 1)
-
-
-def test_in_a_log_file_a_bar_moves_once_a_minute(monkeypatch):
-    monkeypatch.delitem(faces.sys.modules, "ipykernel", raising=False)
-    monkeypatch.setattr(faces.sys, "stderr", io.StringIO())
-    assert faces.pace()["mininterval"] == 60
-    monkeypatch.setitem(faces.sys.modules, "ipykernel", faces)
-    assert faces.pace()["mininterval"] == 5

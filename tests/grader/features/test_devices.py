@@ -1,5 +1,4 @@
-"""Networks on GPUs and CPUs; and Inception's features against those that pytorch-fid itself computes, with random weights
-of the right shapes."""
+"""Where networks run; and Inception's features beside pytorch-fid's own, with random weights of the right shapes."""
 
 import numpy as np
 import pytest

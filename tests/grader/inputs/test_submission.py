@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from grader.inputs.images import decode
+from grader.inputs.images import decode, jpeg_quality
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
@@ -374,3 +374,20 @@ def test_a_message_names_what_was_found_instead(tmp_path):
     assert "1 other files (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
     folder = folder_of({"1.jpg": encoded(), "a.tgz": b""}, tmp_path / "both")
     assert "beside an archive (a.tgz)" in problems(folder)
+
+
+@pytest.mark.parametrize("quality", [20, 50, 75, 90, 95, 100])
+def test_the_quality_of_a_jpeg_is_told_from_its_tables(quality):
+    picture, file = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    assert abs(jpeg_quality(file.getvalue()) - quality) <= 1
+    assert jpeg_quality(encoded(form="PNG")) is None
+    assert jpeg_quality(file.getvalue()[:30]) is None
+
+
+def test_a_submission_knows_how_its_pictures_are_stored(tmp_path):
+    jpegs = {f"{number}.jpg": encoded() for number in range(3)}  # Pillow's own quality, 75
+    pngs = {f"{number}.png": encoded(form="PNG") for number in range(3)}
+    assert read_submission(folder_of(jpegs, tmp_path / "jpegs"), loose=True).quality == 75
+    assert read_submission(folder_of(pngs, tmp_path / "pngs"), loose=True).quality is None
+    assert read_submission(folder_of(jpegs | pngs, tmp_path / "both"), loose=True).quality is None

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grader.features import anime
+from grader.features import imagenet
 from grader.inputs.runs import read_run
 from grader.inputs.submission import Submission
 from grader.metrics import afd
-from grader.report import board
+from grader.report import board, plots, words
+from grader.report.images import grid
 from grader.report.images import strip as jpeg_strip
 from grader.report.json import as_dict
 from grader.report.page import ShownScore, as_html
+from grader.report.scales import APART, scale
 from grader.report.terminal import as_tables, show
 from grader.results import ByLabel, Copy, Group, Integrity, LabelScore, Measure
 from grader.verdict import judge, load_thresholds
@@ -42,10 +44,10 @@ def score(tmp_path_factory):
     pictures = rng.integers(0, 256, (1000, 64, 64, 3), dtype=np.uint8)
     names = [f"{number}.jpg" for number in range(1, 1001)]
     measures = [
-        Measure("FD-anime", anime.scale(), "crypko", 64.9, floor=10.1),
+        Measure("FD-ImageNet", imagenet.scale(), "crypko", 301.25, floor=73.39),
         Measure("AFD", afd.scale(), None, 0.968),
-        Measure("KID", anime.scale(), "crypko", 0.43, spread=0.05),
-        *(Measure(name, anime.scale(), "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
+        Measure("KID", imagenet.scale(), "crypko", 0.43, spread=0.05),
+        *(Measure(name, imagenet.scale(), "crypko", 0.5) for name in ("precision", "recall", "density", "coverage")),
         Measure("FID", "inception", "crypko", None, note="weights are not at hand"),
         Measure("AFD", "lbpcascade-3", None, 0.477),
     ]
@@ -68,7 +70,7 @@ def pages(score, tmp_path_factory):
     (folder / "run").mkdir()
     norms = "".join(f"{step},{layer},x,{layer * step}\n" for step in (1, 2) for layer in (1, 2, 3))
     (folder / "run/grad_norms.csv").write_text("step,layer,name,norm\n" + norms)
-    (folder / "run/history.csv").write_text("step,fd_anime,afd\n10,500,0.1\n20,200,0.5\n")
+    (folder / "run/history.csv").write_text("step,fd_imagenet,afd\n10,500,0.1\n20,200,0.5\n")
     (folder / "report.html").write_text(as_html(score, read_run(folder / "run")))
     strip = base64.b64encode(jpeg_strip(score.submission.pictures, 6)).decode()
     results = [
@@ -133,12 +135,143 @@ def test_labels_are_text_wherever_they_are_shown(pages, score):
 def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
     from rich.console import Console
 
-    for width, tiers in ((50, False), (75, False), (80, True), (100, True)):
+    for width, tiers in ((32, False), (40, False), (50, False), (75, False), (80, True), (100, True)):
         console = Console(record=True, width=width, file=io.StringIO())
         show(score, console)
         table = console.export_text().partition("KID")[0]
-        assert "FD-anime (embedded)" in table and re.search(r"AFD \(lbpcascade-3\) +0\.477", table) and "…" not in table
+        assert "FD-ImageNet  " in table and "…" not in table
+        assert re.search(r"AFD \(lbpcascade-3\) +0\.477", table)
         assert ("Strong" in table) == tiers
+
+
+def test_the_report_begins_with_what_a_person_wants(pages):
+    page = (pages / "report.html").read_text()
+    order = ('class="badge', 'class="scale', ">Samples<", ">Best and worst samples<", ">Copies of known faces<")
+    order += (">Nearest known faces<", ">All measures<", ">By label<", ">Training history<", "<details>")
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def few(score, count, **changes):
+    """The same with fewer pictures, and what belongs to them."""
+    pictures = replace(
+        score.submission, pictures=score.submission.pictures[:count], names=score.submission.names[:count]
+    )
+    measures, verdicts = judge(changes.pop("measures", score.measures), load_thresholds(), count)
+    found = replace(score.integrity, groups=[], copies=[], closest=[])
+    changes = {"probabilities": score.probabilities[:count], "integrity": found, "by_label": None} | changes
+    return replace(score, submission=pictures, measures=measures, verdicts=verdicts, **changes)
+
+
+def test_every_state_of_a_score_has_its_page(score):
+    measures, verdicts = judge(score.measures, load_thresholds(), 1000, score.integrity)
+    text = as_html(replace(score, measures=measures, verdicts=verdicts))
+    assert "Needs review" in text and "✓ Simple" not in text  # repeats: no tier counts as passed
+    honest = replace(score, integrity=None)
+    measures, verdicts = judge(score.measures, load_thresholds())
+    text = as_html(replace(honest, measures=measures, verdicts=verdicts))
+    assert 'class="tier">Strong<' in text and "Boss asks for FD-ImageNet" in text and "≤ 240," in text
+    assert "Copies were not looked for" in text
+    for count in (0, 1, 2):
+        text = as_html(few(score, count))
+        assert "No verdict" in text and ("Samples" in text) == (count > 0)
+        assert ("Best and worst" in text) == (count > 1)
+    text = as_html(few(score, 1000, measures=[], integrity=None))
+    assert "No verdict" in text and "<table>" not in text and 'class="scale' not in text
+
+
+def test_nearest_known_faces_are_always_shown(score):
+    far = Copy(4, 9, 0.41, False)
+    found = replace(score.integrity, copies=[], closest=[far], names={9: "crypko/9"}, pictures={})
+    text = as_html(replace(score, integrity=found))
+    assert "5.jpg, crypko/<wbr>9: 0.41" in text and "not at hand as pictures" in text
+    found = replace(found, pictures={9: score.submission.pictures[0]})
+    text = as_html(replace(score, integrity=found))
+    assert 'alt="Known face crypko/9"' in text and "at hand as pictures" not in text
+
+
+def test_the_scale_leads_to_real_faces():
+    measures = [
+        Measure("FID", "inception", "crypko", value, floor=floor)
+        for value in (171.0, 0.0, 1e9)
+        for floor in (20.0, None)
+    ]
+    judged, _ = judge(measures, load_thresholds())
+    for measure in judged:
+        found = scale(measure)
+        places = [mark.place for mark in found.marks]
+        assert [mark.label for mark in found.marks][:4] == ["Simple", "Medium", "Strong", "Boss"]
+        assert places == sorted(places) and 0 < min([found.place, *places]) <= max([found.place, *places]) < 100
+        assert all(
+            mark.reached == (measure.value <= bar) for mark, bar in zip(found.marks, (400, 190, 170, 100), strict=False)
+        )
+        for screen, gap in APART.items():
+            labels = [mark.label_at[screen] for mark in found.marks]
+            assert (np.diff(labels) >= gap - 1e-9).all() and labels[0] >= gap / 2 and labels[-1] <= 100 - gap / 2
+    assert scale(judged[0]).marks[1].place < scale(judged[0]).place < scale(judged[0]).marks[2].place  # 190, 171, 170
+
+
+def test_numbers_are_written_out():
+    distance = Measure("FID", "inception", None, 0.0)
+    assert [words.number(distance, value) for value in (None, 64.93, 9999.4, 98765.4)] == [
+        "–",
+        "64.93",
+        "9999",
+        "98,765",
+    ]
+
+
+def test_the_history_is_drawn_with_the_tiers(pages, score):
+    from matplotlib.figure import Figure
+
+    history = read_run(pages / "run").history
+    figure = Figure()
+    plots._draw_history(figure, history, {"Simple": 730, "real faces": 10}, {"Simple": 0.0})
+    upper, lower = figure.axes
+    assert [text.get_text() for text in upper.texts] == ["Simple", "real faces"]
+    assert {730.0, 10.0} <= {line.get_ydata()[0] for line in upper.lines}
+    low, high = upper.get_ylim()
+    assert low < 10 and high > 730
+    assert [text.get_text() for text in lower.texts] == ["Simple"]
+
+
+def test_pictures_and_plots_follow_a_dark_page(pages):
+    lines = grid(np.full((3, 64, 64, 3), 9, np.uint8), np.array([False, True, False]), columns=2)
+    assert lines[0, 0, 3] == 0 and tuple(lines[0, 71]) == (214, 58, 48, 255) and lines[10, 10, 3] == 255
+    assert lines[-1, -1, 3] == 0  # where there is no picture
+    page = (pages / "report.html").read_text()
+    dark = re.findall(
+        r'<source media="screen and \(prefers-color-scheme: dark\)" srcset="data:image/png;base64,([^"]*)"', page
+    )
+    assert len(dark) == 2
+    for png in dark:
+        corner = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").getpixel((0, 0))
+        assert corner == (0x17, 0x19, 0x1C)
+
+
+def test_verdict_and_remarks_stand_right_after_the_name(pages):
+    page = (pages / "leaderboard.html").read_text()
+    heads = re.findall(r'<th scope="col".*?>(?:<button type="button">)?([^<]+)', page)
+    assert heads[:6] == ["#", "Name", "Passed", "Remarks", "Samples", "FD-ImageNet"]
+    cells = re.findall(r"<td.*?</td>", page.partition("<td>zoe</td>")[2], re.DOTALL)
+    assert ">Strong<" in cells[0] and "1 copies of known faces" in cells[1] and "<img" in cells[2]
+
+
+def test_the_board_takes_its_columns_from_the_measures(tmp_path):
+    def result(name, **values):
+        measures = [
+            {"measure": measure, "by": by, "value": value, "family": family}
+            for measure, (by, value, family) in values.items()
+        ]
+        return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": []}
+
+    results = [
+        result("a", KID=("x", 2.0, None), FID=("y", 7.0, "published"), recall=("x", None, None)),
+        result("b", KID=("x", 1.0, None), FID=("y", 8.0, "published"), AFD=("lbpcascade-3", 0.5, "published")),
+    ]
+    rows = board.ranked(results)
+    assert [(row["rank"], row["name"]) for row in rows] == [(1, "a"), (2, "b")]  # by the judged distance
+    assert list(rows[0]["values"].items()) == [("FID", 7.0), ("AFD (lbpcascade-3)", None), ("KID", 2.0)]
 
 
 @needs_chromium
@@ -171,7 +304,7 @@ def test_the_leaderboard_sorts_by_any_column(pages, tmp_path):
     assert order() == ["zoe", "ada", "eve"]  # by the distance
     assert order(1) == ["ada", "eve", "zoe"]
     assert order(1, 1) == ["zoe", "eve", "ada"]
-    assert order(3, 3) == ["ada", "zoe", "eve"]  # the farthest first, what is missing last
+    assert order(4, 4) == ["ada", "zoe", "eve"]  # the farthest first, what is missing last
 
 
 @needs_chromium
@@ -181,5 +314,21 @@ def test_the_report_prints(pages, tmp_path):
     assert file.read_bytes().startswith(b"%PDF")
     if shutil.which("pdftotext"):
         text = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, text=True).stdout
-        for words in ("FD-anime", "Samples", "By label", "Copies of known faces", "Gradient norms", "Training history"):
-            assert words in text
+        for part in (
+            "FD-ImageNet",
+            "Samples",
+            "By label",
+            "Copies of known faces",
+            "Gradient norms",
+            "Training history",
+        ):
+            assert part in text
+        for tiers in ("≤ 1285.*≤ 450.*≤ 344.*≤ 240", "≥ ?0 ?✓.*≥ 0.5.*≥ 0.85.*≥ 0.9"):
+            assert re.search(tiers, text)  # each row of the table whole
+    if shutil.which("pdftoppm"):
+        subprocess.run(["pdftoppm", "-r", "20", "-gray", file, tmp_path / "page"], check=True)
+        *pages, _ = sorted(tmp_path.glob("page-*.pgm"))
+        for page in pages:
+            with Image.open(page) as picture:
+                rows = np.flatnonzero(np.asarray(picture).min(axis=1) < 200)
+            assert rows[-1] > 0.55 * picture.height, f"{page.name} is half empty"

@@ -1,0 +1,85 @@
+"""What betrays pictures optimised against the grader? python -m studies.optimised SUBMISSION --output FILE.tgz
+
+The networks are public, so anyone can descend their gradients: here each picture is moved until its features, by one
+network or by both, are those of a real face of the shipped reference. Writes the pictures, packed as the course takes
+them. `python -m grader score` should ask for a review of them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from grader.features import anime, imagenet
+from grader.features.reference import shipped_reference
+from grader.inputs.submission import read_submission
+
+NETWORKS = {"imagenet": imagenet, "anime": anime}
+
+
+def optimise(pictures: np.ndarray, names: list[str], steps: int, rate: float, batch: int = 20) -> np.ndarray:
+    """Pictures uint8 [N, 64, 64, 3] with features nearer to those of real faces; `rate` is in grey levels a step."""
+    networks = [(_network(NETWORKS[name]), shipped_reference(NETWORKS[name])) for name in names]
+    scales = [torch.from_numpy(real.sample.std(axis=0)).float() + 1e-3 for _, real in networks]
+    moved = np.empty_like(pictures)
+    for start in range(0, len(pictures), batch):
+        x = torch.from_numpy(pictures[start : start + batch]).permute(0, 3, 1, 2).float()  # [B, 3, 64, 64]
+        rows = np.arange(start, start + len(x)) % len(networks[0][1].sample)
+        targets = [torch.from_numpy(real.sample[rows]).float() for _, real in networks]
+        x.requires_grad_()
+        optimizer = torch.optim.Adam([x], lr=rate)
+        for _ in range(steps):
+            losses = [
+                ((network(x) - target) / scale).square().mean()
+                for (network, _), target, scale in zip(networks, targets, scales, strict=True)
+            ]
+            optimizer.zero_grad()
+            sum(losses).backward()
+            optimizer.step()
+            with torch.no_grad():
+                x.clamp_(0, 255)
+        moved[start : start + batch] = x.detach().round().byte().permute(0, 2, 3, 1).numpy()
+        print(f"\r{start + len(x)} of {len(pictures)}: {sum(losses).item():.3f}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return moved
+
+
+def _network(features) -> nn.Module:
+    """Pictures float [B, 3, 64, 64] in 0..255 -> features [B, d], with gradients."""
+    network = features.load().float().eval().requires_grad_(False)
+    return network if features is imagenet else lambda x: network(x / 255)
+
+
+def pack(pictures: np.ndarray, path: Path, quality: int) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for number, picture in enumerate(pictures, 1):
+            file = io.BytesIO()
+            Image.fromarray(picture).save(file, "JPEG", quality=quality)
+            entry = tarfile.TarInfo(f"{number}.jpg")
+            entry.size = len(file.getvalue())
+            archive.addfile(entry, io.BytesIO(file.getvalue()))
+
+
+@click.command()
+@click.argument("submission", type=click.Path(exists=True, path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path))
+@click.option("--network", "names", type=click.Choice(list(NETWORKS)), multiple=True, default=("imagenet",))
+@click.option("--steps", default=20, show_default=True)
+@click.option("--rate", default=2.0, show_default=True, help="Grey levels a step.")
+@click.option("--quality", default=95, show_default=True, help="Of the JPEGs.")
+@click.option("--threads", default=1, show_default=True)
+def main(submission, output, names, steps, rate, quality, threads):
+    torch.set_num_threads(threads)
+    pack(optimise(read_submission(submission).pictures, list(names), steps, rate), output, quality)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Takes the pictures of the pages that the docs show: python -m studies.screenshots [DEMO] [OUTPUT].
+
+DEMO is the folder that `make demo` fills. All pictures are drawn faces, or made by the demo's GAN from drawn faces.
+Without Chromium the pages alone are written, into DEMO/pages.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+import grader
+from data.render import render
+from grader import history, leaderboard, report
+from grader.files import natural
+from grader.inputs.images import decode
+from grader.inputs.runs import checkpoints, read_run
+from grader.inputs.submission import COUNT, read_submission
+from grader.metrics.registry import NAMES
+
+LARGEST = 150_000  # bytes of a picture in the docs
+HEIGHTS = {"report": (1500, 1500), "leaderboard": (560, 1500)}  # shown of each page, on a desk and on a phone
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def write_pages(demo: Path, folder: Path) -> None:
+    """report.html of the demo's run, and leaderboard.html of a class that is made up of its pictures."""
+    faces, run = demo / "faces", demo / "gan"
+    metrics = [name for name in NAMES if name not in ("fid", "lbpcascade")]  # those that need a download
+    history.score_history(run, faces)
+    score = grader.score(run / "submission.tgz", faces, metrics=metrics, offline=True)
+    report.write(score, folder, read_run(run))
+    _hand_in(demo, folder / "class")
+    roster = folder / "roster.csv"
+    roster.write_text("id,name\nb01,Ada\nb02,Ben\nb03,Cleo\nb04,Dan\nb05,Eve\nb06,Finn\nb07,Gwen\n", encoding="utf-8")
+    options = leaderboard.Options(faces, tuple(metrics), offline=True)
+    leaderboard.make(folder / "class", folder / "leaderboard.html", options, roster=roster)
+
+
+def _hand_in(demo: Path, folder: Path) -> None:
+    """A class: the demo's GAN, late and early; pictures of another student; known faces; 999 pictures; new faces."""
+    shutil.rmtree(folder, ignore_errors=True)
+    early, *_, late = (read_submission(path).pictures for path in checkpoints(demo / "gan"))
+    files = sorted((demo / "faces").glob("*.png"), key=lambda path: natural(path.name))[:COUNT]
+    known = np.stack([decode(path.read_bytes(), 64)[0] for path in files])
+    new = np.stack([face for face, _ in render(COUNT, seed=7)])
+    shared = np.concatenate([late[::-2], early[: COUNT // 2]])
+    handed_in = {"b01": late, "b02": early, "b03": shared, "b04": known, "b05": late[:999], "b06": new}
+    for name, pictures in handed_in.items():
+        (folder / name).mkdir(parents=True)
+        for number, picture in enumerate(pictures, 1):
+            Image.fromarray(picture).save(folder / name / f"{number}.jpg", quality=90)
+
+
+def take(page: Path, width: int, height: int, dark: bool = False) -> Image.Image:
+    """The top of a page as Chromium shows it."""
+    browser = next(filter(None, map(shutil.which, CHROMIUM)))
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={folder}/profile",
+        ]
+        flags += ["--blink-settings=preferredColorScheme=0"] * dark
+        size, shot = f"--window-size={width},{height}", Path(folder, "shot.png")
+        flags += [f"--user-data-dir={folder}/profile"]
+        command = [browser, *flags, size, f"--screenshot={shot}", page.resolve().as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        return Image.open(shot).convert("RGB")
+
+
+def write_pictures(folder: Path, output: Path) -> None:
+    """Of each page one picture of a wide screen, and one of two phones, the second of them dark."""
+    for name, (height, narrow) in HEIGHTS.items():
+        page = folder / f"{name}.html"
+        save(take(page, 1200, height), output / f"{name}.jpg")
+        save(take(page, 1200, height, dark=True), output / f"{name}_dark.jpg")
+        phones = Image.new("RGB", (2 * 390 + 20, narrow), "gray")
+        for place, dark in enumerate((False, True)):
+            phones.paste(take(page, 390, narrow, dark), (410 * place, 0))
+        save(phones, output / f"{name}_narrow.jpg")
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """As JPEG, of the highest quality that is not over LARGEST."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for quality in range(90, 20, -5):
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality, optimize=True, progressive=True)
+        if len(file.getvalue()) <= LARGEST:
+            break
+    path.write_bytes(file.getvalue())
+
+
+@click.command(help=__doc__)
+@click.argument("demo", type=click.Path(path_type=Path, exists=True, file_okay=False), default="runs/demo")
+@click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="docs/screenshots")
+def main(demo: Path, output: Path):
+    folder = demo / "pages"
+    write_pages(demo, folder)
+    if any(map(shutil.which, CHROMIUM)):
+        write_pictures(folder, output)
+    else:
+        click.echo(f"no Chromium: the pages are in {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Signs of optimised pictures: each by itself, and none for honest measures."""
+
+import numpy as np
+import pytest
+
+from grader.features.reference import Reference
+from grader.features.statistics import Statistics
+from grader.metrics import optimised
+from grader.metrics.optimised import FEW, moved, signs
+from grader.results import Measure
+
+PICTURES = np.zeros((FEW, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def real():
+    return Reference("crypko", "lite0-128", Statistics(np.zeros(2), np.eye(2), 5000))
+
+
+@pytest.fixture
+def features(monkeypatch):
+    """Features at a distance of 9 or so, which half a pixel does not change."""
+    rows = np.random.default_rng(0).normal(size=(FEW, 2)) + 3 / np.sqrt(2)
+    monkeypatch.setattr(optimised.imagenet, "describe", lambda pictures: rows)
+    return rows
+
+
+def measures(distance=337.0, second=25.0, found=0.8, seen=0.48):
+    return [
+        Measure("FD-ImageNet", "lite0-128", "crypko", distance, floor=73.0),
+        Measure("FD-anime", "embedded-1", "crypko", second, floor=6.0),
+        Measure("AFD", "embedded-2", None, found),
+        Measure("AFD", "lbpcascade-3", None, seen),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("distance", "second", "found", "seen"),
+    [(337, 25, 0.8, 0.48), (420, 41, 0.7, 0.49), (477, 69, 0.6, 0.48), (953, 502, 0.02, 0.42), (75, 7, 0.96, 0.52)],
+)
+def test_honest_sets_show_none(real, features, distance, second, found, seen):
+    assert signs(PICTURES, features, real, measures(distance, second, found, seen)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sign"),
+    [
+        ({"distance": 181.0, "second": 170.0}, "the second opinion is 170, where 26 is the most"),
+        ({"distance": 50.0, "second": 7.0}, "nearer than real faces are: 50, where 73 is usual"),
+        ({"found": 0.95, "seen": 0.2}, "finds faces in 95% of them, lbpcascade in 20%"),
+    ],
+)
+def test_each_sign(real, features, change, sign):
+    (line,) = signs(PICTURES, features, real, measures(**change))
+    assert sign in line
+
+
+def test_a_distance_that_half_a_pixel_changes(real, features, monkeypatch):
+    monkeypatch.setattr(optimised.imagenet, "describe", lambda pictures: features * 1.2)
+    (line,) = signs(PICTURES, features, real, measures())
+    assert "moved by half a pixel" in line
+
+
+def test_what_was_not_measured_shows_nothing(real, features):
+    assert signs(PICTURES, features, real, []) == []
+    assert signs(PICTURES, features, real, measures(second=None, seen=None)) == []
+
+
+def test_half_a_pixel_is_the_mean_of_neighbours():
+    ramp = np.broadcast_to(np.arange(0, 128, 2, dtype=np.uint8)[None, None, :, None], (1, 64, 64, 3))
+    assert (moved(ramp)[0, :, :-1] == ramp[0, :, :-1] + 1).all()
