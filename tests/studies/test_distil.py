@@ -47,9 +47,10 @@ def test_the_fit_finds_a_linear_map(sets, monkeypatch):
         return np.random.default_rng(int(pictures.sum())).normal(0, 1, (len(pictures), anime.POOLED))
 
     monkeypatch.setattr(distil, "pooled", means)
-    monkeypatch.setattr(distil, "harmlessly", lambda picture, rng: picture[:64, :64])
+    monkeypatch.setattr(distil, "harmlessly", lambda picture, _: picture)
+    monkeypatch.setattr(distil, "ways", lambda originals: [originals])
     linear = [
-        distil.Set(some.group, more, means(None, more[:, :64, :64]) @ true + 7)
+        distil.Set(some.group, more, means(None, more) @ true + 7)
         for some in sets
         for more in [np.concatenate([some.pictures] * 4)]
     ]
@@ -60,6 +61,13 @@ def test_the_fit_finds_a_linear_map(sets, monkeypatch):
         predicted = network.head(torch.from_numpy(x).float()).numpy()
     expected = components.of_features(x @ true + 7)
     assert np.abs(predicted - expected).mean() < 0.02 * np.abs(expected).mean()
+
+
+def test_each_filter_and_each_way_to_store_is_a_set(sets):
+    found = distil.ways(next(some for some in sets if some.group == "originals"))
+    assert len(found) == 4 * len(distil.STORED)
+    assert {some.pictures.shape for some in found} == {(25, 64, 64, 3)}
+    assert {some.features.shape for some in found} == {(25, 1280)}
 
 
 def test_training_goes_on_and_what_is_saved_gives_the_same_features(sets, tmp_path, capsys):
