@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 import grader
-from data.render import render
 from grader import history, leaderboard, report
 from grader.files import natural
 from grader.inputs.images import decode
 from grader.inputs.runs import checkpoints, read_run
 from grader.inputs.submission import COUNT, read_submission
 from grader.metrics.registry import NAMES
+from grader.report import board
 
 LARGEST = 150_000  # bytes of a picture in the docs
 HEIGHTS = {"report": (1500, 1500), "leaderboard": (560, 1500)}  # shown of each page, on a desk and on a phone
@@ -38,21 +38,31 @@ def write_pages(demo: Path, folder: Path) -> None:
     score = grader.score(run / "submission.tgz", faces, metrics=metrics, offline=True)
     report.write(score, folder, read_run(run))
     _hand_in(demo, folder / "class")
-    roster = folder / "roster.csv"
+    write_board(demo, folder, tuple(metrics))
+
+
+def write_board(demo: Path, folder: Path, metrics: tuple[str, ...]) -> None:
+    """The board of a made-up class. It gives no tiers on the demo's scale: here they are shown as if it were the
+    course's, so that the docs show what a board looks like."""
+    _hand_in(demo, folder / "class")
+    roster, page = folder / "roster.csv", folder / "leaderboard.html"
     roster.write_text("id,name\nb01,Ada\nb02,Ben\nb03,Cleo\nb04,Dan\nb05,Eve\nb06,Finn\nb07,Gwen\n", encoding="utf-8")
-    options = leaderboard.Options(faces, tuple(metrics), offline=True)
-    leaderboard.make(folder / "class", folder / "leaderboard.html", options, roster=roster)
+    options = leaderboard.Options(demo / "faces", metrics, offline=True)
+    results = leaderboard.make(folder / "class", page, options, roster=roster)
+    for result in results:
+        for verdict in result.get("verdicts", []):
+            verdict["family"] = verdict["family"].replace("drawn", "embedded")
+    board.write(results, page)
 
 
 def _hand_in(demo: Path, folder: Path) -> None:
-    """A class: the demo's GAN, late and early; pictures of another student; known faces; 999 pictures; new faces."""
+    """A class: the demo's GAN at three steps, pictures of two other students, known faces, 999 pictures."""
     shutil.rmtree(folder, ignore_errors=True)
-    early, *_, late = (read_submission(path).pictures for path in checkpoints(demo / "gan"))
+    early, *_, middle, late = (read_submission(path).pictures for path in checkpoints(demo / "gan"))
     files = sorted((demo / "faces").glob("*.png"), key=lambda path: natural(path.name))[:COUNT]
     known = np.stack([decode(path.read_bytes(), 64)[0] for path in files])
-    new = np.stack([face for face, _ in render(COUNT, seed=7)])
     shared = np.concatenate([late[::-2], early[: COUNT // 2]])
-    handed_in = {"b01": late, "b02": early, "b03": shared, "b04": known, "b05": late[:999], "b06": new}
+    handed_in = {"b01": late, "b02": early, "b03": shared, "b04": known, "b05": late[:999], "b06": middle}
     for name, pictures in handed_in.items():
         (folder / name).mkdir(parents=True)
         for number, picture in enumerate(pictures, 1):

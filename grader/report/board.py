@@ -48,6 +48,7 @@ def ranked(results: list[dict]) -> list[dict]:
                 "remarks": [printable(remark) for remark in remarks],
                 "notes": [printable(note) for note in result.get("notes", [])],
                 "graded": result["status"] == "graded",
+                "judged": any(passed is not None for passed in offline.get("passed", {}).values()),
                 "withheld": bool(withheld),
                 "missing": result["status"] == "missing",
                 "strip": result.get("strip"),

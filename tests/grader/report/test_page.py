@@ -257,6 +257,15 @@ def test_verdict_and_remarks_stand_right_after_the_name(pages):
     assert ">Strong<" in cells[0] and "1 copies of known faces" in cells[1] and "<img" in cells[2]
 
 
+def test_a_row_that_was_not_judged_is_not_called_without_a_tier():
+    def page(family):
+        verdict = {"family": family, "best": None, "withheld": [], "passed": {"Simple": False}}
+        result = {"name": "a", "status": "graded", "problems": [], "measures": [], "verdicts": [verdict]}
+        return board.as_page(board.ranked([result]), "board")
+
+    assert ">no tier<" in page("embedded") and ">no tier<" not in page("drawn")
+
+
 def test_the_board_takes_its_columns_from_the_measures(tmp_path):
     def result(name, **values):
         measures = [
