@@ -55,7 +55,8 @@ def fetch(output: Path, url: str = URL, count: int = COUNT, digest: str = IDENTI
 
 def identity(archive: Path) -> tuple[int, str]:
     """That of grader.inputs.faces, watched. Raises BadArchive when the zip, or a file in it, is damaged."""
-    return faces.identity(tqdm(members(archive), desc="checking", total=COUNT, unit=" faces", disable=None))
+    with tqdm(members(archive), desc="checking", total=COUNT, unit=" faces", disable=None) as bar:
+        return faces.identity(bar)
 
 
 def _difference(archive: Path, count: int, digest: str) -> str | None:

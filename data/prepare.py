@@ -66,13 +66,14 @@ def prepare(
     count = 0
     with new_set(output, overwrite) as write:
         shrunk = ordered_map(partial(_shrunk, size), _contents(source, stems), workers, CHUNK)
-        for picture, stem, png in tqdm(shrunk, total=len(pictures), unit=" faces", disable=None):
-            if isinstance(png, str):
-                skipped.append(f"{picture}: {png}")
-                continue
-            write(f"{stem}.png", png)
-            written[picture] = f"{stem}.png"
-            count += 1
+        with tqdm(shrunk, total=len(pictures), unit=" faces", disable=None) as bar:  # closed before an error is told
+            for picture, stem, png in bar:
+                if isinstance(png, str):
+                    skipped.append(f"{picture}: {png}")
+                    continue
+                write(f"{stem}.png", png)
+                written[picture] = f"{stem}.png"
+                count += 1
         if not written:
             reason = f" ({skipped[0]})" if skipped else ""
             raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")

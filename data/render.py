@@ -123,10 +123,10 @@ def render_set(output: Path, count: int, seed: int = 0, size: int = 64, workers:
     rows = csv.DictWriter(table, ["file", *CHOICES], lineterminator="\n")
     rows.writeheader()
     with new_set(output, overwrite) as write:
-        faces = tqdm(render(count, seed, size, workers), total=count, unit=" faces", disable=None)
-        for index, (face, attributes) in enumerate(faces):
-            write(f"{index}.png", _png(face))
-            rows.writerow({"file": f"{index}.png", **attributes})
+        with tqdm(render(count, seed, size, workers), total=count, unit=" faces", disable=None) as bar:
+            for index, (face, attributes) in enumerate(bar):
+                write(f"{index}.png", _png(face))
+                rows.writerow({"file": f"{index}.png", **attributes})
         write("attributes.csv", table.getvalue().encode())
         about = {"name": "rendered", "count": count, "seed": seed, "size": size, "version": VERSION}
         write(ABOUT, about_json(about))

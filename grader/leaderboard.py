@@ -292,21 +292,16 @@ def grade_all(
         """Whether all of them were graded, or a process died on the way."""
         with executor() as pool:
             futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
-            try:
-                for future in as_completed(futures):
-                    try:
-                        result = future.result()
-                    except BrokenProcessPool:
-                        return False
-                    except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
-                        give_up(futures[future], f"grading it failed ({first_line(error)})", stored=False)
-                    else:
-                        same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
-                        keep(futures[future], result, stored=same)
-            except BaseException:  # stopped, or a full disk: what is waiting need not begin
-                for future in futures:
-                    future.cancel()
-                raise
+            for future in as_completed(futures):
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    return False
+                except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
+                    give_up(futures[future], f"grading it failed ({first_line(error)})", stored=False)
+                else:
+                    same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
+                    keep(futures[future], result, stored=same)
         return True
 
     while waiting and not run(list(waiting)):

@@ -73,7 +73,12 @@ def dask(address: str) -> Iterator[Executor]:
         reason = f"no Dask scheduler answers ({first_line(error)})"
         raise GraderError(f"{address}: {reason}: name one that runs, as tcp://host:8786") from None
     with client:
-        yield client.get_executor(pure=False)
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False)  # what is waiting need not begin
+            raise
 
 
 @contextmanager

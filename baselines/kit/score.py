@@ -16,6 +16,7 @@ import torch
 
 from kit.faces import PLACES, decode, find_faces, read_faces
 from kit.files import atomic_write
+from kit.progress import watched
 
 INCEPTION = (  # FID's network: file, where it is published, sha256
     "pt_inception-2015-12-05-6726825d.pth",
@@ -129,6 +130,8 @@ def verdict(archive, folder, reference=None):
     command = [sys.executable, "-m", "grader", "score", str(archive), "--output", str(folder), "--offline"]
     command += ["--reference", str(reference)] if reference else []
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever this system's own is
+    if not watched():  # a log file has no colours
+        environment |= {"FORCE_COLOR": ""}
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, env=environment)
     if "No module named grader" in done.stderr:
         raise RuntimeError("the grader is not installed")

@@ -263,6 +263,17 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_a_minute_elsewhere(monkeypat
         assert text == shown or (stream.isatty() and "\n" not in text)
 
 
+def test_a_bar_is_gone_before_a_table_is_printed(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    clock = iter(range(0, 1000, 25))  # seconds
+    monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
+    with shared.bars() as progress:
+        progress("reference faces", 0)(7)  # of which nobody knows how many there are
+    assert "reference faces: 7" in stream.getvalue()
+    assert re.search(r"\r\s*\r$", stream.getvalue())
+
+
 def test_notes_are_not_glued_to_a_bar(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)

@@ -1,12 +1,17 @@
 """Cores: what a container or a scheduler leaves to this process, not what the machine has."""
 
 import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from data import parallel
-from grader.cores import usable_cores
-from kit import faces
+from grader import workers
+from grader.cores import deaf_to_ctrl_c, usable_cores
+from kit import device, faces
 
 
 @pytest.mark.parametrize(
@@ -40,5 +45,66 @@ def test_the_affinity_holds_and_windows_waits_for_no_more_than_it_can(tmp_path, 
     assert usable_cores(tmp_path) == 60
 
 
+@pytest.mark.parametrize(
+    ("line", "folder", "text"),
+    [
+        ("0::/a/b", "a/b", {"cpu.max": "200000 100000\n"}),
+        ("0::/a/b", "a", {"cpu.max": "200000 100000\n"}),
+        ("4:cpu,cpuacct:/a/b", "cpu/a", {"cpu.cfs_quota_us": "200000\n", "cpu.cfs_period_us": "100000\n"}),
+    ],
+)
+def test_the_limits_of_the_groups_above_hold_too(tmp_path, monkeypatch, line, folder, text):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(8)}, raising=False)
+    (tmp_path / "groups" / folder).mkdir(parents=True)
+    for name, content in text.items():
+        (tmp_path / "groups" / folder / name).write_text(content)
+    (tmp_path / "own").write_text(f"7:memory:/x\n{line}\n")
+    assert usable_cores(tmp_path / "groups", tmp_path / "own") == 2
+    assert device.usable_cores(tmp_path / "groups", tmp_path / "own") == 2
+
+
 def test_processes_are_as_many_as_cores():
     assert parallel.usable_cores is usable_cores
+
+
+def test_on_windows_no_one_gets_more_processes_than_it_waits_for(monkeypatch):
+    asked = []
+
+    class Pool:
+        def __init__(self, count, **_):
+            asked.append(count)
+            raise OSError("enough")
+
+    monkeypatch.setattr("grader.cores.os.name", "nt")
+    monkeypatch.setattr(workers, "_Pool", Pool)
+    monkeypatch.setattr(workers, "get_context", lambda how: None)
+    monkeypatch.setattr(parallel.multiprocessing, "get_context", lambda how: SimpleNamespace(Pool=Pool))
+    for jobs in (200, 7):
+        with pytest.raises(OSError, match="enough"), workers.local(jobs):
+            pass
+        with pytest.raises(OSError, match="enough"):
+            next(parallel.ordered_map(len, [], jobs))
+    assert asked == [60, 60, 7, 7]
+
+
+def test_torch_keeps_to_the_cores(monkeypatch):
+    threads = []
+    monkeypatch.setattr(device, "usable_cores", lambda: 1)
+    monkeypatch.setattr(device.torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(device.torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: False)
+    device.get_device()
+    assert threads == [1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_is_heard_after_processes_were_started():
+    child = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+
+    def start():
+        with deaf_to_ctrl_c():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert subprocess.check_output([sys.executable, "-c", child]) == b"True\n"
+
+    with pytest.raises(KeyboardInterrupt):
+        start()

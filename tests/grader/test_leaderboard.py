@@ -288,6 +288,38 @@ def test_workers_end_with_their_parent(tmp_path):
     pytest.fail("the worker outlived its parent")
 
 
+STOPPED = """
+import os, signal, threading, time
+from grader import leaderboard
+from tests.grader import test_leaderboard as tests
+
+if __name__ == "__main__":
+    leaderboard.grade = tests.busy
+    threading.Timer(2, lambda: os.killpg(0, signal.SIGINT)).start()
+    began = time.time()
+    try:
+        found = {name: leaderboard.Path(__file__) for name in "abcdef"}
+        leaderboard.grade_all(found, leaderboard.Path("parts"), {}, lambda: leaderboard.local(2))
+    except KeyboardInterrupt:
+        print("stopped", time.time() - began < 20)
+"""
+
+
+def busy(name, source, options):
+    time.sleep(60)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_waits_for_no_submission_and_workers_say_nothing(tmp_path):
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "stopped.py"],
+        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60,
+        start_new_session=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("stopped True\n", "")
+
+
 def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
     def result(name, distance, withheld):
         verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
