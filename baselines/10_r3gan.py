@@ -403,7 +403,9 @@ def check_discriminator_step(step):
             lambda loss, P1, P2, r1, r2: loss + r2 / 2 * P1 + r1 / 2 * P2
         ),
         "the weights r1 / 2 and r2 / 2 are missing": wrong(lambda loss, P1, P2, r1, r2: loss + P1 + P2),
-        "only the ½ is there: r1 / 2 and r2 / 2": wrong(lambda loss, P1, P2, r1, r2: loss + P1 / 2 + P2 / 2),
+        "only the ½ is there: the arguments r1 and r2 over 2": wrong(
+            lambda loss, P1, P2, r1, r2: loss + P1 / 2 + P2 / 2
+        ),
         "the penalty on fakes has no part in the gradient: add r2 / 2 times it": wrong(
             lambda loss, P1, P2, r1, r2: loss + r1 / 2 * P1
         ),
@@ -577,8 +579,8 @@ def check_ResidualBlock(make):
             )
         return block, first, mix, last
 
-    gain = 0.43
-    block, first, mix, last = built(64, 96, 6, gain)
+    gain = 0.61
+    block, first, mix, last = built(64, 96, 4, gain)
     assert not last.weight.any(), "the last convolution starts at 0: gain=0.0"
     for name, one in (("first", first), ("3×3", mix)):
         spread = one.weight.std().item()
@@ -603,9 +605,6 @@ def check_ResidualBlock(make):
 
         return lambda x: skip * x + act(last(act(mix(act(first(x), one)), two)), three)
 
-    def both_inside(x):
-        return last(F.leaky_relu(mix(F.leaky_relu(x + first(x), 0.2)), 0.2))
-
     mistakes = {
         "x is missing: the block adds to what comes in": formula(skip=0.0),
         "x counts twice": formula(skip=2.0),
@@ -619,9 +618,6 @@ def check_ResidualBlock(make):
         "there is an activation after the last convolution, but none before it": formula(two=False, three=True),
         "there is an activation after the sum: x must go through as it is": lambda x: F.leaky_relu(formula()(x), 0.2),
         "there is an activation before the first convolution: the block begins with the convolution": lambda x: (
-            x + last(F.leaky_relu(mix(F.leaky_relu(first(F.leaky_relu(x, 0.2)), 0.2)), 0.2))
-        ),
-        "the activations stand before the convolutions, not after them": lambda x: (
             x + last(F.leaky_relu(mix(F.leaky_relu(first(F.leaky_relu(x, 0.2)), 0.2)), 0.2))
         ),
     }
