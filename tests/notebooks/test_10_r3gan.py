@@ -43,7 +43,7 @@ def test_half_precision_is_not_for_the_discriminator(tmp_path, rendered, monkeyp
     assert not isinstance(run.parts["D"], notebook["HalfPrecision"])
     with open(tmp_path / "run/grad_norms.csv", newline="") as file:
         norms = [float(row["norm"]) for row in csv.DictReader(file)]
-    assert len(norms) == 1 + 4 * 3 + 3 + 2  # the first layer, 4 blocks, 3 of Halve, the last two
+    assert len(norms) == 1 + 3 * 3 + 3 + 2  # the first layer, 3 blocks, 3 of Halve, the last two
     assert max(norms) > 0
 
 
@@ -53,15 +53,14 @@ def test_a_name_that_does_not_exist_is_refused(tmp_path, rendered, setting, valu
         names("train")(small(tmp_path, rendered, **{setting: value}))
 
 
-@pytest.mark.parametrize(("preset", "blocks_at_64"), [("course", True), ("paper", True), ("cpu", False)])
-def test_networks_fit_every_preset(tmp_path, preset, blocks_at_64):
+@pytest.mark.parametrize(("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (4, 3))])
+def test_networks_fit_every_preset(tmp_path, preset, sizes):
     settings = small(tmp_path, preset=preset, width=4)
     G, D = names("Generator")(settings), names("Discriminator")(settings)
     assert D(G(torch.randn(2, settings.z_dim))).shape == (2,)
-    sizes = 5 if blocks_at_64 else 4
-    for network in (G, D):
+    for network, count in zip((G, D), sizes, strict=True):
         blocks = [module for module in network.modules() if isinstance(module, names("ResidualBlock"))]
-        assert len(blocks) == settings.blocks * sizes
+        assert len(blocks) == settings.blocks * count
         for block in blocks:
             x = torch.randn(1, block.expand.in_channels, 4, 4)
             assert torch.equal(block(x), x)  # at first it does nothing
@@ -72,7 +71,7 @@ def test_networks_fit_every_preset(tmp_path, preset, blocks_at_64):
 )
 def test_groups_have_one_width(tmp_path, width, group_width, groups):
     """The width of a group, or the largest that divides the channels."""
-    blocks = names("blocks_of")(small(tmp_path, preset="course", width=width, group_width=group_width), (64, 32))
+    blocks = names("blocks_of")(small(tmp_path, preset="course", width=width, group_width=group_width), 64)
     mix = [blocks[size][0].mix for size in (64, 32)]
     assert [one.out_channels for one in mix] == [2 * width, 4 * width]
     assert mix[0].groups == groups
