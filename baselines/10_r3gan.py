@@ -8,7 +8,7 @@
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
 # | **Time** | `cpu`: about 10 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
 #   `course`, `large`: not measured on a GPU |
-# | **Tier** | aims at **Boss**: {{Boss}} |
+# | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown]
 # Many people think that a GAN needs a bag of tricks. **R3GAN**
@@ -455,8 +455,8 @@ def check_discriminator_step(step):
 check_discriminator_step(discriminator_step)
 
 # %% [markdown]
-# $G$'s step needs reals too, as its loss compares pairs. It gets no penalty. `LOSSES` holds the loss above, and that of
-# 01 to compare it with.
+# $G$'s step needs reals too, as its loss compares pairs. It gets no penalty. `LOSSES_BY_NAME` holds the loss above,
+# and that of 01 to compare it with.
 
 
 # %%
@@ -480,7 +480,7 @@ def non_saturating_loss_G(real, fake):
     return F.softplus(-fake).mean()
 
 
-LOSSES = {
+LOSSES_BY_NAME = {
     "relativistic": (relativistic_loss_D, relativistic_loss_G),
     "non-saturating": (non_saturating_loss_D, non_saturating_loss_G),
 }
@@ -488,9 +488,9 @@ LOSSES = {
 
 def losses_of(name):
     """(D's loss, G's loss) of a name. Raises SystemExit for one that does not exist."""
-    if name not in LOSSES:
-        raise SystemExit(f"there is no loss {name!r}: use one of {', '.join(LOSSES)}")
-    return LOSSES[name]
+    if name not in LOSSES_BY_NAME:
+        raise SystemExit(f"there is no loss {name!r}: use one of {', '.join(LOSSES_BY_NAME)}")
+    return LOSSES_BY_NAME[name]
 
 
 # %% [markdown]
@@ -504,6 +504,19 @@ def losses_of(name):
 # Without normalisation, the first weights decide whether training starts. In a deep network every block that adds makes
 # the numbers larger. So the last convolution starts at 0: at first the block does nothing. The other two start with
 # He's weights times a `gain` under 1. `convolution` below does that. With gain 0 its weights are 0.
+
+
+# %%
+def convolution(channels_in, channels_out, kernel, groups=1, gain=1.0):
+    """A convolution that keeps the size. Its weights are normal with the standard deviation gain · √(2 / inputs)."""
+    layer = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, groups=groups)
+    nn.init.normal_(layer.weight, 0, gain * math.sqrt(2 / layer.weight[0].numel()))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+# %% [markdown]
+# The block keeps the shape of what comes in. Write both of its functions.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -516,15 +529,6 @@ def losses_of(name):
 # `F.leaky_relu(…, 0.2)` after the first and after the second. Then the last, and `x +` it.
 #
 # </details>
-
-
-# %%
-def convolution(channels_in, channels_out, kernel, groups=1, gain=1.0):
-    """A convolution that keeps the size. Its weights are normal with the standard deviation gain · √(2 / inputs)."""
-    layer = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, groups=groups)
-    nn.init.normal_(layer.weight, 0, gain * math.sqrt(2 / layer.weight[0].numel()))
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 # %% todo="ResidualBlock"

@@ -39,6 +39,10 @@ def test_half_precision_is_not_for_the_discriminator(tmp_path, rendered, monkeyp
     notebook = before_launch(MASTER)
     monkeypatch.setitem(notebook, "half_dtype", lambda device: torch.bfloat16)
     run = notebook["train"](small(tmp_path, rendered, half=True, steps=2, loss="non-saturating"))
+    with open(tmp_path / "run/log.csv", newline="") as file:
+        assert all(
+            float(row[loss]) > 0 for row in csv.DictReader(file) for loss in ("loss_D", "loss_G") if row["step"] == "2"
+        )
     assert isinstance(run.parts["G"], notebook["HalfPrecision"])
     assert not isinstance(run.parts["D"], notebook["HalfPrecision"])
     with open(tmp_path / "run/grad_norms.csv", newline="") as file:
