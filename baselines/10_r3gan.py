@@ -6,8 +6,8 @@
 # | **You learn** | a modern GAN without tricks: a loss that compares pairs, two gradient penalties, and residual \
 #   blocks without normalisation |
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **Time** | `cpu`: about 10 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
-#   `course`, `large`: not measured on a GPU |
+# | **Time** | `cpu`: 10 to 14 minutes on one CPU core, by its first 400 steps. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
+#   11.5 hours on any GPU. `course`, `large`: not measured on a GPU |
 # | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown]
