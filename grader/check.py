@@ -37,6 +37,7 @@ TODOS = {  # what each of the kit's notebooks asks for, by the number in its hea
     "07": ("stage", "fade", "pixel_norm", "equalized_conv", "minibatch_stddev"),
     "08": ("hinge_losses", "largest_singular_value", "SelfAttention", "ConditionalBatchNorm", "projection_logit"),
     "09": ("cycle_loss", "make_optimizers", "generator_step", "exchange", "discriminator_step"),
+    "10": ("relativistic_losses", "zero_centred_penalty", "discriminator_step", "ResidualBlock"),
 }
 HEADING = re.compile(r"^#+ (\d\d) · ", re.MULTILINE)
 

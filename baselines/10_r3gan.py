@@ -1,0 +1,866 @@
+# %% [markdown]
+# # 10 · R3GAN
+#
+# | In this notebook | |
+# |---|---|
+# | **You learn** | a modern GAN without tricks: a loss that compares pairs, two gradient penalties, and residual \
+#   blocks without normalisation |
+# | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
+# | **Time** | `cpu`: 10 to 14 minutes on one CPU core, by its first 400 steps. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
+#   11.5 hours on any GPU. `course`, `large`: not measured on a GPU |
+# | **Tier** | **Boss**: {{Boss}} |
+
+# %% [markdown]
+# Many people think that a GAN needs a bag of tricks. **R3GAN**
+# ([Huang et al., 2024](https://arxiv.org/abs/2501.05441)) shows the opposite. With the right loss, a plain network does
+# better than StyleGAN2. The loss never looks at a picture alone. It compares a real picture with a fake one, and $D$
+# only has to say which of the two is more real ([Jolicoeur-Martineau, 2018](https://arxiv.org/abs/1807.00734)):
+#
+# $$L_D = \mathbb E_{x, z}\big[\operatorname{softplus}\big(-(D(x) - D(G(z)))\big)\big] \qquad
+#   L_G = \mathbb E_{x, z}\big[\operatorname{softplus}\big(-(D(G(z)) - D(x))\big)\big]$$
+#
+# In 01 $D$ draws one line between all reals and all fakes. $G$ may push all its fakes over this line at one place, and
+# then it has lost modes. Here each fake must beat the reals near it, so every mode of the data counts. This loss alone
+# does not converge. Two penalties mend that. They ask for a flat $D$, a slope of 0, where the reals are ($R_1$) and
+# where the fakes are ($R_2$) ([Mescheder et al., 2018](https://arxiv.org/abs/1801.04406)):
+#
+# $$R_1 = \frac{\gamma_1}{2}\, \mathbb E_x\big[\lVert \nabla_x D(x) \rVert_2^2\big] \qquad
+#   R_2 = \frac{\gamma_2}{2}\, \mathbb E_z\big[\lVert \nabla_{\tilde x} D(\tilde x) \rVert_2^2\big],
+#   \quad \tilde x = G(z)$$
+#
+# So training needs no tricks, and the networks can be simple. They are stacks of residual blocks, as in modern
+# classifiers: $x + W_3\, a(W_2 * a(W_1 x))$, where $W_1$ and $W_3$ are 1×1 convolutions, $W_2$ is a grouped 3×3
+# convolution, and $a$ is a leaky ReLU. There is no normalisation. Instead $W_3$ starts at 0, and the others start small
+# ([Fixup, Zhang et al., 2019](https://arxiv.org/abs/1901.09321)). Where the size changes, a low-pass filter goes with
+# it. Samples come from averaged weights.
+
+# %% [markdown]
+# ## Before you start
+#
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
+# not read them, but you can: open a cell by its title.
+
+# %%
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from kit.augment import augmentation
+from kit.checks import (
+    CHECK_DEVICE,
+    are_close,
+    check_function,
+    check_gradients,
+    check_scalar,
+    check_step,
+    done,
+    gradients_of,
+    has_values,
+    output_of,
+    stand_ins,
+    tiny_batch,
+    tiny_pair,
+)
+from kit.device import get_device, place, seed_everything
+from kit.faces import as_input, load_faces
+from kit.launch import launch
+from kit.norms import layer_norms
+from kit.run import Run, frozen
+from kit.samples import plot_losses, sample, write_submission
+from torch import nn
+from torch.nn import functional as F
+
+# %% [markdown]
+# ## Settings
+
+# %% show=true
+from kit.settings import Settings, make_settings, t4_presets
+
+
+# %%
+@dataclass(frozen=True)
+class R3GANSettings(Settings):
+    run: str = "runs/r3gan"
+    loss: str = "relativistic"  # or "non-saturating", that of 01
+    r1: float = 1.0  # γ₁, the weight of the penalty on reals; 0 leaves it out
+    r2: float = 1.0  # γ₂, the weight of the penalty on fakes; 0 leaves it out
+    augment: str = ""  # what D sees differently each time: "color,translation,cutout" or some of them; for few faces
+    blocks: int = 1  # residual blocks at each size, in G and in D
+    largest_G: int = 64  # the largest size at which G has blocks: 64, 32 or 16; large maps cost the most
+    largest_D: int = 64  # the same for D
+    group_width: int = 16  # channels in a group of a 3×3 convolution; 0 makes one group of all
+
+
+COURSE = R3GANSettings(width=32, lr_G=2e-4, lr_D=2e-4, beta1=0.0, beta2=0.99, ema=0.999, steps=50 * 1115)
+COURSE = replace(COURSE, checkpoint_every=2230)
+FASTER = {"steps": 2400, "batch_size": 16, "lr_G": 1e-3, "lr_D": 1e-3, "r1": 0.1, "r2": 0.1, "ema": 0.995}
+PRESETS = t4_presets(COURSE)
+PRESETS["large"] = replace(COURSE, width=96, blocks=2, batch_size=256, ema=0.9996)  # as deep as the paper's
+PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+    COURSE, checkpoint_every=400, width=12, largest_G=32, largest_D=16, **FASTER
+)
+
+# %% tags=["parameters"]
+preset = "course"
+overrides = {}  # any setting by name, for example {"augment": "color,translation,cutout"}
+
+# %% only="script"
+from kit.command_line import read_parameters
+
+preset, overrides = read_parameters(PRESETS)
+
+# %%
+settings = make_settings(PRESETS, preset, overrides)
+
+# %% [markdown]
+# ## The loss
+#
+# $D$ gives each picture any number, its score. There are as many reals as fakes, so the first real makes a pair with
+# the first fake, and so on. Only the difference of a pair counts.
+#
+# <details><summary>Hint 1</summary>
+#
+# Subtract first, then `F.softplus`, then the mean over the pairs.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# $D$ wants `real - fake` to be large, so it minimises the softplus of its negative. $G$ wants the opposite.
+#
+# </details>
+
+
+# %% todo="relativistic_losses"
+def relativistic_loss_D(real, fake):
+    """D's loss, a scalar, of its scores of reals [N] and of fakes [N]."""
+    ### BEGIN SOLUTION
+    return F.softplus(fake - real).mean()
+    ### END SOLUTION
+
+
+def relativistic_loss_G(real, fake):
+    """G's loss, a scalar, of D's scores of reals [N] and of fakes [N]."""
+    ### BEGIN SOLUTION
+    return F.softplus(real - fake).mean()
+    ### END SOLUTION
+
+
+# %% check="relativistic_losses"
+def check_relativistic_losses(loss_D, loss_G):
+    def loss(want):
+        """The right loss of how far each picture of a pair is ahead, and the usual wrong ones."""
+        return F.softplus(-want).mean()
+
+    def mistakes(ahead, who, above):
+        """{hint: wrong loss}. `ahead`(real, fake) is what should be large."""
+        return {
+            f"the sign is wrong: {who} should be small where {above}": lambda r, f: F.softplus(ahead(r, f)).mean(),
+            "each score stands alone here, as in 01: subtract the two of a pair first": lambda r, f: (
+                F.softplus(-ahead(r, 0 * f)).mean() + F.softplus(-ahead(0 * r, f)).mean()
+            ),
+            "the softplus is missing: a pair that is far apart already should cost nothing": lambda r, f: (
+                -ahead(r, f).mean()
+            ),
+            "this is the hinge: take the softplus": lambda r, f: (1 - ahead(r, f)).relu().mean(),
+            "this is relu: take the softplus": lambda r, f: (-ahead(r, f)).relu().mean(),
+            "this is the sigmoid: take the softplus, which is −log of the sigmoid": lambda r, f: (
+                (-ahead(r, f)).sigmoid().mean()
+            ),
+            "this is log of the sigmoid without its minus": lambda r, f: F.logsigmoid(ahead(r, f)).mean(),
+            "this is the square of the difference: take the softplus": lambda r, f: (1 - ahead(r, f)).square().mean(),
+            "the mean comes too early: take the softplus of each pair": lambda r, f: F.softplus(-ahead(r, f).mean()),
+            "a score is compared with the mean of the other side: compare it with its partner": lambda r, f: F.softplus(
+                -ahead(r, f.mean())
+            ).mean(),
+            "a score is compared with the mean of the reals: compare it with its partner": lambda r, f: F.softplus(
+                -ahead(r.mean(), f)
+            ).mean(),
+            "each real meets each fake: a pair is one of each, at the same place of the batch": lambda r, f: F.softplus(
+                -ahead(r[:, None], f[None])
+            ).mean(),
+            "take the mean over the pairs, not the sum": lambda r, f: F.softplus(-ahead(r, f)).sum(),
+            "the loss is halved": lambda r, f: F.softplus(-ahead(r, f)).mean() / 2,
+            f"only the fakes count: {who} needs D's scores of reals too": lambda r, f: F.softplus(
+                -ahead(0 * r, f)
+            ).mean(),
+            f"only the reals count: {who} needs D's scores of fakes too": lambda r, f: F.softplus(
+                -ahead(r, 0 * f)
+            ).mean(),
+        }
+
+    repeatable = torch.Generator().manual_seed(3)
+    for count in (5, 8):
+        real = (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(CHECK_DEVICE).requires_grad_()
+        fake = (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(CHECK_DEVICE).requires_grad_()
+        for name, function, ahead, above in (
+            ("relativistic_loss_D", loss_D, lambda r, f: r - f, "D(real) > D(fake)"),
+            ("relativistic_loss_G", loss_G, lambda r, f: f - r, "D(fake) > D(real)"),
+        ):
+            try:
+                check_function(
+                    function, lambda r, f, ahead=ahead: loss(ahead(r, f)), (real, fake), mistakes(ahead, name, above)
+                )
+            except AssertionError as error:
+                raise AssertionError(f"{name}: {error}") from None
+    done("relativistic_losses")
+
+
+check_relativistic_losses(relativistic_loss_D, relativistic_loss_G)
+
+# %% [markdown]
+# ## The two penalties
+#
+# $R_1$ and $R_2$ are one function, called once for the reals and once for the fakes. It gets $D$'s scores, and the
+# pictures that they are of. `torch.autograd.grad(scores.sum(), pictures, create_graph=True)` gives the gradient with
+# respect to each picture. Unlike 04, the slope should be 0, not 1. So there is no root, and nothing to mix.
+#
+# <details><summary>Hint 1</summary>
+#
+# `torch.autograd.grad` returns a tuple with one gradient `[N, 3, 64, 64]`. Its squares add up over all numbers of a
+# picture. Then comes the mean over the pictures.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `.square().sum((1, 2, 3)).mean()`. The factor $\gamma / 2$ comes later, in $D$'s step.
+#
+# </details>
+
+
+# %% todo="zero_centred_penalty"
+def zero_centred_penalty(scores, pictures):
+    """The mean over the batch of ‖∇D(x)‖₂², a scalar, without γ / 2. scores [N] are D's, of pictures [N, 3, 64, 64]."""
+    ### BEGIN SOLUTION
+    (gradient,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)  # [N, 3, 64, 64]
+    return gradient.square().sum((1, 2, 3)).mean()
+    ### END SOLUTION
+
+
+# %% check="zero_centred_penalty"
+class Waves(nn.Module):
+    """pictures [N, 3, 64, 64] -> any number for each [N]: a sum of tanh. No two pictures have one slope."""
+
+    def __init__(self):
+        super().__init__()
+        repeatable = torch.Generator().manual_seed(9)
+        self.directions = nn.Parameter(torch.randn(4, 3 * 64 * 64, generator=repeatable) / 64)
+        self.heights = nn.Parameter(torch.tensor([0.9, -0.6, 0.5, 0.4]))
+
+    def forward(self, pictures):
+        return torch.tanh(pictures.flatten(1) @ self.directions.T) @ self.heights  # [N, 12288] -> [N, 4] -> [N]
+
+
+USUAL_ERRORS = {  # a part of torch's words: ours
+    "implicitly created only for scalar": "autograd.grad wants one number: sum the scores, scores.sum()",
+    "backward through the graph a second time": "the graph of D's scores is gone: create_graph=True keeps it",
+    "not have been used in the graph": "the gradient is that of the scores with respect to `pictures` as they are: no "
+    "copy, and no detach()",
+    "does not require grad": "the scores have lost their graph: is there a detach() or no_grad()?",
+    "'tuple' object": "autograd.grad returns a tuple with one gradient for each input: take its first",
+}
+
+
+def check_zero_centred_penalty(penalty):
+    repeatable = torch.Generator().manual_seed(10)
+    scales = torch.linspace(0.05, 1.3, 6).view(-1, 1, 1, 1)
+    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(CHECK_DEVICE).requires_grad_()
+    D = Waves().to(CHECK_DEVICE)
+    (s,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)  # [6, 3, 64, 64]
+    norms = s.flatten(1).norm(dim=1)  # [6]
+    right = norms.square().mean()
+    mistakes = {
+        "the slope should be 0 here, not 1 as in 04: subtract nothing": lambda: (norms - 1).square().mean(),
+        "this is the norm: take its square": lambda: norms.mean(),
+        "the mean comes too early: square each picture's norm first": lambda: norms.mean().square(),
+        "this is the mean over the pixels: sum over all numbers of a picture, then the mean over pictures": (
+            lambda: s.square().mean()
+        ),
+        "this is the sum over the batch: take the mean over the pictures": lambda: s.square().sum(),
+        "this is the gradient of the scores' mean: sum the scores, each has a picture of its own": (
+            lambda: right / len(s) ** 2
+        ),
+        "this is the L1 norm, squared: the squares of the gradient add up": lambda: (
+            s.flatten(1).abs().sum(1).square().mean()
+        ),
+        "this is the L1 norm: the squares of the gradient add up": lambda: s.flatten(1).abs().sum(1).mean(),
+        "the largest number alone does not count: the squares of all add up": lambda: (
+            s.flatten(1).abs().amax(1).square().mean()
+        ),
+        "the gradient is not squared": lambda: s.flatten(1).sum(1).mean(),
+        "the sum is squared: square first, then sum": lambda: s.flatten(1).sum(1).square().mean(),
+        "this is the square of the square": lambda: norms.square().square().mean(),
+        "the ½ of γ / 2 is already in: it belongs to D's step": lambda: right / 2,
+        "γ / 2 is already in: it belongs to D's step": lambda: settings.r1 / 2 * right,
+        "the sign is wrong: the penalty is never negative": lambda: -right,
+    }
+    scores, before = D(x), x.detach().clone()
+    try:
+        found = output_of(penalty, scores, x)
+    except AssertionError as error:
+        reason = next((ours for theirs, ours in USUAL_ERRORS.items() if theirs in str(error)), str(error))
+        raise AssertionError(reason) from None
+    assert not any(one.grad is not None for one in (x, *D.parameters())), (
+        "backward() leaves gradients where they do not belong: use torch.autograd.grad"
+    )
+    assert torch.equal(before, x), "it changes the pictures: leave them as they are"
+    check_scalar(found)
+    if not are_close([found], [right]):
+        for hint, wrong in mistakes.items():
+            assert not are_close([found], [wrong()]), hint
+        raise AssertionError(
+            f"the penalty is {found.item():.4f}, and should be {right.item():.4f}: square the gradient, sum over each "
+            "picture, and take the mean over the pictures"
+        )
+    gradients, wanted = gradients_of(found, D), gradients_of(right, D)
+    assert has_values(gradients), "the penalty has no gradient for D's weights: create_graph=True, and no detach()"
+    assert are_close(gradients, wanted), (
+        "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"
+    )
+    done("zero_centred_penalty")
+
+
+check_zero_centred_penalty(zero_centred_penalty)
+
+# %% [markdown]
+# ## The two steps
+#
+# $D$'s step minimises $L_D + R_1 + R_2$. One pass through $D$ gives the scores for the loss and for the penalty. For
+# that, the pictures must ask for a gradient before $D$ sees them. `loss_D` comes as an argument, so that you can train
+# with another loss later.
+#
+# <details><summary>Hint 1</summary>
+#
+# `real.detach().requires_grad_()` is the same picture, and it asks for a gradient. The fakes need the same.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Add `r1 / 2` times the penalty of the reals' scores, and `r2 / 2` times that of the fakes' scores. With `if r1:` a
+# penalty of weight 0 costs no time.
+#
+# </details>
+
+
+# %% todo="discriminator_step"
+def discriminator_step(D, G, optimizer_D, real, z, loss_D, r1, r2):
+    """One step of D on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim]: loss_D(scores of reals, scores of
+    fakes), with `r1` / 2 times the penalty on reals and `r2` / 2 times that on fakes. Returns its loss, a scalar."""
+    ### BEGIN SOLUTION
+    real, fake = real.detach().requires_grad_(), G(z).detach().requires_grad_()
+    real_scores, fake_scores = D(real), D(fake)  # [N] each
+    loss = loss_D(real_scores, fake_scores)
+    if r1:
+        loss = loss + r1 / 2 * zero_centred_penalty(real_scores, real)
+    if r2:
+        loss = loss + r2 / 2 * zero_centred_penalty(fake_scores, fake)
+    optimizer_D.zero_grad()
+    loss.backward()
+    optimizer_D.step()
+    return loss
+    ### END SOLUTION
+
+
+# %% check="discriminator_step"
+def check_discriminator_step(step):
+    def measure(scores, pictures):
+        """No penalty, but as good to see γ by. Reals and fakes give other numbers."""
+        return (0.05 * scores.square() + 0.2 * scores).mean() + 0.3
+
+    def stand_in(scores=None, pictures=None, *more):
+        assert torch.is_tensor(scores) and torch.is_tensor(pictures) and not more, (
+            "call zero_centred_penalty(scores, pictures)"
+        )
+        assert scores.dim() == 1 and pictures.dim() == 4, (
+            "zero_centred_penalty wants D's scores [N], then the pictures [N, 3, 64, 64]"
+        )
+        assert pictures.requires_grad, "the pictures must ask for a gradient before D sees them: requires_grad_()"
+        assert scores.requires_grad, "the scores have lost their graph: no detach() or no_grad() around D"
+        (slope,) = torch.autograd.grad(scores.sum(), pictures, retain_graph=True, allow_unused=True)
+        assert slope is not None, (
+            "scores and pictures do not belong together: the penalty wants D(x) and the very x that D saw"
+        )
+        return measure(scores, pictures)
+
+    def pairs(real, fake):
+        """A loss that is not the notebook's, so that one written out by hand shows."""
+        return (0.7 * fake - 1.1 * real).sigmoid().mean() + 0.1 * (real * fake).mean()
+
+    def parts(D, G, real, z):
+        r, f = D(real), D(G(z))
+        return pairs(r, f), measure(r, real), measure(f, G(z)), r, f
+
+    def wrong(formula):
+        """formula(loss, penalty on reals, penalty on fakes, γ₁, γ₂) as a loss like `right`."""
+        return lambda D, G, real, z, _, r1, r2: formula(*parts(D, G, real, z)[:3], r1, r2)
+
+    right = wrong(lambda loss, P1, P2, r1, r2: loss + r1 / 2 * P1 + r2 / 2 * P2)
+    mistakes = {
+        "the penalties have no part in the gradient: add them as tensors": wrong(lambda loss, P1, P2, r1, r2: loss),
+        "the ½ is missing: r1 / 2 and r2 / 2": wrong(lambda loss, P1, P2, r1, r2: loss + r1 * P1 + r2 * P2),
+        "r1 belongs to the reals, r2 to the fakes: they are swapped": wrong(
+            lambda loss, P1, P2, r1, r2: loss + r2 / 2 * P1 + r1 / 2 * P2
+        ),
+        "the weights r1 / 2 and r2 / 2 are missing": wrong(lambda loss, P1, P2, r1, r2: loss + P1 + P2),
+        "only the ½ is there: the arguments r1 and r2 over 2": wrong(
+            lambda loss, P1, P2, r1, r2: loss + P1 / 2 + P2 / 2
+        ),
+        "the penalty on fakes has no part in the gradient: add r2 / 2 times it": wrong(
+            lambda loss, P1, P2, r1, r2: loss + r1 / 2 * P1
+        ),
+        "the penalty on reals has no part in the gradient: add r1 / 2 times it": wrong(
+            lambda loss, P1, P2, r1, r2: loss + r2 / 2 * P2
+        ),
+        "both penalties are on the reals": wrong(lambda loss, P1, P2, r1, r2: loss + (r1 + r2) / 2 * P1),
+        "both penalties are on the fakes": wrong(lambda loss, P1, P2, r1, r2: loss + (r1 + r2) / 2 * P2),
+        "both penalties have the weight r1: that on the fakes has r2": wrong(
+            lambda loss, P1, P2, r1, r2: loss + r1 / 2 * (P1 + P2)
+        ),
+        "both penalties have the weight r2: that on the reals has r1": wrong(
+            lambda loss, P1, P2, r1, r2: loss + r2 / 2 * (P1 + P2)
+        ),
+        "γ is that of the settings, whatever the arguments r1 and r2 say": wrong(
+            lambda loss, P1, P2, r1, r2: loss + settings.r1 / 2 * P1 + settings.r2 / 2 * P2
+        ),
+        "the penalties are subtracted: they should be small, and the loss is minimised, so add them": wrong(
+            lambda loss, P1, P2, r1, r2: loss - r1 / 2 * P1 - r2 / 2 * P2
+        ),
+        "only the penalties count: add loss_D(scores of reals, scores of fakes)": wrong(
+            lambda loss, P1, P2, r1, r2: r1 / 2 * P1 + r2 / 2 * P2
+        ),
+        "the sign of loss_D is wrong: it is minimised": wrong(
+            lambda loss, P1, P2, r1, r2: r1 / 2 * P1 + r2 / 2 * P2 - loss
+        ),
+        "the arguments of loss_D are swapped: the reals' scores come first": lambda D, G, real, z, _, r1, r2: (
+            pairs(*parts(D, G, real, z)[:2:-1]) + r1 / 2 * measure(D(real), real) + r2 / 2 * measure(D(G(z)), G(z))
+        ),
+        "the loss is the relativistic one, whatever `loss_D` says: call loss_D": lambda D, G, real, z, _, r1, r2: (
+            F.softplus(D(G(z)) - D(real)).mean() + r1 / 2 * measure(D(real), real) + r2 / 2 * measure(D(G(z)), G(z))
+        ),
+    }
+    with stand_ins(step, zero_centred_penalty=stand_in):
+        for r1, r2 in ((7.3, 2.1), (0.0, 3.7), (1.3, 0.0)):
+            remarks = check_step(
+                step,
+                right,
+                mistakes,
+                pair=lambda: tiny_pair(probability=False),
+                batch=lambda r1=r1, r2=r2: (*tiny_batch(), pairs, r1, r2),
+            )
+    done("discriminator_step", remarks)
+
+
+check_discriminator_step(discriminator_step)
+
+# %% [markdown]
+# $G$'s step needs reals too, as its loss compares pairs. It gets no penalty. `LOSSES_BY_NAME` holds the loss above,
+# and that of 01 to compare it with.
+
+
+# %%
+def generator_step(D, G, optimizer_G, real, z, loss_G):
+    """One step of G on the fakes of z [N, z_dim], each beside one of the real pictures [N, 3, 64, 64]. Returns its
+    loss, a scalar."""
+    with torch.no_grad():  # G has no influence on the scores of reals
+        real_scores = D(real)
+    loss = loss_G(real_scores, D(G(z)))
+    optimizer_G.zero_grad()
+    loss.backward()
+    optimizer_G.step()
+    return loss
+
+
+def non_saturating_loss_D(real, fake):
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def non_saturating_loss_G(real, fake):
+    return F.softplus(-fake).mean()
+
+
+LOSSES_BY_NAME = {
+    "relativistic": (relativistic_loss_D, relativistic_loss_G),
+    "non-saturating": (non_saturating_loss_D, non_saturating_loss_G),
+}
+
+
+def losses_of(name):
+    """(D's loss, G's loss) of a name. Raises SystemExit for one that does not exist."""
+    if name not in LOSSES_BY_NAME:
+        raise SystemExit(f"there is no loss {name!r}: use one of {', '.join(LOSSES_BY_NAME)}")
+    return LOSSES_BY_NAME[name]
+
+
+# %% [markdown]
+# ## The residual block
+#
+# The block adds something to what comes in. A 1×1 convolution goes to more channels, a 3×3 convolution mixes
+# neighbours, and a 1×1 convolution goes back. The 3×3 one is grouped: each group of channels sees only itself, which
+# costs little, so that there can be many channels. A leaky ReLU of slope 0.2 follows the first two. Nothing follows the
+# last.
+#
+# Without normalisation, the first weights decide whether training starts. In a deep network every block that adds makes
+# the numbers larger. So the last convolution starts at 0: at first the block does nothing. The other two start with
+# He's weights times a `gain` under 1. `convolution` below does that. With gain 0 its weights are 0.
+
+
+# %%
+def convolution(channels_in, channels_out, kernel, groups=1, gain=1.0):
+    """A convolution that keeps the size. Its weights are normal with the standard deviation gain · √(2 / inputs)."""
+    layer = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, groups=groups)
+    nn.init.normal_(layer.weight, 0, gain * math.sqrt(2 / layer.weight[0].numel()))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+# %% [markdown]
+# The block keeps the shape of what comes in. Write both of its functions.
+#
+# <details><summary>Hint 1</summary>
+#
+# `convolution(channels, inner, 1, gain=gain)` is the first. `groups` belongs to the second. The last has gain 0.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `F.leaky_relu(…, 0.2)` after the first and after the second. Then the last, and `x +` it.
+#
+# </details>
+
+
+# %% todo="ResidualBlock"
+class ResidualBlock(nn.Module):
+    """x [N, channels, H, W] -> the same shape. `inner` channels inside, in `groups` groups."""
+
+    def __init__(self, channels, inner, groups, gain):
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.expand = convolution(channels, inner, 1, gain=gain)
+        self.mix = convolution(inner, inner, 3, groups, gain)
+        self.project = convolution(inner, channels, 1, gain=0.0)
+        ### END SOLUTION
+
+    def forward(self, x):
+        ### BEGIN SOLUTION
+        inside = F.leaky_relu(self.expand(x), 0.2)  # [N, inner, H, W]
+        inside = F.leaky_relu(self.mix(inside), 0.2)
+        return x + self.project(inside)
+        ### END SOLUTION
+
+
+# %% check="ResidualBlock"
+def check_ResidualBlock(make):
+    def built(channels, inner, groups, gain):
+        torch.manual_seed(channels)
+        try:
+            block = make(channels, inner, groups, gain).to(CHECK_DEVICE)
+        except NotImplementedError:
+            raise
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise AssertionError(f"ResidualBlock{channels, inner, groups, gain} stops with: {error}") from None
+        kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+        assert not any(isinstance(module, kinds) for module in block.modules()), "there is no normalisation here"
+        found = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+        assert len(found) == 3, f"there are {len(found)} convolutions, and should be 3: 1×1, grouped 3×3, 1×1"
+        sizes = [one.kernel_size[0] for one in found]
+        assert sorted(sizes) == [1, 1, 3], f"the kernels are {sizes}, and should be 1, 3, 1"
+        mix = found[sizes.index(3)]
+        first, last = (one for one in found if one is not mix)
+        if first.in_channels == inner and last.in_channels == channels:  # made in another order than they are used
+            first, last = last, first
+        for name, one, want in (
+            ("first", first, (channels, inner, 1)),
+            ("3×3", mix, (inner, inner, groups)),
+            ("last", last, (inner, channels, 1)),
+        ):
+            seen = one.in_channels, one.out_channels, one.groups
+            assert seen == want, (
+                "the {} convolution goes from {} to {} channels in {} groups, and should from {} to {} in {}".format(
+                    name, *seen, *want
+                )
+            )
+        return block, first, mix, last
+
+    gain = 0.61
+    block, first, mix, last = built(64, 96, 4, gain)
+    assert not last.weight.any(), "the last convolution starts at 0: gain=0.0"
+    for name, one in (("first", first), ("3×3", mix)):
+        spread = one.weight.std().item()
+        wanted = gain * math.sqrt(2 / one.weight[0].numel())
+        assert spread, f"the {name} convolution starts at 0, so that nothing is ever learned: only the last one does"
+        assert abs(spread / wanted - 1) < 0.05, (
+            f"the weights of the {name} convolution have a standard deviation of {spread:.4f}, and should have "
+            f"{wanted:.4f}: make it by convolution(…, gain=gain)"
+        )
+
+    block, first, mix, last = built(6, 10, 5, gain)
+    repeatable = torch.Generator().manual_seed(12)
+    with torch.no_grad():
+        for weight in block.parameters():
+            weight.copy_(0.6 * torch.randn(weight.shape, generator=repeatable))
+
+    def formula(a=0.2, skip=1.0, one=True, two=True, three=False):
+        """Builds the block's function, or one that differs in a slope, its skip, or in which activations are there."""
+
+        def act(x, there=True):
+            return F.leaky_relu(x, a) if there else x
+
+        return lambda x: skip * x + act(last(act(mix(act(first(x), one)), two)), three)
+
+    mistakes = {
+        "x is missing: the block adds to what comes in": formula(skip=0.0),
+        "x counts twice": formula(skip=2.0),
+        "x is subtracted: x + …": formula(skip=-1.0),
+        "the slope of the leaky ReLU is 0.01: it is 0.2 here": formula(a=0.01),
+        "this is ReLU: take the leaky ReLU with a slope of 0.2": formula(a=0.0),
+        "there is no activation: without one, three convolutions are no more than one": formula(one=False, two=False),
+        "the activation after the first convolution is missing": formula(one=False),
+        "the activation after the 3×3 convolution is missing": formula(two=False),
+        "there is an activation after the last convolution: nothing follows it": formula(three=True),
+        "there is an activation after the last convolution, but none before it": formula(two=False, three=True),
+        "there is an activation after the sum: x must go through as it is": lambda x: F.leaky_relu(formula()(x), 0.2),
+        "there is an activation before the first convolution: the block begins with the convolution": lambda x: (
+            x + last(F.leaky_relu(mix(F.leaky_relu(first(F.leaky_relu(x, 0.2)), 0.2)), 0.2))
+        ),
+    }
+    scales = torch.tensor([0.3, 0.8, 1.3]).view(3, 1, 1, 1)
+    x = (torch.randn(3, 6, 4, 7, generator=repeatable) * scales).to(CHECK_DEVICE).requires_grad_()
+    check_function(block, formula(), (x,), mistakes)
+    check_gradients(block(x), formula()(x), {"x": x, **dict(block.named_parameters())})
+    done("ResidualBlock")
+
+
+check_ResidualBlock(ResidualBlock)
+
+# %% [markdown]
+# ## The networks
+#
+# $G$ and $D$ mirror each other. $G$ begins with a map of 4×4 that it learns, and scales each of its channels by a
+# number from $z$. Then it doubles the size four times. $D$ halves it four times, weighs each channel of the last map by
+# a map of 4×4, and adds up.
+#
+# Sizes change with a filter. $G$ doubles by bilinear interpolation. Before $D$ takes every other pixel, it blurs with
+# $[1, 3, 3, 1] / 8$ along rows and columns. Without a blur a thin line would come and go as it moves by a pixel
+# (*aliasing*), and $D$'s gradient would make dots of it.
+#
+# With $L$ blocks the `gain` is $L^{-1/4}$, as Fixup has it for three convolutions per block. All groups have the same
+# width, so the wide layers have more of them. On a CPU blocks on large maps cost too much, and most of all in $D$,
+# which a penalty differentiates twice. Without blocks at 64×64 $D$ begins with a strided convolution.
+
+
+# %%
+SIZES = {4: 8, 8: 8, 16: 4, 32: 2, 64: 1}  # size of a map: its channels, as multiples of the width
+
+
+class Double(nn.Module):
+    """x [N, channels_in, H, W] -> [N, channels_out, 2H, 2W]."""
+
+    def __init__(self, channels_in, channels_out):
+        super().__init__()
+        self.layer = convolution(channels_in, channels_out, 1, gain=math.sqrt(0.5))  # keeps the variance
+
+    def forward(self, x):
+        return F.interpolate(self.layer(x), scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class Halve(nn.Module):
+    """x [N, channels_in, H, W] -> [N, channels_out, H/2, W/2]."""
+
+    def __init__(self, channels_in, channels_out):
+        super().__init__()
+        self.layer = convolution(channels_in, channels_out, 1, gain=math.sqrt(0.5))
+        row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("blur", (row[:, None] * row).repeat(channels_in, 1, 1, 1))  # [channels_in, 1, 4, 4]
+
+    def forward(self, x):
+        return self.layer(F.conv2d(x, self.blur, stride=2, padding=1, groups=len(self.blur)))
+
+
+def blocks_of(settings, largest):
+    """{size: its residual blocks as a module}, without any at sizes over the largest."""
+    counts = {size: settings.blocks if size <= largest else 0 for size in SIZES}
+    gain = max(1, sum(counts.values())) ** -0.25
+    made = {}
+    for size, count in counts.items():
+        channels = settings.width * SIZES[size]
+        groups = 2 * channels // math.gcd(2 * channels, settings.group_width or 2 * channels)
+        made[size] = nn.Sequential(*(ResidualBlock(channels, 2 * channels, groups, gain) for _ in range(count)))
+    return made
+
+
+class Generator(nn.Module):
+    """z [N, z_dim] -> pictures [N, 3, 64, 64], mostly in −1 … 1."""
+
+    def __init__(self, settings):
+        super().__init__()
+        w, blocks = settings.width, blocks_of(settings, settings.largest_G)
+        self.basis = nn.Parameter(torch.randn(8 * w, 4, 4))
+        self.scales = nn.Linear(settings.z_dim, 8 * w, bias=False)
+        nn.init.normal_(self.scales.weight, 0, settings.z_dim**-0.5)
+        layers = [blocks[4]]  # [N, 8w, 4, 4]
+        for size in (8, 16, 32, 64):
+            layers += [Double(w * SIZES[size // 2], w * SIZES[size]), blocks[size]]
+        last = convolution(w, 3, 1 if settings.largest_G == 64 else 3, gain=math.sqrt(0.5))
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, z):
+        return self.layers(self.scales(z)[:, :, None, None] * self.basis)  # [N, 8w] -> [N, 8w, 4, 4] -> …
+
+
+class Discriminator(nn.Module):
+    """pictures [N, 3, 64, 64] -> their scores, any number [N]. It sees them augmented, if settings.augment says so."""
+
+    def __init__(self, settings):
+        super().__init__()
+        w, blocks = settings.width, blocks_of(settings, settings.largest_D)
+        self.augment = augmentation(settings.augment)
+        if settings.largest_D == 64:
+            layers = [convolution(3, w, 1, gain=math.sqrt(0.5)), blocks[64], Halve(w, 2 * w)]
+        else:
+            layers = [nn.Conv2d(3, 2 * w, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for size in (32, 16, 8):
+            layers += [blocks[size], Halve(w * SIZES[size], w * SIZES[size // 2])]
+        self.layers = nn.Sequential(*layers, blocks[4])  # -> [N, 8w, 4, 4]
+        self.basis = nn.Conv2d(8 * w, 8 * w, 4, groups=8 * w, bias=False)  # -> [N, 8w, 1, 1]
+        self.score = nn.Linear(8 * w, 1, bias=False)
+        nn.init.normal_(self.basis.weight, 0, 0.25)
+        nn.init.normal_(self.score.weight, 0, (8 * w) ** -0.5)
+
+    def forward(self, pictures):
+        maps = self.layers(self.augment(pictures))
+        return self.score(self.basis(maps).flatten(1)).squeeze(1)  # [N, 8w, 1, 1] -> [N, 8w] -> [N]
+
+
+# %% [markdown]
+# ## Training
+#
+# $D$ gets `half=False`: a penalty in half precision soon is NaN. Two penalties make $D$'s step the slow one.
+
+
+# %%
+def train(settings):
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema."""
+    seed_everything(settings.seed)
+    device = get_device()
+    loss_D, loss_G = losses_of(settings.loss)
+    faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
+    G = place(Generator(settings), settings, device)
+    D = place(Discriminator(settings), settings, device, half=False)
+    betas = (settings.beta1, settings.beta2)
+    optimizer_G = torch.optim.Adam(G.parameters(), settings.lr_G, betas, fused=True)
+    optimizer_D = torch.optim.Adam(D.parameters(), settings.lr_D, betas, fused=True)
+    run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
+
+    for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
+        z = run.noise()
+        run.log(loss_D=discriminator_step(D, G, optimizer_D, real, z, loss_D, settings.r1, settings.r2))
+        if step % settings.norms_every == 0:
+            run.record_norms(layer_norms(D))  # now: G's step would add its own gradients
+        if step % settings.n_critic == 0:
+            with frozen(D):  # no time for gradients of weights that stay as they are
+                run.log(loss_G=generator_step(D, G, optimizer_G, real, run.noise(), loss_G))
+            run.update_average()
+    return run
+
+
+# %% [markdown]
+# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
+# you can run the cells below. Run this cell again to go on.
+
+# %%
+run = launch(train, settings)
+
+# %% [markdown]
+# ## What it learned
+#
+# Where $D$ cannot tell the two of a pair apart, both losses are $\log 2 = 0.69$. `loss_D` lies under that, with the
+# penalties in it, and `loss_G` over it. The nearer both come to 0.69, the better the fakes are. Both should move
+# little.
+
+# %%
+plot_losses(run)
+
+# %% [markdown]
+# ## Your submission
+#
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
+# `python -m grader score outputs`.
+
+# %%
+pictures = write_submission(run)
+
+# %% [markdown]
+# ## Your score
+#
+# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+#
+# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %%
+from kit.score import score_run
+
+score_run(run)
+
+# %% [markdown]
+# ## When it looks wrong
+#
+# | you see | cause | what to do |
+# |---|---|---|
+# | `loss_D` → 0 and `loss_G` grows without end | $D$ is steep: a penalty does not count, or $\gamma$ is too small | \
+#   run the checks of `zero_centred_penalty` and `discriminator_step` again; raise `r1` and `r2` |
+# | both losses stay at 0.69, and samples are blurred | $\gamma$ is too large: $D$ is flat everywhere | lower `r1` and \
+#   `r2` by ten |
+# | a loss is NaN, or grows at once | the first steps are too large: no block starts at 0, or the rates are too high | \
+#   run the check of `ResidualBlock` again; lower `lr_G` and `lr_D` |
+# | one face repeated, “near repeats” rises | modes are lost | `loss` “relativistic”, both penalties on |
+# | samples repeat training faces, and get worse late | few faces: $D$ knows them by heart | `augment` \
+#   “color,translation,cutout” |
+# | noise | with `ema`, the average is still young | wait for 500 steps more |
+
+# %% [markdown]
+# ## Going further
+#
+# **Take it apart.** Each part can be left out by a setting. Give every run a folder of its own (`run`), and compare the
+# samples, “near repeats”, and the recall that the grader measures:
+#
+# | settings | what should follow |
+# |---|---|
+# | `{"r2": 0.0}` | nothing holds $D$ flat where the fakes are. At the start they lie far from the reals, where $R_1$ \
+#   does not reach: gradients explode. In the paper such runs diverge |
+# | `{"r1": 0.0}` | the same at the reals: $D$ grows steep there, and $G$ is driven past them |
+# | `{"r1": 0.0, "r2": 0.0}` | $D$ wins, and `loss_G` grows. The losses circle, and nothing settles |
+# | `{"loss": "non-saturating"}` | it converges, but modes are lost: less variety, lower recall |
+# | `{"augment": "color,translation,cutout"}` | with thousands of faces or fewer, $D$ cannot learn them by heart, and \
+#   training goes on longer. With many faces it costs a little time and quality |
+#
+# The augmentation ([Zhao et al., 2020](https://arxiv.org/abs/2006.10738)) changes reals and fakes alike before $D$ sees
+# them: their colours, their place, and a part that is cut out. It is differentiable, so $G$ learns through it, and does
+# not learn to draw it.
+#
+# **What the paper does in addition.** It changes settings while it trains. For faces of 64×64, $\gamma$ goes from 2 to
+# 0.2, and both rates go from 2e-4 to 5e-5 over 20 million pictures. $D$ sees more and more augmentation. Here all of it
+# stays as it is set.
+
+# %% [markdown]
+# **How steep is $D$?** The cell below is folded. It measures the slope of $D$ at reals and at fakes. With both
+# penalties the two are small and alike. With one of them, the other side tells what was missing.
+
+
+# %% fold="The slope of D at reals and at fakes"
+def slope(D, pictures):
+    """The mean of ‖∇D(x)‖₂ over pictures [N, 3, 64, 64] in −1 … 1."""
+    pictures = pictures.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(D(pictures).sum(), pictures)
+    return gradient.flatten(1).norm(dim=1).mean().item()
+
+
+count = settings.batch_size
+faces = load_faces(settings, torch.device("cpu"))[:count].to(run.device)
+fakes = sample(run.G_ema, run.z[:count]).to(run.device)
+for name, some in {"reals": faces, "fakes": fakes}.items():
+    print(f"slope of D at {name}: {slope(run.parts['D'], as_input(some)):.3f}")
