@@ -49,15 +49,15 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
         frechet_distance(rows, real.statistics) for rows in (features[:FEW], imagenet.describe(moved(pictures[:FEW])))
     )
     if after > MOVED * before:
-        lines.append(f"moved by half a pixel, their distance is {after / before:.2f} times as large (honest: 1.08)")
+        lines.append(
+            f"moved by half a pixel, their distance is {after / before:.2f} times as large (honest sets: 1.08)"
+        )
     if second is not None and second.value is not None and second.floor is not None:
         most = second.floor + max(SLACK, SURPLUS * USUAL * distance.value**GROWTH)
         if second.value > most:
-            lines.append(
-                f"the second opinion is {second.value:.4g}, where {most:.4g} is the most that goes with theirs"
-            )
+            lines.append(f"FD-anime is {second.value:.4g}; honest sets with this FD-ImageNet have {most:.4g} at most")
     if distance.value < TOO_NEAR * distance.floor:
-        lines.append(f"they are nearer than real faces are: {distance.value:.4g}, where {distance.floor:.4g} is usual")
+        lines.append(f"FD-ImageNet is {distance.value:.4g}, and as many real faces have {distance.floor:.4g}")
     if None not in (found and found.value, seen and seen.value) and found.value >= FOUND and seen.value < SEEN:
         lines.append(f"our detector finds faces in {found.value:.0%} of them, lbpcascade in {seen.value:.0%}")
     return lines

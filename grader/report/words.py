@@ -62,7 +62,7 @@ def warnings(score: Score) -> list[str]:
             "moved copies? See the nearest known faces on the page."
         )
     if found.optimised:
-        lines.append(f"Optimised against the grader's networks? {'; '.join(found.signs)}.")
+        lines.append(f"Optimised against the grader’s networks? Signs: {'; '.join(found.signs)}.")
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")

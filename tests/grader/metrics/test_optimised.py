@@ -45,8 +45,8 @@ def test_honest_sets_show_none(real, features, distance, second, found, seen):
 @pytest.mark.parametrize(
     ("change", "sign"),
     [
-        ({"distance": 181.0, "second": 170.0}, "the second opinion is 170, where 26 is the most"),
-        ({"distance": 50.0, "second": 7.0}, "nearer than real faces are: 50, where 73 is usual"),
+        ({"distance": 181.0, "second": 170.0}, "FD-anime is 170; honest sets with this FD-ImageNet have 26 at most"),
+        ({"distance": 50.0, "second": 7.0}, "FD-ImageNet is 50, and as many real faces have 73"),
         ({"found": 0.95, "seen": 0.2}, "finds faces in 95% of them, lbpcascade in 20%"),
     ],
 )

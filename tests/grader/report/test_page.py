@@ -332,7 +332,7 @@ def test_the_report_prints(pages, tmp_path):
             "Training history",
         ):
             assert part in text
-        for tiers in ("≤ 1285.*≤ 450.*≤ 344.*≤ 240", "≥ ?0 ?✓.*≥ 0.5.*≥ 0.85.*≥ 0.9"):
+        for tiers in ("≤ 1250.*≤ 445.*≤ 340.*≤ 240", "≥ ?0 ?✓.*≥ 0.5.*≥ 0.85.*≥ 0.9"):
             assert re.search(tiers, text)  # each row of the table whole
     if shutil.which("pdftoppm"):
         subprocess.run(["pdftoppm", "-r", "20", "-gray", file, tmp_path / "page"], check=True)
