@@ -163,6 +163,7 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # </details>
 
+
 # %% todo="clipped_step"
 def clipped_step(loss, network, optimizer, max_norm):
     """One step of the network's optimizer on a loss, a scalar. The gradient that it uses is no longer than max_norm, an
@@ -262,6 +263,7 @@ check_clipped_step(clipped_step)
 # %% [markdown] lang="zh"
 # 兩個訓練步驟和 01 一樣，只是最後換成你寫的 `clipped_step`。
 
+
 # %%
 def discriminator_step(D, G, optimizer_D, real, z, max_norm):
     """One step of D on real pictures [N, 3, 64, 64] and on the fakes of z [N, z_dim]. Returns its loss, a scalar."""
@@ -290,6 +292,7 @@ def generator_step(D, G, optimizer_G, z, max_norm):
 #
 # 訓練迴圈和 01 一樣。它記錄的範數，是裁剪之後的梯度的範數：在 `grad_norms.csv` 裡，各層範數的平方和再開根號，不會超過
 # `max_norm`。
+
 
 # %%
 def train(settings):

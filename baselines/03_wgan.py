@@ -182,7 +182,7 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # <details><summary>提示 1</summary>
 #
-# 呼叫 `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)`，照 `settings` 裡的設定填。四個參數裡，
+# 呼叫 `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)`，照 `settings` 裡的設定填。四個引數裡，
 # 哪一個不改就不是評論家？
 #
 # </details>
@@ -192,6 +192,7 @@ settings = make_settings(PRESETS, preset, overrides)
 # `probability=False` 會拿掉 Sigmoid。`norm` 要給類別本身，不是一個層：`nn.BatchNorm2d` 或 `nn.Identity`。
 #
 # </details>
+
 
 # %% todo="make_critic"
 def make_critic(settings):
@@ -238,7 +239,7 @@ check_make_critic(make_critic)
 # %% [markdown] lang="zh"
 # <details><summary>提示 1</summary>
 #
-# 完整的參數是 `torch.optim.RMSprop(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0)`。你只需要前兩
+# 完整的引數是 `torch.optim.RMSprop(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0, momentum=0)`。你只需要前兩
 # 個。
 #
 # </details>
@@ -249,6 +250,7 @@ check_make_critic(make_critic)
 # 面。
 #
 # </details>
+
 
 # %% todo="make_optimizers"
 def make_optimizers(G, D, settings):
@@ -329,6 +331,7 @@ check_make_optimizers(make_optimizers)
 # 在 `step()` 之後，用 `torch.no_grad()` 包住一個迴圈，對 `D.parameters()` 裡的每個參數呼叫 `clamp_(-clip, clip)`。
 #
 # </details>
+
 
 # %% todo="discriminator_step"
 def discriminator_step(D, G, optimizer_D, real, z, clip):
@@ -631,6 +634,7 @@ check_layer_norms(layer_norms)
 # ## 訓練
 #
 # `.grad` 會一直累加。$G$ 的損失會經過 $D$，也會把自己的梯度加進去。所以迴圈在 $D$ 的步驟之後、$G$ 的步驟之前讀取範數。
+
 
 # %%
 def train(settings):

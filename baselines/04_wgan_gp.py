@@ -175,7 +175,7 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # <details><summary>提示 1</summary>
 #
-# 參數是這樣的：`Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` 和
+# 引數是這樣的：`Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` 和
 # `nn.InstanceNorm2d(num_features, affine=False)`。`Discriminator` 會呼叫 `norm(channels)`，所以要給它函式，不是給它一
 # 層。
 #

@@ -245,14 +245,14 @@ class FaceTrainer(Trainer):
 # </details>
 
 # %% [markdown] lang="zh"
-# 現在建立一個。`Trainer` 的每個參數都有預設值，但沒有一個是為這個任務準備的。看看它有哪
-# 些[參數](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py)：圖片的大
+# 現在建立一個。`Trainer` 的每個引數都有預設值，但沒有一個是為這個任務準備的。看看它有哪
+# 些[引數](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py)：圖片的大
 # 小、網路的容量、批次的大小、G 的學習率 `lr`，還有 `ttur_mult`，也就是 D 的學習率是 G 的幾倍。`latent_dim` 是 z 的長
 # 度，會傳給網路。
 #
 # <details><summary>提示 1</summary>
 #
-# 參數的名字是 `FaceTrainer(image_size=…, network_capacity=…, batch_size=…, lr=…, ttur_mult=…, latent_dim=…)`。在
+# 引數的名字是 `FaceTrainer(image_size=…, network_capacity=…, batch_size=…, lr=…, ttur_mult=…, latent_dim=…)`。在
 # `settings` 裡，它們叫別的名字。
 #
 # </details>

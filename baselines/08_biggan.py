@@ -1113,7 +1113,7 @@ plot_losses(run)
 # What does the class change? Below, all rows share their eight $z$. Down a column only the class changes.
 
 # %% [markdown] lang="zh"
-# 類別會改變什麼？下圖的每一橫列都用同樣的八個 $z$。從上往下看，只有類別不同。
+# 類別會改變什麼？下圖的每一列都用同樣的八個 $z$。一行從上往下看，只有類別不同。
 
 # %%
 z = run.z[:8, : settings.z_dim].repeat(len(run.classes), 1)  # [8 · classes, z_dim]
@@ -1130,7 +1130,7 @@ show_classes(pictures, run.classes, run.folder / "classes.png")
 # %% [markdown] lang="zh"
 # ## 截斷
 #
-# 離 0 很遠的 $z$ 很少，$G$ 也就很少看過。把它們截斷，臉會變得端正，但也變得相像。下圖的每一橫列是同樣的八個 $z$，超過
+# 離 0 很遠的 $z$ 很少，$G$ 也就很少看過。把它們截斷，臉會變得端正，但也變得相像。下圖的每一列是同樣的八個 $z$，超過
 # 門檻的數重抽過。`z as it is` 是沒有截斷的，`within` 後面是門檻。
 
 # %%

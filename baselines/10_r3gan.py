@@ -10,6 +10,17 @@
 #   11.5 hours on any GPU. `course`, `large`: not measured on a GPU |
 # | **Tier** | **Boss**: {{Boss}} |
 
+# %% [markdown] lang="zh"
+# # 10 · R3GAN
+#
+# | 這份筆記本 | |
+# |---|---|
+# | **你會學到** | 不靠訣竅的現代 GAN：兩兩比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
+# | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
+# | **時間** | `cpu`：一個 CPU 核心 10 到 14 分鐘（用前 400 步估計）。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+#   1、3、11.5 小時。`course`、`large`：還沒在 GPU 上量過 |
+# | **等級** | **Boss**: {{Boss}} |
+
 # %% [markdown]
 # Many people think that a GAN needs a bag of tricks. **R3GAN**
 # ([Huang et al., 2024](https://arxiv.org/abs/2501.05441)) shows the opposite. With the right loss, a plain network does
@@ -34,11 +45,40 @@
 # ([Fixup, Zhang et al., 2019](https://arxiv.org/abs/1901.09321)). Where the size changes, a low-pass filter goes with
 # it. Samples come from averaged weights.
 
+# %% [markdown] lang="zh"
+# 很多人以為，訓練 GAN 少不了一大堆訣竅。**R3GAN**（[Huang et al., 2024](https://arxiv.org/abs/2501.05441)）告訴我們不
+# 是這樣：損失用對了，普通的網路就能贏過 StyleGAN2。這個損失從不單獨看一張圖片，而是拿一張真圖和一張假圖比較。$D$ 只要
+# 說哪一張比較真（[Jolicoeur-Martineau, 2018](https://arxiv.org/abs/1807.00734)）：
+#
+# $$L_D = \mathbb E_{x, z}\big[\operatorname{softplus}\big(-(D(x) - D(G(z)))\big)\big] \qquad
+#   L_G = \mathbb E_{x, z}\big[\operatorname{softplus}\big(-(D(G(z)) - D(x))\big)\big]$$
+#
+# 在 01，$D$ 只在所有真圖和所有假圖之間畫一條界線。$G$ 可以把所有假圖都從同一個地方推過這條線，這樣就丟掉了一些模式
+# （mode）。在這裡，每張假圖都要贏過它附近的真圖，所以資料的每個模式都算數。但是只用這個損失，訓練不會收斂，還要加上兩
+# 個懲罰。它們要 $D$ 在真圖那裡（$R_1$）和假圖那裡（$R_2$）都是平的，也就是斜率要是
+# 0（[Mescheder et al., 2018](https://arxiv.org/abs/1801.04406)）：
+#
+# $$R_1 = \frac{\gamma_1}{2}\, \mathbb E_x\big[\lVert \nabla_x D(x) \rVert_2^2\big] \qquad
+#   R_2 = \frac{\gamma_2}{2}\, \mathbb E_z\big[\lVert \nabla_{\tilde x} D(\tilde x) \rVert_2^2\big],
+#   \quad \tilde x = G(z)$$
+#
+# 訓練不需要訣竅，網路也就可以很簡單：和現代的分類網路一樣，一個殘差區塊（residual block）接著一個。區塊是
+# $x + W_3\, a(W_2 * a(W_1 x))$，其中 $W_1$ 和 $W_3$ 是 1×1 卷積，$W_2$ 是分組的（grouped）3×3 卷積，$a$ 是 leaky
+# ReLU。沒有正規化，改成從初始值下手：$W_3$ 從 0 開始，其他的從很小的值開始
+# （[Fixup, Zhang et al., 2019](https://arxiv.org/abs/1901.09321)）。改變大小的地方，都有一個低通濾波器。樣本來自平均過
+# 的權重。
+
 # %% [markdown]
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
 # not read them, but you can: open a cell by its title.
+
+# %% [markdown] lang="zh"
+# ## 開始之前
+#
+# 接下來的儲存格是摺疊的。裡面是所有筆記本共用的部分：設定、讀取人臉、檢查點、樣本。你不必讀，但可以讀：點標題就會展
+# 開。標題和程式碼維持英文。
 
 # %%
 import math
@@ -72,6 +112,9 @@ from torch.nn import functional as F
 
 # %% [markdown]
 # ## Settings
+
+# %% [markdown] lang="zh"
+# ## 設定
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -127,6 +170,24 @@ settings = make_settings(PRESETS, preset, overrides)
 # <details><summary>Hint 2</summary>
 #
 # $D$ wants `real - fake` to be large, so it minimises the softplus of its negative. $G$ wants the opposite.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 損失
+#
+# $D$ 給每張圖片一個分數，可以是任何數。真圖和假圖一樣多，所以第一張真圖配第一張假圖，第二張配第二張，依此類推。算數的
+# 只有一對裡面的差。
+#
+# <details><summary>提示 1</summary>
+#
+# 先相減，再 `F.softplus`，最後把每一對的結果平均起來。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# $D$ 要 `real - fake` 越大越好，所以把這個差加上負號，取 softplus，再最小化。$G$ 要的正好相反。
 #
 # </details>
 
@@ -225,6 +286,26 @@ check_relativistic_losses(relativistic_loss_D, relativistic_loss_G)
 # <details><summary>Hint 2</summary>
 #
 # `.square().sum((1, 2, 3)).mean()`. The factor $\gamma / 2$ comes later, in $D$'s step.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# ## 兩個懲罰
+#
+# $R_1$ 和 $R_2$ 是同一個函式，對真圖呼叫一次，對假圖呼叫一次。它的輸入是圖片，還有 $D$ 給這些圖片的分
+# 數。`torch.autograd.grad(scores.sum(), pictures, create_graph=True)` 給你對每張圖片的梯度。和 04 不同，這裡斜率應該是
+# 0，不是 1。所以不用開根號，也不用混合圖片。
+#
+# <details><summary>提示 1</summary>
+#
+# `torch.autograd.grad` 回傳一個 tuple，裡面是一個梯度 `[N, 3, 64, 64]`。先平方，把一張圖片裡所有的數加起來，再對圖片取
+# 平均。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# `.square().sum((1, 2, 3)).mean()`。$\gamma / 2$ 等到 $D$ 的步驟再乘。
 #
 # </details>
 
@@ -343,6 +424,25 @@ check_zero_centred_penalty(zero_centred_penalty)
 #
 # </details>
 
+# %% [markdown] lang="zh"
+# ## 兩個訓練步驟
+#
+# $D$ 的步驟要最小化 $L_D + R_1 + R_2$。圖片只經過 $D$ 一次，得到的分數，損失和懲罰都用得到。所以圖片送進 $D$ 之前，就
+# 要先呼叫 `requires_grad_()`，才算得出對圖片的梯度。`loss_D` 是傳進來的引數，這樣你之後可以換別的損失來訓練。
+#
+# <details><summary>提示 1</summary>
+#
+# `real.detach().requires_grad_()` 是同樣的圖片，但是可以對它算梯度。假圖也要這樣做。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 用真圖的分數算懲罰，乘以 `r1 / 2` 加上去；用假圖的分數算懲罰，乘以 `r2 / 2` 加上去。寫成 `if r1:`，權重是 0 的懲罰就
+# 不花時間。
+#
+# </details>
+
 
 # %% todo="discriminator_step"
 def discriminator_step(D, G, optimizer_D, real, z, loss_D, r1, r2):
@@ -458,6 +558,10 @@ check_discriminator_step(discriminator_step)
 # $G$'s step needs reals too, as its loss compares pairs. It gets no penalty. `LOSSES_BY_NAME` holds the loss above,
 # and that of 01 to compare it with.
 
+# %% [markdown] lang="zh"
+# $G$ 的步驟也需要真圖，因為它的損失也是兩兩比較。它沒有懲罰。`LOSSES_BY_NAME` 裡有上面的損失，還有 01 的損失，讓你比
+# 較。
+
 
 # %%
 def generator_step(D, G, optimizer_G, real, z, loss_G):
@@ -505,6 +609,17 @@ def losses_of(name):
 # the numbers larger. So the last convolution starts at 0: at first the block does nothing. The other two start with
 # He's weights times a `gain` under 1. `convolution` below does that. With gain 0 its weights are 0.
 
+# %% [markdown] lang="zh"
+# ## 殘差區塊
+#
+# 這個區塊在輸入上加一點東西。先用 1×1 卷積增加通道，再用 3×3 卷積混合相鄰的像素，最後用 1×1 卷積變回原來的通道數。3×3
+# 卷積是分組的：每一組通道只看得到自己這一組。這樣算得快，所以可以用很多通道。前兩個卷積後面各有一個斜率 0.2 的 leaky
+# ReLU，最後一個卷積後面什麼都沒有。
+#
+# 沒有正規化的時候，訓練能不能開始，就看一開始的權重。網路很深，而每個區塊都加一點東西，數值就會越來越大。所以最後一個
+# 卷積從 0 開始：一開始，區塊什麼都不做。另外兩個卷積用 He 的初始化，再乘以小於 1 的 `gain`。下面的 `convolution` 就是
+# 這樣做的。gain 是 0，權重就是 0。
+
 
 # %%
 def convolution(channels_in, channels_out, kernel, groups=1, gain=1.0):
@@ -527,6 +642,21 @@ def convolution(channels_in, channels_out, kernel, groups=1, gain=1.0):
 # <details><summary>Hint 2</summary>
 #
 # `F.leaky_relu(…, 0.2)` after the first and after the second. Then the last, and `x +` it.
+#
+# </details>
+
+# %% [markdown] lang="zh"
+# 輸入是什麼形狀，區塊的輸出就是什麼形狀。它的兩個函式都由你來寫。
+#
+# <details><summary>提示 1</summary>
+#
+# 第一個是 `convolution(channels, inner, 1, gain=gain)`。`groups` 用在第二個。最後一個的 gain 是 0。
+#
+# </details>
+#
+# <details><summary>提示 2</summary>
+#
+# 第一個和第二個後面都用 `F.leaky_relu(…, 0.2)`。接著是最後一個，然後用 `x +` 加上它的輸出。
 #
 # </details>
 
@@ -650,6 +780,18 @@ check_ResidualBlock(ResidualBlock)
 # width, so the wide layers have more of them. On a CPU blocks on large maps cost too much, and most of all in $D$,
 # which a penalty differentiates twice. Without blocks at 64×64 $D$ begins with a strided convolution.
 
+# %% [markdown] lang="zh"
+# ## 兩個網路
+#
+# $G$ 和 $D$ 互為鏡像。$G$ 從一張學出來的 4×4 特徵圖開始，每個通道乘上一個由 $z$ 算出來的數。然後把大小加倍，做四
+# 次。$D$ 把大小減半，做四次，再把最後的特徵圖每個通道都用一張 4×4 的權重加權，全部加起來。
+#
+# 改變大小的時候，都要用濾波器。$G$ 用雙線性內插加倍。$D$ 每兩個像素只留一個，所以先沿著列和行用 $[1, 3, 3, 1] / 8$ 模
+# 糊。如果不模糊，一條細線只要移動一個像素，就會時有時無（混疊，*aliasing*），$D$ 的梯度會讓它變成一個個小點。
+#
+# 一共有 $L$ 個區塊時，`gain` 是 $L^{-1/4}$：這是 Fixup 的公式，用在有三個卷積的區塊。每一組的通道數都一樣，所以越寬的
+# 層，組就越多。在 CPU 上，大特徵圖的區塊太花時間，$D$ 的尤其是，因為懲罰要對 $D$ 微分兩次。如果 $D$ 在 64×64 沒有區
+# 塊，就從一個 stride 2 的卷積開始。
 
 # %%
 SIZES = {4: 8, 8: 8, 16: 4, 32: 2, 64: 1}  # size of a map: its channels, as multiples of the width
@@ -739,6 +881,11 @@ class Discriminator(nn.Module):
 #
 # $D$ gets `half=False`: a penalty in half precision soon is NaN. Two penalties make $D$'s step the slow one.
 
+# %% [markdown] lang="zh"
+# ## 訓練
+#
+# $D$ 用 `half=False`：用半精度算懲罰，很快就會變成 NaN。因為有兩個懲罰，$D$ 的步驟比 $G$ 的慢。
+
 
 # %%
 def train(settings):
@@ -770,6 +917,10 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 
+# %% [markdown] lang="zh"
+# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
+# 次這個儲存格，就會接著訓練。
+
 # %%
 run = launch(train, settings)
 
@@ -780,6 +931,12 @@ run = launch(train, settings)
 # penalties in it, and `loss_G` over it. The nearer both come to 0.69, the better the fakes are. Both should move
 # little.
 
+# %% [markdown] lang="zh"
+# ## 它學到了什麼
+#
+# 如果 $D$ 分不出一對裡面哪張是真的，兩個損失都是 $\log 2 = 0.69$。`loss_D` 連懲罰算在內，還是比它低；`loss_G` 比它高。
+# 兩個損失越接近 0.69，假圖就越好。兩個都不應該有太大的變動。
+
 # %%
 plot_losses(run)
 
@@ -788,6 +945,12 @@ plot_losses(run)
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+
+# %% [markdown] lang="zh"
+# ## 你的繳交檔
+#
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
+# `python -m grader score outputs` 替它們評分。
 
 # %%
 pictures = write_submission(run)
@@ -800,6 +963,15 @@ pictures = write_submission(run)
 # face. The grader says which tier you pass, if it is installed. What this machine lacks, a line says.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+
+# %% [markdown] lang="zh"
+# ## 你的分數
+#
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
+# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
+# 缺什麼，會印出一行說明。
+#
+# FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
 # %%
 from kit.score import score_run
@@ -821,6 +993,20 @@ score_run(run)
 # | samples repeat training faces, and get worse late | few faces: $D$ knows them by heart | `augment` \
 #   “color,translation,cutout” |
 # | noise | with `ema`, the average is still young | wait for 500 steps more |
+
+# %% [markdown] lang="zh"
+# ## 結果不對勁時
+#
+# | 你看到 | 原因 | 怎麼辦 |
+# |---|---|---|
+# | `loss_D` → 0，`loss_G` 一直變大，停不下來 | $D$ 太陡：有一個懲罰沒有作用，或 $\gamma$ 太小 | 再執行一次 \
+#   `zero_centred_penalty` 和 `discriminator_step` 的檢查；調高 `r1` 和 `r2` |
+# | 兩個損失都停在 0.69，樣本很模糊 | $\gamma$ 太大：$D$ 到處都是平的 | 把 `r1` 和 `r2` 除以 10 |
+# | 損失是 NaN，或一開始就變大 | 最初的幾步太大：沒有區塊從 0 開始，或學習率太高 | 再執行一次 `ResidualBlock` 的檢 \
+#   查；調低 `lr_G` 和 `lr_D` |
+# | 一直重複同一張臉，「近似重複」的比例上升 | 有些模式不見了 | `loss` 用 `"relativistic"`，兩個懲罰都打開 |
+# | 樣本和訓練用的臉一樣，後來還越來越差 | 臉太少：$D$ 把它們背起來了 | `augment` 設成 `"color,translation,cutout"` |
+# | 雜訊 | 如果用了 `ema`，平均值還太新 | 再等 500 步 |
 
 # %% [markdown]
 # ## Going further
@@ -846,9 +1032,35 @@ score_run(run)
 # 0.2, and both rates go from 2e-4 to 5e-5 over 20 million pictures. $D$ sees more and more augmentation. Here all of it
 # stays as it is set.
 
+# %% [markdown] lang="zh"
+# ## 更進一步
+#
+# **一個一個拿掉。** 每個部分都可以用設定拿掉。每次訓練都用不同的資料夾（`run`），再比較樣本、「近似重複」的比例，還有
+# 評分程式量出來的召回率（recall）：
+#
+# | 設定 | 會怎麼樣 |
+# |---|---|
+# | `{"r2": 0.0}` | 在假圖那裡，沒有東西讓 $D$ 保持平坦。一開始假圖離真圖很遠，$R_1$ 管不到：梯度會爆炸。論文裡，這樣 \
+#   的訓練會發散 |
+# | `{"r1": 0.0}` | 真圖那裡也一樣：$D$ 在那裡變得很陡，$G$ 會被推過頭 |
+# | `{"r1": 0.0, "r2": 0.0}` | $D$ 贏了，`loss_G` 一直變大。損失繞著圈子走，怎麼樣都穩定不下來 |
+# | `{"loss": "non-saturating"}` | 會收斂，但有些模式會不見：變化比較少，召回率比較低 |
+# | `{"augment": "color,translation,cutout"}` | 臉只有幾千張或更少的時候，$D$ 就背不起來，可以訓練得更久。臉很多的時 \
+#   候，會多花一點時間，品質也差一點 |
+#
+# 資料擴增（augmentation，[Zhao et al., 2020](https://arxiv.org/abs/2006.10738)）在 $D$ 看到圖片之前，用同樣的方式改動
+# 真圖和假圖：改顏色、移動位置、挖掉一塊。它可以微分，所以 $G$ 的梯度能穿過它；但 $G$ 不會學著去畫這些改動。
+#
+# **論文還做了什麼。** 論文一邊訓練，一邊改設定。訓練 64×64 的臉時，在 2,000 萬張圖片之內，$\gamma$ 從 2 降到 0.2，兩個
+# 學習率都從 2e-4 降到 5e-5。$D$ 看到的擴增則越來越多。這裡的設定從頭到尾都不變。
+
 # %% [markdown]
 # **How steep is $D$?** The cell below is folded. It measures the slope of $D$ at reals and at fakes. With both
 # penalties the two are small and alike. With one of them, the other side tells what was missing.
+
+# %% [markdown] lang="zh"
+# **$D$ 有多陡？** 下面的儲存格是摺疊的。它量 $D$ 在真圖和假圖那裡的斜率。兩個懲罰都有的話，兩個數都很小，也差不多大。
+# 只有一個懲罰的話，看另一邊的數就知道少了什麼。
 
 
 # %% fold="The slope of D at reals and at fakes"
