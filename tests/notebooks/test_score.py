@@ -14,12 +14,14 @@ from grader.features.statistics import Statistics
 from grader.metrics.frechet import frechet_distance
 from kit import score
 from kit.samples import pack
+from tests.conftest import ROOT
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run whose submission has 12 pictures of noise, in an empty folder, with nothing at hand."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KIT_SCORE")
     monkeypatch.setattr(score, "PLACES", {".": 3})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     pictures = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
@@ -103,6 +105,15 @@ def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
     assert "grader: not measured (it is broken)" in capsys.readouterr().out
 
 
+def test_the_grader_itself_speaks(run, monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pack(torch.randint(0, 256, (1000, 3, 64, 64), dtype=torch.uint8), run.folder / "submission.tgz")
+    score.score_run(run)
+    said = capsys.readouterr().out
+    assert "FD-ImageNet" in said and "No baseline passed" in said
+    assert (run.folder / "report.html").exists()
+
+
 def test_a_download_is_verified_and_kept(run, monkeypatch, tmp_path):
     monkeypatch.delenv("KIT_OFFLINE")
     web = tmp_path / "too/deep/to/be/found"
@@ -114,7 +125,9 @@ def test_a_download_is_verified_and_kept(run, monkeypatch, tmp_path):
     assert path.read_text() == "right" and path.parent.name == "checkpoints"
 
 
-def test_autograding_does_not_score(run, monkeypatch, capsys):
-    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
-    score.score_run(run)
-    assert capsys.readouterr().out == ""
+def test_no_score_where_none_is_wanted(run, monkeypatch, capsys):
+    for variable, value in (("NBGRADER_EXECUTION", "autograde"), ("KIT_SCORE", "0")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(variable, value)
+            score.score_run(run)
+        assert capsys.readouterr().out == ""
