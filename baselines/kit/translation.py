@@ -42,7 +42,8 @@ def translate_messages(names, table):
     if "ipykernel" in sys.modules:
         from IPython import get_ipython
 
-        translate_errors(translate, get_ipython())
+        if shell := get_ipython():
+            translate_errors(translate, shell)
 
 
 def translate_errors(translate, shell):
