@@ -123,11 +123,17 @@ def load() -> EfficientNetLite:
 def describe(pictures: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
     """Features float64 [N, 1280] of pictures uint8 [N, 64, 64, 3], RGB.
 
-    `progress` is called with the number of pictures of each batch done. Raises ValueError for another shape or type, or
-    when there is no picture, and GraderError without the weights.
+    A picture that is there several times is looked at once. `progress` is called with the number of pictures of each
+    batch done. Raises ValueError for another shape or type, or when there is no picture, and GraderError without the
+    weights.
     """
     if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
         raise ValueError(f"pictures must be a uint8 array, got {getattr(pictures, 'dtype', type(pictures).__name__)}")
     if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or len(pictures) == 0:
         raise ValueError(f"pictures must be [N, {SIZE}, {SIZE}, 3] with N > 0, got {list(pictures.shape)}")
-    return devices.features(load(), pictures, progress)
+    distinct = {picture.tobytes(): number for number, picture in enumerate(pictures)}
+    found = devices.features(load(), pictures[list(distinct.values())], progress)
+    if progress and len(distinct) < len(pictures):
+        progress(len(pictures) - len(distinct))
+    row = {picture: number for number, picture in enumerate(distinct)}
+    return found[[row[picture.tobytes()] for picture in pictures]]
