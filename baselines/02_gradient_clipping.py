@@ -5,7 +5,7 @@
 # |---|---|
 # | **You learn** | why one long gradient can ruin a run, and how to shorten it without turning it |
 # | **You write** | `clipped_step` |
-# | **Time** | `cpu`: 10 minutes on one CPU core, **Simple** after 5. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
+# | **Time** | `cpu`: 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
 #   on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Medium**: {{Medium}} |
 
@@ -16,7 +16,7 @@
 # |---|---|
 # | **你會學到** | 為什麼一個太長的梯度就能毀掉整次訓練，還有怎麼把它縮短而不改變方向 |
 # | **你要寫** | `clipped_step` |
-# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，第 5 分鐘就過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
 # | **等級** | **Medium**: {{Medium}} |
 

@@ -6,7 +6,7 @@
 # | **You learn** | what a critic is, why its slope must be bounded, and what weight clipping does to its gradients \
 #   (report, questions 1 and 2) |
 # | **You write** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
-# | **Time** | `cpu`: 10 minutes on one CPU core, **Strong** after 5 to 6. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
+# | **Time** | `cpu`: 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
 #   hours on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Strong**: {{Strong}} |
 
@@ -18,7 +18,7 @@
 # | **你會學到** | 評論家（critic）是什麼、為什麼它的斜率要有上限，還有權重裁剪（weight clipping）對它的梯度有什麼影 \
 #   響（報告第 1、2 題） |
 # | **你要寫** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
-# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，第 5 到 6 分鐘就過 **Strong**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
 # | **等級** | **Strong**: {{Strong}} |
 

@@ -6,7 +6,7 @@
 # | **You learn** | how a penalty bounds the slope instead of clipping, and what that does to the gradients (report, \
 #   question 2) |
 # | **You write** | `make_critic`, `gradient_penalty`, `discriminator_step` |
-# | **Time** | `cpu`: 9 to 10 minutes on one CPU core, **Strong** after 6 to 7. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
+# | **Time** | `cpu`: 9 to 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
 #   11.5 hours on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Strong**: {{Strong}} |
 
@@ -17,20 +17,19 @@
 # |---|---|
 # | **你會學到** | 懲罰怎麼代替裁剪來限制斜率，還有這對梯度有什麼影響（報告第 2 題） |
 # | **你要寫** | `make_critic`, `gradient_penalty`, `discriminator_step` |
-# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘，第 6 到 7 分鐘就過 **Strong**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU \
+# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU \
 #   上 1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
 # | **等級** | **Strong**: {{Strong}} |
 
 # %% [markdown]
 # ![Eight samples after 250, 1,000 and 2,000 steps of preset cpu](results/04_wgan_gp_cpu/stages.jpg)
 #
-# *Preset `cpu` after 250, 1,000 and 2,000 steps, not selected: it starts slowly, and is nearest to real faces after ten
-# minutes.*
+# *Preset `cpu` after 250, 1,000 and 2,000 steps, not selected: it starts slowly.*
 
 # %% [markdown] lang="zh"
 # ![設定組 cpu 訓練 250、1,000、2,000 步之後的八個樣本](results/04_wgan_gp_cpu/stages.jpg)
 #
-# *設定組 `cpu` 訓練 250、1,000、2,000 步之後，沒有挑選過：起步比較慢，十分鐘之後最接近真實人臉。*
+# *設定組 `cpu` 訓練 250、1,000、2,000 步之後，沒有挑選過：起步比較慢。*
 
 # %% [markdown]
 # Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only

@@ -6,7 +6,7 @@
 # | **You learn** | a modern GAN without tricks: a loss that compares pairs, two gradient penalties, and residual \
 #   blocks without normalisation |
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **Time** | `cpu`: 10 to 14 minutes on one CPU core, by its first 400 steps. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
+# | **Time** | `cpu`: 10 to 14 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
 #   11.5 hours on any GPU. `course`, `large`: not measured on a GPU |
 # | **Tier** | **Boss**: {{Boss}} |
 
@@ -17,9 +17,19 @@
 # |---|---|
 # | **你會學到** | 不靠訣竅的現代 GAN：兩兩比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **時間** | `cpu`：一個 CPU 核心 10 到 14 分鐘（用前 400 步估計）。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+# | **時間** | `cpu`：一個 CPU 核心 10 到 14 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`、`large`：還沒在 GPU 上量過 |
 # | **等級** | **Boss**: {{Boss}} |
+
+# %% [markdown]
+# ![Eight samples after 400, 1,200 and 2,400 steps of preset cpu](results/10_r3gan_cpu/stages.jpg)
+#
+# *Preset `cpu` after 400, 1,200 and 2,400 steps, not selected: no dots, and soft edges.*
+
+# %% [markdown] lang="zh"
+# ![設定組 cpu 訓練 400、1,200、2,400 步之後的八個樣本](results/10_r3gan_cpu/stages.jpg)
+#
+# *設定組 `cpu` 訓練 400、1,200、2,400 步之後，沒有挑選過：沒有點狀雜訊，邊緣比較柔和。*
 
 # %% [markdown]
 # Many people think that a GAN needs a bag of tricks. **R3GAN**
