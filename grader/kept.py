@@ -30,12 +30,14 @@ def measured_with(scorer: Scorer) -> str:
     """Changes with all that a submission is measured with: weights, thresholds, reference, known faces, which measures
     are asked for, and which of them can be had."""
     from grader import verdict
-    from grader.metrics import afd, copies, duplicates
+    from grader.metrics import afd, copies, duplicates, optimised
     from grader.report.json import SCHEMA
 
     against = scorer.against
     digest = hashlib.sha256()
     said = [SCHEMA, sorted(scorer.metrics), sorted(against.missing), scorer.limits, afd.MIN_NEIGHBORS]
+    said += [optimised.FEW, optimised.MOVED, optimised.USUAL, optimised.GROWTH, optimised.SURPLUS, optimised.SLACK]
+    said += [optimised.TOO_NEAR, optimised.FOUND, optimised.SEEN, optimised.SIGNS]
     said += [verdict.COPIED, copies.NEAR, copies.DISGUISED, duplicates.COLLAPSED, verdict.load_thresholds()]
     said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(WEIGHTS.glob("*.safetensors"))]
     digest.update(json.dumps(said, sort_keys=True).encode())

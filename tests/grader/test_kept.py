@@ -42,6 +42,9 @@ def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
     thresholds["scale"][0]["Boss"] = 14
     monkeypatch.setattr(verdict, "load_thresholds", lambda: thresholds)
     assert kept.measured_with(scorer) not in keys
+    monkeypatch.undo()
+    monkeypatch.setattr("grader.metrics.optimised.MOVED", 1.2)
+    assert kept.measured_with(scorer) not in keys
 
 
 def test_the_key_follows_the_weights(scorer, tmp_path, monkeypatch):
