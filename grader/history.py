@@ -32,7 +32,7 @@ def score_history(
     """
     total = COUNT * len(checkpoints(run))
     check_writable(run)
-    against = real_faces(reference, progress=progress)
+    against = real_faces(reference, progress)
     scored = list(_scored(run, against, progress("checkpoints", total)))
     if not scored:
         raise BadSubmission(f"{run}: no checkpoint could be scored: train again")

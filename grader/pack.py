@@ -43,7 +43,7 @@ def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
         as_they_are = {name: read() for name, read in members(source) if name.lower().endswith(ENDINGS)}
     except BadSubmission:
         as_they_are = {}
-    if as_they_are and (packed := _tgz(as_they_are)) and len(packed) < MAX_PACKED_BYTES:
+    if as_they_are and (packed := tgz(as_they_are)) and len(packed) < MAX_PACKED_BYTES:
         return _verified(packed, output), None
     submission = read_submission(source, loose=True)
     if len(submission.pictures) != COUNT:
@@ -51,8 +51,8 @@ def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
             [f"{source}: holds {len(submission.pictures):,} pictures: the course takes exactly {COUNT:,}"]
         )
     for quality in QUALITIES:
-        files = {f"{number}.jpg": _jpeg(picture, quality) for number, picture in enumerate(submission.pictures, 1)}
-        if len(packed := _tgz(files)) < MAX_PACKED_BYTES:
+        files = {f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(submission.pictures, 1)}
+        if len(packed := tgz(files)) < MAX_PACKED_BYTES:
             return _verified(packed, output), quality
     raise BadSubmission([f"{source}: over the course's 2 MB even at JPEG quality {QUALITIES[-1]}"])
 
@@ -83,7 +83,7 @@ def cut(grids: Iterable[Path], output: Path) -> int:
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
         try:
             for number, tile in enumerate(tiles, 1):
-                (unfinished / f"{number}.jpg").write_bytes(_jpeg(tile, QUALITIES[0]))
+                (unfinished / f"{number}.jpg").write_bytes(jpeg(tile, QUALITIES[0]))
         except BaseException:
             shutil.rmtree(unfinished)
             raise
@@ -143,14 +143,14 @@ def _empty(tile: np.ndarray, colour: np.ndarray) -> bool:
     return bool((centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all())
 
 
-def _jpeg(picture: np.ndarray, quality: int) -> bytes:
+def jpeg(picture: np.ndarray, quality: int) -> bytes:
     """In memory, since Pillow does not notice a disk that is full before the last byte."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
-def _tgz(files: dict[str, bytes]) -> bytes:
+def tgz(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, data in files.items():

@@ -68,7 +68,7 @@ class Scorer:
             if given:
                 downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
         faces = None if source is None or source.suffix in STATISTICS else source
-        against = Against(real_faces(source, imagenet, progress))
+        against = Against(real_faces(source, progress))
         if "fd-anime" in metrics:
             against = _with_anime(against, source, progress)
         if "fid" in metrics:
@@ -158,15 +158,15 @@ def _path(path: Path | str | None) -> Path | None:
     return Path(path) if path else None
 
 
-def real_faces(source: Path | None, features: ModuleType = imagenet, progress: Progress = silent) -> Reference:
-    """What distances in the features of `imagenet` or `anime` are to: the given faces, or the shipped ones; the latter
-    also where the given files are the course's own, to the byte. Raises BadReference."""
-    shipped = shipped_reference(features)
+def real_faces(source: Path | None, progress: Progress = silent) -> Reference:
+    """What FD-ImageNet is measured against: the given faces, or the shipped ones; the latter also where the given files
+    are the course's own, to the byte. Raises BadReference."""
+    shipped = shipped_reference()
     if source is None or source.suffix == ".npz":
         return shipped
     if source.suffix != ".safetensors" and is_course(source):
         return shipped
-    return described(_given(source, features, progress), shipped)
+    return described(_given(source, imagenet, progress), shipped)
 
 
 def _given(source: Path, features: ModuleType, progress: Progress) -> Reference:
@@ -197,8 +197,9 @@ def _with_anime(against: Against, source: Path | None, progress: Progress) -> Ag
     if source is not None and source.suffix == ".safetensors":
         reason = f"{source.name} holds other features: name the faces themselves"
         return replace(against, missing=against.missing | {"fd-anime": reason})
-    real = real_faces(source, anime, progress)
-    return replace(against, anime=replace(real, faces=against.real.faces))
+    if against.real.faces == reference.NAME:  # the shipped faces, or the course's own, told once
+        return replace(against, anime=shipped_reference(anime))
+    return replace(against, anime=replace(_given(source, anime, progress), faces=against.real.faces))
 
 
 def _with_cascade(against: Against, cascade: Path | None, offline: bool) -> Against:

@@ -7,20 +7,18 @@ them. `python -m grader score` should ask for a review of them.
 
 from __future__ import annotations
 
-import io
 import sys
-import tarfile
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from grader.features import anime, imagenet
 from grader.features.reference import shipped_reference
 from grader.inputs.submission import read_submission
+from grader.pack import jpeg, tgz
 
 NETWORKS = {"imagenet": imagenet, "anime": anime}
 
@@ -58,16 +56,6 @@ def _network(features) -> nn.Module:
     return network if features is imagenet else lambda x: network(x / 255)
 
 
-def pack(pictures: np.ndarray, path: Path, quality: int) -> None:
-    with tarfile.open(path, "w:gz") as archive:
-        for number, picture in enumerate(pictures, 1):
-            file = io.BytesIO()
-            Image.fromarray(picture).save(file, "JPEG", quality=quality)
-            entry = tarfile.TarInfo(f"{number}.jpg")
-            entry.size = len(file.getvalue())
-            archive.addfile(entry, io.BytesIO(file.getvalue()))
-
-
 @click.command()
 @click.argument("submission", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
@@ -78,7 +66,8 @@ def pack(pictures: np.ndarray, path: Path, quality: int) -> None:
 @click.option("--threads", default=1, show_default=True)
 def main(submission, output, names, steps, rate, quality, threads):
     torch.set_num_threads(threads)
-    pack(optimise(read_submission(submission).pictures, list(names), steps, rate), output, quality)
+    moved = optimise(read_submission(submission).pictures, list(names), steps, rate)
+    output.write_bytes(tgz({f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(moved, 1)}))
 
 
 if __name__ == "__main__":

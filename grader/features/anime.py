@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from grader.features.devices import check_pictures
 from grader.files import short_hash
 
 WEIGHTS = Path(__file__).parents[1] / "weights/facenet.safetensors"
 
-SIZE = 64  # pixels a side
 STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))  # channels and residual convolutions; each stage halves the side
 LAST = 512  # channels in the end
 POOLED = 96 + 192 + LAST
@@ -93,10 +93,7 @@ def describe(
     `progress` is called with the number of pictures of each batch done; `network` is the shipped one unless given.
     Raises ValueError for another shape or type, or when there is no picture.
     """
-    if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
-        raise ValueError(f"pictures must be a uint8 array, got {getattr(pictures, 'dtype', type(pictures).__name__)}")
-    if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or len(pictures) == 0:
-        raise ValueError(f"pictures must be [N, {SIZE}, {SIZE}, 3] with N > 0, got {list(pictures.shape)}")
+    check_pictures(pictures)
     network = network or load()
     features = np.empty((len(pictures), DIM))
     with torch.inference_mode():

@@ -10,6 +10,16 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+SIZE = 64  # pixels a side that pictures have
+
+
+def check_pictures(pictures: np.ndarray) -> None:
+    """Raises ValueError unless they are uint8 [N, 64, 64, 3] with N > 0."""
+    if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
+        raise ValueError(f"pictures must be a uint8 array, got {getattr(pictures, 'dtype', type(pictures).__name__)}")
+    if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or len(pictures) == 0:
+        raise ValueError(f"pictures must be [N, {SIZE}, {SIZE}, 3] with N > 0, got {list(pictures.shape)}")
+
 
 def place(network: nn.Module) -> nn.Module:
     """A network of pictures float [n, 3, H, W] in 0..255 -> features [n, d], in eval mode, where it is to run.

