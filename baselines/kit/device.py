@@ -75,7 +75,7 @@ def place(network, settings, device, half=True):
     stays = ", in float32 all the same" if settings.half and not dtype else ""
     print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters{stays}")
     network = network.to(device)
-    if device.type == "cuda" and channels_last_pays(network, device, dtype):
+    if channels_last_pays(network, device, dtype):
         network = network.to(memory_format=torch.channels_last)
     if world_size() > 1:
         network = share_gradients(network)
@@ -83,7 +83,10 @@ def place(network, settings, device, half=True):
 
 
 def channels_last_pays(network, device, dtype):
-    """Whether the layout [N, H, W, C] is faster: in half precision and on new GPUs, but InstanceNorm copies in it."""
+    """Whether the layout [N, H, W, C] is faster: on a CPU for grouped convolutions; on a GPU in half precision or where
+    it is new, but InstanceNorm copies in it."""
+    if device.type == "cpu":
+        return any(getattr(module, "groups", 1) > 1 for module in network.modules())
     has_instance_norm = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
     return (dtype is not None or torch.cuda.get_device_capability(device) >= (8, 0)) and not has_instance_norm
 

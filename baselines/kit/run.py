@@ -25,7 +25,7 @@ LOSSES = ("loss_D", "loss_G")
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
     *("faces", "run", "outputs", "steps", "hours", "processes"),
-    *("checkpoint_every", "checkpoint_minutes", "log_every"),
+    *("checkpoint_every", "checkpoint_minutes", "log_every", "cool_down"),
 )
 
 

@@ -117,6 +117,29 @@ def test_a_penalty_of_weight_0_costs_nothing(tmp_path, monkeypatch, r1, r2, call
     assert len(seen) == calls
 
 
+def test_penalties_come_every_few_steps_and_as_many_times_as_strong(tmp_path, rendered, monkeypatch):
+    notebook, seen = before_launch(MASTER), []
+    right = notebook["discriminator_step"]
+    monkeypatch.setitem(notebook, "discriminator_step", lambda *given: seen.append(given[-2:]) or right(*given))
+    notebook["train"](small(tmp_path, rendered, steps=6, penalty_every=3, r1=0.5, r2=0.25))
+    assert seen == [(0, 0), (0, 0), (1.5, 0.75)] * 2
+
+
+def test_the_learning_rates_go_down_to_0_at_the_end_and_a_longer_run_raises_them_again(tmp_path, rendered, monkeypatch):
+    notebook, rates = before_launch(MASTER), []
+    right = notebook["discriminator_step"]
+
+    def watched(D, G, optimizer, *given):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return right(D, G, optimizer, *given)
+
+    monkeypatch.setitem(notebook, "discriminator_step", watched)
+    settings = small(tmp_path, rendered, steps=6, cool_down=4, lr_D=1.0e-3)
+    notebook["train"](settings)
+    notebook["train"](replace(settings, steps=8, cool_down=0))
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 7.5e-4, 5e-4, 2.5e-4, 1e-3, 1e-3])
+
+
 def test_nothing_named_changes_nothing():
     pictures = torch.rand(3, 3, 64, 64) * 2 - 1
     assert augmentation("")(pictures) is pictures

@@ -136,6 +136,11 @@ def test_channels_last_is_for_half_precision_and_new_cards_without_instance_norm
         assert not channels_last_pays(normed, GPU, None)
 
 
+def test_channels_last_on_a_cpu_is_for_grouped_convolutions():
+    assert channels_last_pays(nn.Conv2d(8, 8, 3, groups=2), torch.device("cpu"), None)
+    assert not channels_last_pays(Discriminator(2), torch.device("cpu"), None)
+
+
 def test_a_cpu_trains_in_float32(capsys):
     network = nn.Linear(4, 1)
     assert place(network, Settings(half=True), torch.device("cpu")) is network
