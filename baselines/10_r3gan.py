@@ -138,7 +138,7 @@ class R3GANSettings(Settings):
     r1: float = 1.0  # γ₁, the weight of the penalty on reals; 0 leaves it out
     r2: float = 1.0  # γ₂, the weight of the penalty on fakes; 0 leaves it out
     penalty_every: int = 1  # steps from one with penalties to the next, which count as many times there
-    cool_down: int = 0  # steps at the end over which both learning rates go down to 0
+    cool_down: float = 0.0  # the share of the training, at its end, over which both learning rates go down to 0
     augment: str = ""  # what D sees differently each time: "color,translation,cutout" or some of them; for few faces
     blocks: int = 1  # residual blocks at each size, in G and in D
     largest_G: int = 64  # the largest size at which G has blocks: 64, 32 or 16; large maps cost the most
@@ -914,9 +914,9 @@ def train(settings):
     run = Run(settings, G, D, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
 
     for step, real in run.steps(faces):  # real is [batch_size, 3, 64, 64] in −1 … 1
-        rest = min(1, (settings.steps - step + 1) / settings.cool_down) if settings.cool_down else 1
+        share = min(1, run.left / settings.cool_down) if settings.cool_down else 1
         for optimizer, rate in ((optimizer_G, settings.lr_G), (optimizer_D, settings.lr_D)):
-            optimizer.param_groups[0]["lr"] = rate * rest
+            optimizer.param_groups[0]["lr"] = rate * share
         weight = settings.penalty_every if step % settings.penalty_every == 0 else 0
         r1, r2 = weight * settings.r1, weight * settings.r2
         run.log(loss_D=discriminator_step(D, G, optimizer_D, real, run.noise(), loss_D, r1, r2))

@@ -82,6 +82,7 @@ class Run:
         if rank() == 0 and not self.last.exists() and not self.previous.exists():
             fetch_run(self.folder)
         self.pictures = 0  # real ones, how many
+        self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
             torch.manual_seed(settings.seed + self.start + 1_000_003 * rank())
@@ -108,18 +109,19 @@ class Run:
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
         shown = progress(steps, "training", total, self.start) if steps else steps
-        saved_at, writing = began, 0.0
+        saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
             for step in shown:
                 self.step = step
+                self.left = min((settings.steps - step + 1) / settings.steps, hours_left)
                 yield (step, *next(batches))
                 row = torch.stack([self.losses[name] for name in LOSSES])
                 self.log_rows.append((step, row, self.seconds + time.time() - began))
                 if step == self.start + 50 and step < settings.steps:
                     self.print_estimate(time.time() - began)
-                hours_over = 0 < settings.hours * 3600 <= time.time() - began + writing
-                end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if hours_over else ""
-                end = self.any_process(end)
+                clock = 1 - (time.time() - began + writing) / (settings.hours * 3600) if settings.hours else 1.0
+                end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if clock <= 0 else ""
+                end, hours_left = self.agreed(end, clock, hours_left)
                 with_samples = step % settings.checkpoint_every == 0 or step == settings.steps or end
                 due = with_samples or time.time() - saved_at > settings.checkpoint_minutes * 60
                 if due or step % settings.log_every == 0:
@@ -279,15 +281,17 @@ class Run:
             )
         return step
 
-    def any_process(self, end):
-        """Why the session ends, if any process has a reason: they ask each other every settings.log_every steps."""
+    def agreed(self, end, clock, before):
+        """(why the session ends, the share of its hours that is left), the same for all processes: they ask each other
+        every settings.log_every steps, and take what was left `before` until then."""
         if world_size() == 1:
-            return end
+            return end, clock
         if self.step % self.settings.log_every:
-            return ""
-        reasons = [None] * world_size()
-        distributed.all_gather_object(reasons, end)
-        return max(reasons)
+            return "", before
+        answers = [None] * world_size()
+        distributed.all_gather_object(answers, (end, clock))
+        ends, clocks = zip(*answers, strict=True)
+        return max(ends), min(clocks)
 
     def check_weights(self):
         """Stops a run before a network that holds NaN replaces the last checkpoint that does not."""

@@ -134,9 +134,9 @@ def test_the_learning_rates_go_down_to_0_at_the_end_and_a_longer_run_raises_them
         return right(D, G, optimizer, *given)
 
     monkeypatch.setitem(notebook, "discriminator_step", watched)
-    settings = small(tmp_path, rendered, steps=6, cool_down=4, lr_D=1.0e-3)
+    settings = small(tmp_path, rendered, steps=6, cool_down=2 / 3, lr_D=1.0e-3)
     notebook["train"](settings)
-    notebook["train"](replace(settings, steps=8, cool_down=0))
+    notebook["train"](replace(settings, steps=8, cool_down=0.0))
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 7.5e-4, 5e-4, 2.5e-4, 1e-3, 1e-3])
 
 

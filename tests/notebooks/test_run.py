@@ -325,6 +325,23 @@ def test_a_session_ends_when_its_hours_are_over(tmp_path, capsys):
     assert last(tmp_path)["step"] == 1
 
 
+def test_a_run_knows_what_is_left_of_its_steps_and_of_its_hours(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
+
+    def left(run):
+        seen = []
+        for _ in run.steps(torch.zeros(8, 3, 64, 64, dtype=torch.uint8)):
+            run.log(loss_D=LOSS, loss_G=LOSS)
+            seen.append(run.left)
+            clock.now += 900
+        return seen
+
+    assert left(session(tmp_path, steps=4)) == [1, 0.75, 0.5, 0.25]
+    assert left(session(tmp_path, steps=8)) == [0.5, 0.375, 0.25, 0.125]
+    assert left(session(tmp_path, steps=10**6, hours=1.0)) == pytest.approx([1, 0.75, 0.5, 0.25], abs=1e-4)
+
+
 def test_hours_leave_time_to_write(tmp_path, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
