@@ -1,0 +1,112 @@
+"""Which notebook is the best for its time? python -m studies.per_minute LABEL:NOTEBOOK:RUN... --output FOLDER
+
+Each RUN is the folder of a finished run, scored by `python -m grader history RUN`. Its time is the number of its steps
+times what one takes on one CPU thread when the machine is at its quietest: all notebooks train a few steps in turn, for
+some rounds, and the shortest time counts. So runs that were trained beside other work can be compared. Runs of a LABEL
+are seeds of one line. Prints a table, and writes per_minute.csv and per_minute.png into FOLDER.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+from grader.files import atomic, write_text
+from grader.inputs.runs import Checkpoint, read_history, read_rows
+from grader.version import VERSION
+
+BASELINES = Path(__file__).resolve().parents[1] / "baselines"
+STEPS, WINDOW = 48, 16  # trained in each round; of these, the fastest so many in a row count. A penalty is every fourth
+OWN = ("run", "outputs", "steps", "hours", "checkpoint_every", "log_every", "cool_down")  # set anew, to be timed
+
+
+def seconds_per_step(notebook: str, run: Path, faces: str) -> float:
+    """The seconds of one step with a run's settings on one thread, in its fastest steps in a row. Raises OSError, and
+    subprocess.CalledProcessError when the notebook stops."""
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    settings = {name: value for name, value in config.items() if name not in OWN} | {"faces": faces or config["faces"]}
+    with tempfile.TemporaryDirectory() as folder:
+        settings |= {"run": f"{folder}/run", "outputs": f"{folder}/outputs", "steps": STEPS, "log_every": STEPS}
+        command = [sys.executable, BASELINES / f"{notebook}.py", "--preset", "cpu"]
+        for name, value in settings.items():
+            command += ["--set", f"{name}={value}"]
+        quiet = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "KIT_SCORE": "0"}
+        subprocess.run(command, env=os.environ | quiet, check=True, stdout=subprocess.DEVNULL)
+        seconds = read_rows(Path(folder, "run/log.csv"), {"seconds": float})["seconds"]
+    return float((seconds[WINDOW:] - seconds[:-WINDOW]).min() / WINDOW)
+
+
+def draw(lines: dict[str, list[list[tuple[float, Checkpoint]]]], path: Path) -> None:
+    """Draws distance against minutes, a colour for each label and a line for each of its runs."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5))
+    for number, (label, runs) in enumerate(lines.items()):
+        for run in runs:
+            minutes, points = zip(*run, strict=True)
+            first = label if run is runs[0] else None
+            axes.plot(minutes, [point.distance for point in points], f"C{number}.-", label=first, linewidth=1.2)
+    axes.set(xscale="log", yscale="log", xlabel="minutes on one quiet CPU thread", ylabel="FD-ImageNet (crypko)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="both", which="minor", labelsize=7)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    with atomic(path) as unfinished:
+        figure.savefig(unfinished, dpi=150, bbox_inches="tight", format="png")
+    plt.close(figure)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")
+@click.option("--rounds", default=3, show_default=True, help="How often each notebook's steps are timed.")
+@click.version_option(VERSION)
+def main(runs, output, faces, rounds):
+    named = [(label, notebook, Path(run)) for label, notebook, run in (text.split(":", 2) for text in runs)]
+    first = {
+        label: (notebook, run) for label, notebook, run in reversed(named)
+    }  # seeds of one label take the same time
+    times = {label: [] for label, _, _ in named}
+    for _ in range(rounds):
+        for label in times:
+            times[label].append(seconds_per_step(*first[label], faces))
+            click.echo(f"{label}: {times[label][-1] * 1000:.0f} ms a step", err=True)
+    step = {label: min(found) for label, found in times.items()}
+    lines = {label: [] for label in times}
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["label", "notebook", "seed", "step", "minutes", "fd_imagenet", "afd"])
+    for label, notebook, run in named:
+        seed = json.loads((run / "config.json").read_text(encoding="utf-8"))["seed"]
+        line = [(point.step * step[label] / 60, point) for point in read_history(run / "history.csv")]
+        lines[label].append(line)
+        for minutes, point in line:
+            score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.faces:.3f}"
+            writer.writerow([label, notebook, seed, point.step, *score])
+        within = [point for minutes, point in line if minutes <= 10.05]
+        nearest = min(within, key=lambda point: point.distance)
+        click.echo(
+            f"{label}, seed {seed}: within ten minutes {nearest.distance:.1f} (AFD {nearest.faces:.3f}) at step "
+            f"{nearest.step:,}; in all {line[-1][0]:.1f} minutes, {min(p.distance for _, p in line):.1f}"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "per_minute.csv", table.getvalue())
+    draw(lines, output / "per_minute.png")
+    spread = np.array([max(found) / min(found) for found in times.values()])
+    click.echo(f"the slowest round took {spread.min():.2f} to {spread.max():.2f} times the fastest", err=True)
+
+
+if __name__ == "__main__":
+    main()

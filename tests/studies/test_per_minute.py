@@ -1,0 +1,39 @@
+"""The study of what a notebook reaches in its time."""
+
+import csv
+import json
+
+from click.testing import CliRunner
+
+from studies import per_minute
+
+
+def test_a_step_is_timed_with_the_settings_of_the_run(tmp_path, rendered):
+    config = {"faces": "gone.zip", "run": "elsewhere", "steps": 10**6, "batch_size": 4, "width": 2, "seed": 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert 0 < per_minute.seconds_per_step("01_gan", tmp_path, str(rendered)) < 10
+    assert [*tmp_path.iterdir()] == [tmp_path / "config.json"]
+
+
+def test_seeds_share_the_time_of_a_step_and_the_fastest_round_counts(tmp_path, monkeypatch):
+    times = iter([0.5, 2.0, 0.25, 3.0])  # two rounds of two labels
+    monkeypatch.setattr(per_minute, "seconds_per_step", lambda *_: next(times))
+    for name, seed, distance in (("a", 1, 900), ("b", 2, 800), ("c", 1, 300)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"seed": seed}))
+        (tmp_path / name / "history.csv").write_text(
+            f"step,fd_imagenet,afd\n120,{distance},0.1\n240,{distance - 1},0.2\n6000,{distance - 100},0.9\n"
+        )
+    given = [f"{label}:01_gan:{tmp_path / run}" for label, run in (("plain", "a"), ("plain", "b"), ("new", "c"))]
+    result = CliRunner().invoke(per_minute.main, [*given, "--output", str(tmp_path / "out"), "--rounds", "2"])
+    assert result.exit_code == 0, result.output
+    assert (
+        "plain, seed 2: within ten minutes 799.0 (AFD 0.200) at step 240; in all 25.0 minutes, 700.0" in result.output
+    )
+    assert "new, seed 1: within ten minutes 299.0 (AFD 0.200) at step 240; in all 200.0 minutes, 200.0" in result.output
+    with open(tmp_path / "out/per_minute.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["label"], row["seed"], row["minutes"]) for row in rows[:4]] == [
+        ("plain", "1", "0.50"), ("plain", "1", "1.00"), ("plain", "1", "25.00"), ("plain", "2", "0.50"),
+    ]  # fmt: skip
+    assert (tmp_path / "out/per_minute.png").stat().st_size > 10_000
