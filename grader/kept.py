@@ -38,7 +38,14 @@ def measured_with(scorer: Scorer) -> str:
     said = [SCHEMA, sorted(scorer.metrics), sorted(against.missing), scorer.limits, afd.MIN_NEIGHBORS]
     said += [optimised.FEW, optimised.MOVED, optimised.USUAL, optimised.GROWTH, optimised.SURPLUS, optimised.SLACK]
     said += [optimised.TOO_NEAR, optimised.FOUND, optimised.SEEN, optimised.SIGNS]
-    said += [verdict.COPIED, copies.NEAR, copies.DISGUISED, duplicates.COLLAPSED, verdict.load_thresholds()]
+    said += [
+        verdict.COPIED,
+        copies.NEAR,
+        copies.ALONE,
+        copies.DISGUISED,
+        duplicates.COLLAPSED,
+        verdict.load_thresholds(),
+    ]
     said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(WEIGHTS.glob("*.safetensors"))]
     digest.update(json.dumps(said, sort_keys=True).encode())
     for reference in (against.real, against.anime, against.real_inception):

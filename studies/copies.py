@@ -25,7 +25,7 @@ from grader.inputs.archives import members
 from grader.inputs.images import ENDINGS, decode
 from grader.inputs.known_faces import load_known
 from grader.inputs.submission import read_submission
-from grader.metrics.copies import COPY, DISGUISED, NEAR, copies
+from grader.metrics.copies import ALONE, COPY, DISGUISED, NEAR, alone, copies
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from studies.corruptions import KINDS
 from studies.faces import read_faces
@@ -160,11 +160,15 @@ def study_disguises(sets: dict[str, np.ndarray]) -> None:
     """Against the shipped prints: the share of pictures below NEAR, of the sets and of disguised known faces."""
     known = load_known().fingerprints
     click.echo(
-        f"\nshare of pictures within {NEAR} of a known face; from {DISGUISED:.0%} on they are called disguised\n"
+        f"\nshare of pictures within {NEAR} of a known face, and of those within {ALONE} times the distance to the "
+        f"next one; with the copies, from {DISGUISED:.0%} on they are called disguised\n"
     )
     for name, pictures in sets.items():
-        shares = [len(copies(pictures, known, limit)) / len(pictures) for limit in (COPY, NEAR)]
-        click.echo(f"{name:42s} copies {shares[0]:6.1%}, near {shares[1]:6.1%}")
+        near = copies(pictures, known, NEAR)
+        copied = [copy for copy in near if copy.distance <= COPY]
+        left = alone(pictures, [copy for copy in near if copy.distance > COPY], known)
+        shares = [len(some) / len(pictures) for some in (copied, near, copied + left)]
+        click.echo("{:42s} copies {:6.1%}, near {:6.1%}, counted {:6.1%}".format(name, *shares))
 
 
 def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:

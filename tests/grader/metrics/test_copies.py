@@ -11,7 +11,7 @@ from PIL import Image
 from grader.features.fingerprints import MIRROR, STEP, fingerprints, nearest, of_faces
 from grader.inputs import known_faces
 from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, save_known
-from grader.metrics.copies import COPY, DISGUISED, FLOOR, NEAR, copies, integrity, limits
+from grader.metrics.copies import ALONE, COPY, DISGUISED, FLOOR, NEAR, SAME, Copy, alone, copies, integrity, limits
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from grader.results import Group
 from studies.copies import BEYOND
@@ -324,6 +324,48 @@ def test_copies_beyond_the_limit_are_told_together(shared, disguise):
     pictures = np.stack([decode_64(picture) for picture in pictures])
     found = integrity(np.stack([BEYOND[disguise](picture) for picture in pictures]), known)
     assert found.disguised and found.near >= DISGUISED * 300
+
+
+def around(prints, distance, count=1, seed=0):
+    """Fingerprints [count, 48] at a distance from one of them [48], each in a direction of its own."""
+    steps = np.random.default_rng(seed).standard_normal((count, 48))
+    steps *= distance / STEP / np.sqrt((steps**2).mean(axis=1, keepdims=True))
+    return np.clip(np.rint(prints + steps), -127, 127).astype(np.int8)
+
+
+@pytest.mark.parametrize(
+    ("others", "counted"),
+    [
+        (0.9, True),  # far from all other known faces: a copy, disguised
+        (0.5, True),
+        (0.32, False),  # a usual face: it is as near to others
+    ],
+)
+def test_a_picture_that_is_near_to_several_known_faces_is_no_copy_of_one(faces, others, counted):
+    picture = faces[:1]
+    print_ = fingerprints(picture)[0]
+    known = np.concatenate([around(print_, 0.3), around(print_, others, 30, seed=1), around(print_, 1.2, 5000, seed=2)])
+    found = integrity(picture, Known(known, [f"{n}.jpg" for n in range(len(known))]))
+    assert found.closest[0].distance < NEAR
+    assert not found.copies
+    assert found.near == counted
+
+
+def test_a_drawing_that_is_known_twice_still_has_its_copies(faces):
+    print_ = fingerprints(faces[:1])[0]
+    drawing = around(print_, 0.31)
+    known = np.concatenate([drawing, around(drawing[0], SAME - 0.08, 3, seed=1), around(print_, 1.2, 5000, seed=2)])
+    (one,) = copies(faces[:1], known, NEAR)
+    assert COPY < one.distance <= NEAR
+    assert alone(faces[:1], [one], known) == [one]
+
+
+def test_few_known_faces_are_no_rivals(faces):
+    known = around(fingerprints(faces[:1])[0], 0.3)
+    one = Copy(0, 0, 0.3, False)
+    assert alone(faces[:1], [one], known) == [one]
+    assert alone(faces[:1], [], known) == []
+    assert 0 < ALONE < 1
 
 
 def decode_64(picture):
