@@ -11,8 +11,8 @@ demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
 	@echo "1 of 2: drawing 4,000 faces"
 	@$(PY) -m data render $(DEMO)/faces --count 4000
-	@echo "2 of 2: training a small GAN on them, about 3 minutes on two cores, and scoring its 1,000 pictures"
-	@$(PY) -m baselines.run 01_gan --preset demo --save $(DEMO)/01_gan.ipynb \
+	@echo "2 of 2: training a small R3GAN (notebook 10) on them, about 3 minutes on two cores, and scoring its 1,000 pictures"
+	@$(PY) -m baselines.run 10_r3gan --preset demo --save $(DEMO)/10_r3gan.ipynb \
 	  --set faces=$(DEMO)/faces --set run=$(DEMO)/gan --set outputs=outputs
 	@echo "some of its pictures: $$(ls $(DEMO)/gan/samples/*.png | tail -n 1)"
 	@echo "all about the score:  $(DEMO)/gan/report.html"

@@ -68,8 +68,6 @@
 # 開。標題和程式碼維持英文。
 
 # %%
-from dataclasses import replace
-
 import torch
 from kit.checks import check_step, done
 from kit.device import get_device, place, seed_everything
@@ -92,7 +90,6 @@ from kit.settings import Settings, make_settings, t4_presets
 FASTER = {"lr_G": 4e-4, "lr_D": 2e-4}  # the best of those that were tried on a CPU
 PRESETS = t4_presets(Settings(), **FASTER)  # "course": the sample code's sizes
 PRESETS["cpu"] = Settings(steps=3000, batch_size=32, width=16, ema=0.99, **FASTER)  # ten minutes on one CPU core
-PRESETS["demo"] = replace(PRESETS["cpu"], steps=1400, checkpoint_every=350)  # a few minutes on two CPU cores
 
 # %% tags=["parameters"]
 preset = "course"

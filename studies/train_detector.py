@@ -11,7 +11,8 @@ likely those are faces. The cascade's share of finds in each moment of a trainin
 half a face: by that the ratio still rises from fair pictures to good ones.
 
 The shipped weights: 10,000 Crypko faces, 2,500 tagged and 1,667 drawn ones (`python -m data render --count 2000 --seed
-5`); runs of 01, 03, 04 and 08 (preset cpu, seed 11), of 03 the same with ema=0, and of 01 (preset demo, seed 2022).
+5`); runs of 01, 03, 04 and 08 (preset cpu, seed 11), of 03 the same with ema=0, and of 01 (preset
+cpu, 1,400 steps, seed 2022).
 """
 
 from __future__ import annotations

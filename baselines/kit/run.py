@@ -19,7 +19,7 @@ from kit.device import rank, without_wrapper, world_size
 from kit.faces import batches_of
 from kit.files import StepTable, atomic_write
 from kit.progress import progress
-from kit.samples import SHOWN, fixed_noise, near_repeats, pack, picture_grid, sample, show
+from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
 LOSSES = ("loss_D", "loss_G")
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
@@ -90,7 +90,7 @@ class Run:
         self.norms_table = StepTable(self.folder / "grad_norms.csv", ["layer", "name", "norm"], self.start)
         *losses, self.seconds = map(float, self.log_table.last[1:] if self.log_table.last else [0, 0, 0])
         self.losses = {name: torch.tensor(loss, device=self.device) for name, loss in zip(LOSSES, losses, strict=True)}
-        self.log_rows, self.norms_rows, self.repeats = [], [], []
+        self.log_rows, self.norms_rows, self.repeats, self.alike = [], [], [], ALIKE
 
     # what the loop calls
 
@@ -102,7 +102,7 @@ class Run:
         if self.start and len(tensors[0]) != self.pictures:
             counts = f"{self.pictures:,} then, {len(tensors[0]):,} now"
             raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
-        self.pictures = len(tensors[0])
+        self.pictures, self.alike = len(tensors[0]), limit_of_repeats(tensors[0])
         batches = batches_of(
             *tensors, batch_size=batch_size or settings.batch_size, seed=settings.seed, start=self.start
         )
@@ -201,7 +201,7 @@ class Run:
         pack(pictures, self.folder / f"samples/{self.step:06d}.tgz")
         weights = self.G_ema.state_dict()
         atomic_write(self.folder / f"checkpoints/{self.step:06d}.pt", partial(torch.save, weights))
-        self.repeats.append(near_repeats(pictures))
+        self.repeats.append(near_repeats(pictures, self.alike))
         # an untrained generator's pictures are alike as well, and become less so
         collapsing = self.repeats[-1] > min(self.repeats) + 0.1
         hint = ": G is collapsing, earlier samples may be better" if collapsing else ""

@@ -1,6 +1,7 @@
 """10: resampling, blocks and penalties do what they say, each part can be left out, and a resumed run is exact."""
 
 import csv
+import re
 from dataclasses import replace
 
 import pytest
@@ -57,7 +58,9 @@ def test_a_name_that_does_not_exist_is_refused(tmp_path, rendered, setting, valu
         names("train")(small(tmp_path, rendered, **{setting: value}))
 
 
-@pytest.mark.parametrize(("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (4, 3))])
+@pytest.mark.parametrize(
+    ("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (4, 3)), ("demo", (4, 3))]
+)
 def test_networks_fit_every_preset(tmp_path, preset, sizes):
     settings = small(tmp_path, preset=preset, width=4)
     G, D = names("Generator")(settings), names("Discriminator")(settings)
@@ -68,6 +71,12 @@ def test_networks_fit_every_preset(tmp_path, preset, sizes):
         for block in blocks:
             x = torch.randn(1, block.expand.in_channels, 4, 4)
             assert torch.equal(block(x), x)  # at first it does nothing
+
+
+def test_make_demo_names_a_preset_that_is_there():
+    makefile = (ROOT / "Makefile").read_text()
+    name, preset = re.search(r"-m baselines\.run (\w+) --preset (\w+)", makefile).groups()
+    assert (name, preset in names("PRESETS")) == (MASTER.stem, True)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from kit.files import StepTable
 from kit.networks import Discriminator, Generator
 from kit.norms import layer_norms
 from kit.run import Run, fetch_run
-from kit.samples import fixed_noise, near_repeats, output_folder, pack, sample, write_submission
+from kit.samples import fixed_noise, limit_of_repeats, near_repeats, output_folder, pack, sample, write_submission
 from kit.settings import Settings
 from tests.helpers.notebook import lesson
 
@@ -560,6 +560,19 @@ def test_repeats_among_samples_are_seen(tmp_path, capsys):
     assert healthy == "step 0: 0.0% near repeats"
     assert hint == "step 0: 33.3% near repeats: G is collapsing, earlier samples may be better"
     assert torch.equal(torch.get_rng_state(), numbers)  # the training goes on as if nobody had looked
+
+
+def test_faces_that_are_alike_themselves_are_no_repeats():
+    """A generator whose pictures differ as the training faces do has not collapsed, however alike those are."""
+    levels = torch.randint(0, 256, (300, 3, 8, 8), dtype=torch.uint8)
+    different = nn.functional.interpolate(levels, 64)
+    assert limit_of_repeats(different) == 12
+    similar = (100 + different / 18).to(torch.uint8)  # the nearest two are 4 levels apart
+    assert near_repeats(similar) == 1
+    assert near_repeats(similar, limit_of_repeats(similar)) == 0
+    collapsed = similar.clone()
+    collapsed[:100] = similar[:1]
+    assert near_repeats(collapsed, limit_of_repeats(similar)) == pytest.approx(1 / 3)
 
 
 def test_samples_are_of_evaluation_mode_and_fill_all_levels():
