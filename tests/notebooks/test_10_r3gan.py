@@ -48,7 +48,7 @@ def test_half_precision_is_not_for_the_discriminator(tmp_path, rendered, monkeyp
     assert not isinstance(run.parts["D"], notebook["HalfPrecision"])
     with open(tmp_path / "run/grad_norms.csv", newline="") as file:
         norms = [float(row["norm"]) for row in csv.DictReader(file)]
-    assert len(norms) == 1 + 3 * 3 + 3 + 2  # the first layer, 3 blocks, 3 of Halve, the last two
+    assert len(norms) == 1 + 4 * 3 + 3 + 2  # the first layer, 4 blocks, 3 of Halve, the last two
     assert max(norms) > 0
 
 
@@ -59,7 +59,7 @@ def test_a_name_that_does_not_exist_is_refused(tmp_path, rendered, setting, valu
 
 
 @pytest.mark.parametrize(
-    ("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (4, 3)), ("demo", (4, 3))]
+    ("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (5, 4)), ("demo", (5, 4))]
 )
 def test_networks_fit_every_preset(tmp_path, preset, sizes):
     settings = small(tmp_path, preset=preset, width=4)
