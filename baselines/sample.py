@@ -132,7 +132,7 @@ def truncated(z: torch.Tensor, psi: float) -> torch.Tensor:
 
     G begins with a linear layer of z, without a bias. So this is StyleGAN's truncation as well, ψ of the way from the
     mean style to a style (Karras et al., 2019, https://arxiv.org/abs/1812.04948). Less than 1 gives safer faces, which
-    are paler and more alike; more than 1 gives stronger ones, which break more often.
+    are paler and more alike; more than 1 gives stronger ones, which break more often. The card has both, measured.
     """
     return psi * z
 
@@ -142,6 +142,21 @@ def interpolation(G: torch.nn.Module, first: torch.Tensor, last: torch.Tensor, s
     import torch
 
     return grid(sample(G, torch.cat([slerp(a, b, steps) for a, b in zip(first, last, strict=True)])), steps)
+
+
+def walk(G: torch.nn.Module, z: torch.Tensor, steps: int = 12) -> list[Image.Image]:
+    """The frames of a loop: grids of N samples that go on arcs through z [stops, N, z_dim] and back to the first, in
+    256 colours each."""
+    import torch
+    from PIL.Image import Quantize
+
+    arcs = [  # [steps, N, z_dim] each, without the last step, where the next arc begins
+        torch.stack([slerp(a, b, steps + 1)[:-1] for a, b in zip(here, there, strict=True)], dim=1)
+        for here, there in zip(z, z.roll(-1, dims=0), strict=True)
+    ]
+    pictures = sample(G, torch.cat(arcs).flatten(0, 1)).unflatten(0, (-1, z.shape[1]))  # [frames, N, 3, 64, 64]
+    # by octree: Pillow's own way, the median cut, takes 4 s
+    return [grid(frame, COLUMNS // 2).quantize(256, Quantize.FASTOCTREE) for frame in pictures]
 
 
 def truncation_sweep(G: torch.nn.Module, z: torch.Tensor) -> Image.Image:
@@ -244,10 +259,10 @@ def write_submission(pictures: torch.Tensor, output: Path) -> None:
             (unfinished / name).write_bytes(data)
 
 
-def write_picture(picture: Image.Image, path: Path, what: str) -> None:
-    """Writes a PNG, whole or not at all, and says what it shows. Raises CannotWrite."""
+def write_picture(picture: Image.Image, path: Path, what: str, **options) -> None:
+    """Writes a picture, whole or not at all, and says what it shows. Raises CannotWrite."""
     with atomic(path) as unfinished:
-        picture.save(unfinished, "PNG")
+        picture.save(unfinished, path.suffix[1:].upper(), **options)
     shared.say(printable(f"wrote {path}: {what}"))
 
 
@@ -310,6 +325,7 @@ def main(
     \b
       samples.png        64 samples, as they come
       interpolation.png  ways through z from one sample to another
+      walk.gif           eight of these ways, moving
       truncation.png     the same z, made weaker and stronger
       nearest.png        with --faces: the samples that are nearest to a
                          real face, each beside the faces nearest to it
@@ -339,6 +355,11 @@ def main(
     write_picture(grid(shown), output / "samples.png", f"{SHOWN} samples of seed {seed}, as they came")
     ways = "each row goes from a sample of the first row to the one below it"
     write_picture(interpolation(G, row, z[COLUMNS : 2 * COLUMNS]), output / "interpolation.png", ways)
+    frames = walk(G, z[:SHOWN].view(-1, COLUMNS, G.settings.z_dim)[:4])
+    loop = {"save_all": True, "append_images": frames[1:], "duration": 90, "loop": 0}
+    write_picture(
+        frames[0], output / "walk.gif", "the first row, on such ways through three more rows and back", **loop
+    )
     strengths = "the first row, left weaker (safer, paler, more alike), right stronger (more of them broken)"
     write_picture(truncation_sweep(G, row), output / "truncation.png", strengths)
     if nearest:

@@ -26,6 +26,7 @@ from grader.files import atomic, short_hash, write_text
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
 from grader.metrics.copies import integrity
+from grader.results import Score
 
 METRICS = ("fd-imagenet", "fd-anime", "kid", "afd", "prdc", "integrity")
 SEED = 0  # of the samples that are checked and scored: baselines.sample's own, not one that a checkpoint was picked by
@@ -56,7 +57,7 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     dtype, pictures = in_half_precision(G)  # [1000, 3, 64, 64]
     checked = check_copies(pictures)
     facts = facts_of(run, step, config) | told | {"precision": str(dtype).removeprefix("torch.")}
-    facts |= {"parameters": sum(weight.numel() for weight in G.parameters()), "copies": checked, **scores(pictures)}
+    facts |= {"parameters": sum(weight.numel() for weight in G.parameters()), "copies": checked, **scores(G)}
     settings = {name: value for name, value in asdict(G.settings).items() if name not in NOT_TOLD}
     texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
     with atomic(output) as unfinished:
@@ -116,20 +117,34 @@ def check_copies(pictures: torch.Tensor) -> str:
     return words
 
 
-def scores(pictures: torch.Tensor) -> dict[str, str]:
-    """What the grader measures of 1,000 samples [1000, 3, 64, 64], written and read as any submission is."""
-    with tempfile.TemporaryDirectory() as folder:
-        play.write_submission(pictures, submission := Path(folder, "samples.tgz"))
-        score = grader.score(submission, metrics=METRICS, offline=True)
-    found = {
-        one.measure: f"{one.value:.{0 if one.value > 100 else 1 if one.value > 2 else 3}f}" for one in score.measures
-    }
-    best_tier = next((verdict.best for verdict in score.verdicts if verdict.best), None)
+def scores(G: torch.nn.Module) -> dict[str, str]:
+    """What the grader measures of 1,000 samples of G, written and read as any submission is; and of their z made
+    weaker and stronger."""
+    z = play.noise(G, play.COUNT, SEED)
+    score = scored(play.sample(G, z), METRICS)
+    tier = next((verdict.best for verdict in score.verdicts if verdict.best), "none")
+    others = {psi: scored(play.sample(G, play.truncated(z, psi)), ("fd-imagenet", "afd", "prdc")) for psi in (0.8, 1.2)}
+    kept = ("FD-ImageNet", "AFD", "precision", "coverage")
     return {
-        "score": ", ".join(f"{name} {value}" for name, value in found.items()),
-        "tier": f"{best_tier or 'none'}, on the offline scale",
+        "score": in_words(score),
+        "truncation": "; ".join(f"z × {psi:g}: {in_words(other, kept)}" for psi, other in others.items()),
+        "tier": f"{tier}, on the offline scale",
         "near repeats": f"{score.integrity.repeated} of {play.COUNT:,} samples are like another one",
     }
+
+
+def scored(pictures: torch.Tensor, metrics: tuple[str, ...]) -> Score:
+    """The Score of pictures [1000, 3, 64, 64], as JPEG."""
+    with tempfile.TemporaryDirectory() as folder:
+        play.write_submission(pictures, submission := Path(folder, "samples.tgz"))
+        return grader.score(submission, metrics=metrics, offline=True)
+
+
+def in_words(score: Score, kept: tuple[str, ...] = ()) -> str:
+    """All measures of a score, or those that are named, with three digits or so."""
+    measures = [one for one in score.measures if not kept or one.measure in kept]
+    digits = [0 if one.value > 100 else 1 if one.value > 2 else 3 for one in measures]
+    return ", ".join(f"{one.measure} {one.value:.{few}f}" for one, few in zip(measures, digits, strict=True))
 
 
 def facts_of(run: Path, step: int, config: dict) -> dict:
@@ -181,6 +196,7 @@ def table(weights: Path) -> str:
         "time, hardware": f"{facts['time']}, {facts['hardware']}",
         "score": facts["score"],
         "tier": facts["tier"],
+        "truncation": facts["truncation"],
         "near repeats": facts["near repeats"],
         "copies": facts["copies"],
     }

@@ -142,6 +142,16 @@ def test_an_arc_keeps_its_speed_and_its_distance_from_0():
     assert torch.lerp(a, b, 0.5).norm() < 0.8 * way[4].norm()  # what a straight line does
 
 
+def test_a_walk_stops_at_each_z_and_ends_where_it_began(tiny):
+    G = load_generator(tiny)
+    z = play.noise(G, 16, seed=4).view(2, 8, -1)
+    frames = [np.asarray(frame.convert("RGB"), np.int16) for frame in play.walk(G, z, steps=3)]
+    assert len(frames) == 6
+    stops = [np.asarray(play.grid(play.sample(G, stop), 4), np.int16) for stop in z]
+    for frame, here, there in zip(frames[::3], stops, stops[::-1], strict=True):
+        assert 2 * np.abs(frame - here).mean() < np.abs(frame - there).mean()  # of 256 colours, and so not equal
+
+
 @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
 def test_an_arc_between_z_of_one_line_is_that_line(factor):
     a = torch.arange(1.0, 6.0)
@@ -160,7 +170,8 @@ def test_it_writes_all_its_pictures_and_a_submission(tiny, tmp_path, monkeypatch
         Image.fromarray(picture[:, ::-1] if number == 6 else picture).save(f"faces/{number}.png")
     said = command("--weights", tiny, "--seed", 5, "--faces", "faces", "--submission", "mine")
     assert [line.split(":")[0] for line in said] == [
-        *(f"wrote samples/{name}.png" for name in ("samples", "interpolation", "truncation", "nearest")),
+        *(f"wrote samples/{name}" for name in ("samples.png", "interpolation.png", "walk.gif", "truncation.png")),
+        "wrote samples/nearest.png",
         "wrote mine",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "mine", "samples"]
@@ -170,10 +181,12 @@ def test_it_writes_all_its_pictures_and_a_submission(tiny, tmp_path, monkeypatch
     ways = read("samples/interpolation.png")
     assert np.array_equal(ways[68:132, 2:66], samples[1].permute(1, 2, 0).numpy())  # from one of the first row …
     assert np.array_equal(ways[68:132, -66:-2], samples[9].permute(1, 2, 0).numpy())  # … to the one below it
+    with Image.open("samples/walk.gif") as loop:
+        assert (loop.n_frames, loop.size) == (48, (266, 134))
     sweep, at_1 = read("samples/truncation.png")[play.CAPTION :], 66 * play.STRENGTHS.index(1)
     assert np.array_equal(sweep[2:66, at_1 + 2 : at_1 + 66], samples[0].permute(1, 2, 0).numpy())
     assert np.array_equal(read("samples/nearest.png")[play.CAPTION + 2 : play.CAPTION + 66, 2:66], grid[2:66, 2:66])
-    assert "the least distance is 0.00" in said[3]
+    assert "the least distance is 0.00" in said[4]
     submission = read_submission(Path("mine"))
     assert submission.quality == play.QUALITY
     with io.BytesIO() as file:  # the picture as a notebook stores it

@@ -14,7 +14,7 @@ from grader.features.fingerprints import fingerprints
 from grader.inputs.known_faces import Known
 from studies import release
 
-SCORES = {"score": "FD-ImageNet 375", "tier": "Medium", "near repeats": "none"}
+SCORES = {"score": "FD-ImageNet 375", "truncation": "z × 0.8: 390", "tier": "Medium", "near repeats": "none"}
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def run(tmp_path, monkeypatch):
     """A run of notebook 10 whose step 200 is the shipped generator. No face is known, and nothing is scored."""
     noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     monkeypatch.setattr(play, "COUNT", 40)
-    monkeypatch.setattr(release, "scores", lambda pictures: SCORES)
+    monkeypatch.setattr(release, "scores", lambda G: SCORES)
     monkeypatch.setattr(release, "load_known", lambda: Known(fingerprints(noise), ["0", "1"]))
     folder, G = tmp_path / "run", play.load_generator()
     (folder / "checkpoints").mkdir(parents=True)
