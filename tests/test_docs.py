@@ -15,7 +15,8 @@ from PIL import Image
 from tests.conftest import ROOT
 
 READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
-PAGES = [*READMES, ROOT / "notebooks/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = [ROOT / folder / "README.md" for folder in ("notebooks", "baselines/weights")]
+PAGES = [*READMES, *FOLDERS, *sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 SMALL = "--set faces=faces --set steps=2 --set batch_size=8 --set width=2 --set log_every=1 --set hours=0"
@@ -25,7 +26,10 @@ MORE = {  # what makes a long command short
     "torchrun --nproc-per-node 2 baselines/01_gan.py --preset t4_3h": SMALL,
     "python -m data render faces/ --count 4000": "--count 40",
 }
-ELSEWHERE = {"python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server"}
+ELSEWHERE = {
+    "python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server",
+    "python -m studies.release runs/r3gan --output mine.safetensors": "slow: tests/studies/test_release.py does it",
+}
 CODES = {f"python -m grader check notebooks/{name}.ipynb": 1 for name in ("01_gan", "zh/01_gan", "03_wgan")}
 
 

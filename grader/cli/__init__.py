@@ -5,8 +5,6 @@ Each command imports what it needs, so that --help answers at once.
 
 from __future__ import annotations
 
-import warnings
-
 import click
 
 from grader.cli import shared
@@ -17,9 +15,7 @@ from grader.cli.leaderboard import leaderboard
 from grader.cli.pack import pack, slice_
 from grader.cli.reference import reference
 from grader.cli.score import score
-from grader.cli.shared import OneLine, note, stop
-from grader.errors import GraderError
-from grader.files import CannotWrite
+from grader.cli.shared import OneLine, note
 from grader.version import VERSION
 
 FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
@@ -29,19 +25,8 @@ class _Commands(OneLine, click.Group):
     """Turns what a user can mend into lines on standard error, and an exit code."""
 
     def invoke(self, context):
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: note(message)
-            try:
-                return super().invoke(context)
-            except GraderError as error:
-                stop(error.exit_code, *error.problems)
-            except BrokenPipeError:
-                raise  # whoever read our output has seen enough
-            except OSError as error:
-                where, reason = error.filename or "standard output", error.strerror or error
-                if error.filename and not isinstance(error, CannotWrite):
-                    stop(2, f"{where}: cannot be read ({reason}): check its permissions")
-                stop(2, f"{where}: cannot be written ({reason}): make room, or choose another --output")
+        with shared.in_lines():
+            return super().invoke(context)
 
 
 def _now(name: str) -> str:

@@ -6,6 +6,7 @@ import builtins
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from grader.errors import printable
+from grader.errors import GraderError, printable
+from grader.files import CannotWrite
 from grader.metrics.registry import selected
 from grader.progress import Progress
 
@@ -37,6 +39,32 @@ class OneLine:
         except click.Abort:
             stop(INTERRUPTED, "stopped: run the same command again")
         return sys.exit(result) if standalone_mode else result
+
+
+@contextmanager
+def in_lines() -> Iterator[None]:
+    """Turns what a user can mend into lines on standard error and an exit code, and warnings into notes."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: note(message)
+        try:
+            yield
+        except GraderError as error:
+            stop(error.exit_code, *error.problems)
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough
+        except OSError as error:
+            where, reason = error.filename or "standard output", error.strerror or error
+            if error.filename and not isinstance(error, CannotWrite):
+                stop(2, f"{where}: cannot be read ({reason}): check its permissions")
+            stop(2, f"{where}: cannot be written ({reason}): make room, or choose another --output")
+
+
+class Command(OneLine, click.Command):
+    """A program of one command, which says in lines whatever a user can mend."""
+
+    def invoke(self, context: click.Context):
+        with in_lines():
+            return super().invoke(context)
 
 
 def run(command: OneLine, name: str):

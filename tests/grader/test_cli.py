@@ -23,7 +23,12 @@ from grader.cli import run as program_run
 from grader.cli import shared
 from tests.grader.test_gradient_norms import make_run
 
-PROGRAMS = {"grader": "grader.cli", "data": "data.cli", "baselines.run": "baselines.run"}
+PROGRAMS = {
+    "grader": "grader.cli",
+    "data": "data.cli",
+    "baselines.run": "baselines.run",
+    "baselines.sample": "baselines.sample",
+}
 
 
 def program(name):
@@ -189,6 +194,14 @@ def test_help_imports_nothing_heavy():
         ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
         ("baselines.run 99_gan", 2, "99_gan"),
         ("baselines.run 01_gan --set faces", 2, "is not of the form name=value"),
+        ("baselines.sample --seed -1", 2, "--seed"),
+        ("baselines.sample --faces nowhere", 2, "'nowhere' does not exist"),
+        ("baselines.sample --faces empty", 2, "empty: holds no picture"),
+        ("baselines.sample --faces text.txt", 2, "text.txt: not usable"),
+        ("baselines.sample --weights text.safetensors", 2, "text.safetensors: holds no generator of notebook 10"),
+        ("baselines.sample --submission taken", 2, "taken is there already"),
+        ("baselines.sample --submission text.txt/x", 2, "text.txt: cannot be written"),
+        ("baselines.sample --output text.txt/x", 2, "text.txt/x: cannot be written"),
     ],
 )
 def test_errors_name_the_file_the_reason_and_the_remedy(place, words, code, says):
@@ -224,6 +237,7 @@ def full_disk(size):
         ("grader slice grid.png -o out/x", "out/x"),
         ("data render out/x --count 9 --workers 1", "out/x: "),
         ("data prepare faces out/x.zip --workers 1", "out/x.zip: "),
+        ("baselines.sample --output out", "out/samples.png"),
     ],
 )
 def test_a_full_disk_leaves_nothing_half_written(place, words, file):

@@ -1,0 +1,64 @@
+"""Takes single functions, classes and constants out of a master or a module of kit, and runs nothing else of it."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from pathlib import Path
+
+BASELINES = Path(__file__).resolve().parent
+
+
+def definitions(path: Path, *names: str) -> dict:
+    """{name: what a file defines under it at its top level}, with all that it needs defined beside it.
+
+    What kit defines is taken out of kit in the same way, so that kit need not be importable. Statements that define
+    none of it, as cells that train, are not executed. Raises KeyError for a name that the file does not define.
+    """
+    space = {"__name__": path.stem}
+    _define(path, names, space)
+    return {name: space[name] for name in names}
+
+
+def _define(path: Path, names: tuple[str, ...], space: dict) -> None:
+    there, wanted, waiting = _statements(path), [], list(names)
+    while waiting:
+        name = waiting.pop()
+        for statement in [] if name in space else there.pop(name, []):
+            if isinstance(statement, ast.ImportFrom) and statement.module.startswith("kit."):
+                _define(BASELINES / f"{statement.module.replace('.', '/')}.py", (name,), space)
+            elif statement not in wanted:
+                wanted.append(statement)
+                waiting += _needs(statement)
+    wanted.sort(key=lambda statement: statement.lineno)
+    exec(compile(ast.Module(wanted, []), str(path), "exec", dont_inherit=True), space)  # not this file's __future__
+
+
+def _statements(path: Path) -> dict[str, list[ast.stmt]]:
+    """The statements at the top level of a file that define, import or change each name."""
+    found: dict[str, list[ast.stmt]] = {}
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            names = [statement.name]
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            names = [one.asname or one.name.partition(".")[0] for one in statement.names]
+        else:
+            targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+            places = [target.value if isinstance(target, ast.Subscript) else target for target in targets]
+            names = [place.id for place in places if isinstance(place, ast.Name)]
+        for name in names:
+            found.setdefault(name, []).append(statement)
+    return found
+
+
+def _needs(statement: ast.stmt) -> set[str]:
+    """The names of the top level that a statement uses, in functions and classes too; not their own variables."""
+    tables = [symtable.symtable(ast.unparse(statement), "", "exec")]
+    for table in tables:
+        tables += table.get_children()  # which come to the loop as well
+    return {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (table is tables[0] or symbol.is_global())
+    }

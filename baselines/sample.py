@@ -1,0 +1,378 @@
+"""Plays with a trained generator, without a GPU and without faces: `python -m baselines.sample`.
+
+    from baselines.sample import load_generator
+    G = load_generator()
+
+Its weights and their card are in baselines/weights/; `python -m studies.release` makes them. Each command imports what
+it needs, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from baselines.definitions import BASELINES, definitions
+from grader.cli import shared
+from grader.errors import GraderError, first_line, printable
+from grader.files import atomic, check_writable
+from grader.version import VERSION
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+MASTER = BASELINES / "10_r3gan.py"  # whose Generator the weights are of
+WEIGHTS = BASELINES / "weights/r3gan.safetensors"
+FORMAT = "10_r3gan generator, 1"
+MOST_BYTES = 10_000_000  # of the weights that ship
+LARGEST = 1024  # of a number in the settings of a network that is read
+COUNT = 1000  # pictures of a submission
+SHOWN, COLUMNS = 64, 8  # samples in a grid
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)  # of z, in truncation.png
+QUALITY = 75  # of JPEG, as the notebooks store their pictures
+CAPTION = 16  # pixels
+
+
+class BadWeights(GraderError):
+    """A file that holds no generator of notebook 10; the message names it and the remedy."""
+
+
+def load_generator(path: Path | str = WEIGHTS) -> torch.nn.Module:
+    """A trained G of notebook 10 in evaluation mode: z float [N, G.settings.z_dim] -> pictures float [N, 3, 64, 64],
+    mostly in −1 … 1.
+
+        G = load_generator()
+        pictures = G(torch.randn(8, G.settings.z_dim))  # [8, 3, 64, 64]
+
+    z is normal noise. G.settings are the notebook's settings that G was trained with. The file is a .safetensors of
+    `python -m studies.release`: numbers and texts are read from it, and nothing is unpickled. Raises BadWeights.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    remedy = "name a .safetensors that `python -m studies.release` made"
+    try:
+        about = read_about(path)
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118, it is no dict
+        with torch.device("meta"):  # whatever sizes the settings ask for, nothing is allocated
+            G = make_generator(about["settings"])
+        G.load_state_dict(weights, assign=True)
+        if not all(weight.isfinite().all() for weight in weights.values()):
+            raise ValueError("weights are not finite")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise BadWeights(f"{path}: holds no generator of notebook 10 ({first_line(error)}): {remedy}") from None
+    return G.eval().requires_grad_(False)
+
+
+def read_about(path: Path) -> dict:
+    """What a file of weights says of itself: its "settings", and the "facts" of its card where it has some. Raises
+    OSError, SafetensorError and ValueError."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        texts = file.metadata() or {}
+    if texts.get("format") != FORMAT:
+        raise ValueError(f"its format is {texts.get('format')}, not {FORMAT}")
+    return json.loads(texts["about"])
+
+
+def make_generator(settings: dict) -> torch.nn.Module:
+    """An untrained Generator of notebook 10, with the notebook's `settings` as G.settings; those that it does not know
+    are left out. Raises ValueError for a network that cannot be."""
+    Settings, Generator = definitions(MASTER, "R3GANSettings", "Generator").values()
+    known = replace(Settings(), **{name: value for name, value in settings.items() if name in vars(Settings())})
+    for name in ("z_dim", "width", "blocks", "largest_G", "group_width"):
+        least = 0 if name in ("blocks", "group_width") else 1
+        if type(value := getattr(known, name)) is not int or not least <= value <= LARGEST:
+            raise ValueError(f"{name} is {value!r}")
+    G = Generator(known)
+    G.settings = known
+    return G
+
+
+def noise(G: torch.nn.Module, count: int, seed: int) -> torch.Tensor:
+    """z [count, z_dim], the same for the same seed: with the seed that G was trained with, that of its own samples."""
+    (fixed_noise,) = definitions(BASELINES / "kit/samples.py", "fixed_noise").values()
+    return fixed_noise(replace(G.settings, seed=seed), count)
+
+
+def sample(G: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
+    """Pictures uint8 [N, 3, 64, 64] of z [N, z_dim]."""
+    (sampled,) = definitions(BASELINES / "kit/samples.py", "sample").values()
+    return sampled(G, z)
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, steps: int) -> torch.Tensor:
+    """z [steps, z_dim] from a [z_dim] to b [z_dim] on an arc, each in its place: Shoemake, 1985, Animating rotation
+    with quaternion curves, https://doi.org/10.1145/325334.325242.
+
+    Nearly all z lie at one distance from 0. A straight line between two of them leaves it, and its middle is a z that
+    G never saw; the arc stays.
+    """
+    import torch
+
+    t = torch.linspace(0, 1, steps)[:, None]  # [steps, 1]
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if torch.sin(angle) < 1e-4:  # one direction, or two opposite ones: there the arc is a line, or any
+        return torch.lerp(a, b, t)
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+
+def truncated(z: torch.Tensor, psi: float) -> torch.Tensor:
+    """z [N, z_dim] times ψ, which shrinks it towards its mean, 0.
+
+    G begins with a linear layer of z, without a bias. So this is StyleGAN's truncation as well, ψ of the way from the
+    mean style to a style (Karras et al., 2019, https://arxiv.org/abs/1812.04948). Less than 1 gives safer faces, which
+    are paler and more alike; more than 1 gives stronger ones, which break more often. The card has both, measured.
+    """
+    return psi * z
+
+
+def interpolation(G: torch.nn.Module, first: torch.Tensor, last: torch.Tensor, steps: int = COLUMNS) -> Image.Image:
+    """A row for each z of `first` [N, z_dim]: on the arc from it to the same one of `last` [N, z_dim]."""
+    import torch
+
+    return grid(sample(G, torch.cat([slerp(a, b, steps) for a, b in zip(first, last, strict=True)])), steps)
+
+
+def walk(G: torch.nn.Module, z: torch.Tensor, steps: int = 12) -> list[Image.Image]:
+    """The frames of a loop: grids of N samples that go on arcs through z [stops, N, z_dim] and back to the first, in
+    256 colours each."""
+    import torch
+    from PIL.Image import Quantize
+
+    arcs = [  # [steps, N, z_dim] each, without the last step, where the next arc begins
+        torch.stack([slerp(a, b, steps + 1)[:-1] for a, b in zip(here, there, strict=True)], dim=1)
+        for here, there in zip(z, z.roll(-1, dims=0), strict=True)
+    ]
+    pictures = sample(G, torch.cat(arcs).flatten(0, 1)).unflatten(0, (-1, z.shape[1]))  # [frames, N, 3, 64, 64]
+    # by octree: Pillow's own way, the median cut, takes 4 s
+    return [grid(frame, COLUMNS // 2).quantize(256, Quantize.FASTOCTREE) for frame in pictures]
+
+
+def truncation_sweep(G: torch.nn.Module, z: torch.Tensor) -> Image.Image:
+    """A row for each z [N, z_dim], at all STRENGTHS, which stand above."""
+    import torch
+
+    rows = torch.stack([truncated(z, psi) for psi in STRENGTHS], dim=1)  # [N, 8, z_dim]
+    pictures = grid(sample(G, rows.flatten(0, 1)), len(STRENGTHS))
+    step = (pictures.width - 2) // len(STRENGTHS)
+    return captioned(pictures, {step * place + 2: f"z × {psi:g}" for place, psi in enumerate(STRENGTHS)})
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Samples uint8 [N, 64, 64, 3] that are nearest to real faces, the nearest first, the distance [N] of each, and the
+    faces uint8 [N, k, 64, 64, 3] that are nearest to each."""
+
+    samples: np.ndarray
+    distances: list[float]
+    faces: np.ndarray
+
+    def grid(self) -> Image.Image:
+        """A row for each sample: the sample, then the faces, in two blocks with a gap."""
+        from PIL import Image
+
+        count = self.faces.shape[1]
+        left, right = grid(self.samples, 1), grid(self.faces.reshape(-1, *self.faces.shape[2:]), count)
+        both = Image.new("RGB", (left.width + 6 + right.width, left.height), "white")
+        both.paste(left, (0, 0))
+        both.paste(right, (left.width + 6, 0))
+        return captioned(both, {2: "sample", left.width + 8: "nearest real faces"})
+
+
+def nearest_faces(pictures: torch.Tensor, faces: Path, count: int = COLUMNS - 1, most: int = COLUMNS) -> Nearest | None:
+    """Of pictures uint8 [N, 3, 64, 64] the `most` that come nearest to a face of a folder or archive, each with the
+    `count` faces nearest to it, by the fingerprints with which the grader finds copies: colours and coarse shapes, also
+    mirrored. Under grader.metrics.copies.COPY lies a copy.
+
+    None where all pictures are blank: such a one is nobody's copy. Warns of files that cannot be read. Raises
+    BadFingerprints.
+    """
+    import numpy as np
+
+    from grader.features.fingerprints import MIRROR, fingerprints, of_faces, squared_distances
+    from grader.inputs.faces import named
+    from grader.metrics.copies import copies
+
+    pictures = pictures.permute(0, 2, 3, 1).numpy()  # [N, 64, 64, 3]
+    known = of_faces(faces)
+    closest = sorted(copies(pictures, known.fingerprints, limit=np.inf), key=lambda copy: copy.distance)[:most]
+    if not closest:
+        return None
+    prints = fingerprints(pictures[[copy.index for copy in closest]])  # [most, 48]
+    both_ways = (squared_distances(some, known.fingerprints, len(known.names)) for some in (prints, prints * MIRROR))
+    squared = np.minimum(*(found for way in both_ways for _, found in way))  # [most, M]
+    for row, copy in zip(squared, closest, strict=True):
+        row[copy.known] = -1  # found in more views than one: it comes first
+    order = squared.argsort(axis=1, kind="stable")[:, :count]  # [most, k]
+    seen = dict(named(faces, {known.names[face] for face in order.flat}))
+    return Nearest(
+        pictures[[copy.index for copy in closest]],
+        [copy.distance for copy in closest],
+        np.stack([np.stack([seen[known.names[face]] for face in row]) for row in order]),
+    )
+
+
+def grid(pictures: torch.Tensor | np.ndarray, columns: int = COLUMNS) -> Image.Image:
+    """One picture of uint8 [N, 3, H, W], or [N, H, W, 3] where they are no tensor, as the notebooks' grids are."""
+    import torch
+
+    (picture_grid,) = definitions(BASELINES / "kit/samples.py", "picture_grid").values()
+    return picture_grid(
+        pictures if torch.is_tensor(pictures) else torch.from_numpy(pictures).permute(0, 3, 1, 2), columns
+    )
+
+
+def captioned(picture: Image.Image, texts: dict[int, str]) -> Image.Image:
+    """A picture with a line of texts above it, each by its place in pixels from the left."""
+    from PIL import Image, ImageDraw
+
+    made = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
+    made.paste(picture, (0, CAPTION))
+    for left, text in texts.items():
+        ImageDraw.Draw(made).text((left, 3), text, fill="black")
+    return made
+
+
+def write_submission(pictures: torch.Tensor, output: Path) -> None:
+    """Writes pictures uint8 [N, 3, 64, 64] as 1.jpg, 2.jpg … into a new folder, or packed flat where `output` ends in
+    .tgz: whole, or not at all. Raises CannotWrite."""
+    from grader.pack import jpeg, tgz
+
+    files = {f"{n}.jpg": jpeg(one, QUALITY) for n, one in enumerate(pictures.permute(0, 2, 3, 1).numpy(), 1)}
+    with atomic(output) as unfinished:
+        if output.suffix == ".tgz":
+            unfinished.write_bytes(tgz(files))
+            return
+        unfinished.mkdir()
+        for name, data in files.items():
+            (unfinished / name).write_bytes(data)
+
+
+def write_picture(picture: Image.Image, path: Path, what: str, **options) -> None:
+    """Writes a picture, whole or not at all, and says what it shows. Raises CannotWrite."""
+    with atomic(path) as unfinished:
+        picture.save(unfinished, path.suffix[1:].upper(), **options)
+    shared.say(printable(f"wrote {path}: {what}"))
+
+
+def _new(_context, _option, path: Path | None) -> Path | None:
+    if path and path.exists():
+        raise click.BadParameter(f"{path} is there already: name a new folder, or a new .tgz.")
+    return path
+
+
+@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(version)s")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="samples",
+    show_default=True,
+    help="Folder for the pictures, made if it is not there.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Another seed gives other faces, the same seed the same.",
+)
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0, 4),
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="What z is multiplied by. Under 1: safer faces, paler and more alike. Over 1: stronger ones, more of them "
+    "broken. truncation.png shows it.",
+)
+@click.option(
+    "--faces",
+    type=click.Path(path_type=Path, exists=True),
+    help="A folder, .zip or .tgz of real faces: nearest.png then shows those that are nearest to the samples.  "
+    "[default: no such picture]",
+)
+@click.option(
+    "--submission",
+    type=click.Path(path_type=Path),
+    callback=_new,
+    help="A new folder for 1,000 pictures as the course takes them, or a new .tgz: `python -m grader score` scores "
+    "them.  [default: none are made]",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=WEIGHTS,
+    help="The generator: what `python -m studies.release` made of a run.  [default: the one that ships]",
+)
+def main(
+    output: Path, seed: int, truncation: float, faces: Path | None, submission: Path | None, weights: Path
+) -> None:
+    """Makes faces with a trained generator of notebook 10, in seconds on a CPU, and writes pictures of them:
+
+    \b
+      samples.png        64 samples, as they come
+      interpolation.png  ways through z from one sample to another
+      walk.gif           eight of these ways, moving
+      truncation.png     the same z, made weaker and stronger
+      nearest.png        with --faces: the samples that are nearest to a
+                         real face, each beside the faces nearest to it
+
+    How it was trained, and what it may be used for, stands in baselines/weights/README.md.
+
+    \b
+    Exit codes:
+      0    done
+      2    wrong use, or a file that cannot be read or written: one line
+      130  stopped by Ctrl-C
+
+    \b
+    Examples:
+      python -m baselines.sample
+      python -m baselines.sample --seed 7 --truncation 0.8 --output seed7
+      python -m baselines.sample --faces faces.zip
+      python -m baselines.sample --submission mine
+    """
+    G = load_generator(weights)
+    if submission:
+        check_writable(submission.parent)
+    z = truncated(noise(G, COUNT if submission else SHOWN, seed), truncation)  # [1000 or 64, z_dim]
+    shown, row = sample(G, z[:SHOWN]), z[:COLUMNS]
+    nearest = nearest_faces(shown, faces) if faces else None  # first: what is wrong with the faces shows now
+    check_writable(output)
+    write_picture(grid(shown), output / "samples.png", f"{SHOWN} samples of seed {seed}, as they came")
+    ways = "each row goes from a sample of the first row to the one below it"
+    write_picture(interpolation(G, row, z[COLUMNS : 2 * COLUMNS]), output / "interpolation.png", ways)
+    frames = walk(G, z[:SHOWN].view(-1, COLUMNS, G.settings.z_dim)[:4])
+    loop = {"save_all": True, "append_images": frames[1:], "duration": 90, "loop": 0}
+    write_picture(
+        frames[0], output / "walk.gif", "the first row, on such ways through three more rows and back", **loop
+    )
+    strengths = "the first row, left weaker (safer, paler, more alike), right stronger (more of them broken)"
+    write_picture(truncation_sweep(G, row), output / "truncation.png", strengths)
+    if nearest:
+        from grader.metrics.copies import COPY
+
+        least = f"the least distance is {nearest.distances[0]:.2f}, a copy's at most {COPY}"
+        write_picture(nearest.grid(), output / "nearest.png", f"the samples nearest to a real face; {least}")
+    elif faces:
+        shared.note("no nearest.png: these samples are blank. Raise --truncation")
+    if submission:
+        write_submission(sample(G, z), submission)
+        shared.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: python -m grader score {submission}"))
+
+
+if __name__ == "__main__":
+    shared.run(main, "python -m baselines.sample")

@@ -1,0 +1,246 @@
+"""Makes the weights that baselines.sample plays with from a run of notebook 10: python -m studies.release runs/r3gan
+
+Writes G_ema's weights at one step as a .safetensors, with the settings and all measured facts in it, and from these the
+table in the README.md beside it, the card. Weights whose samples are copies of the course's faces are not written.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import torch
+from safetensors.torch import save_file
+
+import grader
+from baselines import sample as play
+from baselines.definitions import definitions
+from grader.cli import shared
+from grader.errors import GraderError, first_line
+from grader.files import atomic, short_hash, write_text
+from grader.inputs.known_faces import load_known
+from grader.inputs.runs import best, read_history, read_rows
+from grader.metrics.copies import integrity
+from grader.results import Score
+
+METRICS = ("fd-imagenet", "fd-anime", "kid", "afd", "prdc", "integrity")
+SEED = 0  # of the samples that are checked and scored: baselines.sample's own, not one that a checkpoint was picked by
+LEVELS = 1  # of 255: half precision may change no sample's pixel by more
+NOT_TOLD = (  # settings that change nothing in the weights, or name a place on somebody's machine
+    *("faces", "run", "outputs", "hours"),
+    *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every"),
+)
+TABLE = re.compile(r"(?<=<!-- facts -->\n).*?(?=<!-- /facts -->)", re.DOTALL)
+
+
+class CannotRelease(GraderError):
+    """A run that no weights are made of; the message says why."""
+
+    exit_code = 1
+
+
+def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> Path | None:
+    """Writes the weights of a run's step, by default its best one in history.csv, and the card's table beside them.
+
+    `told` are facts that no file of the run holds: the words for "faces", "hardware" and "time". Returns the
+    card's path, None where there is no card beside the weights.
+    Raises CannotRelease, BadRun and CannotWrite; then no file is changed.
+    """
+    config = read_config(run)
+    step = step or best(read_history(run / "history.csv")).step
+    G = read_checkpoint(run / f"checkpoints/{step:06d}.pt", config)
+    dtype, pictures = in_half_precision(G)  # [1000, 3, 64, 64]
+    checked = check_copies(pictures)
+    facts = facts_of(run, step, config) | told | {"precision": str(dtype).removeprefix("torch.")}
+    facts |= {"parameters": sum(weight.numel() for weight in G.parameters()), "copies": checked, **scores(G)}
+    settings = {name: value for name, value in asdict(G.settings).items() if name not in NOT_TOLD}
+    texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
+    with atomic(output) as unfinished:
+        save_file({name: weight.to(dtype) for name, weight in G.state_dict().items()}, unfinished, texts)
+        if (size := unfinished.stat().st_size) > play.MOST_BYTES:
+            raise CannotRelease(f"{run}: {size / 1e6:.1f} MB of weights, more than {play.MOST_BYTES / 1e6:g}")
+    return write_card(output)
+
+
+def read_config(run: Path) -> dict:
+    """The settings in a run's config.json. Raises CannotRelease where they are not those of notebook 10."""
+    try:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        if not {"width", "group_width", "largest_G"} <= {*config}:
+            raise ValueError("its settings are not those of notebook 10")
+    except (OSError, ValueError, TypeError) as error:
+        raise CannotRelease(f"{run}/config.json: {first_line(error)}: name a run of notebook 10") from None
+    return config
+
+
+def read_checkpoint(path: Path, config: dict) -> torch.nn.Module:
+    """G_ema at a step, in evaluation mode, of its weights in checkpoints/. Raises CannotRelease."""
+    try:
+        G = play.make_generator(config)
+        G.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        there = ", ".join(sorted(str(int(one.stem)) for one in path.parent.glob("[0-9]*.pt"))) or "none"
+        raise CannotRelease(f"{path}: {first_line(error)}: choose a --step of {there}") from None
+    return G.eval().requires_grad_(False)
+
+
+def in_half_precision(G: torch.nn.Module) -> tuple[torch.dtype, torch.Tensor]:
+    """(the type that the weights can be kept in, 1,000 samples [1000, 3, 64, 64] of G in it): float16 where that
+    changes no pixel of them by more than LEVELS, and then G has these weights; else float32."""
+    whole, z = {name: weight.clone() for name, weight in G.state_dict().items()}, play.noise(G, play.COUNT, SEED)
+    before = play.sample(G, z)
+    G.load_state_dict({name: weight.half().float() for name, weight in whole.items()})
+    after = play.sample(G, z)
+    if (before.int() - after.int()).abs().max() <= LEVELS:
+        return torch.float16, after
+    G.load_state_dict(whole)
+    return torch.float32, before
+
+
+def check_copies(pictures: torch.Tensor) -> str:
+    """How near samples [N, 3, 64, 64] come to the course's 71,314 faces, in words. Raises CannotRelease where one of
+    them is a copy by the grader's own check, or where more than honest pictures are close to one."""
+    known = load_known()
+    found = integrity(pictures.permute(0, 2, 3, 1).numpy(), known)
+    least = found.closest[0].distance if found.closest else float("inf")
+    words = (
+        f"{len(found.copies)} of {len(pictures):,} samples are one of the course's {len(known.names):,} faces; the "
+        f"nearest is {least:.2f} from one, a copy's distance is {found.limit:g} at most; {found.near} are under 0.35"
+    )
+    if found.copies or found.disguised:
+        raise CannotRelease(f"the samples do not pass the copy check: {words}")
+    return words
+
+
+def scores(G: torch.nn.Module) -> dict[str, str]:
+    """What the grader measures of 1,000 samples of G, written and read as any submission is; and of their z made
+    weaker and stronger."""
+    z = play.noise(G, play.COUNT, SEED)
+    score = scored(play.sample(G, z), METRICS)
+    tier = next((verdict.best for verdict in score.verdicts if verdict.best), "none")
+    others = {psi: scored(play.sample(G, play.truncated(z, psi)), ("fd-imagenet", "afd", "prdc")) for psi in (0.8, 1.2)}
+    kept = ("FD-ImageNet", "AFD", "precision", "coverage")
+    return {
+        "score": in_words(score),
+        "truncation": "; ".join(f"z × {psi:g}: {in_words(other, kept)}" for psi, other in others.items()),
+        "tier": f"{tier}, on the offline scale",
+        "near repeats": f"{score.integrity.repeated} of {play.COUNT:,} samples are like another one",
+    }
+
+
+def scored(pictures: torch.Tensor, metrics: tuple[str, ...]) -> Score:
+    """The Score of pictures [1000, 3, 64, 64], as JPEG."""
+    with tempfile.TemporaryDirectory() as folder:
+        play.write_submission(pictures, submission := Path(folder, "samples.tgz"))
+        return grader.score(submission, metrics=metrics, offline=True)
+
+
+def in_words(score: Score, kept: tuple[str, ...] = ()) -> str:
+    """All measures of a score, or those that are named, with three digits or so."""
+    measures = [one for one in score.measures if not kept or one.measure in kept]
+    digits = [0 if one.value > 100 else 1 if one.value > 2 else 3 for one in measures]
+    return ", ".join(f"{one.measure} {one.value:.{few}f}" for one, few in zip(measures, digits, strict=True))
+
+
+def facts_of(run: Path, step: int, config: dict) -> dict:
+    """What the files of a run tell of its training up to a step."""
+    rows = read_rows(run / "log.csv", {"step": int, "seconds": float})
+    seconds = float(rows["seconds"][rows["step"] <= step][-1])
+    try:
+        faces = torch.load(run / "checkpoints/last.pt", map_location="cpu", weights_only=True)["pictures"]
+    except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CannotRelease(f"{run}/checkpoints/last.pt: {first_line(error)}") from None
+    return {
+        "command": command(config),
+        "step": step,
+        "shown": step * config["batch_size"],
+        "faces": f"{faces:,} faces",
+        "time": f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min",
+        "hardware": "hardware not told",
+        "seed": config["seed"],
+    }
+
+
+def command(config: dict) -> str:
+    """The command that trains with these settings: the preset that is nearest to them, and what differs from it."""
+    Settings, presets = definitions(play.MASTER, "R3GANSettings", "PRESETS").values()
+    config = asdict(Settings()) | config  # a setting that is younger than the run was as it is by default
+    told = {*asdict(Settings())} - {*NOT_TOLD}
+    differences = {
+        name: [
+            f"--set {key}={config[key]}"
+            for key, value in asdict(preset).items()
+            if key in told and config[key] != value
+        ]
+        for name, preset in presets.items()
+    }
+    name = min(differences, key=lambda name: len(differences[name]))
+    return " ".join([f"python -m baselines.run {play.MASTER.stem} --preset {name}", *differences[name]])
+
+
+def table(weights: Path) -> str:
+    """The card's table, of what stands in a file of weights alone."""
+    facts = play.read_about(weights)["facts"]
+    size = f"{weights.stat().st_size / 1000:,.0f} kB, {facts['precision']}, sha256 {short_hash(weights)}…"
+    rows = {
+        "generator": f"{facts['parameters']:,} parameters; {size}",
+        "trained on": facts["faces"],
+        "command": f"`{facts['command']}`",
+        "step": f"{facts['step']:,}, that is {facts['shown']:,} pictures shown; averaged weights, G_ema",
+        "seed": f"{facts['seed']} for training; {SEED} for the samples that are scored and checked",
+        "time, hardware": f"{facts['time']}, {facts['hardware']}",
+        "score": facts["score"],
+        "tier": facts["tier"],
+        "truncation": facts["truncation"],
+        "near repeats": facts["near repeats"],
+        "copies": facts["copies"],
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]) + "\n"
+
+
+def write_card(weights: Path) -> Path | None:
+    """Puts the table of a file of weights between the marks of the README.md beside it, and returns its path; None
+    where there is no such file, or none with these marks."""
+    card = weights.with_name("README.md")
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    if not TABLE.search(text):
+        return None
+    write_text(card, TABLE.sub(lambda _: table(weights), text))
+    return card
+
+
+@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--step", type=click.IntRange(1), help="The checkpoint.  [default: the best one in RUN/history.csv]")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=play.WEIGHTS, show_default=True)
+@click.option("--faces", help="Which faces they were, in words.  [default: how many]")
+@click.option("--hardware", help="What it was trained on, in words.  [default: not told]")
+@click.option("--time", help="How long it took, in words.  [default: as RUN/log.csv has it]")
+def main(run, step, output, faces, hardware, time):
+    """Writes the weights of RUN, a folder that notebook 10 trained in, and the table of their card.
+
+    \b
+    Exit codes:
+      0    written
+      1    the samples do not pass the copy check, or RUN is no run of notebook 10; nothing was written
+      2    wrong use, or a file that cannot be read or written
+      130  stopped by Ctrl-C
+
+    \b
+    Examples:
+      python -m grader history runs/r3gan
+      python -m studies.release runs/r3gan --hardware "one T4"
+    """
+    told = {name: text for name, text in {"faces": faces, "hardware": hardware, "time": time}.items() if text}
+    card = release(run, step, output, told)
+    shared.wrote(*filter(None, (output, card)))
+    click.echo(table(output), nl=False)
+
+
+if __name__ == "__main__":
+    shared.run(main, "python -m studies.release")

@@ -1,0 +1,224 @@
+"""The trained generator: the weights that ship are what their card says, and the command makes all its pictures."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from baselines import sample as play
+from baselines.sample import BadWeights, load_generator
+from grader.features import imagenet
+from grader.inputs.submission import read_submission
+from grader.metrics import afd
+from grader.metrics.copies import COPY
+from studies import release
+
+TINY = {"z_dim": 6, "width": 2, "largest_G": 16}
+
+
+def write_weights(path, settings=TINY, weights=None, **texts):
+    torch.manual_seed(1)
+    weights = play.make_generator(TINY).state_dict() if weights is None else weights
+    about = {"format": play.FORMAT, "about": json.dumps({"settings": settings})} | texts
+    save_file(weights, path, about)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_generator()
+
+
+def command(*arguments):
+    result = CliRunner().invoke(play.main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.stderr
+    return result.stderr.splitlines()
+
+
+def read(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+# the weights that ship
+
+
+def test_the_shipped_weights_draw_faces_that_nobody_drew(shipped):
+    pictures = play.sample(shipped, play.noise(shipped, 100, seed=1))
+    assert pictures.shape == (100, 3, 64, 64) and pictures.dtype == torch.uint8
+    assert afd.ratio(imagenet.describe(pictures.permute(0, 2, 3, 1).numpy())) > 0.7
+    assert release.check_copies(pictures).startswith("0 of 100 samples are")
+
+
+def test_the_card_says_what_the_weights_say_of_themselves():
+    card = play.WEIGHTS.with_name("README.md").read_text(encoding="utf-8")
+    assert f"<!-- facts -->\n{release.table(play.WEIGHTS)}<!-- /facts -->" in card
+    assert play.WEIGHTS.stat().st_size <= play.MOST_BYTES
+    about = play.read_about(play.WEIGHTS)
+    assert not any(str(value).startswith("/") for part in about.values() for value in part.values())  # nobody's paths
+    assert not {"faces", "run", "outputs"} & {*about["settings"]}
+
+
+def test_the_generator_is_that_of_the_notebook(shipped):
+    z = play.noise(shipped, 3, seed=11)
+    assert torch.equal(z, torch.randn(3, shipped.settings.z_dim, generator=torch.Generator().manual_seed(11)))
+    pictures = shipped(z)
+    assert pictures.shape == (3, 3, 64, 64) and pictures.dtype == torch.float32 and not pictures.requires_grad
+    assert not shipped.training and pictures.abs().quantile(0.9) < 1
+
+
+def test_shrinking_z_is_truncation_towards_the_mean_style(shipped):
+    """As the docstring of truncated says: the mean style is 0."""
+    z = play.noise(shipped, 4, seed=0)
+    torch.testing.assert_close(shipped.scales(play.truncated(z, 0.7)), 0.7 * shipped.scales(z))
+
+
+# weights that are none
+
+
+def missing_one():
+    weights = play.make_generator(TINY).state_dict()
+    return dict(list(weights.items())[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": "9"}, "its format is 9"),
+        ({"about": "{"}, "Expecting property name"),
+        ({"about": "[]"}, "list indices"),
+        ({"settings": {}}, "size mismatch|Error"),
+        ({"settings": TINY | {"width": "2"}}, "width is '2'"),
+        ({"settings": TINY | {"width": 10**12}}, "width is 1000000000000"),
+        ({"settings": TINY | {"blocks": 10**9}}, "blocks is 1000000000"),
+        ({"weights": missing_one()}, "Error"),
+        ({"weights": {name: one * math.nan for name, one in play.make_generator(TINY).state_dict().items()}}, "finite"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value[:20],
+)
+def test_what_is_no_generator_is_refused_in_one_line(change, says, tmp_path):
+    path = write_weights(tmp_path / "some.safetensors", **change)
+    with pytest.raises(BadWeights, match=says) as caught:
+        load_generator(path)
+    assert len(caught.value.problems) == 1 and str(caught.value).startswith(
+        f"{path}: holds no generator of notebook 10"
+    )
+
+
+def test_nothing_is_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "exploded",)
+
+    torch.save({"weights": Bomb()}, tmp_path / "bomb.safetensors")
+    with pytest.raises(BadWeights):
+        load_generator(tmp_path / "bomb.safetensors")
+    assert not (tmp_path / "exploded").exists()
+
+
+# ways through z
+
+
+def test_an_arc_keeps_its_speed_and_its_distance_from_0():
+    a, b = torch.randn(2, 100, generator=torch.Generator().manual_seed(2))
+    b *= a.norm() / b.norm()
+    way = play.slerp(a, b, 9)
+    torch.testing.assert_close(way[[0, -1]], torch.stack([a, b]))
+    torch.testing.assert_close(way.norm(dim=1), a.norm().expand(9))
+    steps = torch.nn.functional.cosine_similarity(way[1:], way[:-1])
+    torch.testing.assert_close(steps, steps[0].expand(8))
+    assert torch.lerp(a, b, 0.5).norm() < 0.8 * way[4].norm()  # what a straight line does
+
+
+def test_a_walk_stops_at_each_z_and_ends_where_it_began(tiny):
+    G = load_generator(tiny)
+    z = play.noise(G, 16, seed=4).view(2, 8, -1)
+    frames = [np.asarray(frame.convert("RGB"), np.int16) for frame in play.walk(G, z, steps=3)]
+    assert len(frames) == 6
+    stops = [np.asarray(play.grid(play.sample(G, stop), 4), np.int16) for stop in z]
+    for frame, here, there in zip(frames[::3], stops, stops[::-1], strict=True):
+        assert 2 * np.abs(frame - here).mean() < np.abs(frame - there).mean()  # of 256 colours, and so not equal
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
+def test_an_arc_between_z_of_one_line_is_that_line(factor):
+    a = torch.arange(1.0, 6.0)
+    assert torch.allclose(play.slerp(a, factor * a, 3)[1], (1 + factor) / 2 * a, atol=1e-4)
+
+
+# the command
+
+
+def test_it_writes_all_its_pictures_and_a_submission(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    G = load_generator(tiny)
+    samples = play.sample(G, play.noise(G, 1000, seed=5))
+    Path("faces").mkdir()  # six samples as they are, and one mirrored: these are the nearest
+    for number, picture in enumerate(samples[:7].permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(picture[:, ::-1] if number == 6 else picture).save(f"faces/{number}.png")
+    said = command("--weights", tiny, "--seed", 5, "--faces", "faces", "--submission", "mine")
+    assert [line.split(":")[0] for line in said] == [
+        *(f"wrote samples/{name}" for name in ("samples.png", "interpolation.png", "walk.gif", "truncation.png")),
+        "wrote samples/nearest.png",
+        "wrote mine",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "mine", "samples"]
+    grid = read("samples/samples.png")
+    assert grid.shape == (530, 530, 3)
+    assert np.array_equal(grid[2:66, 68:132], samples[1].permute(1, 2, 0).numpy())
+    ways = read("samples/interpolation.png")
+    assert np.array_equal(ways[68:132, 2:66], samples[1].permute(1, 2, 0).numpy())  # from one of the first row …
+    assert np.array_equal(ways[68:132, -66:-2], samples[9].permute(1, 2, 0).numpy())  # … to the one below it
+    with Image.open("samples/walk.gif") as loop:
+        assert (loop.n_frames, loop.size) == (48, (266, 134))
+    sweep, at_1 = read("samples/truncation.png")[play.CAPTION :], 66 * play.STRENGTHS.index(1)
+    assert np.array_equal(sweep[2:66, at_1 + 2 : at_1 + 66], samples[0].permute(1, 2, 0).numpy())
+    assert np.array_equal(read("samples/nearest.png")[play.CAPTION + 2 : play.CAPTION + 66, 2:66], grid[2:66, 2:66])
+    assert "the least distance is 0.00" in said[4]
+    submission = read_submission(Path("mine"))
+    assert submission.quality == play.QUALITY
+    with io.BytesIO() as file:  # the picture as a notebook stores it
+        Image.fromarray(samples[999].permute(1, 2, 0).numpy()).save(file, "JPEG")
+        assert np.array_equal(submission.pictures[999], np.asarray(Image.open(file)))
+
+
+def test_the_same_seed_makes_the_same_pictures(tiny, tmp_path):
+    for name, arguments in {"a": [], "b": [], "seed": ["--seed", 1], "psi": ["--truncation", 0.5]}.items():
+        command("--weights", tiny, "--output", tmp_path / name, *arguments)
+    made = {name: (tmp_path / name / "samples.png").read_bytes() for name in ("a", "b", "seed", "psi")}
+    assert made["a"] == made["b"] and len({*made.values()}) == 3
+
+
+def test_a_packed_submission_is_one_too(tiny, tmp_path):
+    G = load_generator(tiny)
+    play.write_submission(play.sample(G, play.noise(G, 1000, seed=0)), tmp_path / "mine.tgz")
+    assert len(read_submission(tmp_path / "mine.tgz").pictures) == 1000
+
+
+def test_samples_beside_the_faces_that_are_nearest(shipped, tmp_path):
+    pictures = play.sample(shipped, play.noise(shipped, 12, seed=3))
+    for number, picture in enumerate(pictures[:3].permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(picture[:, ::-1] if number else picture).save(tmp_path / f"{number}.png")
+    found = play.nearest_faces(pictures, tmp_path, count=2, most=4)
+    assert found.samples.shape == (4, 64, 64, 3) and found.faces.shape == (4, 2, 64, 64, 3)
+    assert found.distances == sorted(found.distances)
+    assert found.distances[2] < 0.1 < COPY < found.distances[3]
+    for sample, faces in zip(found.samples[:3], found.faces[:3], strict=True):
+        assert np.array_equal(faces[0], sample) or np.array_equal(faces[0][:, ::-1], sample)
+
+
+def test_blank_samples_are_nobodys_copy(tmp_path):
+    Image.effect_noise((64, 64), 50).save(tmp_path / "face.png")
+    assert play.nearest_faces(torch.full((3, 3, 64, 64), 7, dtype=torch.uint8), tmp_path) is None

@@ -1,0 +1,122 @@
+"""Weights are released with facts that are measured, and not where a sample is a copy of a face."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from baselines import sample as play
+from baselines.definitions import definitions
+from grader.features.fingerprints import fingerprints
+from grader.inputs.known_faces import Known
+from studies import release
+
+SCORES = {"score": "FD-ImageNet 375", "truncation": "z × 0.8: 390", "tier": "Medium", "near repeats": "none"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of notebook 10 whose step 200 is the shipped generator. No face is known, and nothing is scored."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    monkeypatch.setattr(play, "COUNT", 40)
+    monkeypatch.setattr(release, "scores", lambda G: SCORES)
+    monkeypatch.setattr(release, "load_known", lambda: Known(fingerprints(noise), ["0", "1"]))
+    folder, G = tmp_path / "run", play.load_generator()
+    (folder / "checkpoints").mkdir(parents=True)
+    config = asdict(G.settings) | {"faces": "/home/ada/faces", "seed": 3, "hours": 2.0}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "cool_down"}))
+    (folder / "history.csv").write_text("step,fd_imagenet,afd\n100,500,0.5\n200,400,0.7\n300,450,0.6\n")
+    (folder / "log.csv").write_text("step,loss_D,loss_G,seconds\n100,1,1,60\n200,1,1,120\n300,1,1,180\n")
+    torch.save({"pictures": 1234}, folder / "checkpoints/last.pt")
+    weights = {name: weight + 1e-5 * torch.randn_like(weight) for name, weight in G.state_dict().items()}
+    torch.save(weights, folder / "checkpoints/000200.pt")
+    return folder
+
+
+def command(*arguments):
+    return CliRunner().invoke(release.main, [str(argument) for argument in arguments])
+
+
+def test_the_best_step_becomes_weights_with_their_card(run, tmp_path):
+    output, card = tmp_path / "weights/some.safetensors", tmp_path / "weights/README.md"
+    card.parent.mkdir()
+    card.write_text("# Mine\n<!-- facts -->\nold\n<!-- /facts -->\nand more\n")
+    result = command(run, "--output", output, "--hardware", "one T4")
+    assert result.exit_code == 0, result.stderr
+    G, weights = play.load_generator(output), torch.load(run / "checkpoints/000200.pt", weights_only=True)
+    assert G.settings.seed == 3
+    for name, weight in G.state_dict().items():
+        assert torch.equal(weight, weights[name].half().float())
+    text = card.read_text()
+    assert text == f"# Mine\n<!-- facts -->\n{release.table(output)}<!-- /facts -->\nand more\n"
+    assert result.stdout == release.table(output)
+    for fact in ("1,234 faces", "| 200, that is", "2 min, one T4", "FD-ImageNet 375", "0 of 40 samples", "float16"):
+        assert fact in text
+    assert b"/home/ada" not in output.read_bytes()
+
+
+def test_another_page_beside_the_weights_stays_as_it_is(run, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    assert release.release(run, None, tmp_path / "some.safetensors", {}) is None
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert play.load_generator(tmp_path / "some.safetensors").settings.seed == 3
+
+
+def test_samples_that_are_known_faces_are_not_released(run, tmp_path, monkeypatch):
+    G = play.load_generator()
+    copied = play.sample(G, play.noise(G, play.COUNT, release.SEED)[2:3]).permute(0, 2, 3, 1).numpy()
+    monkeypatch.setattr(release, "load_known", lambda: Known(fingerprints(copied), ["7"]))
+    result = command(run, "--output", tmp_path / "weights/some.safetensors")
+    assert result.exit_code == 1
+    assert "do not pass the copy check: 1 of 40 samples are one of the course's 1 faces" in result.stderr
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        (None, ["--step", "300"], "choose a --step of 200"),
+        ("history.csv", [], "history.csv: cannot be read"),
+        ("config.json", [], "name a run of notebook 10"),
+        ("checkpoints/last.pt", [], "last.pt"),
+    ],
+)
+def test_what_is_no_such_run_is_refused(run, tmp_path, change, options, says):
+    if change:
+        (run / change).unlink()
+    result = command(run, "--output", tmp_path / "x/some.safetensors", *options)
+    assert result.exit_code in (1, 2) and len(result.stderr.splitlines()) == 1 and says in result.stderr, result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_weights_that_are_too_large_are_not_released(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(play, "MOST_BYTES", 1000)
+    result = command(run, "--output", tmp_path / "some.safetensors")
+    assert result.exit_code == 1 and "MB of weights, more than" in result.stderr
+    assert not [*tmp_path.glob("*some*"), *tmp_path.glob("README*")]
+
+
+def test_half_precision_that_shows_is_not_taken(monkeypatch):
+    monkeypatch.setattr(play, "COUNT", 20)
+    G = play.load_generator()
+    assert release.in_half_precision(G)[0] == torch.float16
+    with torch.no_grad():
+        for weight in G.parameters():
+            weight *= 1 + 1e-3 * torch.rand(weight.shape, generator=torch.Generator().manual_seed(1))
+        G.layers[-1].weight *= 1e4  # what float16 rounds off is seen then
+    whole = {name: weight.clone() for name, weight in G.state_dict().items()}
+    dtype, pictures = release.in_half_precision(G)
+    assert dtype == torch.float32
+    assert all(torch.equal(weight, whole[name]) for name, weight in G.state_dict().items())
+    assert torch.equal(pictures, play.sample(G, play.noise(G, 20, release.SEED)))
+
+
+def test_the_command_is_the_nearest_preset_and_what_differs_from_it():
+    (presets,) = definitions(play.MASTER, "PRESETS").values()
+    config = asdict(presets["cpu"]) | {"seed": 11, "augment": "color,cutout", "run": "/x", "log_every": 1}
+    words = "python -m baselines.run 10_r3gan --preset cpu --set seed=11 --set augment=color,cutout"
+    assert release.command(config) == words
+    assert release.command(asdict(presets["large"])) == "python -m baselines.run 10_r3gan --preset large"
