@@ -1,16 +1,18 @@
 """Do the distances see what a person sees? python -m studies.evaluate --shared FOLDER
 
 Prints one table per question: FD-ImageNet beside FD-anime, and beside Inception where `--weights` names its weights.
-The submissions and crypko_1000_96px were never used for training.
+The submissions and crypko_1000_96px were never used for training. With `--kept FILE.json` each number is written there
+once it is known, and the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import click
@@ -23,6 +25,7 @@ from scipy.stats import spearmanr
 from grader.features import anime, devices, imagenet, inception
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
+from grader.files import write_text
 from grader.inputs.known_faces import load_known
 from grader.metrics import afd as detector
 from grader.metrics.copies import copies
@@ -39,13 +42,11 @@ SUBMISSIONS = (
     "gan_early_noisy",
     "gan_overexposed",
 )
-SERIES = (
-    "blur", "noise", "jpeg", "checkerboard", "colour cast", "black squares", "swapped patches", "salt and pepper"
-)  # fmt: skip
 UNSEEN = ("pixelate", "hue", "torn rows")  # corruptions that no training knew
 SEVERITIES = (0.05, 0.15, 0.3, 0.5, 0.8)
 
-Sets = dict[str, list[np.ndarray]]  # rows of sets of pictures uint8 [N, 64, 64, 3], in an order that a judge should see
+# Rows that make sets of pictures uint8 [N, 64, 64, 3] when asked, in an order that a judge should see.
+Rows = dict[str, Callable[[], list[np.ndarray]]]
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class Faces:
 
 
 class Judge:
-    """Features, uint8 [N, 64, 64, 3] -> [N, d], and the statistics of real faces in them."""
+    """Features by the name of their scale, uint8 [N, 64, 64, 3] -> [N, d], and real faces' statistics in them."""
 
-    def __init__(self, features: Callable[[np.ndarray], np.ndarray], reference: Statistics):
-        self.features, self.reference = features, reference
+    def __init__(self, scale: str, features: Callable[[np.ndarray], np.ndarray], reference: Statistics):
+        self.scale, self.features, self.reference = scale, features, reference
 
     def distance(self, pictures: np.ndarray) -> float:
         return frechet_distance(self.features(pictures), self.reference)
@@ -79,62 +80,89 @@ class Judge:
         return [self.distance(pictures) for pictures in sets]
 
 
+@dataclass
+class Kept:
+    """Numbers by what they are, kept in a file if there is one."""
+
+    path: Path | None
+    numbers: dict[str, list[float]]
+
+    @classmethod
+    def read(cls, path: Path | None) -> Kept:
+        return cls(path, json.loads(path.read_text()) if path and path.exists() else {})
+
+    def get(self, what: str, compute: Callable[[], list[float]]) -> list[float]:
+        if what not in self.numbers:
+            self.numbers[what] = compute()
+            if self.path:
+                write_text(self.path, json.dumps(self.numbers, indent=1) + "\n")
+        return self.numbers[what]
+
+
 @click.command()
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Inception's, to judge beside ours.")
+@click.option("--kept", type=click.Path(dir_okay=False, path_type=Path), help="Where numbers are kept, to go on later.")
 @click.option("--threads", default=2, show_default=True)
-def main(shared, weights, threads):
+def main(shared, weights, kept, threads):
     torch.set_num_threads(threads)
-    faces = Faces.read(shared)
+    faces, kept = Faces.read(shared), Kept.read(kept)
     judges = {
-        "ImageNet": Judge(imagenet.describe, shipped_reference(imagenet).statistics),
-        "anime": Judge(anime.describe, shipped_reference(anime).statistics),
+        "ImageNet": Judge(imagenet.scale(), imagenet.describe, shipped_reference(imagenet).statistics),
+        "anime": Judge(anime.scale(), anime.describe, shipped_reference(anime).statistics),
     }
     if weights:
         features = partial(devices.features, inception.load(weights))
-        judges["Inception"] = Judge(features, Statistics.of(features(faces.held_out)))
+        judges["Inception"] = Judge("inception", features, Statistics.of(features(faces.held_out)))
 
     print(f"Distances by {imagenet.scale()} and {anime.scale()}, detector {detector.scale()}")
-    for name in ("ImageNet", "anime"):
-        print(f"\n{name}")
-        _floors(judges[name], faces)
-        _memorised(judges[name], faces)
-        _sizes(judges[name], faces)
     for title, question in QUESTIONS.items():
-        _table(title, judges, question(faces))
+        _table(title, judges, question(faces), kept)
     _invariance_and_speed(faces.real)
+    for name in ("ImageNet", "anime"):
+        print(f"\n{name}", flush=True)
+        for measure in (_floors, _memorised, _sizes):
+            measure(judges[name], faces, kept)
 
 
-def series(faces: Faces) -> Sets:
+def series(faces: Faces) -> Rows:
     """Each corruption at five growing severities, and five growing shares of another style."""
-    kinds = (*SERIES, *UNSEEN)
-    rows = {kind: [corrupted(kind, faces.real, severity) for severity in SEVERITIES] for kind in kinds}
-    count = min(len(faces.real), len(faces.tagged))
-    shares = [round(count * share) for share in SEVERITIES]
-    mixed = [np.concatenate([faces.real[share:count], faces.tagged[:share]]) for share in shares]
-    return rows | {"another domain": mixed}
+
+    def mixed() -> list[np.ndarray]:
+        count = min(len(faces.real), len(faces.tagged))
+        shares = [round(count * share) for share in SEVERITIES]
+        return [np.concatenate([faces.real[share:count], faces.tagged[:share]]) for share in shares]
+
+    def worse(kind: str) -> list[np.ndarray]:
+        return [corrupted(kind, faces.real, severity) for severity in SEVERITIES]
+
+    return {"another domain": mixed} | {kind: partial(worse, kind) for kind in (*UNSEEN, *KINDS)}
 
 
-def modes(faces: Faces) -> Sets:
+def modes(faces: Faces) -> Rows:
     """1,000 faces from 100, 50, 20 and 5 of 100 clusters of tiny pictures, and one repeated."""
+    return {"100, 50, 20, 5 clusters, one face": partial(_fewer_modes, faces)}
+
+
+def _fewer_modes(faces: Faces) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     pool = np.concatenate([faces.train, faces.held_out])
     tiny = pool.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(pool), -1)  # [N, 8·8·3]
     label, clusters = kmeans2(tiny, 100, minit="++", seed=rng)[1], rng.permutation(100)
     kept = [pool[np.isin(label, clusters[:count])] for count in (100, 50, 20, 5)]
     sets = [some[rng.integers(len(some), size=1000)] for some in kept]
-    return {"100, 50, 20, 5 clusters, one face": [*sets, pool[:1].repeat(1000, 0)]}
+    return [*sets, pool[:1].repeat(1000, 0)]
 
 
-def people(faces: Faces) -> Sets:
+def people(faces: Faces) -> Rows:
     """Real faces and the submissions, in the judge's order and then in that of a person."""
-    return {"real, three judged, fair, blurry, noisy, overexposed": [faces.real, *faces.submissions.values()]}
+    return {"real, three judged, fair, blurry, noisy, overexposed": lambda: [faces.real, *faces.submissions.values()]}
 
 
 QUESTIONS = {
-    "Grows with each corruption, severities " + ", ".join(map(str, SEVERITIES)): series,
-    "Punishes missing modes": modes,
     "Ranks submissions (the last two are equals)": people,
+    "Punishes missing modes": modes,
+    "Grows with each corruption, severities " + ", ".join(map(str, SEVERITIES)): series,
 }
 
 
@@ -143,38 +171,51 @@ def rank(distances: list[float]) -> float:
     return float(spearmanr(range(len(distances)), distances).statistic)
 
 
-def _table(title, judges, rows):
+def _table(title, judges, rows, kept):
     print(
         f"\n{title}\n{'':<40}"
         + "".join(f"{name:>10}" for name in judges)
         + "  (Spearman), and the distances by ImageNet"
     )
-    for row, sets in rows.items():
-        distances = {name: judge.distances(sets) for name, judge in judges.items()}
+    for row, make in rows.items():
+        sets, distances = cache(make), {}
+        for name, judge in judges.items():
+            what = f"{row} by {judge.scale}"
+            distances[name] = kept.get(what, lambda judge=judge, sets=sets: judge.distances(sets()))
         ranks = "".join(f"{rank(distances[name]):10.2f}" for name in judges)
-        print(f"{row:<40}{ranks}  " + " ".join(f"{distance:.4g}" for distance in distances["ImageNet"]))
+        print(f"{row:<40}{ranks}  " + " ".join(f"{distance:.4g}" for distance in distances["ImageNet"]), flush=True)
 
 
-def _floors(judge, faces):
+def _floors(judge, faces, kept):
     rng = np.random.default_rng(0)
-    unseen = judge.features(faces.held_out)
-    draws = [frechet_distance(rng.permutation(unseen)[:1000], judge.reference) for _ in range(5)]
+
+    def drawn() -> list[float]:
+        unseen = judge.features(faces.held_out)
+        return [frechet_distance(rng.permutation(unseen)[:1000], judge.reference) for _ in range(5)]
+
+    draws = kept.get(f"5 draws by {judge.scale}", drawn)
     print(f"Floor: 5 draws of 1,000 faces held out {np.mean(draws):.2f} ± {np.std(draws):.2f}")
 
 
-def _sizes(judge, faces):
+def _sizes(judge, faces, kept):
     """The faces trained on stand in for unseen ones, of which there are too few: they score the same (see above)."""
-    features = np.random.default_rng(0).permutation(judge.features(faces.train))
-    reference = Statistics.of(judge.features(faces.held_out))
+    counts = (250, 500, 1000, 2000, 5000, 10_000)
+
+    def distances() -> list[float]:
+        features = np.random.default_rng(0).permutation(judge.features(faces.train))
+        reference = Statistics.of(judge.features(faces.held_out))
+        return [frechet_distance(features[:count], reference) for count in counts]
+
     print(f"{'real faces':<12}distance to {len(faces.held_out):,} others")
-    for count in (250, 500, 1000, 2000, 5000, 10_000):
-        print(f"{count:<12,}{frechet_distance(features[:count], reference):.2f}")
+    for count, distance in zip(counts, kept.get(f"sizes by {judge.scale}", distances), strict=True):
+        print(f"{count:<12,}{distance:.2f}")
 
 
-def _memorised(judge, faces):
+def _memorised(judge, faces, kept):
     copied = faces.train[:1000]
     found = copies(copied, load_known().fingerprints)
-    print(f"1,000 of the reference's own faces, copied: {judge.distance(copied):.2f}, and {len(found)} named as copies")
+    (distance,) = kept.get(f"copied by {judge.scale}", lambda: [judge.distance(copied)])
+    print(f"1,000 of the reference's own faces, copied: {distance:.2f}, and {len(found)} named as copies")
 
 
 def _invariance_and_speed(real):

@@ -20,7 +20,7 @@ from grader.cli import shared
 def history(run, reference, pack):
     """Scores the samples of every checkpoint in RUN, a folder that a notebook's training wrote, and marks the best.
 
-    Reads RUN/samples/STEP.tgz, 1,000 pictures each, about 5 seconds for one. Best is the checkpoint with the lowest
+    Reads RUN/samples/STEP.tgz, 1,000 pictures each, about 7 seconds for one. Best is the checkpoint with the lowest
     FD-ImageNet; a GAN does not end at its best. Checkpoints that cannot be read are named and left out.
 
     Prints a table, and writes history.csv and history.png into RUN.

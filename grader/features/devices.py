@@ -67,7 +67,8 @@ def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int],
     """
     rows, done = [], 0
     while done < len(pictures):
-        batch_size = 8 if next(network.parameters()).device.type == "cpu" else 50  # small enough for a CPU's cache
+        # On a CPU small enough for its cache, and for memory that is not handed back and fetched anew at each layer.
+        batch_size = 4 if next(network.parameters()).device.type == "cpu" else 50
         batch = pictures[done : done + batch_size]
         try:
             rows.append(_forward(network, batch))

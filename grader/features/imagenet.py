@@ -49,12 +49,12 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self):
         super().__init__()
-        layers, fan_in = [_convolution(3, STEM, 3, 2), nn.ReLU6()], STEM
+        layers, fan_in = [_convolution(3, STEM, 3, 2), nn.ReLU6(inplace=True)], STEM
         for expansion, kernel, stride, channels, blocks in STAGES:
             for number in range(blocks):
                 layers.append(_InvertedResidual(fan_in, channels, expansion, kernel, 1 if number else stride))
                 fan_in = channels
-        self.layers = nn.Sequential(*layers, _convolution(fan_in, DIM, 1), nn.ReLU6())
+        self.layers = nn.Sequential(*layers, _convolution(fan_in, DIM, 1), nn.ReLU6(inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.interpolate(x, (ENLARGED, ENLARGED), mode="bicubic", align_corners=False).clamp(0, 255)
@@ -67,8 +67,8 @@ class _InvertedResidual(nn.Module):
     def __init__(self, fan_in: int, fan_out: int, expansion: int, kernel: int, stride: int):
         super().__init__()
         inner = fan_in * expansion
-        expand = [_convolution(fan_in, inner, 1), nn.ReLU6()] if expansion > 1 else []
-        depthwise = [_convolution(inner, inner, kernel, stride, groups=inner), nn.ReLU6()]
+        expand = [_convolution(fan_in, inner, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        depthwise = [_convolution(inner, inner, kernel, stride, groups=inner), nn.ReLU6(inplace=True)]
         self.layers = nn.Sequential(*expand, *depthwise, _convolution(inner, fan_out, 1))
         self.residual = stride == 1 and fan_in == fan_out
 

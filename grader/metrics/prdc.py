@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist, squareform
 
 from grader.features.statistics import checked
+
+ROWS = 1024  # of distances, held at a time: those of 10,000 pictures would be 800 MB
 
 
 @dataclass(frozen=True)
@@ -63,5 +65,8 @@ def prdc(features: np.ndarray, real: np.ndarray, k: int = 5) -> PRDC:
 
 def _radii(points: np.ndarray, k: int) -> np.ndarray:
     """Distance [N] of each of the points [N, d] to its k-th nearest other one; a copy of it is another one, at 0."""
-    some = (points[start : start + 1024] for start in range(0, len(points), 1024))  # [N, N] may be too large
-    return np.concatenate([np.partition(cdist(x, points), k, axis=1)[:, k] for x in some])  # 0 is the point itself
+    if len(points) <= ROWS:
+        within = [squareform(pdist(points))]  # each pair once
+    else:
+        within = (cdist(points[start : start + ROWS], points) for start in range(0, len(points), ROWS))
+    return np.concatenate([np.partition(rows, k, axis=1)[:, k] for rows in within])  # 0 is the point itself

@@ -176,3 +176,21 @@ def test_too_few_for_k_neighbours_is_an_error():
 def test_different_dimensions_are_an_error():
     with pytest.raises(ValueError, match="4 dimensions, the real ones have 5"):
         prdc(sample(10, 4, 20), sample(10, 5, 21))
+
+
+def test_coverage_tells_a_varied_set_from_a_collapsed_one_where_recall_does_not():
+    """Many dimensions, pictures that vary nearly as real ones and are a little off: no real one is as near to them as
+    they are to each other. What collapsed onto five real ones is no farther from them."""
+    real = sample(300, 200, 22)
+    varied, five = sample(300, 200, 23, shift=0.4, scale=0.9), np.repeat(sample(5, 200, 24), 60, axis=0)
+    varied, collapsed = prdc(varied, real), prdc(five + sample(300, 200, 25, scale=0.1), real)
+    assert varied.recall < 0.05
+    assert collapsed.recall == 0
+    assert varied.coverage > 5 * collapsed.coverage
+
+
+def test_many_pictures_are_taken_in_parts(monkeypatch):
+    features, real = sample(50, 4, 26, scale=0.7), sample(70, 4, 27)
+    whole = prdc(features, real)
+    monkeypatch.setattr("grader.metrics.prdc.ROWS", 20)
+    assert prdc(features, real) == whole
