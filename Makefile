@@ -21,8 +21,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
 
-# The grader and the data tools with the lowest versions that pyproject.toml and requirements.txt allow, Python's own too,
-# and with the newest, each in an environment that is thrown away once all passes. PYTHON=/a/path/python3.10 names one.
+# The grader and the data tools with the lowest versions that requirements.txt and pyproject.toml allow, Python's and
+# Dask's too, and with the newest, each in an environment that is thrown away once all passes.
 test-oldest: PYTHON = 3.10
 test-oldest: RESOLUTION = lowest-direct
 test-newest: PYTHON = 3.13
@@ -30,7 +30,7 @@ test-newest: RESOLUTION = highest
 test-oldest test-newest:
 	$(WANTS_UV)
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)/$@
-	uv pip install --quiet --python $(VENV)/$@ --resolution $(RESOLUTION) --requirement requirements.txt
+	uv pip install --quiet --python $(VENV)/$@ --resolution $(RESOLUTION) --requirement pyproject.toml --extra dask
 	uv pip install --quiet --python $(VENV)/$@ pytest pytest-xdist hypothesis jupytext nbformat papermill
 	OMP_NUM_THREADS=1 nice -n 15 $(VENV)/$@/bin/python -m pytest --numprocesses auto tests/grader tests/data
 	rm -rf $(VENV)/$@
