@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 DEMO   := runs/demo
+WANTS_UV = @command -v uv > /dev/null || { echo "uv is missing, which finds the versions: pip install uv"; exit 2; }
 
 .DEFAULT_GOAL := demo
 .PHONY: demo test test-oldest test-newest test-kill bench bench-training gpu-check fuzz screenshots notebooks nbgrader lint lock
@@ -20,16 +21,19 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
 
-# The grader and the data tools with the lowest versions that requirements.txt allows, and with the newest, each in an
-# environment that is thrown away. Wants uv.
+# The grader and the data tools with the lowest versions that requirements.txt and pyproject.toml allow, Python's and
+# Dask's too, and with the newest, each in an environment that is thrown away once all passes.
+test-oldest: PYTHON = 3.10
 test-oldest: RESOLUTION = lowest-direct
+test-newest: PYTHON = 3.13
 test-newest: RESOLUTION = highest
 test-oldest test-newest:
-	uv venv --quiet --clear --python 3.11 $(VENV)/bounds
-	uv pip install --quiet --python $(VENV)/bounds --resolution $(RESOLUTION) --requirement requirements.txt
-	uv pip install --quiet --python $(VENV)/bounds pytest pytest-xdist hypothesis jupytext nbformat papermill
-	OMP_NUM_THREADS=1 nice -n 15 $(VENV)/bounds/bin/python -m pytest --numprocesses auto tests/grader tests/data
-	rm -rf $(VENV)/bounds
+	$(WANTS_UV)
+	uv venv --quiet --clear --python $(PYTHON) $(VENV)/$@
+	uv pip install --quiet --python $(VENV)/$@ --resolution $(RESOLUTION) --requirement pyproject.toml --extra dask
+	uv pip install --quiet --python $(VENV)/$@ pytest pytest-xdist hypothesis jupytext nbformat papermill
+	OMP_NUM_THREADS=1 nice -n 15 $(VENV)/$@/bin/python -m pytest --numprocesses auto tests/grader tests/data
+	rm -rf $(VENV)/$@
 
 # A run killed with SIGKILL at 20 random moments; make test kills it three times.
 test-kill: $(VENV)/installed
@@ -74,7 +78,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 
-# Wants uv. The newest torch that still has builds for Python 3.10 keeps one version for everyone; what stylegan2_pytorch
+# The newest torch that still has builds for Python 3.10 keeps one version for everyone; what stylegan2_pytorch
 # asks for and never uses here (aim has no builds for new Pythons) is left out.
 define OVERRIDES
 torch==2.14.1
@@ -83,6 +87,7 @@ contrastive-learner; python_version < "3"
 endef
 export OVERRIDES
 lock:
+	$(WANTS_UV)
 	echo "# Made by 'make lock' from requirements.txt and the dev extra of pyproject.toml; do not edit." > requirements.lock
 	echo "$$OVERRIDES" | uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate --no-header \
 	  --override - pyproject.toml >> requirements.lock

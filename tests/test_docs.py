@@ -103,6 +103,12 @@ def test_a_make_target_of_the_docs_is_there(command):
     assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
 
 
+@pytest.mark.parametrize("target", ["test-oldest", "test-newest", "lock"])
+def test_a_make_target_that_wants_uv_says_how_to_get_it(target):
+    done = subprocess.run([shutil.which("make"), target], cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.endswith(": pip install uv\n"), done.stdout.count("\n")) == (2, True, 1)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for link in LINK.findall(page.read_text()):

@@ -75,7 +75,9 @@ def run(command: OneLine, name: str):
     try:
         command.main(prog_name=name)
     except SystemExit as end:
-        if end.code != INTERRUPTED or hasattr(builtins, "__IPYTHON__"):  # there it would end a notebook's kernel
+        if hasattr(builtins, "__IPYTHON__"):  # %run would show a traceback below the line that says what is wrong
+            return
+        if end.code != INTERRUPTED:
             raise
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError, ValueError):

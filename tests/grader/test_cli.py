@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import nbformat
 import pytest
 import torch
 from click.testing import CliRunner
+from nbclient import NotebookClient
 from PIL import Image
 from torchvision.utils import save_image
 from tqdm import tqdm
 
+from grader.check import own_kernel
 from grader.cli import run as program_run
 from grader.cli import shared
 from tests.grader.test_gradient_norms import make_run
@@ -319,3 +322,22 @@ def test_a_stream_of_jupyters_that_cannot_be_reconfigured(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         program_run()
     assert not caught.value.code
+
+
+def test_run_in_a_notebook_prints_what_the_command_prints(place):
+    """%run -m grader in a real kernel: the same table and verdict, an error as its one line without a traceback of
+    SystemExit, and the notebook's variables are still there."""
+    score = f"score faces --loose --offline --metrics afd --output {place}"
+    sources = f"x = 7\n%run -m grader {score}", "%run -m grader score nowhere", "x"
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    client = NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=120, kernel_manager_class=own_kernel())
+    client.shutdown_kernel = "immediate"
+    client.resources = {"metadata": {"path": str(place)}}
+    with client.setup_kernel(env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}):
+        for index, cell in enumerate(cells):
+            client.execute_cell(cell, index)
+    scored, failed, after = (cell.outputs for cell in cells)
+    shown = "".join(output.data["text/plain"] for output in scored if output.output_type == "display_data")
+    assert click.unstyle(shown).split() == CliRunner().invoke(program("grader"), score.split()).stdout.split()
+    assert [(output.output_type, output.text) for output in failed] == [("stream", "nowhere: no such file or folder\n")]
+    assert after[0].data["text/plain"] == "7"

@@ -62,7 +62,10 @@ def encoded(form: str, mode: str = "RGB", size=(64, 64), **options) -> bytes:
     ramp = np.indices(size[::-1]).sum(axis=0) * 255 // max(sum(size), 1)
     grey = Image.fromarray(ramp.astype(np.uint8))
     file = io.BytesIO()
-    Image.merge("RGB", (grey, grey.rotate(90), grey)).convert(mode).save(file, form, **options)
+    picture = Image.merge("RGB", (grey, grey.rotate(90), grey))
+    if mode == "I;16":  # old Pillows make it of grey alone
+        picture = picture.convert("L")
+    picture.convert(mode).save(file, form, **options)
     return file.getvalue()
 
 
