@@ -613,7 +613,7 @@ def test_norms_are_of_every_layers_weights_from_the_picture_on():
 
 def test_a_loss_that_is_not_logged_stays_as_it_was(tmp_path):
     run = session(tmp_path, steps=3)
-    for step, _ in run.steps(torch.zeros(8, 1, dtype=torch.uint8)):
+    for step, _ in run.steps(torch.zeros(8, 3, 8, 8, dtype=torch.uint8)):
         run.log(loss_D=torch.tensor(float(step), requires_grad=True))
         if step == 2:
             run.log(loss_G=torch.tensor(7.0))

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from studies import per_minute
 
 
-def test_a_step_is_timed_with_the_settings_of_the_run(tmp_path, rendered):
+def test_a_step_is_timed_with_the_settings_of_the_run(tmp_path, rendered, monkeypatch):
+    monkeypatch.setattr(per_minute, "STEPS", 4)
+    monkeypatch.setattr(per_minute, "WINDOW", 2)
     config = {"faces": "gone.zip", "run": "elsewhere", "steps": 10**6, "batch_size": 4, "width": 2, "seed": 3}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert 0 < per_minute.seconds_per_step("01_gan", tmp_path, str(rendered)) < 10
