@@ -66,7 +66,7 @@ def dask(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client
 
-        client = Client(address, timeout=20)
+        client = Client(address, timeout=10)
     except ImportError:
         raise GraderError("--dask needs the package distributed: pip install distributed") from None
     except (OSError, ValueError) as error:
