@@ -25,7 +25,7 @@ from grader.inputs.archives import members
 from grader.inputs.images import ENDINGS, decode
 from grader.inputs.known_faces import load_known
 from grader.inputs.submission import read_submission
-from grader.metrics.copies import ALONE, COPY, DISGUISED, NEAR, alone, copies
+from grader.metrics.copies import ALONE, COPY, DISGUISED, NEAR, copies, near_ones
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from studies.corruptions import KINDS
 from studies.faces import read_faces
@@ -166,8 +166,7 @@ def study_disguises(sets: dict[str, np.ndarray]) -> None:
     for name, pictures in sets.items():
         near = copies(pictures, known, NEAR)
         copied = [copy for copy in near if copy.distance <= COPY]
-        left = alone(pictures, [copy for copy in near if copy.distance > COPY], known)
-        shares = [len(some) / len(pictures) for some in (copied, near, copied + left)]
+        shares = [len(some) / len(pictures) for some in (copied, near, near_ones(pictures, near, known))]
         click.echo("{:42s} copies {:6.1%}, near {:6.1%}, counted {:6.1%}".format(name, *shares))
 
 

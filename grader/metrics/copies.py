@@ -120,6 +120,12 @@ def alone(pictures: np.ndarray, found: list[Copy], known: np.ndarray) -> list[Co
     return [copy for copy, other in zip(found, next_one, strict=True) if copy.distance <= ALONE * other]
 
 
+def near_ones(pictures: np.ndarray, found: list[Copy], known: np.ndarray) -> list[Copy]:
+    """Those of the `found` that are copies, by COPY, or may be disguised ones: within NEAR, and alone there."""
+    copied = [copy for copy in found if copy.distance <= COPY]
+    return copied + alone(pictures, [copy for copy in found if COPY < copy.distance <= NEAR], known)
+
+
 def integrity(
     pictures: np.ndarray,
     known: Known,
@@ -135,8 +141,7 @@ def integrity(
     copy_limit, alike_limit = limits
     groups = duplicates(fingerprints(pictures), alike_limit)
     nearest_known = copies(pictures, known.fingerprints, limit=np.inf)  # the nearest one of each
-    near = sum(copy.distance <= COPY for copy in nearest_known)
-    near += len(alone(pictures, [copy for copy in nearest_known if COPY < copy.distance <= NEAR], known.fingerprints))
+    near = len(near_ones(pictures, nearest_known, known.fingerprints))
     sets = [(nearest_known, COPY)]
     if given:  # first, so that a face that both hold is found where there is a picture of it
         sets.insert(0, (copies(pictures, given.fingerprints, limit=np.inf), copy_limit))
