@@ -18,11 +18,9 @@ import tempfile
 from pathlib import Path
 
 import click
-import numpy as np
 
 from grader.files import atomic, write_text
-from grader.inputs.runs import Checkpoint, read_history, read_rows
-from grader.version import VERSION
+from grader.inputs.runs import Checkpoint, best, read_history, read_rows
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 STEPS, WINDOW = 48, 16  # trained in each round; of these, the fastest so many in a row count. A penalty is every fourth
@@ -73,7 +71,6 @@ def draw(lines: dict[str, list[list[tuple[float, Checkpoint]]]], path: Path) -> 
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")
 @click.option("--rounds", default=3, show_default=True, help="How often each notebook's steps are timed.")
-@click.version_option(VERSION)
 def main(runs, output, faces, rounds):
     named = [(label, notebook, Path(run)) for label, notebook, run in (text.split(":", 2) for text in runs)]
     first = {
@@ -96,17 +93,16 @@ def main(runs, output, faces, rounds):
         for minutes, point in line:
             score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.faces:.3f}"
             writer.writerow([label, notebook, seed, point.step, *score])
-        within = [point for minutes, point in line if minutes <= 10.05]
-        nearest = min(within, key=lambda point: point.distance)
+        nearest = best([point for minutes, point in line if minutes <= 10.05])
         click.echo(
             f"{label}, seed {seed}: within ten minutes {nearest.distance:.1f} (AFD {nearest.faces:.3f}) at step "
-            f"{nearest.step:,}; in all {line[-1][0]:.1f} minutes, {min(p.distance for _, p in line):.1f}"
+            f"{nearest.step:,}; in all {line[-1][0]:.1f} minutes, {best([point for _, point in line]).distance:.1f}"
         )
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "per_minute.csv", table.getvalue())
     draw(lines, output / "per_minute.png")
-    spread = np.array([max(found) / min(found) for found in times.values()])
-    click.echo(f"the slowest round took {spread.min():.2f} to {spread.max():.2f} times the fastest", err=True)
+    spread = [max(found) / min(found) for found in times.values()]
+    click.echo(f"the slowest round took {min(spread):.2f} to {max(spread):.2f} times the fastest", err=True)
 
 
 if __name__ == "__main__":
