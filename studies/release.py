@@ -110,7 +110,8 @@ def check_copies(pictures: torch.Tensor) -> str:
     least = found.closest[0].distance if found.closest else float("inf")
     words = (
         f"{len(found.copies)} of {len(pictures):,} samples are one of the course's {len(known.names):,} faces; the "
-        f"nearest is {least:.2f} from one, a copy's distance is {found.limit:g} at most; {found.near} are under 0.35"
+        f"nearest is {least:.2f} from one, a copy's distance is {found.limit:g} at most; "
+        f"{found.near} are as near to one face alone as disguised copies are"
     )
     if found.copies or found.disguised:
         raise CannotRelease(f"the samples do not pass the copy check: {words}")
