@@ -50,8 +50,9 @@ def place(tmp_path_factory, rendered_1000):
     (place / "outputs").mkdir()
     labels = [f"{number}.jpg,{('black', 'blonde', 'brown')[number % 3]}" for number in range(1, 1001)]
     (place / "outputs/labels.csv").write_text("\n".join(["file,label", *labels]) + "\n")
-    for number, path in enumerate(sorted((place / "faces").glob("*.png")), 1):
-        with Image.open(path) as picture:
+    few = sorted((place / "faces").glob("*.png"))[:50]  # each many times: the networks look at a picture once
+    for number in range(1, 1001):
+        with Image.open(few[number % len(few)]) as picture:
             picture.convert("RGB").save(place / f"outputs/{number}.jpg")
     shutil.copytree(place / "outputs", place / "my_pictures", ignore=shutil.ignore_patterns("*.csv"))
     for run in ("gan", "wgan", "wgan_gp"):

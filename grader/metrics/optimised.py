@@ -16,7 +16,7 @@ from grader.metrics.afd import CASCADE
 from grader.metrics.frechet import frechet_distance
 from grader.results import Measure
 
-FEW = 300  # pictures that are moved: enough to tell, and a third of the time
+FEW = 300  # pictures that are moved: enough to tell
 MOVED = 1.15  # honest sets .97 to 1.08: real faces, six submissions, four runs
 # The second opinion grows faster than the distance: honest sets up to 450 lie at 25 for 337, and with the third power.
 # These are judged sets and all below; beyond that nobody gains a tier by it.
@@ -45,13 +45,6 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
     lines = []
     if distance is None or distance.floor is None or len(pictures) < FEW:
         return lines
-    before, after = (
-        frechet_distance(rows, real.statistics) for rows in (features[:FEW], imagenet.describe(moved(pictures[:FEW])))
-    )
-    if after > MOVED * before:
-        lines.append(
-            f"moved by half a pixel, their distance is {after / before:.2f} times as large (honest sets: 1.08)"
-        )
     if second is not None and second.value is not None and second.floor is not None:
         most = second.floor + max(SLACK, SURPLUS * USUAL * distance.value**GROWTH)
         if second.value > most:
@@ -60,4 +53,12 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
         lines.append(f"FD-ImageNet is {distance.value:.4g}, and as many real faces have {distance.floor:.4g}")
     if None not in (found and found.value, seen and seen.value) and found.value >= FOUND and seen.value < SEEN:
         lines.append(f"our detector finds faces in {found.value:.0%} of them, lbpcascade in {seen.value:.0%}")
+    if lines:  # alone it would not ask for a review, and it takes 2 s
+        before, after = (
+            frechet_distance(rows, real.statistics)
+            for rows in (features[:FEW], imagenet.describe(moved(pictures[:FEW])))
+        )
+        if after > MOVED * before:
+            ratio = after / before
+            lines.append(f"moved by half a pixel, their distance is {ratio:.2f} times as large (honest sets: 1.08)")
     return lines

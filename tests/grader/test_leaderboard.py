@@ -51,7 +51,7 @@ def classroom(tmp_path_factory, rendered):
     faces = [np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))]
     rng = np.random.default_rng(0)
     noisy = [(face + rng.normal(0, 25, face.shape)).clip(0, 255).astype(np.uint8) for face in faces]
-    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 300]) for n in range(1000)} for pictures in (faces, noisy))
+    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 60]) for n in range(1000)} for pictures in (faces, noisy))
     write_tgz(folder / "ada.tgz", good)
     write_tgz(folder / "bob.noisy.tar.gz", worse)
     write_tgz(folder / "eve/anything.tgz", good)

@@ -320,7 +320,7 @@ def test_it_runs_solved_from_top_to_bottom_and_goes_on(master, tmp_path, rendere
     run(f"baselines/solved/{master.stem}.ipynb", tmp_path, rendered)
     assert {path.name for path in (tmp_path / "outputs").iterdir()} == {f"{number}.jpg" for number in range(1, 1001)}
     monkeypatch.chdir(tmp_path)
-    execute(master, small(tmp_path, rendered, steps=6))  # as in another session
+    execute(master, small(tmp_path, rendered, steps=6), checks=False)  # as in another session
     assert "going on from step 4" in capsys.readouterr().out
 
 

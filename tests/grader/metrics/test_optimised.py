@@ -57,8 +57,13 @@ def test_each_sign(real, features, change, sign):
 
 def test_a_distance_that_half_a_pixel_changes(real, features, monkeypatch):
     monkeypatch.setattr(optimised.imagenet, "describe", lambda pictures: features * 1.2)
-    (line,) = signs(PICTURES, features, real, measures())
-    assert "moved by half a pixel" in line
+    first, line = signs(PICTURES, features, real, measures(second=170.0))
+    assert "FD-anime is 170" in first and "moved by half a pixel, their distance is" in line
+
+
+def test_pictures_are_moved_only_where_it_can_ask_for_a_review(real, features, monkeypatch):
+    monkeypatch.delattr(optimised.imagenet, "describe")
+    assert signs(PICTURES, features, real, measures()) == []
 
 
 def test_what_was_not_measured_shows_nothing(real, features):
