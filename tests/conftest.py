@@ -74,13 +74,3 @@ def rendered(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("rendered") / "faces"
     render_set(folder, 300, seed=1)
     return folder
-
-
-@pytest.fixture(scope="session")
-def rendered_1000(tmp_path_factory) -> Path:
-    """A folder of 1,000 drawn faces with their attributes.csv."""
-    from data.render import render_set
-
-    folder = tmp_path_factory.mktemp("rendered_1000") / "faces"
-    render_set(folder, 1000, seed=2)
-    return folder

@@ -40,15 +40,15 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, rendered_1000):
+def place(tmp_path_factory, rendered):
     """A folder that holds all that the commands name."""
     place = tmp_path_factory.mktemp("place")
     for name in ("notebooks", "baselines"):
         (place / name).symlink_to(ROOT / name)
-    shutil.copytree(rendered_1000, place / "faces")
-    shutil.make_archive(place / "faces", "zip", rendered_1000)
+    shutil.copytree(rendered, place / "faces")
+    shutil.make_archive(place / "faces", "zip", rendered)
     (place / "outputs").mkdir()
-    labels = [f"{number}.jpg,{('black', 'blonde', 'brown')[number % 3]}" for number in range(1, 1001)]
+    labels = [f"{number}.jpg,{('blue', 'blonde', 'brown')[number % 3]}" for number in range(1, 1001)]
     (place / "outputs/labels.csv").write_text("\n".join(["file,label", *labels]) + "\n")
     few = sorted((place / "faces").glob("*.png"))[:50]  # each many times: the networks look at a picture once
     for number in range(1, 1001):

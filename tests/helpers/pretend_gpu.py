@@ -265,6 +265,7 @@ def train_and_tell(stem, faces, folder, steps=3, checks=False, **overrides):
         "device": str(run.device),
         "pictures": len(list(Path(folder, "outputs").iterdir())),
     }
+    names["Run"].save_samples = lambda run: None  # the first training has some, and they take long
     run, told["resumed"] = counted(train, replace(settings, steps=2 * steps))
     told["step"] = run.step
     counted(train, replace(settings, steps=2 * steps, run=f"{folder}/whole"))
