@@ -163,6 +163,7 @@ def attempt(kind, box, read, *refusals):
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
+            warnings.simplefilter("ignore", DeprecationWarning)  # no user sees them: those of an old matplotlib, say
             result = read()
         for warning in said:  # ours, in a line that a terminal can show, and no other's
             assert warning.category is UserWarning and str(warning.message).isprintable(), warning
