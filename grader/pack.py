@@ -12,11 +12,10 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from grader.files import CannotWrite, atomic
 from grader.inputs.archives import BadArchive, bytes_of, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.images import ENDINGS, UnreadablePicture, decode, jpeg
 from grader.inputs.labels import TABLES
 from grader.inputs.submission import COUNT, LABELS, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
@@ -141,13 +140,6 @@ def _of_one_colour(pixels: np.ndarray, gap: int, size: int) -> bool:
 def _empty(tile: np.ndarray, colour: np.ndarray) -> bool:
     centre = tile[16:-16, 16:-16].astype(int)  # into the rest JPEG blurs the neighbours
     return bool((centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all())
-
-
-def jpeg(picture: np.ndarray, quality: int) -> bytes:
-    """In memory, since Pillow does not notice a disk that is full before the last byte."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    return file.getvalue()
 
 
 def tgz(files: dict[str, bytes]) -> bytes:

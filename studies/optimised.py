@@ -17,8 +17,9 @@ from torch import nn
 
 from grader.features import anime, imagenet
 from grader.features.reference import shipped_reference
+from grader.inputs.images import jpeg
 from grader.inputs.submission import read_submission
-from grader.pack import jpeg, tgz
+from grader.pack import tgz
 
 NETWORKS = {"imagenet": imagenet, "anime": anime}
 

@@ -17,14 +17,12 @@ from types import ModuleType
 import click
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from grader.features import anime, imagenet
-from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
+from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, floors, save_reference, shipped_path
 from grader.features.statistics import Statistics
-from grader.metrics.frechet import frechet_distance
-from studies.distil import harmlessly, read_originals, shrunk, stored
+from studies.distil import harmlessly, read_originals, shrunk
 from studies.faces import read_faces, split
 
 FEATURES = {"imagenet": imagenet, "anime": anime}
@@ -35,11 +33,8 @@ def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, 
     the latter, rounded to the size of a download; `recipe` says which they are."""
     bar = tqdm(total=len(faces), desc=features.__name__, disable=None)
     statistics = Statistics.of(features.describe(faces, progress=bar.update))
-    floors = {}
-    for quality in QUALITIES:
-        again = np.stack([stored(Image.fromarray(picture), "jpeg", quality) for picture in sample])
-        floors[quality] = frechet_distance(features.describe(again), statistics)
-    made = Reference(NAME, features.scale(), statistics, features.describe(sample), held_out=True, floors=floors)
+    known = floors(sample, statistics, features.describe, QUALITIES)
+    made = Reference(NAME, features.scale(), statistics, features.describe(sample), True, known)
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
 

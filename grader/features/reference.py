@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,17 +21,19 @@ from safetensors.numpy import save
 
 from grader.errors import printable
 from grader.features import imagenet
-from grader.features.statistics import Statistics
+from grader.features.statistics import SAMPLE, Statistics
 from grader.files import atomic
 from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
 from grader.inputs.faces import BadReference, batches, face_set_name, files, tell
+from grader.inputs.images import decode, jpeg
+from grader.metrics.frechet import frechet_distance
 
 HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
 QUALITIES = (50, 60, 70, 75, 80, 85, 90, 95, 100)  # of JPEG, for which the shipped references know the floor
-SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
+FEW_QUALITIES = (75, 95)  # for which a given one does: what Pillow and notebooks write, and what pack tries first
 WEIGHTS, NAME = Path(__file__).parents[1] / "weights", "crypko"
 LARGEST = 1e12  # no feature comes near it, and its square does not overflow
 MAX_NUMBERS = 2**23  # of a tensor: 2,048 features have a covariance of 2^22
@@ -56,19 +58,32 @@ class Reference:
 
 
 class Sampler:
-    """Keeps up to `size` of the rows that pass by, each with the same chance: those with the smallest random keys."""
+    """Keeps up to `size` of the pictures that pass by, with their features `rows`, each with the same chance: those
+    with the smallest random keys."""
 
     def __init__(self, size: int = SAMPLE, seed: int = 0):
-        self.size, self.rng, self.keys, self.rows = size, np.random.default_rng(seed), np.empty(0), None
+        self.size, self.rng, self.keys = size, np.random.default_rng(seed), np.empty(0)
+        self.pictures = self.rows = None
 
-    def watch(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The batches [n, d] themselves, seen on their way."""
-        for batch in batches:
-            keys = np.concatenate([self.keys, self.rng.random(len(batch))])
-            rows = batch if self.rows is None else np.concatenate([self.rows, batch])
+    def describe(self, batches: Iterable[np.ndarray], extract: Callable) -> Iterator[np.ndarray]:
+        """Features [n, d] of batches of pictures [n, …], which are seen on their way."""
+        for pictures in batches:
+            rows = extract(pictures)
+            yield rows
+            keys = np.concatenate([self.keys, self.rng.random(len(rows))])
+            if self.rows is not None:
+                pictures, rows = np.concatenate([self.pictures, pictures]), np.concatenate([self.rows, rows])
             kept = np.argsort(keys)[: self.size]
-            self.keys, self.rows = keys[kept], rows[kept]
-            yield batch
+            self.keys, self.pictures, self.rows = keys[kept], pictures[kept], rows[kept]
+
+
+def floors(faces: np.ndarray, others: Statistics, extract: Callable, qualities: Iterable[int]) -> dict[int, float]:
+    """The distance to other real faces of faces uint8 [N, 64, 64, 3] stored as JPEG, by quality."""
+
+    def stored(quality: int) -> np.ndarray:
+        return np.stack([decode(jpeg(face, quality))[0] for face in faces])
+
+    return {quality: frechet_distance(extract(stored(quality)), others) for quality in qualities}
 
 
 def of_faces(source: Path, features: str, extract: Callable) -> Reference:
@@ -77,16 +92,17 @@ def of_faces(source: Path, features: str, extract: Callable) -> Reference:
     `features` names the network with its weights. Raises BadReference.
     """
     try:
-        digest = hashlib.sha256(features.encode())
+        digest = hashlib.sha256(f"{features} {FEW_QUALITIES}".encode())
         for _, data in files(source, []):
             digest.update(hashlib.sha256(data).digest())
         path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
         if (made := load_reference(path, face_set_name(source), features)) is None:
             skipped, sampler = [], Sampler()
-            statistics = Statistics.streamed(
-                sampler.watch(extract(batch) for batch in batches(source, skipped=skipped))
-            )
+            statistics = Statistics.streamed(sampler.describe(batches(source, skipped=skipped), extract))
             made = Reference(face_set_name(source), features, statistics, sampler.rows)
+            if statistics.count >= 2 * SAMPLE:  # with fewer, no floor is told
+                others = statistics.without(sampler.rows)
+                made = replace(made, floors=floors(sampler.pictures, others, extract, FEW_QUALITIES))
             tell(source, skipped)
             _keep(path, made)
     except (BadArchive, OSError, ValueError) as error:

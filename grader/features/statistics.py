@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SAMPLE = 1000  # real faces whose features are kept: as many as a submission has
+
 
 @dataclass(frozen=True)
 class Statistics:

@@ -28,6 +28,13 @@ class WrongSize(UnreadablePicture):
     """A picture of another size than it should have."""
 
 
+def jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """A picture uint8 [H, W, 3] as a file; in memory, since Pillow does not notice a full disk before the last byte."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
 def decode(data: bytes, size: int | None = None, shrink: bool = True) -> tuple[np.ndarray, str]:
     """The RGB pixels, uint8 [H, W, 3], of a picture file, and the mode that it was stored in ("RGB", "L", "RGBA" …).
 

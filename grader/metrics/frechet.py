@@ -9,11 +9,14 @@ with Inception features: Heusel et al., https://arxiv.org/abs/1706.08500.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grader.features.reference import SAMPLE, Reference
-from grader.features.statistics import Statistics, checked
+from grader.features.statistics import SAMPLE, Statistics, checked
+
+if TYPE_CHECKING:
+    from grader.features.reference import Reference
 
 
 def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -> float:

@@ -1,10 +1,12 @@
 """References: cached by content, read from pytorch-fid's .npz, and told apart by what is in them."""
 
+import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save
 
 from grader.features import reference
@@ -206,9 +208,11 @@ def test_the_sample_is_random_and_the_same_every_time():
     kept = []
     for size in (100, 700):  # whatever the batches
         sampler = reference.Sampler(size=1000)
-        passed = np.concatenate(list(sampler.watch(rows[i : i + size] for i in range(0, 5000, size))))
-        np.testing.assert_array_equal(passed, rows)
-        kept.append(np.sort(sampler.rows[:, 0]))
+        batches = (rows[i : i + size] for i in range(0, 5000, size))
+        passed = np.concatenate(list(sampler.describe(batches, lambda batch: 2 * batch)))
+        np.testing.assert_array_equal(passed, 2 * rows)
+        np.testing.assert_array_equal(sampler.rows, 2 * sampler.pictures)
+        kept.append(np.sort(sampler.pictures[:, 0]))
     np.testing.assert_array_equal(*kept)
     assert len(np.unique(kept[0])) == 1000
     assert abs(kept[0].mean() - 2500) < 4 * 5000 / np.sqrt(12 * 1000)
@@ -219,10 +223,37 @@ def test_the_floor_is_what_unseen_faces_score():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(3000, 5))
     sampler = reference.Sampler()
-    statistics = Statistics.streamed(sampler.watch([rows]))
+    statistics = Statistics.streamed(sampler.describe([rows], np.copy))
     unseen = floor(reference.Reference("x", "y", statistics, sampler.rows))
     chosen = (rows[:, None] == sampler.rows).all(axis=2).any(axis=1)
     assert unseen == pytest.approx(frechet_distance(rows[chosen], Statistics.of(rows[~chosen])), rel=1e-9)
     assert floor(reference.Reference("x", "y", statistics, None)) is None
     few = reference.Sampler()
-    assert floor(reference.Reference("x", "y", Statistics.streamed(few.watch([rows[:1999]])), few.rows)) is None
+    assert (
+        floor(reference.Reference("x", "y", Statistics.streamed(few.describe([rows[:1999]], np.copy)), few.rows))
+        is None
+    )
+
+
+def test_a_given_set_knows_the_floor_of_faces_stored_as_a_submission_is(tmp_path, counted, cache):
+    faces = np.random.default_rng(0).integers(0, 256, (2100, 8, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    (tmp_path / "faces").mkdir()
+    for number, face in enumerate(faces):
+        Image.fromarray(face).save(tmp_path / f"faces/{number:04}.png")
+
+    def points(pictures):
+        counted[0](pictures)
+        return pictures[:, 4::32, 4::32].reshape(len(pictures), -1).astype(float)
+
+    made = reference.of_faces(tmp_path / "faces", "points", points)
+    again = reference.of_faces(tmp_path / "faces", "points", points)
+    assert sum(counted[1]) == 2100 + 2 * 1000 and again.floors == pytest.approx(made.floors, abs=1e-4)
+    chosen = np.argsort(np.random.default_rng(0).random(2100))
+    others = Statistics.of(points(faces[chosen[1000:]]))
+    for quality in (75, 95):
+        files = [io.BytesIO() for _ in range(1000)]
+        for number, file in zip(chosen, files, strict=False):
+            Image.fromarray(faces[number]).save(file, "JPEG", quality=quality)
+        stored = points(np.stack([np.asarray(Image.open(file)) for file in files]))
+        assert floor(made, 1000, quality) == pytest.approx(frechet_distance(stored, others), rel=1e-6)
+    assert floor(made) != floor(made, 1000, 75) != floor(made, 1000, 95)
