@@ -112,29 +112,34 @@ class Set:
 
     group: str  # one of SHARES
     pictures: np.ndarray
-    features: np.ndarray
+    features: np.ndarray | None
 
     def part(self, unseen: bool) -> Set:
         chosen = (np.arange(len(self.pictures)) % UNSEEN == UNSEEN - 1) == unseen
         return Set(self.group, self.pictures[chosen], self.features[chosen])
 
 
-def gather(shared: Path, runs: Path, folder: Path) -> list[Set]:
-    """Every set that the network learns from; the teacher's features are kept in the folder."""
+def sources(shared: Path, runs: Path) -> dict[str, tuple[str, np.ndarray, np.ndarray]]:
+    """Every set that is trained on, by its name: its group, its pictures, and the same as the teacher sees them."""
     faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0][:FACES]
     originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)[:ORIGINALS]
     small = shrunk(originals)
-    sources = {"faces": ("faces", faces, faces), "originals": ("originals", originals, small)}
+    found = {"faces": ("faces", faces, faces), "originals": ("originals", originals, small)}
     rng, both = np.random.default_rng(0), np.concatenate([faces, small])
     for number in range(CORRUPTED[0]):
         pictures = corrupted(both, CORRUPTED[1], rng)
-        sources[f"corrupted-{number:02}"] = ("corrupted", pictures, pictures)
+        found[f"corrupted-{number:02}"] = ("corrupted", pictures, pictures)
     for run in TRAINED_ON:
         for file in sorted((runs / run / "samples").glob("*.tgz")):
             pictures = read_faces(file)[:PER_CHECKPOINT]
-            sources[f"{run}-{file.stem}"] = ("generated", pictures, pictures)
+            found[f"{run}-{file.stem}"] = ("generated", pictures, pictures)
+    return found
+
+
+def gather(shared: Path, runs: Path, folder: Path) -> list[Set]:
+    """Every set that the network learns from; the teacher's features are kept in the folder."""
     net, sets = teacher.load(), []
-    for name, (group, pictures, seen) in sources.items():
+    for name, (group, pictures, seen) in sources(shared, runs).items():
         print(f"\r{name}: {len(pictures)} pictures", end="\033[K", file=sys.stderr, flush=True)
         path = folder / f"targets-{name}.npy"
         sets.append(Set(group, pictures, _kept(path, partial(teacher.features, net, seen, half=True))))
@@ -176,6 +181,14 @@ class Components:
         return (features - self.mean) @ self.directions
 
 
+def drawn(sets: list[Set], count: int, rng: np.random.Generator) -> Iterator[tuple[Set, int]]:
+    """So many pictures, each as its set and its number in it, by the SHARES of groups; sets of a group are equal."""
+    groups = {name: [some for some in sets if some.group == name] for name in SHARES}
+    for group in rng.choice(list(SHARES), count, p=list(SHARES.values())):
+        some = groups[group][rng.integers(len(groups[group]))]
+        yield some, rng.integers(len(some.pictures))
+
+
 class Batches(IterableDataset):
     """Batches: pictures uint8 [BATCH, 64, 64, 3], and their components scaled to variance 1, float32 [BATCH, d].
 
@@ -184,7 +197,7 @@ class Batches(IterableDataset):
 
     def __init__(self, sets: list[Set], components: Components, steps: range):
         self.steps = steps
-        self.groups = {name: [some for some in sets if some.group == name] for name in SHARES}
+        self.sets = sets
         scaled = [components.of_features(some.features) / np.sqrt(components.variances) for some in sets]
         self.targets = {id(some): target.astype(np.float32) for some, target in zip(sets, scaled, strict=True)}
 
@@ -192,9 +205,7 @@ class Batches(IterableDataset):
         for step in self.steps:
             rng = np.random.default_rng(step)
             pictures, targets = [], []
-            for group in rng.choice(list(SHARES), BATCH, p=list(SHARES.values())):
-                some = self.groups[group][rng.integers(len(self.groups[group]))]
-                number = rng.integers(len(some.pictures))
+            for some, number in drawn(self.sets, BATCH, rng):
                 pictures.append(harmlessly(some.pictures[number], rng)[:, :: rng.choice([-1, 1])])
                 targets.append(self.targets[id(some)][number])
             yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))
@@ -212,19 +223,15 @@ def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed:
     trunk = [some for name, some in network.named_parameters() if not name.startswith("head.")]
     groups = [{"params": trunk, "rate": rate}, {"params": network.head.parameters(), "rate": rate * HEAD}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
-    kept, first, running = folder / "training.pt", 0, []
-    if kept.exists():
-        state = torch.load(kept)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+    kept, running = folder / "training.pt", []
+    first = resume(kept, network, optimizer)
     weights = torch.from_numpy(components.variances ** (1 - 2 * TEMPER)).float()
     weights /= weights.sum()  # so that the mean as the only answer costs 1
     batches, started = DataLoader(Batches(seen, components, range(first, steps)), None, num_workers=1), time.time()
     for step, (pictures, targets) in enumerate(batches, first + 1):
         network.train()
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1, step / 100, 3 * (1 - (step - 1) / steps))
+            group["lr"] = group["rate"] * share_of_rate(step, steps)
         with torch.autocast("cpu", torch.bfloat16):
             pooled = network.pooled(pictures.permute(0, 3, 1, 2).float() / 255)
         loss = (network.head(pooled.float()) - targets).square().mean(dim=0) @ weights
@@ -236,15 +243,34 @@ def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed:
             pace = (step - first) * len(pictures) / (time.time() - started)
             print(f"step {step}/{steps}: unexplained {np.mean(running[-50:]):.3f}, {pace:.0f} pictures/s", flush=True)
         if step % 250 == 0 or step == steps:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-            with atomic(kept) as unfinished:
-                torch.save(state, unfinished)
+            keep(kept, network, optimizer, step)
     network.eval()
     fit(network, seen, components)
     for group in SHARES:
         unseen = [some.part(unseen=True) for some in sets if some.group == group]
         print(f"{group}: {explained(network, unseen, components):.3f} of the variance of unseen pictures is explained")
     return network
+
+
+def share_of_rate(step: int, steps: int) -> float:
+    """What part of the highest rate a step has, the first of them being 1: it rises, stays, and falls to 0."""
+    return min(1, step / 100, 3 * (1 - (step - 1) / steps))
+
+
+def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """The number of steps already done; network and optimizer are then as `keep` wrote them."""
+    if not path.exists():
+        return 0
+    state = torch.load(path)
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    with atomic(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def fit(network: anime.FaceNet, sets: list[Set], components: Components, ridge: float = 0.01) -> None:

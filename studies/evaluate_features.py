@@ -33,13 +33,15 @@ SUBMISSIONS = (*JUDGED, "gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overe
 TEACHER = "teacher 128"
 
 
-def candidates(weights: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def candidates(weights: Path, self_supervised: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """By name: pictures uint8 [N, 64, 64, 3] -> features [N, d]."""
     net = cache(teacher.load)
     found = {
         f"teacher {size}": lambda p, size=size: teacher.features(net(), p, size, half=True) for size in (128, 96, 64)
     }
     found[f"anime {short_hash(weights)}"] = partial(anime.describe, network=anime.load(weights))
+    if self_supervised:
+        found[f"self-supervised {short_hash(self_supervised)}"] = partial(distil.pooled, anime.load(self_supervised))
     return found
 
 
@@ -74,15 +76,17 @@ class Distances:
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
+@click.option("--self-supervised", type=click.Path(exists=True, path_type=Path), help="Weights of that candidate.")
 @click.option("--folder", default="scratch/features", show_default=True, type=click.Path(path_type=Path))
 @click.option("--candidate", "named", multiple=True, help="Only these.")
 @click.option("--pictures", default=1000, show_default=True, help="Of each real set and submission.")
 @click.option("--per-checkpoint", default=1000, show_default=True, help="Of each set that Spearman is over.")
 @click.option("--threads", default=1, show_default=True)
-def main(shared, runs, *, weights, folder, named, pictures, per_checkpoint, threads):
+def main(shared, runs, *, weights, self_supervised, folder, named, pictures, per_checkpoint, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: Distances(name, features, folder) for name, features in candidates(weights).items()}
+    features = candidates(weights, self_supervised)
+    found = {name: Distances(name, some, folder) for name, some in features.items()}
     found = {name: judge for name, judge in found.items() if not named or name.split(" ")[0] in named or name in named}
     reference = cache(partial(distil.reference_faces, shared))
     for judge in found.values():

@@ -6,6 +6,7 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
+from grader.features import anime
 from studies import distil, evaluate_features
 
 
@@ -28,7 +29,7 @@ def test_the_tables_name_every_set_and_the_held_out_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(distil, "read_originals", lambda *_, **__: random_pictures(side=96))
     monkeypatch.setattr(distil, "read_faces", random_pictures)
     monkeypatch.setattr(evaluate_features, "read_faces", random_pictures)
-    monkeypatch.setattr(evaluate_features, "candidates", lambda _: {"teacher 128": _coarse, "shipped": _coarse})
+    monkeypatch.setattr(evaluate_features, "candidates", lambda *_: {"teacher 128": _coarse, "shipped": _coarse})
 
     arguments = [str(tmp_path), str(tmp_path / "runs"), "--folder", str(tmp_path / "kept"), "--pictures", "20"]
     result = CliRunner().invoke(evaluate_features.main, [*arguments, "--per-checkpoint", "20"], catch_exceptions=False)
@@ -42,3 +43,11 @@ def test_the_tables_name_every_set_and_the_held_out_ones(tmp_path, monkeypatch):
         return [line for line in output.splitlines() if "milliseconds" not in line]
 
     assert without_times(again.output) == without_times(result.output)  # what is kept is not computed again
+
+
+def test_a_self_supervised_network_is_a_candidate_by_what_its_head_would_read(tmp_path):
+    distil.save(anime.FaceNet().eval(), tmp_path / "weights.safetensors")
+    assert not any("self" in name for name in evaluate_features.candidates(anime.WEIGHTS, None))
+    *_, (name, features) = evaluate_features.candidates(anime.WEIGHTS, tmp_path / "weights.safetensors").items()
+    assert name.split(" ")[0] == "self-supervised"
+    assert features(np.zeros((3, 64, 64, 3), np.uint8)).shape == (3, anime.POOLED)
