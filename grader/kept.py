@@ -63,6 +63,7 @@ def _add_reference(digest, reference: Reference | None) -> None:
         return
     statistics = reference.statistics
     digest.update(f"{reference.faces} {reference.features} {statistics.count} {reference.held_out}".encode())
+    digest.update(json.dumps(reference.floors, sort_keys=True).encode())
     for array in (statistics.mean, statistics.covariance, reference.sample):
         digest.update(b"none" if array is None else array.tobytes())
 

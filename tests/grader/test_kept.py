@@ -34,6 +34,7 @@ def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
         replace(scorer, against=replace(against, real_inception=against.real)),
         replace(scorer, against=replace(against, real=replace(against.real, faces="others"))),
         replace(scorer, against=replace(against, real=replace(against.real, statistics=moved))),
+        replace(scorer, against=replace(against, real=replace(against.real, floors={75: 73.0}))),
     ]
     keys = [kept.measured_with(one) for one in (scorer, *changed)]
     assert len(set(keys)) == len(keys)
