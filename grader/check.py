@@ -83,6 +83,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
         client.shutdown_kernel = "immediate"  # nothing in it is to be kept
         client.resources = {"metadata": {"path": folder}}
         with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"}):  # networks so small only wait for threads
+            execute = client.kc.execute  # a cell that fails would take along the next one, if that came at once
+            client.kc.execute = lambda source, **options: execute(source, **options | {"stop_on_error": False})
             for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
                 if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
                     client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)

@@ -21,7 +21,7 @@ from grader.inputs.submission import Submission, read_submission
 from grader.metrics import afd, copies, duplicates, optimised
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
-from grader.metrics.frechet import floor, frechet_distance
+from grader.metrics.frechet import floor, floors, frechet_distance
 from grader.metrics.registry import INTEGRITY, METRICS, NAMES, Against, Sample, selected
 from grader.progress import Progress, silent
 from grader.results import Score
@@ -173,7 +173,7 @@ def _given(source: Path, features: ModuleType, progress: Progress) -> Reference:
     if source.suffix == ".safetensors":
         return reference.of_file(source, features.scale(), features.DIM)
     done = progress("reference faces", 0)
-    return reference.of_faces(source, features.scale(), lambda batch: features.describe(batch, progress=done))
+    return reference.of_faces(source, features.scale(), lambda batch: features.describe(batch, progress=done), floors)
 
 
 def described(given: Reference, shipped: Reference) -> Reference:
@@ -227,7 +227,7 @@ def _with_inception(
         network = inception.load(downloads.obtain(downloads.INCEPTION, weights, offline))
         if real is None:
             done = progress("reference faces, Inception", 0)
-            real = reference.of_faces(source, "inception", lambda batch: devices.features(network, batch, done))
+            real = reference.of_faces(source, "inception", lambda batch: devices.features(network, batch, done), floors)
             real = replace(real, faces=against.real.faces)
     except downloads.AssetError as error:
         return replace(against, missing=against.missing | {"fid": str(error)})

@@ -20,8 +20,9 @@ import torch
 from tqdm import tqdm
 
 from grader.features import anime, imagenet
-from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, floors, save_reference, shipped_path
+from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
 from grader.features.statistics import Statistics
+from grader.metrics.frechet import floors
 from studies.distil import harmlessly, read_originals, shrunk
 from studies.faces import read_faces, split
 

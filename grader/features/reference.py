@@ -27,8 +27,6 @@ from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
 from grader.inputs.faces import BadReference, batches, face_set_name, files, tell
-from grader.inputs.images import decode, jpeg
-from grader.metrics.frechet import frechet_distance
 
 HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
@@ -77,19 +75,10 @@ class Sampler:
             self.keys, self.pictures, self.rows = keys[kept], pictures[kept], rows[kept]
 
 
-def floors(faces: np.ndarray, others: Statistics, extract: Callable, qualities: Iterable[int]) -> dict[int, float]:
-    """The distance to other real faces of faces uint8 [N, 64, 64, 3] stored as JPEG, by quality."""
-
-    def stored(quality: int) -> np.ndarray:
-        return np.stack([decode(jpeg(face, quality))[0] for face in faces])
-
-    return {quality: frechet_distance(extract(stored(quality)), others) for quality in qualities}
-
-
-def of_faces(source: Path, features: str, extract: Callable) -> Reference:
+def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -> Reference:
     """The reference of a folder or archive of faces, from the cache or computed with `extract` (pictures -> [n, d]).
 
-    `features` names the network with its weights. Raises BadReference.
+    `features` names the network with its weights. `floors` is metrics.frechet.floors. Raises BadReference.
     """
     try:
         digest = hashlib.sha256(f"{features} {FEW_QUALITIES}".encode())

@@ -8,12 +8,14 @@ with Inception features: Heusel et al., https://arxiv.org/abs/1706.08500.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grader.features.statistics import SAMPLE, Statistics, checked
+from grader.inputs.images import decode, jpeg
 
 if TYPE_CHECKING:
     from grader.features.reference import Reference
@@ -53,6 +55,15 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     """L [d, d] with L Lᵀ = Σ, also where Σ is singular."""
     values, vectors = np.linalg.eigh(covariance)
     return vectors * np.sqrt(values.clip(min=0))
+
+
+def floors(faces: np.ndarray, others: Statistics, extract: Callable, qualities: Iterable[int]) -> dict[int, float]:
+    """The distance to other real faces of faces uint8 [N, 64, 64, 3] stored as JPEG, by quality."""
+
+    def stored(quality: int) -> np.ndarray:
+        return np.stack([decode(jpeg(face, quality))[0] for face in faces])
+
+    return {quality: frechet_distance(extract(stored(quality)), others) for quality in qualities}
 
 
 def floor(reference: Reference, count: int = SAMPLE, quality: int | None = None) -> float | None:

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from grader.features import reference
 from grader.features.statistics import Statistics
 from grader.inputs.faces import BadReference, face_set_name
-from grader.metrics.frechet import floor, frechet_distance
+from grader.metrics.frechet import floor, floors, frechet_distance
 from grader.scoring import described
 
 
@@ -40,26 +40,26 @@ def cache(tmp_path, monkeypatch):
 
 def test_computed_once_for_the_same_content(rendered, tmp_path, counted, cache):
     extract, calls = counted
-    first = reference.of_faces(rendered, "colours", extract)
+    first = reference.of_faces(rendered, "colours", extract, floors)
     assert (first.faces, first.features, first.statistics.count) == ("rendered", "colours", 300)
     copy = tmp_path / "copy"
     shutil.copytree(rendered, copy)
-    again = reference.of_faces(copy, "colours", extract)
+    again = reference.of_faces(copy, "colours", extract, floors)
     assert sum(calls) == 300  # the same pictures elsewhere: not computed again
     np.testing.assert_array_equal(again.statistics.covariance, first.statistics.covariance)
-    reference.of_faces(copy, "other features", extract)
+    reference.of_faces(copy, "other features", extract, floors)
     assert sum(calls) == 600
     (copy / "0.png").unlink()
-    assert reference.of_faces(copy, "colours", extract).statistics.count == 299
+    assert reference.of_faces(copy, "colours", extract, floors).statistics.count == 299
     assert not list(cache.glob("*.part"))
 
 
 def test_a_broken_cache_file_is_computed_again(rendered, counted, cache):
     extract, calls = counted
-    reference.of_faces(rendered, "colours", extract)
+    reference.of_faces(rendered, "colours", extract, floors)
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert reference.of_faces(rendered, "colours", extract).statistics.count == 300
+    assert reference.of_faces(rendered, "colours", extract, floors).statistics.count == 300
     assert sum(calls) == 600
 
 
@@ -68,7 +68,7 @@ def test_unreadable_pictures_are_named(rendered, tmp_path, counted):
     shutil.copytree(rendered, folder)
     (folder / "5.png").write_text("text")
     with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
-        assert reference.of_faces(folder, "colours", counted[0]).statistics.count == 299
+        assert reference.of_faces(folder, "colours", counted[0], floors).statistics.count == 299
 
 
 def test_a_set_of_the_users_own_is_read_through_links_and_broken_members(rendered, tmp_path, counted):
@@ -78,13 +78,13 @@ def test_a_set_of_the_users_own_is_read_through_links_and_broken_members(rendere
     (tmp_path / "linked/circle").symlink_to(tmp_path / "linked")
     (tmp_path / "linked/gone.png").symlink_to(tmp_path / "gone")
     with pytest.warns(UserWarning, match=r"left out 'circle' is a link .*, and 1 more$"):
-        assert reference.of_faces(tmp_path / "linked", "colours", counted[0]).statistics.count == 9
+        assert reference.of_faces(tmp_path / "linked", "colours", counted[0], floors).statistics.count == 9
     packed = Path(shutil.make_archive(str(tmp_path / "faces"), "zip", rendered))
     data = bytearray(packed.read_bytes())
     data[data.index(b"IHDR") + 20] ^= 1
     packed.write_bytes(data)
     with pytest.warns(UserWarning, match=r"left out .*\.png cannot be unpacked \(Bad CRC-32"):
-        assert reference.of_faces(packed, "colours", counted[0]).statistics.count == 299
+        assert reference.of_faces(packed, "colours", counted[0], floors).statistics.count == 299
 
 
 def test_a_set_in_the_current_folder_has_a_name(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_set_in_the_current_folder_has_a_name(tmp_path, monkeypatch):
 def test_useless_references(tmp_path, counted):
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadReference, match="not a usable reference"):
-            reference.of_faces(source, "colours", counted[0])
+            reference.of_faces(source, "colours", counted[0], floors)
 
 
 def test_npz_of_pytorch_fid(tmp_path):
@@ -189,7 +189,7 @@ def test_a_cache_that_cannot_be_written_costs_no_score(rendered, counted, tmp_pa
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRADER_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="the reference is not kept"):
-        assert reference.of_faces(rendered, "colours", counted[0]).statistics.count == 300
+        assert reference.of_faces(rendered, "colours", counted[0], floors).statistics.count == 300
 
 
 def test_a_set_like_the_shipped_faces_is_said_to_be_so_and_never_takes_their_name():
@@ -245,8 +245,8 @@ def test_a_given_set_knows_the_floor_of_faces_stored_as_a_submission_is(tmp_path
         counted[0](pictures)
         return pictures[:, 4::32, 4::32].reshape(len(pictures), -1).astype(float)
 
-    made = reference.of_faces(tmp_path / "faces", "points", points)
-    again = reference.of_faces(tmp_path / "faces", "points", points)
+    made = reference.of_faces(tmp_path / "faces", "points", points, floors)
+    again = reference.of_faces(tmp_path / "faces", "points", points, floors)
     assert sum(counted[1]) == 2100 + 2 * 1000 and again.floors == pytest.approx(made.floors, abs=1e-4)
     chosen = np.argsort(np.random.default_rng(0).random(2100))
     others = Statistics.of(points(faces[chosen[1000:]]))
