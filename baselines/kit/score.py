@@ -71,7 +71,8 @@ def say(name, part, remedy):
     try:
         print(f"{name}: {part()}")
     except (Exception, SystemExit) as error:  # whatever the machine lacks, the notebook has done its work
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        reason = str(getattr(error, "reason", error)).strip() or type(error).__name__  # urlopen wraps it
+        reason = reason.splitlines()[-1]
         print(f"{name}: not measured ({reason}); {remedy}")
 
 

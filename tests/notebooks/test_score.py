@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from urllib.error import URLError
 from types import SimpleNamespace
 
 import cv2
@@ -76,6 +77,15 @@ def test_the_distance_is_right_where_features_outnumber_pictures():
     expected = frechet_distance(fake, Statistics.of(real))
     assert score.frechet_distance(*map(torch.from_numpy, (fake, real))) == pytest.approx(expected, rel=1e-6)
     assert score.frechet_distance(*map(torch.from_numpy, (real, real))) == pytest.approx(0, abs=1e-6)
+
+
+def test_why_nothing_could_be_fetched_is_said_plainly(capsys):
+    def unreachable():
+        raise URLError(OSError(-2, "Name or service not known"))
+
+    score.say("AFD", unreachable, "switch the internet on")
+    said = "AFD: not measured ([Errno -2] Name or service not known); switch the internet on\n"
+    assert capsys.readouterr().out == said
 
 
 def test_afd_is_that_of_the_file_at_hand(run, monkeypatch, capsys):
