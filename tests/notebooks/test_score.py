@@ -2,8 +2,8 @@
 
 import hashlib
 from pathlib import Path
-from urllib.error import URLError
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import cv2
 import numpy as np
