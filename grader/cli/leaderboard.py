@@ -63,7 +63,7 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     """Grades all of SUBMISSIONS, a folder with an archive or a folder of pictures for each student.
 
     Writes a page that sorts by any column, and the same as .csv and .json. A submission that cannot be graded is a row
-    that says why, and stops no other. About 16 seconds for each on one core.
+    that says why, and stops no other. About 14 seconds for each on one core.
 
     Results are kept in OUTPUT.parts as they come: stopped and started again, it goes on where it was, and grades what
     is new or has changed.

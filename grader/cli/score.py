@@ -90,7 +90,7 @@ def score(
     weights,
     cascade,
 ):
-    """Scores SUBMISSION and says which baselines it passes. About 16 seconds on one core.
+    """Scores SUBMISSION and says which baselines it passes. About 14 seconds on one core.
 
     SUBMISSION is a folder, .tgz, .tar or .zip of 1.jpg … 1000.jpg, 64x64 pixels each, or an .npz with one array uint8
     [1000, 64, 64, 3]. JPEG, PNG, WebP and BMP are told by their content. Nothing in it is unpacked to disk, unpickled
