@@ -10,6 +10,7 @@ from grader.features import anime, devices, imagenet
 from grader.features.imagenet import DIM, describe
 from grader.features.reference import QUALITIES, SAMPLE, shipped_path, shipped_reference
 from grader.metrics.frechet import floor
+from grader.verdict import load_thresholds
 from studies.reference import make_reference
 
 MODULES = pytest.mark.parametrize("features", [imagenet, anime])
@@ -94,6 +95,15 @@ def test_the_floor_is_that_of_pictures_stored_alike(features):
     assert floor(reference, 500, 75) - floor(reference, SAMPLE, 75) == pytest.approx(
         floor(reference, 500) - floor(reference, SAMPLE)
     )
+
+
+def test_real_faces_pass_every_tier_however_they_are_stored():
+    (boss,) = (
+        scale["Boss"]
+        for scale in load_thresholds()["scale"]
+        if (scale["by"], scale.get("reference")) == (imagenet.scale(), "crypko")
+    )
+    assert max(shipped_reference().floors.values()) < boss / 2
 
 
 def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
