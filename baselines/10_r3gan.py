@@ -1037,8 +1037,8 @@ score_run(run)
 # |---|---|
 # | `{"r2": 0.0}` | nothing holds $D$ flat where the fakes are. At the start they lie far from the reals, where $R_1$ \
 #   does not reach: gradients explode. In the paper such runs diverge. Our run of ten minutes did not |
-# | `{"r1": 0.0}` | the same at the reals: $D$ grows steep there, and $G$ is driven past them. In ten minutes it did no \
-#   harm |
+# | `{"r1": 0.0}` | the same at the reals: $D$ grows steep there, and $G$ is driven past them. In ten minutes it did \
+#   no harm |
 # | `{"r1": 0.0, "r2": 0.0}` | $D$ wins, and `loss_G` grows. The losses circle, and nothing settles. You see it in \
 #   five minutes: lines become loops, and all hair turns brown |
 # | `{"loss": "non-saturating"}` | it converges, but modes are lost: less variety, lower recall. That takes longer \
