@@ -181,9 +181,12 @@ class Components:
         return (features - self.mean) @ self.directions
 
 
-def drawn(sets: list[Set], count: int, rng: np.random.Generator) -> Iterator[tuple[Set, int]]:
+def grouped(sets: list[Set]) -> dict[str, list[Set]]:
+    return {name: [some for some in sets if some.group == name] for name in SHARES}
+
+
+def drawn(groups: dict[str, list[Set]], count: int, rng: np.random.Generator) -> Iterator[tuple[Set, int]]:
     """So many pictures, each as its set and its number in it, by the SHARES of groups; sets of a group are equal."""
-    groups = {name: [some for some in sets if some.group == name] for name in SHARES}
     for group in rng.choice(list(SHARES), count, p=list(SHARES.values())):
         some = groups[group][rng.integers(len(groups[group]))]
         yield some, rng.integers(len(some.pictures))
@@ -196,8 +199,7 @@ class Batches(IterableDataset):
     """
 
     def __init__(self, sets: list[Set], components: Components, steps: range):
-        self.steps = steps
-        self.sets = sets
+        self.groups, self.steps = grouped(sets), steps
         scaled = [components.of_features(some.features) / np.sqrt(components.variances) for some in sets]
         self.targets = {id(some): target.astype(np.float32) for some, target in zip(sets, scaled, strict=True)}
 
@@ -205,7 +207,7 @@ class Batches(IterableDataset):
         for step in self.steps:
             rng = np.random.default_rng(step)
             pictures, targets = [], []
-            for some, number in drawn(self.sets, BATCH, rng):
+            for some, number in drawn(self.groups, BATCH, rng):
                 pictures.append(harmlessly(some.pictures[number], rng)[:, :: rng.choice([-1, 1])])
                 targets.append(self.targets[id(some)][number])
             yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))

@@ -10,6 +10,7 @@ numbers, so that faces of one end lie nearer to each other than to those of the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -34,8 +35,8 @@ def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, 
     the latter, rounded to the size of a download; `recipe` says which they are."""
     bar = tqdm(total=len(faces), desc=features.__name__, disable=None)
     statistics = Statistics.of(features.describe(faces, progress=bar.update))
-    known = floors(sample, statistics, features.describe, QUALITIES)
-    made = Reference(NAME, features.scale(), statistics, features.describe(sample), True, known)
+    made = Reference(NAME, features.scale(), statistics, features.describe(sample), held_out=True)
+    made = replace(made, floors=floors(made, sample, features.describe, QUALITIES))
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
 

@@ -47,12 +47,12 @@ class Views(IterableDataset):
     """Batches of two views of each picture, uint8 [2, BATCH, 64, 64, 3]; that of a step is always the same."""
 
     def __init__(self, sets: list[distil.Set], steps: range):
-        self.sets, self.steps = sets, steps
+        self.groups, self.steps = distil.grouped(sets), steps
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         for step in self.steps:
             rng = np.random.default_rng(step)
-            pictures = [some.pictures[number] for some, number in distil.drawn(self.sets, BATCH, rng)]
+            pictures = [some.pictures[number] for some, number in distil.drawn(self.groups, BATCH, rng)]
             yield torch.from_numpy(np.stack([[view(picture, rng) for picture in pictures] for _ in range(2)]))
 
 

@@ -89,9 +89,7 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
             skipped, sampler = [], Sampler()
             statistics = Statistics.streamed(sampler.describe(batches(source, skipped=skipped), extract))
             made = Reference(face_set_name(source), features, statistics, sampler.rows)
-            if statistics.count >= 2 * SAMPLE:  # with fewer, no floor is told
-                others = statistics.without(sampler.rows)
-                made = replace(made, floors=floors(sampler.pictures, others, extract, FEW_QUALITIES))
+            made = replace(made, floors=floors(made, sampler.pictures, extract, FEW_QUALITIES))
             tell(source, skipped)
             _keep(path, made)
     except (BadArchive, OSError, ValueError) as error:

@@ -57,8 +57,12 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(values.clip(min=0))
 
 
-def floors(faces: np.ndarray, others: Statistics, extract: Callable, qualities: Iterable[int]) -> dict[int, float]:
-    """The distance to other real faces of faces uint8 [N, 64, 64, 3] stored as JPEG, by quality."""
+def floors(reference: Reference, faces: np.ndarray, extract: Callable, qualities: Iterable[int]) -> dict[int, float]:
+    """The floors of a reference by JPEG quality: of its sample's faces uint8 [N, 64, 64, 3], stored so. None of them
+    where there are too few other faces."""
+    others = _others(reference, reference.sample)
+    if others is None:
+        return {}
 
     def stored(quality: int) -> np.ndarray:
         return np.stack([decode(jpeg(face, quality))[0] for face in faces])
@@ -84,8 +88,12 @@ def _floor(reference: Reference, count: int) -> float | None:
     if reference.sample is None or not 2 <= count <= len(reference.sample) == SAMPLE:
         return None
     sample = reference.sample[:count]  # drawn at random, in any order
+    others = _others(reference, sample)
+    return None if others is None else frechet_distance(sample, others)
+
+
+def _others(reference: Reference, sample: np.ndarray) -> Statistics | None:
+    """The faces of a reference that the sample [n, d] is none of; None where they are too few."""
     if reference.held_out:
-        return frechet_distance(sample, reference.statistics)
-    if reference.statistics.count < 2 * SAMPLE:
-        return None
-    return frechet_distance(sample, reference.statistics.without(sample))
+        return reference.statistics
+    return reference.statistics.without(sample) if reference.statistics.count >= 2 * SAMPLE else None

@@ -8,6 +8,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from grader.inputs.images import jpeg
+
 MARK = (214, 58, 48)  # the frame of a picture that is not as it should be
 CLEAR = 0  # what lies between pictures lets the page's paper through, light or dark
 
@@ -43,10 +45,8 @@ def side_by_side(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
 
 def strip(pictures: np.ndarray, count: int) -> bytes:
     """A small JPEG of some of the pictures [N, 64, 64, 3], spread evenly, side by side."""
-    file = io.BytesIO()
     chosen = pictures[spread(len(pictures), count)]
-    Image.fromarray(side_by_side(list(chosen))).save(file, "JPEG", quality=80)
-    return file.getvalue()
+    return jpeg(side_by_side(list(chosen)), quality=80)
 
 
 def png(pixels: np.ndarray) -> str:
