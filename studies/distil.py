@@ -28,7 +28,7 @@ import click
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -337,7 +337,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
         for name, tensor in network.state_dict().items()
     }
     with atomic(path) as unfinished:
-        save_file(state, unfinished)
+        unfinished.write_bytes(as_bytes(state))
 
 
 @click.command()

@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -161,7 +161,7 @@ def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, 
     pictures, labels = examples(styles, negatives, count, rng)
     trained = train(describe(pictures), labels, epochs, seed)
     with atomic(Path(output)) as unfinished:
-        save_file(trained.state_dict(), unfinished)
+        unfinished.write_bytes(save(trained.state_dict()))
     print(f"wrote {output}", file=sys.stderr)
 
 

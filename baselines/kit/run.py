@@ -268,7 +268,10 @@ class Run:
                 changes = ", ".join(f"{name}: {then.get(name)} then, {now[name]} now" for name in changed)
                 raise SystemExit(f"{self.folder} holds a run with other settings ({changes}): set another `run`")
             for name, part in self.parts.items():
-                part.load_state_dict(state[name])
+                try:
+                    part.load_state_dict(state[name])
+                except (KeyError, RuntimeError, ValueError):  # a network that was changed since, or an older notebook
+                    raise SystemExit(f"{self.folder} holds a run with another {name}: set another `run`") from None
             self.pictures = state["pictures"]
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from grader.errors import GraderError
 from grader.files import atomic
@@ -38,7 +38,8 @@ def save_known(known: Known, recipe: str, path: Path = KNOWN) -> None:
     packed = lzma.compress("\n".join(known.names).encode())  # names that count upwards take about a byte each
     tensors = {"fingerprints": known.fingerprints, "names": np.frombuffer(packed, np.uint8)}
     with atomic(path) as unfinished:
-        save_file(tensors, unfinished, {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))})
+        about = {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))}
+        unfinished.write_bytes(save(tensors, about))  # save_file lets nobody else read it
 
 
 def load_known(path: Path = KNOWN) -> Known:

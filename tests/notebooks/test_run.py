@@ -253,6 +253,20 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
 # endings
 
 
+@pytest.mark.parametrize(("part", "other"), [("D", {}), ("D", nn.Linear(2, 1).state_dict()), ("optimizer_G", None)])
+def test_a_run_of_other_networks_is_refused_in_a_line(tmp_path, part, other):
+    run = session(tmp_path)
+    train(run)
+    state = torch.load(run.last)
+    if other is None:
+        del state[part]  # as in a checkpoint of an older notebook
+    else:
+        state[part] = other
+    torch.save(state, run.last)
+    with pytest.raises(SystemExit, match=f"gan holds a run with another {part}: set another `run`"):
+        session(tmp_path)
+
+
 def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
     run = train(session(tmp_path))
     assert sorted(path.name for path in (tmp_path / "gan").iterdir()) == [

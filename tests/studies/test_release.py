@@ -57,6 +57,7 @@ def test_the_best_step_becomes_weights_with_their_card(run, tmp_path, monkeypatc
     for fact in ("1,234 faces", "| 200, that is", "2 min, one T4", "FD-ImageNet 375", "0 of 40 samples", "float16"):
         assert fact in text
     assert b"/home/ada" not in output.read_bytes()
+    assert output.stat().st_mode == card.stat().st_mode  # for all to read, as other files are
 
 
 def test_another_page_beside_the_weights_stays_as_it_is(run, tmp_path):
