@@ -10,8 +10,8 @@ WANTS_UV = @command -v uv > /dev/null || { echo "uv is missing, which finds the 
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO) outputs
-	@echo "1 of 2: drawing 4,000 faces"
-	@$(PY) -m data render $(DEMO)/faces --count 4000
+	@echo "1 of 2: making 4,000 faces with our trained generator"
+	@$(PY) -m baselines.sample --face-set $(DEMO)/faces
 	@echo "2 of 2: training a small R3GAN (notebook 10) on them, about 3 minutes on two cores, and scoring its 1,000 pictures"
 	@$(PY) -m baselines.run 10_r3gan --preset demo --save $(DEMO)/10_r3gan.ipynb \
 	  --set faces=$(DEMO)/faces --set run=$(DEMO)/gan --set outputs=outputs

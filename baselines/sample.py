@@ -9,6 +9,7 @@ it needs, so that --help answers at once.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ FORMAT = "10_r3gan generator, 1"
 MOST_BYTES = 10_000_000  # of the weights that ship
 LARGEST = 1024  # of a number in the settings of a network that is read
 COUNT = 1000  # pictures of a submission
+FACES = 4000  # pictures of a face set
 SHOWN, COLUMNS = 64, 8  # samples in a grid
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)  # of z, in truncation.png
 QUALITY = 75  # of JPEG, as the notebooks store their pictures
@@ -259,6 +261,23 @@ def write_submission(pictures: torch.Tensor, output: Path) -> None:
             (unfinished / name).write_bytes(data)
 
 
+def write_face_set(G: torch.nn.Module, output: Path, count: int = FACES, seed: int = 0, truncation: float = 1) -> None:
+    """Writes samples as a face set to train on: a new folder, or a new .zip, of PNG, with an about.json that says what
+    they are. Raises DataError and CannotWrite."""
+    from PIL import Image
+
+    from data.faceset import ABOUT, about_json, new_set
+
+    pictures = sample(G, truncated(noise(G, count, seed), truncation)).permute(0, 2, 3, 1).numpy()  # [N, 64, 64, 3]
+    about = {"name": "generated", "count": count, "seed": seed, "truncation": truncation, "version": VERSION}
+    with new_set(output) as write:
+        for number, picture in enumerate(pictures):
+            png = io.BytesIO()
+            Image.fromarray(picture).save(png, "PNG", compress_level=1)
+            write(f"{number}.png", png.getvalue())
+        write(ABOUT, about_json(about))
+
+
 def write_picture(picture: Image.Image, path: Path, what: str, **options) -> None:
     """Writes a picture, whole or not at all, and says what it shows. Raises CannotWrite."""
     with atomic(path) as unfinished:
@@ -268,7 +287,7 @@ def write_picture(picture: Image.Image, path: Path, what: str, **options) -> Non
 
 def _new(_context, _option, path: Path | None) -> Path | None:
     if path and path.exists():
-        raise click.BadParameter(f"{path} is there already: name a new folder, or a new .tgz.")
+        raise click.BadParameter(f"{path} is there already: name a new one.")
     return path
 
 
@@ -312,13 +331,35 @@ def _new(_context, _option, path: Path | None) -> Path | None:
     "them.  [default: none are made]",
 )
 @click.option(
+    "--face-set",
+    type=click.Path(path_type=Path),
+    callback=_new,
+    help="A new folder or .zip for faces to train on, where there are no real ones: then only it is made.  "
+    "[default: none is made]",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 100_000),
+    default=FACES,
+    show_default=True,
+    metavar="N",
+    help="Faces in --face-set.",
+)
+@click.option(
     "--weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=WEIGHTS,
     help="The generator: what `python -m studies.release` made of a run.  [default: the one that ships]",
 )
 def main(
-    output: Path, seed: int, truncation: float, faces: Path | None, submission: Path | None, weights: Path
+    output: Path,
+    seed: int,
+    truncation: float,
+    faces: Path | None,
+    submission: Path | None,
+    face_set: Path | None,
+    count: int,
+    weights: Path,
 ) -> None:
     """Makes faces with a trained generator of notebook 10, in seconds on a CPU, and writes pictures of them:
 
@@ -344,8 +385,13 @@ def main(
       python -m baselines.sample --seed 7 --truncation 0.8 --output seed7
       python -m baselines.sample --faces faces.zip
       python -m baselines.sample --submission mine
+      python -m baselines.sample --face-set faces --count 10000
     """
     G = load_generator(weights)
+    if face_set:
+        write_face_set(G, face_set, count, seed, truncation)
+        shared.say(printable(f"wrote {face_set}: {count:,} faces to train on"))
+        return
     if submission:
         check_writable(submission.parent)
     z = truncated(noise(G, COUNT if submission else SHOWN, seed), truncation)  # [1000 or 64, z_dim]

@@ -1,7 +1,7 @@
 """Takes the pictures of the pages that the docs show: python -m studies.screenshots [DEMO] [OUTPUT].
 
-DEMO is the folder that `make demo` fills. All pictures are drawn faces, or made by the demo's GAN from drawn faces.
-Without Chromium the pages alone are written, into DEMO/pages.
+DEMO is the folder that `make demo` fills. All pictures are made by our generator, or by the demo's, which
+learns from them. Without Chromium the pages alone are written, into DEMO/pages.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ MORE = {  # what makes a long command short
     "python baselines/01_gan.py --preset cpu": SMALL,
     "torchrun --nproc-per-node 2 baselines/01_gan.py --preset t4_3h": SMALL,
     "python -m data render faces/ --count 4000": "--count 40",
+    "python -m baselines.sample --face-set made": "--count 40",
 }
 ELSEWHERE = {
     "python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server",

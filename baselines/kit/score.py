@@ -121,7 +121,8 @@ def detection_ratio(pictures):
 
 
 def drawn_faces(given):
-    """The training faces, if `data render` drew them, else None: the course's faces are no measure for drawn ones."""
+    """The training faces, if they were drawn here (an about.json says so), else None: the course's faces are no measure
+    for drawn ones."""
     faces = find_faces(given)
     return faces if (faces / "about.json").exists() else None
 

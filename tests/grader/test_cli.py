@@ -204,6 +204,8 @@ def test_help_imports_nothing_heavy():
         ("baselines.sample --weights text.safetensors", 2, "text.safetensors: holds no generator of notebook 10"),
         ("baselines.sample --submission taken", 2, "taken is there already"),
         ("baselines.sample --submission text.txt/x", 2, "text.txt: cannot be written"),
+        ("baselines.sample --face-set taken", 2, "taken is there already"),
+        ("baselines.sample --face-set text.txt/x --count 1", 2, "text.txt: cannot be written"),
         ("baselines.sample --output text.txt/x", 2, "text.txt/x: cannot be written"),
     ],
 )
@@ -241,6 +243,7 @@ def full_disk(size):
         ("data render out/x --count 9 --workers 1", "out/x: "),
         ("data prepare faces out/x.zip --workers 1", "out/x.zip: "),
         ("baselines.sample --output out", "out/samples.png"),
+        ("baselines.sample --face-set out/x --count 9", "out/x: "),
     ],
 )
 def test_a_full_disk_leaves_nothing_half_written(place, words, file):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 import tarfile
 from dataclasses import replace
@@ -41,6 +42,15 @@ def outputs(tmp_path_factory, rendered):
     return folder
 
 
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory, rendered):
+    """The drawn faces under the name of the demo's, which have tiers."""
+    folder = tmp_path_factory.mktemp("generated") / "faces"
+    shutil.copytree(rendered, folder)
+    (folder / "about.json").write_text('{"name": "generated"}')
+    return folder
+
+
 def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     result = run(outputs, "--offline", "--output", tmp_path / "report")
     assert result.exit_code == 0
@@ -69,12 +79,12 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.json"]
 
 
-def test_scored_against_the_set_it_was_made_from(outputs, rendered, tmp_path):
-    against_itself = run(outputs, "--offline", "--output", tmp_path, "--json", "--reference", rendered)
+def test_scored_against_the_set_it_was_made_from(outputs, generated, tmp_path):
+    against_itself = run(outputs, "--offline", "--output", tmp_path, "--json", "--reference", generated)
     report = json.loads(against_itself.stdout)  # standard output is the report and nothing else
     assert report == json.loads((tmp_path / "report.json").read_text())
-    assert report["reference"] == "rendered"
-    drawn = report["verdicts"][0]  # judged as drawn faces: 300 of the set, as JPEG
+    assert report["reference"] == "generated"
+    drawn = report["verdicts"][0]  # judged as the demo's faces: 300 of the set, as JPEG
     assert drawn["family"] == "drawn" and drawn["passed"]["Strong"]
     assert drawn["best"] is None and "1,000 known faces" in drawn["withheld"][0]
     crypko = json.loads(run(outputs, "--offline", "--output", tmp_path, "--json").stdout)
@@ -150,10 +160,10 @@ def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):
     assert "Gradient norms" in page
 
 
-def test_from_python_in_three_lines(outputs, rendered):
+def test_from_python_in_three_lines(outputs, generated):
     from grader import score
 
-    result = score(outputs, rendered, metrics=["fd-imagenet", "afd"], offline=True)
+    result = score(outputs, generated, metrics=["fd-imagenet", "afd"], offline=True)
     assert result.verdicts[0].best in ("Strong", "Boss")
     assert [measure.measure for measure in result.measures] == ["FD-ImageNet", "AFD"]
     shown = result._repr_html_()

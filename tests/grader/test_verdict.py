@@ -111,8 +111,11 @@ def test_only_a_thousand_pictures_are_judged(count):
     assert measures == [fid(90.0), afd(0.7)]
 
 
-def test_the_drawn_faces_have_a_family_of_their_own():
-    measures = [Measure("FD-ImageNet", imagenet.scale(), "rendered", 5.0), Measure("AFD", detector.scale(), None, 0.95)]
+def test_the_faces_of_the_demo_have_a_family_of_their_own():
+    measures = [
+        Measure("FD-ImageNet", imagenet.scale(), "generated", 5.0),
+        Measure("AFD", detector.scale(), None, 0.95),
+    ]
     _, verdicts = judge(measures, load_thresholds())
     assert {verdict.family: verdict.best for verdict in verdicts} == {"drawn": "Boss", "published": None}
     measures[0] = Measure("FD-ImageNet", imagenet.scale(), "crypko", 5.0)

@@ -15,9 +15,12 @@ from safetensors.torch import save_file
 from baselines import sample as play
 from baselines.sample import BadWeights, load_generator
 from grader.features import imagenet
+from grader.inputs.faces import face_set_name
 from grader.inputs.submission import read_submission
 from grader.metrics import afd
 from grader.metrics.copies import COPY
+from grader.verdict import load_thresholds
+from kit.faces import read_faces
 from studies import release
 
 TINY = {"z_dim": 6, "width": 2, "largest_G": 16}
@@ -205,6 +208,18 @@ def test_a_packed_submission_is_one_too(tiny, tmp_path):
     G = load_generator(tiny)
     play.write_submission(play.sample(G, play.noise(G, 1000, seed=0)), tmp_path / "mine.tgz")
     assert len(read_submission(tmp_path / "mine.tgz").pictures) == 1000
+
+
+def test_a_face_set_is_one_that_the_notebooks_and_the_grader_know(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = command("--weights", tiny, "--seed", 5, "--truncation", 0.5, "--count", 12, "--face-set", "made")
+    assert said == ["wrote made: 12 faces to train on"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]  # and no pictures of the rest
+    faces = read_faces(Path("made"))[0]
+    G = load_generator(tiny)
+    assert torch.equal(faces, play.sample(G, play.truncated(play.noise(G, 12, seed=5), 0.5)))
+    assert face_set_name(Path("made")) == "generated"
+    assert "generated" in {scale.get("reference") for scale in load_thresholds()["scale"]}
 
 
 def test_samples_beside_the_faces_that_are_nearest(shipped, tmp_path):
