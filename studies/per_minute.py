@@ -60,7 +60,7 @@ def draw(lines: dict[str, list[list[tuple[float, Checkpoint]]]], path: Path) -> 
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left")
     with atomic(path) as unfinished:
         figure.savefig(unfinished, dpi=150, bbox_inches="tight", format="png")
     plt.close(figure)

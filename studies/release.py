@@ -229,7 +229,8 @@ def main(run, step, output, faces, hardware, time):
     \b
     Exit codes:
       0    written
-      1    the samples do not pass the copy check, or RUN is no run of notebook 10; nothing was written
+      1    the samples do not pass the copy check, or RUN is no run of
+           notebook 10; nothing was written
       2    wrong use, or a file that cannot be read or written
       130  stopped by Ctrl-C
 
