@@ -385,10 +385,11 @@ def main(
       python -m baselines.sample --seed 7 --truncation 0.8 --output seed7
       python -m baselines.sample --faces faces.zip
       python -m baselines.sample --submission mine
-      python -m baselines.sample --face-set faces --count 10000
+      python -m baselines.sample --face-set made --count 10000
     """
     G = load_generator(weights)
     if face_set:
+        check_writable(face_set.parent)
         write_face_set(G, face_set, count, seed, truncation)
         shared.say(printable(f"wrote {face_set}: {count:,} faces to train on"))
         return

@@ -29,6 +29,22 @@ def test_a_linear_critic_is_penalised_for_its_slope(slope):
     assert penalty.item() == pytest.approx((slope - 1) ** 2, abs=1e-5)
 
 
+def test_a_wrong_mixture_is_called_one_whatever_is_drawn():
+    """Its penalty is a random number, which comes near to that of some other mistake now and then."""
+
+    def penalty(D, real, fake):
+        alpha = torch.rand(len(real), 1, 1, 1)
+        mixed = (alpha * real + alpha * fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)
+        return ((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+
+    check = before_launch(MASTER)["check_gradient_penalty"]
+    for seed in range(100):
+        torch.manual_seed(seed)
+        with pytest.raises(AssertionError, match="x̂ is not between real and fake"):
+            check(penalty)
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
     train = before_launch(MASTER)["train"]
     train(small(tmp_path, rendered, steps=3))
