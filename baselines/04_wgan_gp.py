@@ -380,7 +380,9 @@ def check_gradient_penalty(penalty):
     expected = right(slopes(D))
     found = penalty_of(penalty, D, x, x.clone())  # wherever between them: x̂ = x
     if not are_close([found], [expected]):
-        outside = "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"
+        outside = (
+            "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"
+        )
         assert are_close([penalty_of(penalty, D, x, x.clone())], [found]), outside  # another α, and not the same x̂
         for hint, wrong in mistakes.items():
             assert not are_close([found], [wrong(slopes(D))]), hint
