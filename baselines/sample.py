@@ -9,7 +9,6 @@ it needs, so that --help answers at once.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -264,17 +263,13 @@ def write_submission(pictures: torch.Tensor, output: Path) -> None:
 def write_face_set(G: torch.nn.Module, output: Path, count: int = FACES, seed: int = 0, truncation: float = 1) -> None:
     """Writes samples as a face set to train on: a new folder, or a new .zip, of PNG, with an about.json that says what
     they are. Raises DataError and CannotWrite."""
-    from PIL import Image
-
-    from data.faceset import ABOUT, about_json, new_set
+    from data.faceset import ABOUT, about_json, new_set, png
 
     pictures = sample(G, truncated(noise(G, count, seed), truncation)).permute(0, 2, 3, 1).numpy()  # [N, 64, 64, 3]
     about = {"name": "generated", "count": count, "seed": seed, "truncation": truncation, "version": VERSION}
     with new_set(output) as write:
         for number, picture in enumerate(pictures):
-            png = io.BytesIO()
-            Image.fromarray(picture).save(png, "PNG", compress_level=1)
-            write(f"{number}.png", png.getvalue())
+            write(f"{number}.png", png(picture))
         write(ABOUT, about_json(about))
 
 

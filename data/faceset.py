@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from data import DataError
 from grader.files import atomic
@@ -41,6 +45,13 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
         raise
     if old:
         shutil.rmtree(old)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture uint8 [H, W, 3] as a file of a set."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
 
 
 def about_json(about: dict) -> bytes:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
 from tqdm import tqdm
 
 from data import DataError
-from data.faceset import ABOUT, about_json, new_set
+from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import printable
 from grader.files import DEVICES, natural
@@ -90,9 +89,7 @@ def prepare(
 
 def shrink(data: bytes, size: int = 64) -> bytes:
     """A picture file as a PNG of RGB [size, size], read and shrunk as the grader does. Raises UnreadablePicture."""
-    png = io.BytesIO()
-    Image.fromarray(decode(data, size)[0]).save(png, "PNG")
-    return png.getvalue()
+    return png(decode(data, size)[0])
 
 
 def _listed(source: Path) -> tuple[list[str], dict[str, list], list[str]]:

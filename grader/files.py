@@ -84,7 +84,13 @@ def atomic(path: Path) -> Iterator[Path]:
         raise CannotWrite(error.errno, error.strerror or str(error), str(path)) from None
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, whole or not at all, for all to read as other files are: safetensors' own save_file lets nobody
+    else read it. Raises CannotWrite."""
+    with atomic(path) as unfinished:
+        unfinished.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text as it is, in UTF-8, whole or not at all. Raises CannotWrite."""
-    with atomic(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8", newline="")
+    write_bytes(path, text.encode())

@@ -33,7 +33,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from grader.features import anime
-from grader.files import atomic, natural
+from grader.files import atomic, natural, write_bytes
 from grader.inputs.archives import members
 from grader.inputs.images import decode
 from studies import teacher
@@ -336,8 +336,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
         name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    with atomic(path) as unfinished:
-        unfinished.write_bytes(as_bytes(state))
+    write_bytes(path, as_bytes(state))
 
 
 @click.command()

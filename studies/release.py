@@ -22,7 +22,7 @@ from baselines import sample as play
 from baselines.definitions import definitions
 from grader.cli import shared
 from grader.errors import GraderError, first_line
-from grader.files import atomic, short_hash, write_text
+from grader.files import short_hash, write_bytes, write_text
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
 from grader.metrics.copies import integrity
@@ -60,11 +60,10 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     facts |= {"parameters": sum(weight.numel() for weight in G.parameters()), "copies": checked, **scores(G)}
     settings = {name: value for name, value in asdict(G.settings).items() if name not in NOT_TOLD}
     texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
-    with atomic(output) as unfinished:
-        weights = {name: weight.to(dtype) for name, weight in G.state_dict().items()}
-        unfinished.write_bytes(save(weights, texts))  # save_file lets nobody else read it
-        if (size := unfinished.stat().st_size) > play.MOST_BYTES:
-            raise CannotRelease(f"{run}: {size / 1e6:.1f} MB of weights, more than {play.MOST_BYTES / 1e6:g}")
+    weights = save({name: weight.to(dtype) for name, weight in G.state_dict().items()}, texts)
+    if len(weights) > play.MOST_BYTES:
+        raise CannotRelease(f"{run}: {len(weights) / 1e6:.1f} MB of weights, more than {play.MOST_BYTES / 1e6:g}")
+    write_bytes(output, weights)
     return write_card(output)
 
 

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from grader.features.imagenet import describe
-from grader.files import atomic
+from grader.files import write_bytes
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics.afd import WEIGHTS, Detector, cascade_faces
@@ -160,8 +160,7 @@ def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, 
     negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
     pictures, labels = examples(styles, negatives, count, rng)
     trained = train(describe(pictures), labels, epochs, seed)
-    with atomic(Path(output)) as unfinished:
-        unfinished.write_bytes(save(trained.state_dict()))
+    write_bytes(Path(output), save(trained.state_dict()))
     print(f"wrote {output}", file=sys.stderr)
 
 

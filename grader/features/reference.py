@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from grader.errors import printable
 from grader.features import imagenet
 from grader.features.statistics import SAMPLE, Statistics
-from grader.files import atomic
+from grader.files import write_bytes
 from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
@@ -175,8 +175,7 @@ def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np
         "floors": json.dumps({quality: round(floor, 4) for quality, floor in reference.floors.items()}),
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
-    with atomic(path) as unfinished:
-        unfinished.write_bytes(save(tensors, metadata))
+    write_bytes(path, save(tensors, metadata))
 
 
 def shipped_path(features: ModuleType) -> Path:

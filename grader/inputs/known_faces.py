@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from grader.errors import GraderError
-from grader.files import atomic
+from grader.files import write_bytes
 
 KNOWN = Path(__file__).parents[1] / "weights/crypko_fingerprints.safetensors"
 FORMAT = "dct 8+3+3, middle 56, step 1/24"  # changes with every change to a fingerprint
@@ -37,9 +37,7 @@ def save_known(known: Known, recipe: str, path: Path = KNOWN) -> None:
     """Writes 48 bytes a face and the packed names, whole or not at all; `recipe` says which faces they are."""
     packed = lzma.compress("\n".join(known.names).encode())  # names that count upwards take about a byte each
     tensors = {"fingerprints": known.fingerprints, "names": np.frombuffer(packed, np.uint8)}
-    with atomic(path) as unfinished:
-        about = {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))}
-        unfinished.write_bytes(save(tensors, about))  # save_file lets nobody else read it
+    write_bytes(path, save(tensors, {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))}))
 
 
 def load_known(path: Path = KNOWN) -> Known:

@@ -250,9 +250,6 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     assert set(free) <= set(kit.run.FREE_SETTINGS)
 
 
-# endings
-
-
 @pytest.mark.parametrize(("part", "other"), [("D", {}), ("D", nn.Linear(2, 1).state_dict()), ("optimizer_G", None)])
 def test_a_run_of_other_networks_is_refused_in_a_line(tmp_path, part, other):
     run = session(tmp_path)
@@ -265,6 +262,9 @@ def test_a_run_of_other_networks_is_refused_in_a_line(tmp_path, part, other):
     torch.save(state, run.last)
     with pytest.raises(SystemExit, match=f"gan holds a run with another {part}: set another `run`"):
         session(tmp_path)
+
+
+# endings
 
 
 def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
