@@ -73,8 +73,8 @@ def test_the_public_board_names_nobody(classroom, tmp_path):
     grades.write_public(results, tmp_path / "public.html", key)
     text = (tmp_path / "public.html").read_text()
     table = text.partition("<table>")[2].partition("</table>")[0]
-    for student in ("b1 Ada", "b2 =HYPERLINK(1)", "b4 Kim"):
-        table = table.replace(grades.code(student, key), "")  # random hexadecimal digits may spell "b4"
+    for result in results:
+        table = table.replace(grades.code(result["name"], key), "")  # random hexadecimal digits may spell "b4"
     for name in ("Ada", "HYPERLINK", "王", "Kim", "b1", "b4", "700"):
         assert name not in table
     assert grades.code("b1 Ada", key) in text and "could not be graded" in text
