@@ -47,8 +47,8 @@ class CannotRelease(GraderError):
 def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> Path | None:
     """Writes the weights of a run's step, by default its best one in history.csv, and the card's table beside them.
 
-    `told` are facts that no file of the run holds: the words for "faces", "hardware" and "time". Returns the
-    card's path, None where there is no card beside the weights.
+    `told` are facts that no file of the run holds, or that it holds in part: the words for "command", "faces",
+    "hardware" and "time". Returns the card's path, None where there is no card beside the weights.
     Raises CannotRelease, BadRun and CannotWrite; then no file is changed.
     """
     config = read_config(run)
@@ -219,10 +219,13 @@ def write_card(weights: Path) -> Path | None:
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--step", type=click.IntRange(1), help="The checkpoint.  [default: the best one in RUN/history.csv]")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=play.WEIGHTS, show_default=True)
+@click.option(
+    "--command", help="How it was trained, where it took more than one command.  [default: by RUN's settings]"
+)
 @click.option("--faces", help="Which faces they were, in words.  [default: how many]")
 @click.option("--hardware", help="What it was trained on, in words.  [default: not told]")
 @click.option("--time", help="How long it took, in words.  [default: as RUN/log.csv has it]")
-def main(run, step, output, faces, hardware, time):
+def main(run, step, output, **told):
     """Writes the weights of RUN, a folder that notebook 10 trained in, and the table of their card.
 
     \b
@@ -238,8 +241,7 @@ def main(run, step, output, faces, hardware, time):
       python -m grader history runs/r3gan
       python -m studies.release runs/r3gan --hardware "one T4"
     """
-    told = {name: text for name, text in {"faces": faces, "hardware": hardware, "time": time}.items() if text}
-    card = release(run, step, output, told)
+    card = release(run, step, output, {name: text for name, text in told.items() if text})
     shared.wrote(*filter(None, (output, card)))
     click.echo(table(output), nl=False)
 

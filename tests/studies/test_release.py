@@ -45,7 +45,7 @@ def test_the_best_step_becomes_weights_with_their_card(run, tmp_path, monkeypatc
     output, card = tmp_path / "weights/some.safetensors", tmp_path / "weights/README.md"
     card.parent.mkdir()
     card.write_text("# Mine\n<!-- facts -->\nold\n<!-- /facts -->\nand more\n")
-    result = command(run, "--output", output, "--hardware", "one T4")
+    result = command(run, "--output", output, "--hardware", "one T4", "--command", "two commands")
     assert result.exit_code == 0, result.stderr
     G, weights = play.load_generator(output), torch.load(run / "checkpoints/000200.pt", weights_only=True)
     assert G.settings.seed == 3
@@ -54,7 +54,15 @@ def test_the_best_step_becomes_weights_with_their_card(run, tmp_path, monkeypatc
     text = card.read_text()
     assert text == f"# Mine\n<!-- facts -->\n{release.table(output)}<!-- /facts -->\nand more\n"
     assert result.stdout == release.table(output)
-    for fact in ("1,234 faces", "| 200, that is", "2 min, one T4", "FD-ImageNet 375", "0 of 40 samples", "float16"):
+    for fact in (
+        "1,234 faces",
+        "| 200, that is",
+        "2 min, one T4",
+        "`two commands`",
+        "FD-ImageNet 375",
+        "0 of 40 samples",
+        "float16",
+    ):
         assert fact in text
     assert b"/home/ada" not in output.read_bytes()
     assert output.stat().st_mode == card.stat().st_mode  # for all to read, as other files are
