@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import random
 import signal
 import tempfile
 from functools import partialmethod
@@ -31,6 +32,15 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KIT_SCORE", "0")  # the last cell of a notebook takes 15 s: a test of it takes this away
     for variable in ("GRADER_INCEPTION", "GRADER_CASCADE"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """A test draws the same numbers, whichever tests ran before it in its process."""
+    import torch
+
+    random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")
