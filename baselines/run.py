@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from baselines.kit.command_line import value_of
+from baselines.kit.command_line import read_settings
 from grader.cli import shared
 from grader.version import VERSION
 
@@ -18,11 +18,12 @@ HERE = Path(__file__).resolve().parent
 NAMES = sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.py"))
 
 
-def _setting(_context, _option, pairs) -> dict:
-    for pair in pairs:
-        if "=" not in pair:
-            raise click.BadParameter(f"{pair!r} is not of the form name=value")
-    return {name: value_of(text) for name, _, text in (pair.partition("=") for pair in pairs)}
+def settings_given(_context, _option, pairs) -> dict:
+    """{name: value} of an option's texts NAME=VALUE, as click's callback. Raises click.BadParameter."""
+    try:
+        return read_settings(pairs)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _stopping(number, frame):
@@ -43,7 +44,7 @@ class _Command(shared.OneLine, click.Command):
     "--set",
     "overrides",
     multiple=True,
-    callback=_setting,
+    callback=settings_given,
     metavar="NAME=VALUE",
     help="One of the notebook's settings. May be given more than once.",
 )

@@ -12,14 +12,15 @@ import copy
 import json
 import pickle
 import shutil
-from dataclasses import fields
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 import torch
 
-from baselines.definitions import BASELINES, definitions
-from baselines.sample import MASTER
+from baselines.definitions import definitions
+from baselines.run import settings_given
+from baselines.sample import MASTER, known_settings
 from grader.cli import shared
 from grader.errors import GraderError, first_line
 from grader.files import atomic
@@ -57,19 +58,18 @@ def deepen(run: Path, output: Path, changes: dict) -> None:
 
 def deepened(state: dict, changes: dict) -> dict:
     """The state of a run's checkpoint, changed. Raises KeyError, TypeError and ValueError."""
-    Settings, *made = definitions(MASTER, "R3GANSettings", *NETWORKS.values()).values()
-    known = {field.name for field in fields(Settings)}
-    if unknown := {*changes} - known:
-        raise ValueError(f"there is no setting {', '.join(sorted(unknown))}")
+    before = known_settings(state["settings"])
     for name, value in changes.items():
-        if type(value) not in (int, type(getattr(Settings(), name))):
+        if name not in vars(before):
+            raise ValueError(f"there is no setting {name}")
+        if type(value) not in (int, type(getattr(before, name))):
             raise ValueError(f"{name} is {value!r}")
-    before = {name: value for name, value in state["settings"].items() if name in known}
-    after = before | changes
-    state = state | {"settings": after}
-    torch.manual_seed(after["seed"])
+    after = replace(before, **changes)
+    state = state | {"settings": asdict(after)}
+    torch.manual_seed(after.seed)
+    made = definitions(MASTER, *NETWORKS.values()).values()
     for name, make in zip(NETWORKS, made, strict=True):
-        old, new = make(Settings(**before)), make(Settings(**after))
+        old, new = make(before), make(after)
         averaged = copy.deepcopy(new)
         state[name] = filled(new, state[name])
         state[f"optimizer_{name}"] = with_more_weights(state[f"optimizer_{name}"], old, new)
@@ -99,7 +99,14 @@ def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module) -
 @click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the new run: blocks=2.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    callback=settings_given,
+    metavar="NAME=VALUE",
+    help="A setting of the new run: blocks=2.",
+)
 def main(run, output, changes):
     """Copies RUN, a folder that notebook 10 trained in, to OUTPUT, with more blocks.
 
@@ -117,11 +124,7 @@ def main(run, output, changes):
       python -m baselines.run 10_r3gan --preset cpu_long \\
         --set run=runs/deeper --set blocks=2 --set steps=40000
     """
-    value_of = definitions(BASELINES / "kit/command_line.py", "value_of")["value_of"]
-    pairs = [change.partition("=") for change in changes]
-    if wrong := ["".join(pair) for pair in pairs if not pair[1]]:
-        raise click.BadParameter(f"{wrong[0]!r} is not of the form NAME=VALUE")
-    deepen(run, output, {name: value_of(text) for name, _, text in pairs})
+    deepen(run, output, changes)
     shared.wrote(output)
 
 

@@ -13,6 +13,13 @@ def value_of(text):
         return text
 
 
+def read_settings(pairs):
+    """{name: value} of texts like steps=500. Raises ValueError."""
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise ValueError(f"{wrong[0]!r} is not of the form NAME=VALUE")
+    return {name: value_of(text) for name, _, text in (pair.partition("=") for pair in pairs)}
+
+
 def read_parameters(presets, arguments=None):
     """(preset, overrides) of a command line."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -21,7 +28,7 @@ def read_parameters(presets, arguments=None):
     parser.add_argument("--preset", choices=presets, default="course", help="the settings to start from")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting")
     given = parser.parse_args(arguments)
-    pairs = [pair.partition("=") for pair in given.set]
-    if wrong := ["".join(pair) for pair in pairs if not pair[1]]:
-        parser.error(f"{wrong[0]!r} is not of the form NAME=VALUE")
-    return given.preset, {name: value_of(text) for name, _, text in pairs}
+    try:
+        return given.preset, read_settings(given.set)
+    except ValueError as error:
+        parser.error(str(error))

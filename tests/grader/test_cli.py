@@ -196,7 +196,7 @@ def test_help_imports_nothing_heavy():
         ("data fetch text.txt", 1, "text.txt: is damaged"),
         ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
         ("baselines.run 99_gan", 2, "99_gan"),
-        ("baselines.run 01_gan --set faces", 2, "is not of the form name=value"),
+        ("baselines.run 01_gan --set faces", 2, "is not of the form NAME=VALUE"),
         ("baselines.sample --seed -1", 2, "--seed"),
         ("baselines.sample --faces nowhere", 2, "'nowhere' does not exist"),
         ("baselines.sample --faces empty", 2, "empty: holds no picture"),
