@@ -1050,7 +1050,7 @@ score_run(run)
 #   come and go, and lines that break |
 # | `{"largest_G": 32}` | no blocks at 64×64: lines become dashes |
 # | `{"augment": "color,translation,cutout"}` | with thousands of faces or fewer, $D$ cannot learn them by heart, and \
-#   training goes on longer. With 12,000 faces and in ten minutes it did harm |
+#   training goes on longer. In ten minutes it did harm, with 12,000 faces and with 500 |
 #
 # The augmentation ([Zhao et al., 2020](https://arxiv.org/abs/2006.10738)) changes reals and fakes alike before $D$ sees
 # them: their colours, their place, and a part that is cut out. It is differentiable, so $G$ learns through it, and does
@@ -1080,7 +1080,7 @@ score_run(run)
 # | `{"cool_down": 0.0}` | 學習率到最後都不變：圖片一直在動，顏色時有時無，線條會斷 |
 # | `{"largest_G": 32}` | 在 64×64 沒有區塊：線條變成一段一段 |
 # | `{"augment": "color,translation,cutout"}` | 臉只有幾千張或更少的時候，$D$ 就背不起來，可以訓練得更久。有 \
-#   12,000 張臉，只訓練十分鐘的話，反而比較差 |
+#   12,000 張臉或只有 500 張臉，訓練十分鐘的話，反而都比較差 |
 #
 # 資料擴增（augmentation，[Zhao et al., 2020](https://arxiv.org/abs/2006.10738)）在 $D$ 看到圖片之前，用同樣的方式改動
 # 真圖和假圖：改顏色、移動位置、挖掉一塊。它可以微分，所以 $G$ 的梯度能穿過它；但 $G$ 不會學著去畫這些改動。
