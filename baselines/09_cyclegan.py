@@ -1184,7 +1184,7 @@ print(run.folder / "domain_B.tgz")
 #
 # What was trained here is scored here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
 # Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a face. The
-# grader says which tier you pass, if it is installed. What this machine lacks, a line says.
+# grader says which tier you pass, if it is installed. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
