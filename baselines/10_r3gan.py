@@ -268,13 +268,14 @@ def check_relativistic_losses(loss_D, loss_G):
     for count in (5, 8):
         real = (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(CHECK_DEVICE).requires_grad_()
         fake = (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(CHECK_DEVICE).requires_grad_()
-        for name, function, ahead, above in (
-            ("relativistic_loss_D", loss_D, lambda r, f: r - f, "D(real) > D(fake)"),
-            ("relativistic_loss_G", loss_G, lambda r, f: f - r, "D(fake) > D(real)"),
+        no_part = real.detach()  # G has no influence on the scores of reals
+        for name, function, scores, ahead, above in (
+            ("relativistic_loss_D", loss_D, (real, fake), lambda r, f: r - f, "D(real) > D(fake)"),
+            ("relativistic_loss_G", loss_G, (no_part, fake), lambda r, f: f - r, "D(fake) > D(real)"),
         ):
             try:
                 check_function(
-                    function, lambda r, f, ahead=ahead: loss(ahead(r, f)), (real, fake), mistakes(ahead, name, above)
+                    function, lambda r, f, ahead=ahead: loss(ahead(r, f)), scores, mistakes(ahead, name, above)
                 )
             except AssertionError as error:
                 raise AssertionError(f"{name}: {error}") from None
@@ -352,6 +353,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "backward through the graph a second time": "the graph of D's scores is gone: create_graph=True keeps it",
     "not have been used in the graph": "the gradient is that of the scores with respect to `pictures` as they are: no "
     "copy, and no detach()",
+    "differentiated Tensors does not require grad": "the gradient is that of the scores with respect to `pictures` as "
+    "they are: no copy, and no detach()",
     "does not require grad": "the scores have lost their graph: is there a detach() or no_grad()?",
     "'tuple' object": "autograd.grad returns a tuple with one gradient for each input: take its first",
 }
@@ -483,7 +486,10 @@ def check_discriminator_step(step):
         """No penalty, but as good to see γ by. Reals and fakes give other numbers."""
         return (0.05 * scores.square() + 0.2 * scores).mean() + 0.3
 
+    called = []
+
     def stand_in(scores=None, pictures=None, *more):
+        called.append(True)
         assert torch.is_tensor(scores) and torch.is_tensor(pictures) and not more, (
             "call zero_centred_penalty(scores, pictures)"
         )
@@ -512,7 +518,6 @@ def check_discriminator_step(step):
 
     right = wrong(lambda loss, P1, P2, r1, r2: loss + r1 / 2 * P1 + r2 / 2 * P2)
     mistakes = {
-        "the penalties have no part in the gradient: add them as tensors": wrong(lambda loss, P1, P2, r1, r2: loss),
         "the ½ is missing: r1 / 2 and r2 / 2": wrong(lambda loss, P1, P2, r1, r2: loss + r1 * P1 + r2 * P2),
         "r1 belongs to the reals, r2 to the fakes: they are swapped": wrong(
             lambda loss, P1, P2, r1, r2: loss + r2 / 2 * P1 + r1 / 2 * P2
@@ -555,14 +560,25 @@ def check_discriminator_step(step):
         ),
     }
     with stand_ins(step, zero_centred_penalty=stand_in):
-        for r1, r2 in ((7.3, 2.1), (0.0, 3.7), (1.3, 0.0)):
-            remarks = check_step(
-                step,
-                right,
-                mistakes,
-                pair=lambda: tiny_pair(probability=False),
-                batch=lambda r1=r1, r2=r2: (*tiny_batch(), pairs, r1, r2),
-            )
+        for r1, r2, hint in (
+            (7.3, 2.1, "the penalties have no part in the gradient: add them as tensors"),
+            (0.0, 3.7, "with r1 = 0 the penalty on fakes must stay: is it under `if r1:`?"),
+            (1.3, 0.0, "with r2 = 0 the penalty on reals must stay: is it under `if r2:`?"),
+        ):
+            try:
+                remarks = check_step(
+                    step,
+                    right,
+                    {hint: wrong(lambda loss, P1, P2, r1, r2: loss)} | mistakes,
+                    pair=lambda: tiny_pair(probability=False),
+                    batch=lambda r1=r1, r2=r2: (*tiny_batch(), pairs, r1, r2),
+                )
+            except AssertionError as error:
+                if not called and "is not that of the loss" in str(error):
+                    raise AssertionError(
+                        "call zero_centred_penalty(scores, pictures), once for the reals and once for the fakes"
+                    ) from None
+                raise
     done("discriminator_step", remarks)
 
 
@@ -731,6 +747,8 @@ def check_ResidualBlock(make):
     gain = 0.61
     block, first, mix, last = built(64, 96, 4, gain)
     assert not last.weight.any(), "the last convolution starts at 0: gain=0.0"
+    assert last.bias is None or not last.bias.any(), "the bias of the last convolution starts at 0 too"
+    assert mix.padding in ((1, 1), "same"), "the 3×3 convolution keeps the size: padding=1"
     for name, one in (("first", first), ("3×3", mix)):
         spread = one.weight.std().item()
         wanted = gain * math.sqrt(2 / one.weight[0].numel())

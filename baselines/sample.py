@@ -286,6 +286,12 @@ def write_picture(picture: Image.Image, path: Path, what: str, **options) -> Non
     shared.say(printable(f"wrote {path}: {what}"))
 
 
+def _finite(_context, _option, number: float) -> float:
+    if number != number:  # NaN, which no range refuses
+        raise click.BadParameter("nan is no number.")
+    return number
+
+
 def _new(_context, _option, path: Path | None) -> Path | None:
     if path and path.exists():
         raise click.BadParameter(f"{path} is there already: name a new one.")
@@ -312,6 +318,7 @@ def _new(_context, _option, path: Path | None) -> Path | None:
 @click.option(
     "--truncation",
     type=click.FloatRange(0, 4),
+    callback=_finite,
     default=1.0,
     show_default=True,
     metavar="X",
@@ -395,6 +402,8 @@ def main(
         shared.say(printable(f"wrote {face_set}: {count:,} faces to train on"))
         return
     if submission:
+        if submission.resolve() in (output.resolve(), *output.resolve().parents):
+            raise click.UsageError(f"--submission {submission} would hold the pictures of --output too: name another.")
         check_writable(submission.parent)
     z = truncated(noise(G, COUNT if submission else SHOWN, seed), truncation)  # [1000 or 64, z_dim]
     shown, row = sample(G, z[:SHOWN]), z[:COLUMNS]

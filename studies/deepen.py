@@ -9,6 +9,7 @@ Knowledge Transfer, https://arxiv.org/abs/1511.05641).
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
 import shutil
@@ -20,7 +21,7 @@ import torch
 
 from baselines.definitions import definitions
 from baselines.run import settings_given
-from baselines.sample import MASTER, known_settings
+from baselines.sample import MASTER, known_settings, make_generator
 from grader.cli import shared
 from grader.errors import GraderError, first_line
 from grader.files import atomic
@@ -46,11 +47,14 @@ def deepen(run: Path, output: Path, changes: dict) -> None:
     try:
         state = torch.load(last, map_location="cpu", weights_only=True)
         state = deepened(state, changes)
+    except SystemExit as refused:  # the notebook's, of a setting
+        raise CannotDeepen(str(refused)) from None
     except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise CannotDeepen(f"{last}: {first_line(error)}: name a run of notebook 10, and more blocks") from None
     with atomic(output) as unfinished:
         (unfinished / "checkpoints").mkdir(parents=True)
-        torch.save(state, unfinished / "checkpoints/last.pt")
+        torch.save(state, data := io.BytesIO())  # in memory: on a full disk torch raises no OSError
+        (unfinished / "checkpoints/last.pt").write_bytes(data.getbuffer())
         (unfinished / "config.json").write_text(json.dumps(state["settings"], indent=2), encoding="utf-8")
         if (run / "log.csv").exists():
             shutil.copyfile(run / "log.csv", unfinished / "log.csv")
@@ -62,12 +66,15 @@ def deepened(state: dict, changes: dict) -> dict:
     for name, value in changes.items():
         if name not in vars(before):
             raise ValueError(f"there is no setting {name}")
-        if type(value) not in (int, type(getattr(before, name))):
+        kind = type(getattr(before, name))
+        if type(value) is not kind and (kind, type(value)) != (float, int):
             raise ValueError(f"{name} is {value!r}")
     after = replace(before, **changes)
+    make_generator(asdict(after))  # raises ValueError for a network that cannot be
+    losses_of, *made = definitions(MASTER, "losses_of", *NETWORKS.values()).values()
+    losses_of(after.loss)
     state = state | {"settings": asdict(after)}
     torch.manual_seed(after.seed)
-    made = definitions(MASTER, *NETWORKS.values()).values()
     for name, make in zip(NETWORKS, made, strict=True):
         old, new = make(before), make(after)
         averaged = copy.deepcopy(new)
@@ -80,11 +87,13 @@ def deepened(state: dict, changes: dict) -> dict:
 
 def filled(network: torch.nn.Module, weights: dict) -> dict:
     """All weights of a network that gets the `weights` of one with fewer. Raises ValueError where one has no place."""
+    half = "module." if "scale" in weights else ""  # kit's HalfPrecision holds a network as its module
+    old = {name.removeprefix(half): weight for name, weight in weights.items() if name.startswith(half)}
     sizes = {name: weight.shape for name, weight in network.state_dict().items()}
-    if unfit := [name for name, weight in weights.items() if sizes.get(name) != weight.shape]:
+    if unfit := [name for name, weight in old.items() if sizes.get(name) != weight.shape]:
         raise ValueError(f"{unfit[0]} has no place in the new network")
-    network.load_state_dict(weights, strict=False)
-    return network.state_dict()
+    network.load_state_dict(old, strict=False)
+    return weights | {half + name: weight for name, weight in network.state_dict().items()}
 
 
 def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module) -> dict:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import click
 
-from grader.files import atomic, write_text
+from grader.cli import shared
+from grader.files import atomic, check_writable, write_text
 from grader.inputs.runs import Checkpoint, best, read_history, read_rows
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
@@ -67,17 +68,28 @@ def draw(lines: dict[str, list[list[tuple[float, Checkpoint]]]], path: Path) -> 
     plt.close(figure)
 
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True)
+def runs_given(_context, _argument, texts) -> list[tuple[str, str, Path]]:
+    """(label, notebook, run) of each LABEL:NOTEBOOK:RUN. Raises click.BadParameter."""
+    given = [text.split(":", 2) for text in texts]
+    for text, parts in zip(texts, given, strict=True):
+        if len(parts) < 3 or not Path(parts[2]).is_dir() or not (BASELINES / f"{parts[1]}.py").exists():
+            raise click.BadParameter(f"{text!r} is not LABEL:NOTEBOOK:RUN, as in GAN:01_gan:runs/gan")
+    return [(label, notebook, Path(run)) for label, notebook, run in given]
+
+
+@click.command(cls=shared.Command)
+@click.argument("runs", nargs=-1, required=True, callback=runs_given)
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")
-@click.option("--rounds", default=3, show_default=True, help="How often each notebook's steps are timed.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each notebook's steps are timed."
+)
 def main(runs, output, faces, rounds):
-    named = [(label, notebook, Path(run)) for label, notebook, run in (text.split(":", 2) for text in runs)]
-    first = {
-        label: (notebook, run) for label, notebook, run in reversed(named)
-    }  # seeds of one label take the same time
-    times = {label: [] for label, _, _ in named}
+    histories = [read_history(run / "history.csv") for _, _, run in runs]  # first: timing takes minutes
+    seeds = [json.loads((run / "config.json").read_text(encoding="utf-8"))["seed"] for _, _, run in runs]
+    check_writable(output)
+    first = {label: (notebook, run) for label, notebook, run in reversed(runs)}  # its seeds take the same time
+    times = {label: [] for label, _, _ in runs}
     for _ in range(rounds):
         for label in times:
             times[label].append(seconds_per_step(*first[label], faces))
@@ -87,20 +99,20 @@ def main(runs, output, faces, rounds):
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["label", "notebook", "seed", "step", "minutes", "fd_imagenet", "afd"])
-    for label, notebook, run in named:
-        seed = json.loads((run / "config.json").read_text(encoding="utf-8"))["seed"]
-        line = [(point.step * step[label] / 60, point) for point in read_history(run / "history.csv")]
+    for (label, notebook, _), seed, history in zip(runs, seeds, histories, strict=True):
+        line = [(point.step * step[label] / 60, point) for point in history]
         lines[label].append(line)
         for minutes, point in line:
             score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.faces:.3f}"
             writer.writerow([label, notebook, seed, point.step, *score])
         for words, limit in LIMITS.items():
-            nearest = best([point for minutes, point in line if minutes <= limit])
+            within, found = [point for minutes, point in line if minutes <= limit], "no checkpoint"
+            if within:
+                nearest = best(within)
+                found = f"{nearest.distance:.1f} (AFD {nearest.faces:.3f}) at step {nearest.step:,}"
             click.echo(
-                f"{label}, seed {seed}: within {words} {nearest.distance:.1f} (AFD {nearest.faces:.3f}) at step "
-                f"{nearest.step:,} of {line[-1][1].step:,} in {line[-1][0]:.1f} minutes"
+                f"{label}, seed {seed}: within {words} {found} of {line[-1][1].step:,} in {line[-1][0]:.1f} minutes"
             )
-    output.mkdir(parents=True, exist_ok=True)
     write_text(output / "per_minute.csv", table.getvalue())
     draw(lines, output / "per_minute.png")
     spread = [max(found) / min(found) for found in times.values()]
@@ -108,4 +120,4 @@ def main(runs, output, faces, rounds):
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.per_minute")

@@ -32,7 +32,7 @@ METRICS = ("fd-imagenet", "fd-anime", "kid", "afd", "prdc", "integrity")
 SEED = 0  # of the samples that are checked and scored: baselines.sample's own, not one that a checkpoint was picked by
 LEVELS = 1  # of 255: half precision may change no sample's pixel by more
 NOT_TOLD = (  # settings that change nothing in the weights, or name a place on somebody's machine
-    *("faces", "run", "outputs", "hours"),
+    *("faces", "run", "outputs"),
     *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every"),
 )
 TABLE = re.compile(r"(?<=<!-- facts -->\n).*?(?=<!-- /facts -->)", re.DOTALL)
@@ -51,6 +51,7 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     "hardware" and "time". Returns the card's path, None where there is no card beside the weights.
     Raises CannotRelease, BadRun and CannotWrite; then no file is changed.
     """
+    card = read_card(output)
     config = read_config(run)
     step = step or best(read_history(run / "history.csv")).step
     G = read_checkpoint(run / f"checkpoints/{step:06d}.pt", config)
@@ -64,7 +65,10 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     if len(weights) > play.MOST_BYTES:
         raise CannotRelease(f"{run}: {len(weights) / 1e6:.1f} MB of weights, more than {play.MOST_BYTES / 1e6:g}")
     write_bytes(output, weights)
-    return write_card(output)
+    if not card:
+        return None
+    write_text(path := output.with_name("README.md"), TABLE.sub(lambda _: table(output), card))
+    return path
 
 
 def read_config(run: Path) -> dict:
@@ -169,9 +173,9 @@ def facts_of(run: Path, step: int, config: dict) -> dict:
 
 def command(config: dict) -> str:
     """The command that trains with these settings: the preset that is nearest to them, and what differs from it."""
-    Settings, presets = definitions(play.MASTER, "R3GANSettings", "PRESETS").values()
-    config = asdict(Settings()) | config  # a setting that is younger than the run was as it is by default
-    told = {*asdict(Settings())} - {*NOT_TOLD}
+    (presets,) = definitions(play.MASTER, "PRESETS").values()
+    config = asdict(play.known_settings(config))  # a setting that is younger than the run was as it is by default
+    told = {*config} - {*NOT_TOLD}
     differences = {
         name: [
             f"--set {key}={config[key]}"
@@ -204,15 +208,13 @@ def table(weights: Path) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]) + "\n"
 
 
-def write_card(weights: Path) -> Path | None:
-    """Puts the table of a file of weights between the marks of the README.md beside it, and returns its path; None
-    where there is no such file, or none with these marks."""
-    card = weights.with_name("README.md")
-    text = card.read_text(encoding="utf-8") if card.exists() else ""
-    if not TABLE.search(text):
-        return None
-    write_text(card, TABLE.sub(lambda _: table(weights), text))
-    return card
+def read_card(weights: Path) -> str:
+    """The text of the README.md beside a file of weights; "" where there is none with marks for a table."""
+    try:
+        text = weights.with_name("README.md").read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        return ""
+    return text if TABLE.search(text) else ""
 
 
 @click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})

@@ -198,6 +198,8 @@ def test_help_imports_nothing_heavy():
         ("baselines.run 99_gan", 2, "99_gan"),
         ("baselines.run 01_gan --set faces", 2, "is not of the form NAME=VALUE"),
         ("baselines.sample --seed -1", 2, "--seed"),
+        ("baselines.sample --truncation nan", 2, "nan is no number"),
+        ("baselines.sample --submission a --output a/b", 2, "--submission a would hold the pictures of --output too"),
         ("baselines.sample --faces nowhere", 2, "'nowhere' does not exist"),
         ("baselines.sample --faces empty", 2, "empty: holds no picture"),
         ("baselines.sample --faces text.txt", 2, "text.txt: not usable"),

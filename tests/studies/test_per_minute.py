@@ -3,6 +3,7 @@
 import csv
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from studies import per_minute
@@ -41,3 +42,31 @@ def test_seeds_share_the_time_of_a_step_and_the_fastest_round_counts(tmp_path, m
         ("plain", "1", "0.50"), ("plain", "1", "1.00"), ("plain", "1", "25.00"), ("plain", "2", "0.50"),
     ]  # fmt: skip
     assert (tmp_path / "out/per_minute.png").stat().st_size > 10_000
+
+
+def test_a_run_without_a_checkpoint_in_that_time_is_said_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(per_minute, "seconds_per_step", lambda *_: 1.0)
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 1}))
+    (tmp_path / "history.csv").write_text("step,fd_imagenet,afd\n3000,143,0.9\n")
+    given = [f"late:10_r3gan:{tmp_path}", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(per_minute.main, given)
+    assert result.exit_code == 0, result.output
+    assert "within ten minutes no checkpoint of 3,000 in 50.0 minutes" in result.output
+    assert "within an hour 143.0 (AFD 0.900) at step 3,000" in result.output
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["late"], "'late' is not LABEL:NOTEBOOK:RUN"),
+        (["late:10_r3gan:nowhere"], "is not LABEL:NOTEBOOK:RUN"),
+        (["late:no_notebook:."], "is not LABEL:NOTEBOOK:RUN"),
+        (["late:10_r3gan:.", "--rounds", "0"], "--rounds"),
+        (["late:10_r3gan:."], "history.csv"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_anything_is_timed(tmp_path, monkeypatch, given, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(per_minute, "seconds_per_step", lambda *_: pytest.fail("timed"))
+    result = CliRunner().invoke(per_minute.main, [*given, "--output", "out"])
+    assert result.exit_code in (1, 2) and says in result.stderr and result.stderr.count("\n") == 1

@@ -75,6 +75,12 @@ def test_another_page_beside_the_weights_stays_as_it_is(run, tmp_path):
     assert play.load_generator(tmp_path / "some.safetensors").settings.seed == 3
 
 
+def test_a_page_beside_the_weights_that_is_no_text_is_left_alone(run, tmp_path):
+    (tmp_path / "README.md").write_bytes("說明".encode("big5"))
+    assert release.release(run, None, tmp_path / "some.safetensors", {}) is None
+    assert (tmp_path / "README.md").read_bytes() == "說明".encode("big5")
+
+
 def test_samples_that_are_known_faces_are_not_released(run, tmp_path, monkeypatch):
     G = play.load_generator()
     copied = play.sample(G, play.noise(G, play.COUNT, release.SEED)[2:3]).permute(0, 2, 3, 1).numpy()
@@ -131,4 +137,5 @@ def test_the_command_is_the_nearest_preset_and_what_differs_from_it():
     config = asdict(presets["cpu"]) | {"seed": 11, "augment": "color,cutout", "run": "/x", "log_every": 1}
     words = "python -m baselines.run 10_r3gan --preset cpu --set seed=11 --set augment=color,cutout"
     assert release.command(config) == words
-    assert release.command(asdict(presets["large"])) == "python -m baselines.run 10_r3gan --preset large"
+    for name in ("large", "t4_1h", "t4_12h"):
+        assert release.command(asdict(presets[name])) == f"python -m baselines.run 10_r3gan --preset {name}"
