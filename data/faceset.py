@@ -85,7 +85,8 @@ def _check_free(output: Path, overwrite: bool) -> None:
 def _is_ours(output: Path) -> bool:
     if output.is_dir():
         return (output / ABOUT).is_file()
-    if not zipfile.is_zipfile(output):
+    try:
+        with zipfile.ZipFile(output) as archive:
+            return ABOUT in archive.namelist()
+    except Exception:  # no zip, or a damaged one: what reads it may raise anything
         return False
-    with zipfile.ZipFile(output) as archive:
-        return ABOUT in archive.namelist()

@@ -91,6 +91,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                 todo = name or next((one for one in expected if _defines(cell.source, one)), None)
                 if not todo and _statements(cell.source) is None:  # not valid: the next check is what it spoils
                     todo = names[index + 1]
+                if _too_deep(cell.source):
+                    cell.source = 'raise RecursionError("nested too deep")'
                 try:
                     client.execute_cell(cell, index)
                 except CellTimeoutError:
@@ -102,7 +104,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                     yield Todo(todo or _first_line(cell), BROKEN, hint)
                     return
                 except CellExecutionError as error:
-                    if name in told:
+                    if todo in told:
                         continue
                     if name or error.ename != "NotImplementedError":  # a cell that uses a TODO fails with it
                         verdict = _verdict(todo or _first_line(cell), error)
@@ -123,6 +125,7 @@ def _read(path: Path) -> tuple[list[str], str]:
     try:
         cells = json.loads(bytes_of(path, MAX_BYTES))["cells"]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        sources = [source.encode(errors="replace").decode() for source in sources]  # no kernel takes half a character
         texts = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     except OSError as error:
         raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
@@ -138,13 +141,30 @@ def _read(path: Path) -> tuple[list[str], str]:
 
 
 def _statements(source: str) -> list[ast.stmt] | None:
-    """The top-level statements of a cell, its magics included; None where it is not Python."""
+    """The top-level statements of a cell, its magics included; None where it is not Python, or nested too deep."""
+    try:
+        tree = _parsed(source)
+        ast.unparse(tree)  # it gives up earlier
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return tree.body
+
+
+def _too_deep(source: str) -> bool:
+    """Whether Python gives up on what is nested in a cell: to such a cell a kernel never answers."""
+    try:
+        _parsed(source)
+    except RecursionError:
+        return True
+    except (SyntaxError, ValueError, MemoryError):
+        pass
+    return False
+
+
+def _parsed(source: str) -> ast.Module:
     from IPython.core.inputtransformer2 import TransformerManager
 
-    try:
-        return ast.parse(TransformerManager().transform_cell(source)).body
-    except (SyntaxError, ValueError):
-        return None
+    return ast.parse(TransformerManager().transform_cell(source))
 
 
 def own_kernel() -> type:
@@ -177,15 +197,24 @@ def _check_name(source: str) -> str | None:
 
 
 def _names(statement: ast.stmt) -> set[str]:
-    """The names that a top-level statement binds, if it is a definition, an import or an assignment."""
+    """The names that a top-level statement binds or changes, if it is a definition, an import or an assignment."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         return {statement.name}
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
         return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+    if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+        return set().union(*map(_changed, targets))
     return set()
+
+
+def _changed(target: ast.expr) -> set[str]:
+    """The names that an assignment to a target changes: of a.x and a[i] only a, of (a, *b) both."""
+    if isinstance(target, ast.Name):
+        return {target.id}
+    if isinstance(target, (ast.Tuple, ast.List)):
+        return set().union(*map(_changed, target.elts))
+    return _changed(target.value) if isinstance(target, (ast.Attribute, ast.Subscript, ast.Starred)) else set()
 
 
 def _defines(source: str, name: str) -> bool:
@@ -213,35 +242,36 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     bound = {key: {n for s in _statements(source) or [] for n in _names(s)} for key, source in kit}
     known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
     wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
-    helpers, written = {}, {}  # name -> the statement that binds it, of several the last
+    own, invalid = [], {}  # (the names it binds, a statement), in order; TODO -> the cell that was to define it
     for source in sources:
         statements = _statements(source)
-        if statements is None:  # not valid: it stands for the TODOs that it was to define, and says what is wrong
-            written |= {name: source for name in wanted if _defines(source, name)}
+        if statements is None:  # it stands for the TODOs that it was to define, and says what is wrong
+            invalid |= {name: source for name in wanted if _defines(source, name)}
         for statement in statements or []:
-            names = _names(statement)
-            if not names & known:
-                (written if names & wanted else helpers).update(dict.fromkeys(names, ast.unparse(statement)))
-    needed = _used(written.values(), helpers)
+            if (names := _names(statement)) and not names & known:
+                own.append((names, ast.unparse(statement)))
+                if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+                    invalid.pop(statement.name, None)  # written again
+    written = [source for names, source in own if names & wanted]
+    needed = _used([*written, *invalid.values()], [(names, source) for names, source in own if not names & wanted])
     cells = []
     for key, source in kit:
-        parts = [written[name] for name in sorted(bound[key] & wanted & {*written})] if key.startswith("todo-") else []
-        if parts:
-            cells += ["\n".join(needed), "\n".join(dict.fromkeys(parts))]
-        else:
-            cells.append(source)
+        todos = bound[key] & wanted if key.startswith("todo-") else set()
+        parts = [text for names, text in own if names & todos]
+        parts += {invalid[name] for name in todos & {*invalid}}
+        cells += [*needed, "\n".join(parts)] if parts else [source]
     return cells
 
 
-def _used(statements: Iterable[str], helpers: dict[str, str]) -> list[str]:
+def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[str]:
     """The helpers that statements use, directly or through others, in their order."""
-    needed, new = set(), [*statements]
+    names, new = set(), [*sources]
     while new:
         tree = [node for source in new for node in ast.walk(ast.Module(_statements(source) or [], []))]
-        found = {node.id for node in tree if isinstance(node, ast.Name)} & {*helpers} - needed
-        needed |= found
-        new = [helpers[name] for name in found]
-    return list(dict.fromkeys(source for name, source in helpers.items() if name in needed))
+        found = {node.id for node in tree if isinstance(node, ast.Name)} - names
+        names |= found
+        new = [source for bound, source in helpers if bound & found]
+    return [source for bound, source in helpers if bound & names]
 
 
 def _says_done(cell, name: str) -> bool:

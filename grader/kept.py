@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import urllib.parse
 from collections.abc import Iterator
@@ -71,9 +72,11 @@ def _add_reference(digest, reference: Reference | None) -> None:
 def key(source: Path, measured_with: str) -> str:
     """Changes with the content of a submission, its files' names, and what it is measured with.
 
-    Of what is far over the limits only the state of the files counts: it is refused anyway. Raises OSError.
+    Of what is far over the limits only the state of the files counts: it is refused anyway. A link at the top is
+    followed, as it is where the submission is read. Raises OSError.
     """
     digest, left = hashlib.sha256(f"{measured_with} {source.suffix}".encode("utf-8", "surrogatepass")), MAX_BYTES
+    source = Path(os.path.realpath(source))
     for count, path in enumerate(_files(source)):
         if count > 2 * MAX_FILES:
             break
@@ -91,7 +94,7 @@ def key(source: Path, measured_with: str) -> str:
 
 def _files(source: Path) -> Iterator[str]:
     """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep."""
-    if source.is_symlink() or not source.is_dir():
+    if not source.is_dir():
         yield str(source)
         return
     waiting = [str(source)]
@@ -103,14 +106,13 @@ def _files(source: Path) -> Iterator[str]:
 
 
 def file_name(name: str) -> str:
-    """A name for a file that stands for a submission's and that any file system takes."""
+    """A name for a file that stands for a submission's and that any file system takes, with a hash where it is long or
+    has capitals: macOS and Windows do not tell it from one in small letters."""
     quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
     quoted = f"_{quoted}" if DEVICES.match(quoted) else quoted
-    return (
-        quoted
-        if len(quoted) < 200
-        else quoted[:150] + hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    )
+    if len(quoted) < 200 and not re.search("[A-Z]", name):
+        return quoted
+    return f"{quoted[:150]}+{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
 def write(path: Path, result: dict) -> None:

@@ -85,12 +85,13 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
         entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
     ):  # these keep their names
         whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
-        if entry.is_dir():
-            found[whole] = _handed_in(entry)
-        else:
-            endings = (ending for ending in ARCHIVES + OTHER_ARCHIVES if whole.lower().endswith(ending))
-            name = whole[: len(whole) - len(next(endings, ""))]
-            found[name if name and name not in found else whole] = entry
+        endings = [ending for ending in ARCHIVES + OTHER_ARCHIVES if whole.lower().endswith(ending)]
+        name = whole if entry.is_dir() else whole[: len(whole) - len(next(iter(endings), ""))]
+        if not name or name in found:
+            name = whole
+        while name in found:  # a plain file beside an archive, or the same name in another encoding
+            name += "_"
+        found[name] = _handed_in(entry) if entry.is_dir() else entry
     return found
 
 
@@ -101,7 +102,7 @@ def _handed_in(folder: Path) -> Path:
         for path in folder.iterdir():
             if NUMBERED.fullmatch(path.name) or len(archives) > 1:
                 return folder
-            if packed(path.name) and path.is_file() and not path.is_symlink():
+            if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
                 archives.append(path)
     return archives[0] if len(archives) == 1 else folder
 

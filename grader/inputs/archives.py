@@ -30,6 +30,7 @@ MAX_DIRECTORY = 16 * 2**20  # of the list of its files at a zip's end: 71,314 fa
 MAX_HEADER = 2**16  # of the headers in which a tar keeps what has no room in its own: long names, mostly
 MAX_PADDING = 2**20  # of zeros after a tar's end
 MAX_NAME = 400  # characters
+PIECE = 2**20  # bytes read at once
 
 KINDS = {  # how files begin that are handed in where a folder, .zip or .tar[.gz] should be
     b"Rar!\x1a\x07": "a .rar archive",
@@ -228,7 +229,7 @@ def decoded(name: bytes, otherwise: str = "utf-8") -> str:
 
 def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with opened(archive, entry) as file:
-        return file.read(entry.file_size)
+        return b"".join(iter(partial(file.read, PIECE), b""))  # of the file below no more is read at once: see Frugal
 
 
 def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo):

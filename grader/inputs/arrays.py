@@ -11,9 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from grader.errors import first_line
-from grader.inputs.archives import Frugal, opened
-
-PIECE = 2**20  # bytes read at once
+from grader.inputs.archives import PIECE, Frugal, opened
 
 
 class BadArray(Exception):

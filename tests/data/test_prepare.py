@@ -243,6 +243,9 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     other = zipped(tmp_path / "other.zip", x=b"")
     assert run(source, other, "--overwrite").exit_code == 1
     assert zipfile.ZipFile(other).namelist() == ["x"]
+    damaged = zipped(tmp_path / "damaged.zip", **{"about.json": b"{}"})
+    damaged.write_bytes(damaged.read_bytes().replace(b"PK\1\2", b"PK\7\7"))
+    assert "was not made here" in run(source, damaged, "--overwrite").stderr
 
 
 def test_never_replaces_its_own_source(source, tmp_path):

@@ -13,7 +13,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import TODOS, _check_name
+from grader.check import TODOS, _check_name, _filled_in, _read
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -206,3 +206,52 @@ def test_the_kit_must_have_the_notebook(tmp_path):
     result = check(SOLVED, "--kit", str(ROOT / "notebooks/03_wgan.ipynb"))
     assert result.exit_code == 2
     assert "holds no notebook with the TODOs of" in result.stderr
+
+
+KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "import torch\n\nwidth = 4")]
+
+
+@pytest.mark.parametrize(
+    ("sources", "cells"),
+    [
+        (["def step():\n    pass", "step.calls = 0"], ["def step():\n    pass\nstep.calls = 0"]),
+        (
+            ["def step():\n    pass", "step = torch.compile(step)"],
+            ["def step():\n    pass\nstep = torch.compile(step)"],
+        ),
+        (
+            ["table = {}\ntable[torch.nn] = other = 1\ntable |= {}", "step = lambda: table"],
+            ["table = {}", "table[torch.nn] = other = 1", "table |= {}", "step = lambda: table"],
+        ),
+        (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
+        (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
+        (["step[0], torch.x = 1, 2", "width = 8"], [KIT[0][1]]),
+        (["def step():\n    return " + "-" * 900 + "1"], ["def step():\n    return " + "-" * 900 + "1"]),
+    ],
+)
+def test_what_a_kit_takes_of_a_notebook(sources, cells):
+    """All statements that change a TODO, or a helper of one, in their order."""
+    assert _filled_in(KIT, sources) == [*cells, KIT[1][1]]
+
+
+def test_cells_that_python_cannot_read_are_one_line(tmp_path):
+    """Nested too deep, or with half a character in it; a failing cell before them hides neither."""
+    notebook = nbformat.read(SOLVED, as_version=4)
+    for cell in notebook.cells:
+        if "def discriminator_step" in cell.source:
+            cell.source = cell.source.replace("loss.backward()", f"loss.backward({'-' * 5000}1)")
+        if "def generator_step" in cell.source:
+            cell.source += f"\n# \ud800\n{'-' * 10_000}1"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("mine"))
+    (tmp_path / "mine.ipynb").write_text(json.dumps(notebook))
+    assert all(source.isprintable() for source in "".join(_read(tmp_path / "mine.ipynb")[0]).split("\n"))
+    result = check(tmp_path / "mine.ipynb", "--seconds", "30")
+    assert result.exit_code == 1, result.output
+    assert [line.split() for line in result.stdout.splitlines()[:5]] == [
+        ["note", "mine"],
+        ["NameError:", "name", "'mine'", "is", "not", "defined"],
+        ["broken", "discriminator_step"],
+        ["RecursionError:", "nested", "too", "deep"],
+        ["broken", "generator_step"],
+    ]
+    assert len(result.stdout.splitlines()) == 6

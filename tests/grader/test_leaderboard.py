@@ -444,7 +444,19 @@ def test_what_a_student_handed_in(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
+    (tmp_path / "one/._a.tgz").touch()  # of macOS
     (tmp_path / "link").mkdir()
     (tmp_path / "link/a.tgz").symlink_to("/etc/passwd")
     expected = {"one": "one/a.tgz", "two": "two", "both": "both", "link": "link", "grid": "grid/a.tgz"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
+
+
+def test_every_entry_has_a_name_of_its_own(tmp_path):
+    names = {"a": "a_", "a.tgz": "a", "a.zip": "a.zip", "b.pdf": "b.pdf_", "b.pdf.zip": "b.pdf"}
+    entries = {os.fsencode(entry): name for entry, name in names.items()}
+    if sys.platform == "linux":  # other systems refuse such names
+        entries |= {"功.tgz".encode(): "功", "功.tgz".encode("cp950"): "功.tgz", "功".encode("cp950"): "功_"}
+    for entry in entries:
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), entry))).touch()
+    found = leaderboard.submissions(tmp_path)
+    assert {os.fsencode(path.name): name for name, path in found.items()} == entries

@@ -79,7 +79,14 @@ def test_names_of_other_bytes_in_tars_and_folders(tmp_path):
 
 @pytest.mark.parametrize("name", ["con", "NUL.jpg", "Aux", "com1", "lpt9.tgz"])
 def test_devices_of_windows_name_no_file(name):
-    assert file_name(name) == f"_{name}"
+    assert file_name(name).partition("+")[0] == f"_{name}"
+
+
+def test_files_are_told_apart_where_capitals_are_small_letters():
+    names = ["ada", "Ada", "ADA", "王é", "王É", "a" * 300, "A" * 300, "a" * 299 + "A"]
+    assert len({file_name(name).lower() for name in names}) == len(names)
+    assert file_name("ada") == "ada"
+    assert max(len(file_name(name)) for name in names) < 200
 
 
 def test_a_long_name_in_any_letters_can_be_written(tmp_path):

@@ -128,6 +128,14 @@ def test_a_zip_that_lies_about_a_size(tmp_path):
         read_all(tmp_path / "x.zip")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_large_file_in_a_zip_is_read_in_pieces(tmp_path, method):
+    data = os.urandom(2**20) * (archives.MAX_FILE_BYTES // 2**20)  # deflate finds nothing in it either
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method, compresslevel=1) as archive:
+        archive.writestr("1.png", data)
+    assert read_all(tmp_path / "x.zip") == {"1.png": data}
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
