@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,14 +89,16 @@ def write_pages(
     """A page for each student with their own data alone, named by their id: the whole report with the grade above it,
     or why there is none. Raises OSError."""
     problems = {result["name"]: result["problems"] for result in results}
-    for student, row in zip(students, rows, strict=True):
+    names = [student.id or student.row for student in students]
+    alike = Counter(name.lower() for name in names)
+    for student, row, name in zip(students, rows, names, strict=True):
         own = row | {"title": student.row, "problems": problems[student.row]}
         own["code"] = code(student.row, key) if key else None
         if report := pages.get(student.row):
             text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:
             text = page_of("student.html.j2", own)
-        write_text(folder / f"{file_name(student.id or student.row)}.html", text)
+        write_text(folder / f"{file_name(name, alone=alike[name.lower()] == 1)}.html", text)
 
 
 def read_pages(parts: Path, names: Iterable[str]) -> dict[str, str]:

@@ -105,12 +105,12 @@ def _files(source: Path) -> Iterator[str]:
         yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 
 
-def file_name(name: str) -> str:
+def file_name(name: str, alone: bool = False) -> str:
     """A name for a file that stands for a submission's and that any file system takes, with a hash where it is long or
-    has capitals: macOS and Windows do not tell it from one in small letters."""
+    has capitals: macOS and Windows do not tell it from one in small letters. `alone` says that there is none."""
     quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
     quoted = f"_{quoted}" if DEVICES.match(quoted) else quoted
-    if len(quoted) < 200 and not re.search("[A-Z]", name):
+    if len(quoted) < 200 and (alone or not re.search("[A-Z]", name)):
         return quoted
     return f"{quoted[:150]}+{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,15 @@ def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     assert "whole report" in texts["b1"] and "3 points" in texts["b1"] and grades.code("b1 Ada", "key") in texts["b1"]
     assert "handed nothing in" in texts["b3"] and "holds no picture" in texts["b4"]
     assert all(other not in texts[own] for own, other in (("b1", "HYPERLINK"), ("b2", "Ada"), ("b4", "Ada")))
+
+
+def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_letters(classroom, tmp_path):
+    students, results, rows = classroom
+    students = [replace(one, id=id) for one, id in zip(students, ("B1", "Kim", "kim", "b4"), strict=True)]
+    results = [{"name": one.row, "problems": []} for one in students]
+    grades.write_pages(students, rows, results, {}, tmp_path, None)
+    names = sorted(path.stem for path in tmp_path.iterdir())
+    assert names[0] == "B1" and names[1].startswith("Kim+") and names[2:] == ["b4", "kim"]
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch):
