@@ -36,9 +36,10 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
 def graded(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
     """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
     shown, rows = {row["name"]: row for row in board.ranked(results)}, []
-    status = {result["name"]: result["status"] for result in results}
+    own = {result["name"]: result for result in results}
     for student in students:
-        row, upload = shown[printable(student.row)], student.upload
+        row, result, upload = shown[printable(student.row)], own[student.row], student.upload
+        unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         days = points.late_days(upload and upload.time)
         rows.append(
             {
@@ -46,8 +47,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "name": printable(student.name),
                 "tier": row["passed"],
                 "late_days": days,
-                "grade": points.grade(row["passed"], days),
-                "status": status[student.row],
+                "grade": None if unjudged or result.get("undecided") else points.grade(row["passed"], days),
+                "status": result["status"],
                 "uploaded": upload.time.isoformat(timespec="seconds") if upload else "",
                 "remarks": row["remarks"],
                 "notes": row["notes"],

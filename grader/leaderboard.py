@@ -283,10 +283,12 @@ def grade_all(
         results[name] = result | {"key": key}
         if stored and key:
             kept.write(path, results[name])
+        elif result["status"] == BROKEN:
+            results[name]["undecided"] = True  # next time it may be graded: it is worth no 0 points
         done(1)
 
-    def give_up(name: str, problem: str, stored: bool = True) -> None:
-        keep(name, {"name": name, "status": BROKEN, "problems": [problem]}, stored)
+    def give_up(name: str, problem: str) -> None:
+        keep(name, {"name": name, "status": BROKEN, "problems": [problem]}, stored=False)
 
     def run(names: list[str]) -> bool:
         """Whether all of them were graded, or a process died on the way."""
@@ -298,7 +300,7 @@ def grade_all(
                 except BrokenProcessPool:
                     return False
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
-                    give_up(futures[future], f"grading it failed ({first_line(error)})", stored=False)
+                    give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
                     same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
                     keep(futures[future], result, stored=same)
