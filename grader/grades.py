@@ -83,6 +83,11 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
     write_text(page, board.as_page(board.ranked(rows), page.stem))
 
 
+def page_name(student: Student) -> str:
+    """The name of a student's page in the folder of reports."""
+    return f"{file_name(student.id or student.row)}.html"
+
+
 def write_pages(
     students: list[Student], rows: list[dict], results: list[dict], pages: dict[str, str], folder: Path, key: str | None
 ) -> None:
@@ -96,7 +101,7 @@ def write_pages(
             text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:
             text = page_of("student.html.j2", own)
-        write_text(folder / f"{file_name(student.id or student.row)}.html", text)
+        write_text(folder / page_name(student), text)
 
 
 def read_pages(parts: Path, names: Iterable[str]) -> dict[str, str]:
