@@ -31,6 +31,20 @@ def natural(name: str) -> tuple:
     return parts, name
 
 
+def all_files(source: Path) -> Iterator[str]:
+    """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep.
+    Raises OSError."""
+    if source.is_symlink() or not source.is_dir():
+        yield str(source)
+        return
+    waiting = [str(source)]
+    while waiting:
+        with os.scandir(waiting.pop()) as listing:
+            found = sorted(listing, key=lambda entry: natural(entry.name))
+        waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
+        yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
+
+
 def cut(name: str, most: int) -> str:
     """The beginning of a name that has no more bytes than this."""
     return name.encode("utf-8", "surrogateescape")[:most].decode(errors="ignore")

@@ -10,16 +10,19 @@ import csv
 import io
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 
 from grader.errors import GraderError, printable
-from grader.files import natural
+from grader.files import all_files, left_behind, natural
 from grader.inputs.archives import bytes_of
-from grader.inputs.submission import packed
+from grader.inputs.images import ENDINGS
+from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
 CANVAS = re.compile(
     r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_(?P<file>.+?)(?:-(?P<version>\d+))?", re.DOTALL
 )
@@ -39,11 +42,20 @@ class Upload:
     version: int = 0
     platform: str = ""
     late: bool = False
+    typed: bool = False  # into a field of Moodle's, and no file
 
     @property
     def readable(self) -> bool:
-        """Whether it is a folder or an archive that can be read, by its name, and no other file."""
-        return packed(self.source.name) or self.source.is_dir()
+        """Whether it may be graded, by names: an archive, or a folder that holds a picture, an archive or a folder."""
+        if self.typed or not self.source.is_dir():
+            return packed(self.source.name) and not self.typed
+        with suppress(OSError), os.scandir(self.source) as listing:
+            return any(_may_hold_pictures(entry) for entry in listing)
+        return False
+
+
+def _may_hold_pictures(entry: os.DirEntry) -> bool:
+    return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
 
 
 @dataclass(frozen=True)
@@ -62,17 +74,27 @@ class Student:
 
 
 def upload(entry: str, source: Path) -> Upload:
-    """What the name of an entry and the file's time tell. The time is that of the file or folder itself, in UTC."""
-    try:
-        time = datetime.fromtimestamp(os.lstat(source).st_mtime, timezone.utc)
-    except (OSError, ValueError, OverflowError):
-        time = datetime.fromtimestamp(0, timezone.utc)
+    """What the name of an entry and the time of its files tell."""
+    time = _time(source)
     if found := MOODLE.fullmatch(entry):
-        return Upload(entry, source, time, found["name"], found["number"], platform="moodle")
+        typed = found["kind"] == "onlinetext"
+        return Upload(entry, source, time, found["name"], found["number"], platform="moodle", typed=typed)
     if found := CANVAS.fullmatch(entry):
         version = int((found["version"] or "0")[:9])
         return Upload(entry, source, time, found["name"], found["number"], version, "canvas", bool(found["late"]))
     return Upload(entry, source, time, entry)
+
+
+def _time(source: Path) -> datetime:
+    """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
+    times = []
+    with suppress(OSError):
+        files = (path for path in all_files(source) if not left_behind(os.path.basename(path)))
+        times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
+    try:
+        return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)
+    except (OSError, ValueError, OverflowError):
+        return datetime.fromtimestamp(0, timezone.utc)
 
 
 def read_roster(path: Path) -> list[Student]:

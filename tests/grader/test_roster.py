@@ -90,6 +90,47 @@ def test_without_a_roster_each_upload_is_a_student(tmp_path):
     assert [row.row for row in rows] == ["ada", "Kim", "Kim (Kim_8_assignsubmission_file_)"]
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        "Ada_7_assignsubmission_onlinetext_/onlinetext.html",
+        "Ada_7_assignsubmission_onlinetext_/picture.png",
+        "Ada_7_assignsubmission_file_2/gan.rar",
+        "Ada_7_assignsubmission_file_2/.DS_Store",
+    ],
+)
+def test_a_folder_without_pictures_counts_only_where_there_is_nothing_else(tmp_path, later):
+    (tmp_path / later).parent.mkdir()
+    (tmp_path / later).touch()
+    found = {path.name: path for path in tmp_path.iterdir()}
+    archive = entries(tmp_path, ["Ada_7_assignsubmission_file_.tgz"])  # of 1970
+    assert [row.upload.entry for row in students(found)] == list(found)
+    (row,) = students(found | archive)
+    assert row.upload.entry == "Ada_7_assignsubmission_file_"
+    assert row.notes == [f"the latest archive of 2 uploads; passed over: {next(iter(found))}"]
+
+
+@pytest.mark.parametrize("inside", ["1.JPG", "gan.zip", "outputs/1.jpg"])
+def test_a_folder_with_pictures_counts_before_a_file(tmp_path, inside):
+    (tmp_path / "Ada_7_assignsubmission_file_" / inside).parent.mkdir(parents=True)
+    (tmp_path / "Ada_7_assignsubmission_file_" / inside).touch()
+    found = {"Ada_7_assignsubmission_file_": tmp_path / "Ada_7_assignsubmission_file_"}
+    (tmp_path / "Ada_7_assignsubmission_file_z.pdf").touch()
+    found["Ada_7_assignsubmission_file_z.pdf"] = tmp_path / "Ada_7_assignsubmission_file_z.pdf"
+    assert [row.upload.entry for row in students(found)] == ["Ada_7_assignsubmission_file_"]
+
+
+def test_a_folder_was_uploaded_when_its_latest_file_was(tmp_path):
+    for name, time in (("ada/deep/1.jpg", 2000), ("ada/2.jpg", 1000), ("ada/.DS_Store", 3000), ("kim/1.jpg", 1500)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    (tmp_path / "none").mkdir()
+    os.utime(tmp_path / "none", (500, 500))
+    times = [upload(name, tmp_path / name).time.timestamp() for name in ("ada", "kim", "none")]
+    assert times == [2000, 1500, 500]
+
+
 def test_a_file_that_is_no_archive_counts_only_where_there_is_none(tmp_path, listed):
     names = ("b10901001.tgz", "b10901001 report.pdf", "b1090100.rar", "b1090100.txt")
     rows = students(entries(tmp_path, names), listed)
