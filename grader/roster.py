@@ -10,6 +10,8 @@ import csv
 import io
 import os
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,8 +25,8 @@ from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
-CANVAS = re.compile(
-    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_(?P<file>.+?)(?:-(?P<version>\d+))?", re.DOTALL
+CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_(?P<file>[1-9]\d{0,17})_(?P<called>.+)", re.DOTALL
 )
 COLUMNS = {"id": ("id", "student id", "student number", "學號"), "name": ("name", "student", "full name", "姓名")}
 MAX_BYTES = 4 * 2**20  # of a roster
@@ -32,14 +34,14 @@ MAX_BYTES = 4 * 2**20  # of a roster
 
 @dataclass(frozen=True)
 class Upload:
-    """An entry of a class folder: `number` is the platform's own of the student, `version` counts uploads again."""
+    """An entry of a class folder: `number` is the platform's own of the student, `file` that of the file."""
 
     entry: str
     source: Path
     time: datetime
     name: str
     number: str = ""
-    version: int = 0
+    file: int = 0
     platform: str = ""
     late: bool = False
     typed: bool = False  # into a field of Moodle's, and no file
@@ -73,16 +75,31 @@ class Student:
         return " ".join(filter(None, (self.id, self.name)))
 
 
-def upload(entry: str, source: Path) -> Upload:
-    """What the name of an entry and the time of its files tell."""
+def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
+    """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
     time = _time(source)
     if found := MOODLE.fullmatch(entry):
         typed = found["kind"] == "onlinetext"
         return Upload(entry, source, time, found["name"], found["number"], platform="moodle", typed=typed)
-    if found := CANVAS.fullmatch(entry):
-        version = int((found["version"] or "0")[:9])
-        return Upload(entry, source, time, found["name"], found["number"], version, "canvas", bool(found["late"]))
+    if canvas and (found := CANVAS.fullmatch(entry)):
+        file, late = int(found["file"]), bool(found["late"])
+        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late)
     return Upload(entry, source, time, entry)
+
+
+def _by_chance(entries: Iterable[str]) -> set[str]:
+    """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
+    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file."""
+    found = [match for match in map(CANVAS.fullmatch, entries) if match]
+    names, files = defaultdict(set), defaultdict(set)
+    for match in found:
+        names[match["number"]].add(match["name"])
+        files[match.group("number", "file")].add(match["called"].partition(".")[0])  # it may lie unpacked beside
+    return {
+        match.string
+        for match in found
+        if len(names[match["number"]]) > 1 or len(files[match.group("number", "file")]) > 1
+    }
 
 
 def _time(source: Path) -> datetime:
@@ -128,12 +145,11 @@ def read_roster(path: Path) -> list[Student]:
 def students(found: dict[str, Path], roster: list[Student] | None = None) -> list[Student]:
     """Each student with the upload that counts: those of the roster first, then uploads that are nobody's on it.
 
-    Of several uploads the latest counts: the higher version of Canvas, then the later file; but no file that is neither
-    an archive nor a folder before one that is. A note names the others.
+    Of several uploads the latest counts, but none that cannot be graded before one that can. A note names the others.
     """
-    listed, uploads = roster or [], {}
+    listed, uploads, by_chance = roster or [], {}, _by_chance(found)
     for entry, source in found.items():
-        one = upload(entry, source)
+        one = upload(entry, source, canvas=entry not in by_chance)
         owner = _owner(one, listed)
         uploads.setdefault(owner or (one.platform, one.number or entry), []).append(one)
     ours = [_latest(student, uploads.pop(student.id, [])) for student in listed]
@@ -168,7 +184,10 @@ def _letters(name: str) -> list[str]:
 def _latest(student: Student, uploads: list[Upload]) -> Student:
     if not uploads:
         return student
-    *others, last = sorted(uploads, key=lambda one: (one.readable, one.version, one.time, natural(one.entry)))
+    ordered = sorted(uploads, key=lambda one: (one.readable, one.time, natural(one.entry)))
+    alike = (one for one in ordered if one.platform == ordered[-1].platform)
+    last = max(alike, key=lambda one: (one.readable, one.file, one.time))  # Canvas dates files by the download
+    others = [one for one in ordered if one is not last]
     latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
     notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]
     if last.late:

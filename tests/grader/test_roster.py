@@ -5,7 +5,7 @@ import os
 import pytest
 
 from grader.errors import GraderError
-from grader.roster import read_roster, students, upload
+from grader.roster import Student, read_roster, students, upload
 
 
 def roster_of(path, text):
@@ -61,10 +61,39 @@ def test_names_of_platforms(tmp_path):
     assert (moodle.platform, moodle.name, moodle.number) == ("moodle", "王小明", "123")
     assert upload("A_B_7_assignsubmission_file_my.gan", tmp_path).name == "A_B"
     canvas = upload("lovelaceada_LATE_12_345_b10901002-3", tmp_path)
-    assert (canvas.platform, canvas.name, canvas.number, canvas.version, canvas.late) == (
-        "canvas", "lovelaceada", "12", 3, True,
+    assert (canvas.platform, canvas.name, canvas.number, canvas.file, canvas.late) == (
+        "canvas", "lovelaceada", "12", 345, True,
     )  # fmt: skip
-    assert upload("b10901002_gan", tmp_path).platform == ""
+    assert upload("b10901002_gan", tmp_path).platform == upload("hw6_2024_06_ada", tmp_path).platform == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (["hw6_2024_12_ada.tgz", "hw6_2024_12_bob.tgz"], ["hw6_2024_12_ada", "hw6_2024_12_bob"]),
+        (["hw6_2024_12_team-1.tgz", "hw6_2024_12_team-2.tgz"], ["hw6_2024_12_team-1", "hw6_2024_12_team-2"]),
+        (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
+        (["kimeve_12_345_gan.tgz", "kimeve_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["kimeve", "wukong"]),
+        (["kimeve_12_345_gan.tgz", "wukong_13_345_gan.tgz"], ["kimeve", "wukong"]),  # handed in for a group
+        (["kimeve_12_345_gan.rar", "kimeve_12_345_gan"], ["kimeve"]),  # a teacher unpacked it
+    ],
+)
+def test_names_that_are_canvas_by_chance_merge_nobody(tmp_path, names, rows):
+    assert [row.row for row in students(entries(tmp_path, names))] == rows
+
+
+def test_of_files_of_canvas_the_one_that_came_last_counts(tmp_path):
+    """Its number tells: a -6 may be the student's own, and the times are those of the download."""
+    for names in (
+        ["kimeve_12_345_hw-6.tgz", "kimeve_12_346_hw.tgz"],
+        ["kimeve_12_99_hw-6.tgz", "kimeve_12_346_final.tgz"],
+        ["kimeve_12_345_hw.tgz", "kimeve_12_346_hw-1.tgz"],
+    ):
+        for order in (names, names[::-1]):
+            (row,) = students(entries(tmp_path, order))
+            assert row.upload.source.name == names[1]
+    (row,) = students(entries(tmp_path, ["kimeve_12_345_b7.tgz", "b7.tgz"]), [Student("b7", "Eve Kim")])
+    assert row.upload.entry == "b7"  # sent by mail, later
 
 
 def test_each_student_has_the_upload_that_counts(tmp_path, listed):
