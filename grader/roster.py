@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -129,17 +130,27 @@ def read_roster(path: Path) -> list[Student]:
     students = {}
     for number, row in enumerate(rows[1:], 2):
         cells = {
-            key: row[place].strip() if place is not None and place < len(row) else "" for key, place in places.items()
+            key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
         if not any(cells.values()):
             continue
-        if not cells["id"] or cells["id"].lower() in students:
+        if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
             raise GraderError(f"{path}: line {number} has {what}: give each student one line with an id")
-        students[cells["id"].lower()] = Student(printable(cells["id"]), printable(cells["name"]))
+        students[_plain(cells["id"])] = Student(printable(cells["id"]), printable(cells["name"]))
     if not students:
         raise GraderError(f"{path}: lists no student: {remedy}, then a line for each student")
     return list(students.values())
+
+
+def _tidy(cell: str) -> str:
+    """A cell with single plain spaces, and without the marks that nobody sees and that come along from web pages."""
+    return " ".join("".join(c for c in cell if unicodedata.category(c) != "Cf").split())
+
+
+def _plain(text: str) -> str:
+    """The text in one form of all that Unicode and the systems have for it: macOS writes é as e and a mark."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def students(found: dict[str, Path], roster: list[Student] | None = None) -> list[Student]:
@@ -163,8 +174,8 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 
 def _owner(one: Upload, roster: list[Student]) -> str | None:
     """The id of the one student whose id stands in the names of the entry or its file; else whose name it is."""
-    text = f"{one.entry}\n{one.source.name}".lower()
-    ids = [student.id for student in roster if student.id.lower() in text and _whole(student.id.lower(), text)]
+    text = _plain(f"{one.entry}\n{one.source.name}")
+    ids = [student.id for student in roster if _whole(_plain(student.id), text)]
     if not ids and one.platform:
         ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
     return ids[0] if len(ids) == 1 else None
@@ -173,12 +184,12 @@ def _owner(one: Upload, roster: list[Student]) -> str | None:
 def _whole(number: str, text: str) -> bool:
     """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz."""
     before, after = (r"\d" if end.isdigit() else r"[^\W\d_]" for end in (number[0], number[-1]))
-    return bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
+    return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 
 def _letters(name: str) -> list[str]:
     """A name without order, case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
-    return sorted(filter(str.isalnum, name.lower()))
+    return sorted(filter(str.isalnum, _plain(name)))
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:

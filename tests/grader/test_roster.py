@@ -1,6 +1,7 @@
 """Uploads find their students: ids in names, Moodle's and Canvas' downloads, the latest of several."""
 
 import os
+import unicodedata
 
 import pytest
 
@@ -110,6 +111,32 @@ def test_each_student_has_the_upload_that_counts(tmp_path, listed):
     assert rows[1].upload.entry == "lovelaceada_LATE_12_345_gan-1" and "late, says Canvas" in rows[1].notes
     assert rows[2].upload is None
     assert all("no one student" in row.notes[-1] for row in rows[3:])
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "entry"),
+    [
+        ("Ada\u00a0Lovelace", "Ada Lovelace", "lovelaceada_12_345_gan"),
+        ("王\u3000小明", "王 小明", "王小明_12_345_gan"),
+        ("\u200bJose\u0301  Ruiz\ufeff", "José Ruiz", "Jos\u00e9 Ruiz_7_assignsubmission_file_"),
+        ("Jos\u00e9 Ruiz", "José Ruiz", "Jose\u0301 Ruiz_7_assignsubmission_file_"),
+        ("Groß, Anna", "Groß, Anna", "GROSSANNA_12_345_gan"),
+        ("Ａｄａ Ｌ", "Ａｄａ Ｌ", "lada_12_345_gan"),
+    ],
+)
+def test_a_name_is_found_in_all_its_forms(tmp_path, cell, name, entry):
+    listed = roster_of(tmp_path / "r.csv", f'id,name\nb1,"{cell}"\n')
+    assert unicodedata.normalize("NFC", listed[0].name) == name
+    (row,) = students(entries(tmp_path, [f"{entry}.tgz"]), listed)
+    assert row.upload and row.id == "b1"
+
+
+def test_an_id_is_found_in_all_its_forms(tmp_path):
+    listed = roster_of(tmp_path / "r.csv", "id,name\nＢ１\u200b,Ada\n")
+    (row,) = students(entries(tmp_path, ["hw_b1.tgz"]), listed)
+    assert row.upload.entry == "hw_b1"
+    with pytest.raises(GraderError, match="the id b1 again"):
+        roster_of(tmp_path / "r.csv", "id,name\nＢ１,Ada\nb1,Eve\n")
 
 
 def test_without_a_roster_each_upload_is_a_student(tmp_path):
