@@ -197,7 +197,7 @@ def _latest(student: Student, uploads: list[Upload]) -> Student:
         return student
     ordered = sorted(uploads, key=lambda one: (one.readable, one.time, natural(one.entry)))
     alike = (one for one in ordered if one.platform == ordered[-1].platform)
-    last = max(alike, key=lambda one: (one.readable, one.file, one.time))  # Canvas dates files by the download
+    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # Canvas dates files by the download
     others = [one for one in ordered if one is not last]
     latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
     notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]

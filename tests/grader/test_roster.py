@@ -97,6 +97,13 @@ def test_of_files_of_canvas_the_one_that_came_last_counts(tmp_path):
     assert row.upload.entry == "b7"  # sent by mail, later
 
 
+def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
+    found = entries(tmp_path, ["b10901001_10.tgz", "b10901001_9.tgz"])
+    for path in found.values():
+        os.utime(path, (1000, 1000))
+    assert students(found, listed)[0].upload.entry == "b10901001_10"
+
+
 def test_each_student_has_the_upload_that_counts(tmp_path, listed):
     names = (
         "b10901001_first.tgz", "hw6b10901001.tgz", "lovelaceada_LATE_12_345_gan-1.tgz", "lovelaceada_12_344_gan.tgz",
