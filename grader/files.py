@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from grader.errors import GraderError
 
 SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
@@ -27,6 +29,20 @@ def natural(name: str) -> tuple:
     digits = [part.lstrip("0") for part in parts[1::2]]
     parts[1::2] = [(len(number), number) for number in digits]  # no int(): a stranger's number may have 10,000 digits
     return parts, name
+
+
+def all_files(source: Path) -> Iterator[str]:
+    """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep.
+    Raises OSError."""
+    if source.is_symlink() or not source.is_dir():
+        yield str(source)
+        return
+    waiting = [str(source)]
+    while waiting:
+        with os.scandir(waiting.pop()) as listing:
+            found = sorted(listing, key=lambda entry: natural(entry.name))
+        waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
+        yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 
 
 def cut(name: str, most: int) -> str:
@@ -55,6 +71,27 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise CannotWrite(error.errno, error.strerror, str(folder)) from None
+
+
+def check_apart(written: Iterable[Path], needed: Iterable[Path | None]) -> None:
+    """Fails before the work where one of the files to be written is another one of them, or one of `needed`: whoever
+    names a page need not think of the files that go beside it. Raises GraderError."""
+    inputs, seen = {_place(path) for path in needed if path}, set()
+    for path in written:
+        if _place(path) in inputs:
+            raise GraderError(f"{path}: is needed, and would be overwritten: give what is written another name")
+        if (real := os.path.realpath(path)) in seen:
+            raise GraderError(f"{path}: would be written twice: give each file that is written its own name")
+        seen.add(real)
+
+
+def _place(path: Path) -> tuple[int, int] | str:
+    """The same for all names of a file that is there: there are systems to which a and A are one."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

@@ -37,9 +37,10 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
 def graded(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
     """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
     shown, rows = {row["name"]: row for row in board.ranked(results)}, []
-    status = {result["name"]: result["status"] for result in results}
+    own = {result["name"]: result for result in results}
     for student in students:
-        row, upload = shown[printable(student.row)], student.upload
+        row, result, upload = shown[printable(student.row)], own[student.row], student.upload
+        unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         days = points.late_days(upload and upload.time)
         rows.append(
             {
@@ -47,8 +48,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "name": printable(student.name),
                 "tier": row["passed"],
                 "late_days": days,
-                "grade": points.grade(row["passed"], days),
-                "status": status[student.row],
+                "grade": None if unjudged or result.get("undecided") else points.grade(row["passed"], days),
+                "status": result["status"],
                 "uploaded": upload.time.isoformat(timespec="seconds") if upload else "",
                 "remarks": row["remarks"],
                 "notes": row["notes"],
@@ -83,22 +84,27 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
     write_text(page, board.as_page(board.ranked(rows), page.stem))
 
 
+def page_names(students: list[Student]) -> list[str]:
+    """The names of the students' pages in the folder of reports, by their ids."""
+    names = [student.id or student.row for student in students]
+    alike = Counter(name.lower() for name in names)
+    return [f"{file_name(name, alone=alike[name.lower()] == 1)}.html" for name in names]
+
+
 def write_pages(
     students: list[Student], rows: list[dict], results: list[dict], pages: dict[str, str], folder: Path, key: str | None
 ) -> None:
     """A page for each student with their own data alone, named by their id: the whole report with the grade above it,
     or why there is none. Raises OSError."""
     problems = {result["name"]: result["problems"] for result in results}
-    names = [student.id or student.row for student in students]
-    alike = Counter(name.lower() for name in names)
-    for student, row, name in zip(students, rows, names, strict=True):
+    for student, row, name in zip(students, rows, page_names(students), strict=True):
         own = row | {"title": student.row, "problems": problems[student.row]}
         own["code"] = code(student.row, key) if key else None
         if report := pages.get(student.row):
             text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:
             text = page_of("student.html.j2", own)
-        write_text(folder / f"{file_name(name, alone=alike[name.lower()] == 1)}.html", text)
+        write_text(folder / name, text)
 
 
 def read_pages(parts: Path, names: Iterable[str]) -> dict[str, str]:

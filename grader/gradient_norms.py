@@ -10,13 +10,15 @@ import csv
 import io
 from pathlib import Path
 
-from grader.files import write_text
-from grader.inputs.runs import LayerNorms, read_gradient_norms
+from grader.files import check_apart, write_text
+from grader.inputs.runs import FILES, LayerNorms, read_gradient_norms
 from grader.report.plots import plot_norms
 
 
 def compare(runs: list[Path], output: Path) -> list[LayerNorms]:
-    """Plots the gradient norms of runs to `output`, the numbers beside it as .csv. Raises BadRun, OSError."""
+    """Plots the gradient norms of runs to `output`, the numbers beside it as .csv. Raises BadRun, OSError, and
+    GraderError where one of both is a file of a run's own."""
+    check_apart([output, output.with_suffix(".csv")], [run / name for run in runs for name in FILES])
     read = [read_gradient_norms(path) for path in runs]
     plot_norms(read, output)
     write_text(output.with_suffix(".csv"), as_csv(read))

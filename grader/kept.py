@@ -12,12 +12,11 @@ import os
 import re
 import stat
 import urllib.parse
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader.files import DEVICES, natural, write_text
+from grader.files import DEVICES, all_files, write_text
 from grader.inputs.submission import MAX_BYTES, MAX_FILES
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def key(source: Path, measured_with: str) -> str:
     """
     digest, left = hashlib.sha256(f"{measured_with} {source.suffix}".encode("utf-8", "surrogatepass")), MAX_BYTES
     source = Path(os.path.realpath(source))
-    for count, path in enumerate(_files(source)):
+    for count, path in enumerate(all_files(source)):
         if count > 2 * MAX_FILES:
             break
         status = os.lstat(path)
@@ -90,19 +89,6 @@ def key(source: Path, measured_with: str) -> str:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _files(source: Path) -> Iterator[str]:
-    """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep."""
-    if not source.is_dir():
-        yield str(source)
-        return
-    waiting = [str(source)]
-    while waiting:
-        with os.scandir(waiting.pop()) as listing:
-            found = sorted(listing, key=lambda entry: natural(entry.name))
-        waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
-        yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 
 
 def file_name(name: str, alone: bool = False) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from grader import kept
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import left_behind, natural, write_text
+from grader.files import PARTS, check_apart, left_behind, natural, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
@@ -148,8 +148,15 @@ def make(
     listed = classroom.read_roster(roster) if roster else None
     worth = grading.read_points(points or grading.DEFAULT)
     given = filter(None, (roster, points, public, reports, options.reference))
+    parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
-    students = classroom.students(submissions(folder.resolve(), ours), listed)
+    entries = submissions(folder.resolve(), ours)
+    students = classroom.students(entries, listed)
+    tables = grade_tables.beside(page) if roster or points else []
+    pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
+    archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
+    needed = (roster, points, options.reference, parts, folder, *archives, *entries.values())
+    check_apart([page, *board.beside(page), *tables, *filter(None, [public]), *pages], needed)
     found = {student.row: student.upload.source for student in students if student.upload}
     if not found:
         raise BadSubmission(
@@ -159,7 +166,6 @@ def make(
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
-    parts = page.with_name(f"{page.name}.parts")
     done = progress("submissions", len(found))
     results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
@@ -284,10 +290,12 @@ def grade_all(
         results[name] = result | {"key": key}
         if stored and key:
             kept.write(path, results[name])
+        elif result["status"] == BROKEN:
+            results[name]["undecided"] = True  # next time it may be graded: it is worth no 0 points
         done(1)
 
-    def give_up(name: str, problem: str, stored: bool = True) -> None:
-        keep(name, {"name": name, "status": BROKEN, "problems": [problem]}, stored)
+    def give_up(name: str, problem: str) -> None:
+        keep(name, {"name": name, "status": BROKEN, "problems": [problem]}, stored=False)
 
     def run(names: list[str]) -> bool:
         """Whether all of them were graded, or a process died on the way."""
@@ -299,7 +307,7 @@ def grade_all(
                 except BrokenProcessPool:
                     return False
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
-                    give_up(futures[future], f"grading it failed ({first_line(error)})", stored=False)
+                    give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
                     same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
                     keep(futures[future], result, stored=same)

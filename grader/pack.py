@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.files import CannotWrite, atomic
+from grader.files import CannotWrite, atomic, check_apart
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode, jpeg
 from grader.inputs.labels import TABLES
@@ -31,6 +31,7 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
     Warns of labels, which do not go along. Raises BadSubmission when there are not 1,000 pictures or they do not fit;
     then `output` is left as it was.
     """
+    check_apart([output], [source])
     made = _packed(source, output)
     _tell_of_labels(source)
     return made

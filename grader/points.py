@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from grader.errors import GraderError, first_line
@@ -63,7 +63,17 @@ def read_points(path: Path = DEFAULT) -> Points:
         raise GraderError(f"{path}: {reason}: [points] has {', '.join(known)}; [late] deadline, free_days, per_day")
     if deadline is not None and not isinstance(deadline, datetime):
         raise GraderError(f"{path}: the deadline is no time: write deadline = 2026-06-01T23:59:00+08:00")
-    return Points(tiers, deadline and deadline.astimezone(), free, share)  # without a zone: this machine's
+    return Points(tiers, deadline and _zoned(deadline), free, share)
+
+
+def _zoned(deadline: datetime) -> datetime:
+    """The deadline with a zone: without one, this machine's."""
+    if deadline.tzinfo is not None:
+        return deadline
+    try:
+        return deadline.astimezone()
+    except (OSError, OverflowError, ValueError):
+        return deadline.replace(tzinfo=timezone.utc)  # at an end of the calendar, where a zone changes nothing
 
 
 def _amount(number) -> bool:

@@ -10,18 +10,24 @@ import csv
 import io
 import os
 import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 
 from grader.errors import GraderError, printable
-from grader.files import natural
+from grader.files import all_files, left_behind, natural
 from grader.inputs.archives import bytes_of
-from grader.inputs.submission import packed
+from grader.inputs.images import ENDINGS
+from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?", re.DOTALL)
-CANVAS = re.compile(
-    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_(?P<file>.+?)(?:-(?P<version>\d+))?", re.DOTALL
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
+CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_(?P<file>[1-9]\d{0,17})_(?P<called>.+)", re.DOTALL
 )
 COLUMNS = {"id": ("id", "student id", "student number", "學號"), "name": ("name", "student", "full name", "姓名")}
 MAX_BYTES = 4 * 2**20  # of a roster
@@ -29,21 +35,30 @@ MAX_BYTES = 4 * 2**20  # of a roster
 
 @dataclass(frozen=True)
 class Upload:
-    """An entry of a class folder: `number` is the platform's own of the student, `version` counts uploads again."""
+    """An entry of a class folder: `number` is the platform's own of the student, `file` that of the file."""
 
     entry: str
     source: Path
     time: datetime
     name: str
     number: str = ""
-    version: int = 0
+    file: int = 0
     platform: str = ""
     late: bool = False
+    typed: bool = False  # into a field of Moodle's, and no file
 
     @property
     def readable(self) -> bool:
-        """Whether it is a folder or an archive that can be read, by its name, and no other file."""
-        return packed(self.source.name) or self.source.is_dir()
+        """Whether it may be graded, by names: an archive, or a folder that holds a picture, an archive or a folder."""
+        if self.typed or not self.source.is_dir():
+            return packed(self.source.name) and not self.typed
+        with suppress(OSError), os.scandir(self.source) as listing:
+            return any(_may_hold_pictures(entry) for entry in listing)
+        return False
+
+
+def _may_hold_pictures(entry: os.DirEntry) -> bool:
+    return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
 
 
 @dataclass(frozen=True)
@@ -61,18 +76,43 @@ class Student:
         return " ".join(filter(None, (self.id, self.name)))
 
 
-def upload(entry: str, source: Path) -> Upload:
-    """What the name of an entry and the file's time tell. The time is that of the file or folder itself, in UTC."""
-    try:
-        time = datetime.fromtimestamp(os.lstat(source).st_mtime, timezone.utc)
-    except (OSError, ValueError, OverflowError):
-        time = datetime.fromtimestamp(0, timezone.utc)
+def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
+    """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
+    time = _time(source)
     if found := MOODLE.fullmatch(entry):
-        return Upload(entry, source, time, found["name"], found["number"], platform="moodle")
-    if found := CANVAS.fullmatch(entry):
-        version = int((found["version"] or "0")[:9])
-        return Upload(entry, source, time, found["name"], found["number"], version, "canvas", bool(found["late"]))
+        typed = found["kind"] == "onlinetext"
+        return Upload(entry, source, time, found["name"], found["number"], platform="moodle", typed=typed)
+    if canvas and (found := CANVAS.fullmatch(entry)):
+        file, late = int(found["file"]), bool(found["late"])
+        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late)
     return Upload(entry, source, time, entry)
+
+
+def _by_chance(entries: Iterable[str]) -> set[str]:
+    """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
+    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file."""
+    found = [match for match in map(CANVAS.fullmatch, entries) if match]
+    names, files = defaultdict(set), defaultdict(set)
+    for match in found:
+        names[match["number"]].add(match["name"])
+        files[match.group("number", "file")].add(match["called"].partition(".")[0])  # it may lie unpacked beside
+    return {
+        match.string
+        for match in found
+        if len(names[match["number"]]) > 1 or len(files[match.group("number", "file")]) > 1
+    }
+
+
+def _time(source: Path) -> datetime:
+    """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
+    times = []
+    with suppress(OSError):
+        files = (path for path in all_files(source) if not left_behind(os.path.basename(path)))
+        times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
+    try:
+        return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)
+    except (OSError, ValueError, OverflowError):
+        return datetime.fromtimestamp(0, timezone.utc)
 
 
 def read_roster(path: Path) -> list[Student]:
@@ -90,28 +130,37 @@ def read_roster(path: Path) -> list[Student]:
     students = {}
     for number, row in enumerate(rows[1:], 2):
         cells = {
-            key: row[place].strip() if place is not None and place < len(row) else "" for key, place in places.items()
+            key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
         if not any(cells.values()):
             continue
-        if not cells["id"] or cells["id"].lower() in students:
+        if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
             raise GraderError(f"{path}: line {number} has {what}: give each student one line with an id")
-        students[cells["id"].lower()] = Student(printable(cells["id"]), printable(cells["name"]))
+        students[_plain(cells["id"])] = Student(printable(cells["id"]), printable(cells["name"]))
     if not students:
         raise GraderError(f"{path}: lists no student: {remedy}, then a line for each student")
     return list(students.values())
 
 
+def _tidy(cell: str) -> str:
+    """A cell with single plain spaces, and without the marks that nobody sees and that come along from web pages."""
+    return " ".join("".join(c for c in cell if unicodedata.category(c) != "Cf").split())
+
+
+def _plain(text: str) -> str:
+    """The text in one form of all that Unicode and the systems have for it: macOS writes é as e and a mark."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def students(found: dict[str, Path], roster: list[Student] | None = None) -> list[Student]:
     """Each student with the upload that counts: those of the roster first, then uploads that are nobody's on it.
 
-    Of several uploads the latest counts: the higher version of Canvas, then the later file; but no file that is neither
-    an archive nor a folder before one that is. A note names the others.
+    Of several uploads the latest counts, but none that cannot be graded before one that can. A note names the others.
     """
-    listed, uploads = roster or [], {}
+    listed, uploads, by_chance = roster or [], {}, _by_chance(found)
     for entry, source in found.items():
-        one = upload(entry, source)
+        one = upload(entry, source, canvas=entry not in by_chance)
         owner = _owner(one, listed)
         uploads.setdefault(owner or (one.platform, one.number or entry), []).append(one)
     ours = [_latest(student, uploads.pop(student.id, [])) for student in listed]
@@ -125,8 +174,8 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 
 def _owner(one: Upload, roster: list[Student]) -> str | None:
     """The id of the one student whose id stands in the names of the entry or its file; else whose name it is."""
-    text = f"{one.entry}\n{one.source.name}".lower()
-    ids = [student.id for student in roster if student.id.lower() in text and _whole(student.id.lower(), text)]
+    text = _plain(f"{one.entry}\n{one.source.name}")
+    ids = [student.id for student in roster if _whole(_plain(student.id), text)]
     if not ids and one.platform:
         ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
     return ids[0] if len(ids) == 1 else None
@@ -135,18 +184,21 @@ def _owner(one: Upload, roster: list[Student]) -> str | None:
 def _whole(number: str, text: str) -> bool:
     """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz."""
     before, after = (r"\d" if end.isdigit() else r"[^\W\d_]" for end in (number[0], number[-1]))
-    return bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
+    return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 
 def _letters(name: str) -> list[str]:
     """A name without order, case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
-    return sorted(filter(str.isalnum, name.lower()))
+    return sorted(filter(str.isalnum, _plain(name)))
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:
     if not uploads:
         return student
-    *others, last = sorted(uploads, key=lambda one: (one.readable, one.version, one.time, natural(one.entry)))
+    ordered = sorted(uploads, key=lambda one: (one.readable, one.time, natural(one.entry)))
+    alike = (one for one in ordered if one.platform == ordered[-1].platform)
+    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # Canvas dates files by the download
+    others = [one for one in ordered if one is not last]
     latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
     notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]
     if last.late:

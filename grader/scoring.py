@@ -12,7 +12,7 @@ from grader.errors import first_line
 from grader.features import anime, devices, imagenet, reference
 from grader.features.fingerprints import of_faces
 from grader.features.reference import SAMPLE, Reference, shipped_reference
-from grader.files import check_writable
+from grader.files import check_apart, check_writable
 from grader.inputs import downloads
 from grader.inputs.faces import is_course
 from grader.inputs.known_faces import Known, load_known
@@ -187,6 +187,7 @@ def described(given: Reference, shipped: Reference) -> Reference:
 
 def keep_reference(faces: Path, output: Path, progress: Progress = silent) -> Reference:
     """Computes the reference of a folder or archive of faces, and writes it to a file. Raises BadReference, OSError."""
+    check_apart([output], [faces])
     check_writable(output.parent)
     made = _given(faces, imagenet, progress)
     reference.save_reference(output, made, f"{made.statistics.count:,} faces of {made.faces}")

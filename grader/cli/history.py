@@ -38,10 +38,13 @@ def history(run, reference, pack):
     from rich.console import Console
 
     from grader import history
+    from grader.files import check_apart
 
+    written = [run / "history.csv", run / "history.png", *([run / "submission.tgz"] if pack else [])]
+    check_apart(written, [reference])
     with shared.bars() as progress:
         scored, against = history.score_history(run, reference, progress)
     if pack:
         history.pack(history.best(scored), run / "submission.tgz")
     Console().print(history.as_table(scored, against))
-    shared.wrote(run / "history.csv", run / "history.png", *([run / "submission.tgz"] if pack else []))
+    shared.wrote(*written)

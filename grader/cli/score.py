@@ -125,6 +125,7 @@ def score(
     shared.only_with("lbpcascade in --metrics", "lbpcascade" in metrics, cascade="--cascade")
     if reference and reference.suffix == ".npz":
         shared.only_with("fid in --metrics, where it is an .npz", "fid" in metrics, reference="--reference")
+    files.check_apart([output / name for name in report.NAMES], [submission, reference, labels, weights, cascade])
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
     if run and not (read.norms or read.history):

@@ -17,6 +17,10 @@ from grader.inputs.archives import bytes_of
 from grader.inputs.submission import BadSubmission
 
 MAX_LAYERS = 1000
+FILES = (  # of a run, beside its checkpoints and samples
+    *("config.json", "labels.csv", "log.csv", "losses.png", "grad_norms.csv", "grad_norms.png"),
+    *("history.csv", "history.png", "submission.tgz"),
+)
 
 
 class BadRun(GraderError):

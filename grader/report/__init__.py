@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from grader.results import Score
 
 
+NAMES = ("report.json", "report.html")
+
+
 def write(score: Score, folder: Path, run: Run | None = None) -> list[Path]:
     """Writes report.json and report.html to a folder, each whole or not at all. Raises OSError."""
     from grader.files import write_text
     from grader.report.json import as_json
     from grader.report.page import as_html
 
-    texts = {folder / "report.json": as_json(score) + "\n", folder / "report.html": as_html(score, run)}
-    for path, text in texts.items():
+    paths = [folder / name for name in NAMES]
+    for path, text in zip(paths, (as_json(score) + "\n", as_html(score, run)), strict=True):
         write_text(path, text)
-    return list(texts)
+    return paths

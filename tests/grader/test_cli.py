@@ -221,6 +221,51 @@ def test_errors_name_the_file_the_reason_and_the_remedy(place, words, code, says
     assert not made or made == {"leaderboard.html.parts"}, made
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("leaderboard class -o roster.html --roster roster.csv", "roster.csv: is needed"),
+        ("leaderboard class -o x.html --points x.csv", "x.csv: is needed"),
+        ("leaderboard class --reference leaderboard.json", "leaderboard.json: is needed"),
+        ("leaderboard class --roster leaderboard.moodle.csv", "leaderboard.moodle.csv: is needed"),
+        ("leaderboard class --roster roster.csv --public roster.csv", "roster.csv: is needed"),
+        ("leaderboard class -o class/ada.tgz", "class/ada.tgz: is needed"),
+        ("leaderboard class --reports class", "class: is needed"),
+        ("leaderboard class --reports leaderboard.html.parts", "leaderboard.html.parts: is needed"),
+        ("leaderboard class -o x.csv", "x.csv: would be written twice"),
+        ("leaderboard class -o x.json", "x.json: would be written twice"),
+        ("leaderboard class -o x.html --public ./x.html", "x.html: would be written twice"),
+        ("leaderboard class -o ada.html --reports .", "ada.html: would be written twice"),
+        ("gradnorm runs/wgan -o runs/wgan/grad_norms.svg", "runs/wgan/grad_norms.csv: is needed"),
+        ("gradnorm runs/wgan runs/wgan_gp -o runs/wgan_gp/log.pdf", "runs/wgan_gp/log.csv: is needed"),
+        ("reference faces.zip -o faces.zip", "faces.zip: is needed"),
+        ("reference faces.safetensors", "faces.safetensors: is needed"),
+        ("pack submission.tgz", "submission.tgz: is needed"),
+        ("score outputs --by-label faces --labels report.json", "report.json: is needed"),
+        ("history runs/wgan --pack best --reference runs/wgan/submission.tgz", "runs/wgan/submission.tgz: is needed"),
+    ],
+)
+def test_nothing_that_is_needed_is_overwritten(place, words, names):
+    """It is refused before the work, by name, and every file is as it was."""
+    files = (
+        "class/ada.tgz",
+        "x.csv",
+        "leaderboard.json",
+        "leaderboard.moodle.csv",
+        "report.json",
+        "runs/wgan/submission.tgz",
+    )
+    for name in (*files, "runs/wgan_gp/log.csv"):
+        Path(name).write_text("text")
+    for roster in ("roster.csv", "leaderboard.moodle.csv"):
+        Path(roster).write_text("id,name\nada,Ada\n")
+    Path("x.csv").write_text("[points]\nBoss = 1\n")
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    code, lines = run(f"grader {words}")
+    assert (code, len(lines), names in lines[-1]) == (2, 1, True), lines
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
 @contextmanager
 def full_disk(size):
     """Files may not grow over `size` bytes: what a full disk does, where no disk need be filled."""

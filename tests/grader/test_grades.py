@@ -24,7 +24,8 @@ NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
 def result(name, distance, best, **more):
     measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
-    verdicts = [{"family": "embedded", "best": best}]
+    passed = {"Simple": best is not None, "Medium": best in ("Medium", "Strong"), "Strong": best == "Strong"}
+    verdicts = [{"family": "embedded", "best": best, "passed": passed}]
     return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": verdicts} | more
 
 
@@ -65,6 +66,24 @@ def test_three_tables_of_grades(classroom, tmp_path):
     assert [row["SIS User ID"] for row in canvas] == ["b1", "b2", "b3", "b4"]
     for rows in (sheet, moodle, canvas):
         assert all(cell[:1] not in tuple("=+-@") for row in rows for cell in row.values())
+
+
+def test_what_was_not_judged_has_no_grade(tmp_path):
+    """Not 0 points: a person decides. Who was judged and passed nothing has 0."""
+    unjudged = [{"family": "embedded", "best": None, "passed": {"Simple": None, "Medium": None}}]
+    results = [
+        result("fid alone", 50.0, None, verdicts=[]),
+        result("judged", 500.0, None),
+        result("other faces", 50.0, None, verdicts=unjudged),
+        {"name": "out of memory", "status": "broken", "problems": ["grading it failed"], "undecided": True},
+    ]
+    students = [Student("", row["name"], Upload("", Path(), NOW, "")) for row in results]
+    rows = grades.graded(results, students, read_points())
+    assert [row["grade"] for row in rows] == [None, 0, None, None]
+    assert [row["grade"] for row in read(tables.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
+    grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
+    decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
+    assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
 
 
 def test_the_public_board_names_nobody(classroom, tmp_path):

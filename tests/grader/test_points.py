@@ -1,5 +1,6 @@
 """Points for tiers, and late days."""
 
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -31,6 +32,27 @@ def test_late_days_cost_what_the_file_says(tmp_path):
     assert [points.grade("Boss", days) for days in late] == [10, 10, 10, 10, 7.5, 0]
     assert points.grade("", 0) == 0
     assert points.grade("needs review", 0) is None
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="no zone to set")
+@pytest.mark.parametrize("zone", ["Asia/Taipei", "America/Los_Angeles"])
+@pytest.mark.parametrize("written", ["", "Z", "-12:00", "+14:00"])
+def test_a_deadline_at_an_end_of_the_calendar(tmp_path, monkeypatch, zone, written):
+    """As people write "never": it is no error, and nothing is late."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        never, always = (
+            points_of(tmp_path / "p.toml", f"[points]\nBoss = 1\n[late]\ndeadline = {day}{written}")
+            for day in ("9999-12-31T23:59:59", "0001-01-01T00:00:00")
+        )
+        now = datetime.now(timezone.utc)
+        assert never.late_days(now) == 0 and always.late_days(now) > 700_000
+        local = points_of(tmp_path / "p.toml", "[points]\nBoss = 1\n[late]\ndeadline = 2026-06-01T12:00:00")
+        assert local.deadline == datetime(2026, 6, 1, 12).astimezone()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_default_has_no_deadline():

@@ -1,11 +1,12 @@
 """Uploads find their students: ids in names, Moodle's and Canvas' downloads, the latest of several."""
 
 import os
+import unicodedata
 
 import pytest
 
 from grader.errors import GraderError
-from grader.roster import read_roster, students, upload
+from grader.roster import Student, read_roster, students, upload
 
 
 def roster_of(path, text):
@@ -61,10 +62,46 @@ def test_names_of_platforms(tmp_path):
     assert (moodle.platform, moodle.name, moodle.number) == ("moodle", "王小明", "123")
     assert upload("A_B_7_assignsubmission_file_my.gan", tmp_path).name == "A_B"
     canvas = upload("lovelaceada_LATE_12_345_b10901002-3", tmp_path)
-    assert (canvas.platform, canvas.name, canvas.number, canvas.version, canvas.late) == (
-        "canvas", "lovelaceada", "12", 3, True,
+    assert (canvas.platform, canvas.name, canvas.number, canvas.file, canvas.late) == (
+        "canvas", "lovelaceada", "12", 345, True,
     )  # fmt: skip
-    assert upload("b10901002_gan", tmp_path).platform == ""
+    assert upload("b10901002_gan", tmp_path).platform == upload("hw6_2024_06_ada", tmp_path).platform == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (["hw6_2024_12_ada.tgz", "hw6_2024_12_bob.tgz"], ["hw6_2024_12_ada", "hw6_2024_12_bob"]),
+        (["hw6_2024_12_team-1.tgz", "hw6_2024_12_team-2.tgz"], ["hw6_2024_12_team-1", "hw6_2024_12_team-2"]),
+        (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
+        (["kimeve_12_345_gan.tgz", "kimeve_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["kimeve", "wukong"]),
+        (["kimeve_12_345_gan.tgz", "wukong_13_345_gan.tgz"], ["kimeve", "wukong"]),  # handed in for a group
+        (["kimeve_12_345_gan.rar", "kimeve_12_345_gan"], ["kimeve"]),  # a teacher unpacked it
+    ],
+)
+def test_names_that_are_canvas_by_chance_merge_nobody(tmp_path, names, rows):
+    assert [row.row for row in students(entries(tmp_path, names))] == rows
+
+
+def test_of_files_of_canvas_the_one_that_came_last_counts(tmp_path):
+    """Its number tells: a -6 may be the student's own, and the times are those of the download."""
+    for names in (
+        ["kimeve_12_345_hw-6.tgz", "kimeve_12_346_hw.tgz"],
+        ["kimeve_12_99_hw-6.tgz", "kimeve_12_346_final.tgz"],
+        ["kimeve_12_345_hw.tgz", "kimeve_12_346_hw-1.tgz"],
+    ):
+        for order in (names, names[::-1]):
+            (row,) = students(entries(tmp_path, order))
+            assert row.upload.source.name == names[1]
+    (row,) = students(entries(tmp_path, ["kimeve_12_345_b7.tgz", "b7.tgz"]), [Student("b7", "Eve Kim")])
+    assert row.upload.entry == "b7"  # sent by mail, later
+
+
+def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
+    found = entries(tmp_path, ["b10901001_10.tgz", "b10901001_9.tgz"])
+    for path in found.values():
+        os.utime(path, (1000, 1000))
+    assert students(found, listed)[0].upload.entry == "b10901001_10"
 
 
 def test_each_student_has_the_upload_that_counts(tmp_path, listed):
@@ -83,11 +120,78 @@ def test_each_student_has_the_upload_that_counts(tmp_path, listed):
     assert all("no one student" in row.notes[-1] for row in rows[3:])
 
 
+@pytest.mark.parametrize(
+    ("cell", "name", "entry"),
+    [
+        ("Ada\u00a0Lovelace", "Ada Lovelace", "lovelaceada_12_345_gan"),
+        ("王\u3000小明", "王 小明", "王小明_12_345_gan"),
+        ("\u200bJose\u0301  Ruiz\ufeff", "José Ruiz", "Jos\u00e9 Ruiz_7_assignsubmission_file_"),
+        ("Jos\u00e9 Ruiz", "José Ruiz", "Jose\u0301 Ruiz_7_assignsubmission_file_"),
+        ("Groß, Anna", "Groß, Anna", "GROSSANNA_12_345_gan"),
+        ("Ａｄａ Ｌ", "Ａｄａ Ｌ", "lada_12_345_gan"),
+    ],
+)
+def test_a_name_is_found_in_all_its_forms(tmp_path, cell, name, entry):
+    listed = roster_of(tmp_path / "r.csv", f'id,name\nb1,"{cell}"\n')
+    assert unicodedata.normalize("NFC", listed[0].name) == name
+    (row,) = students(entries(tmp_path, [f"{entry}.tgz"]), listed)
+    assert row.upload and row.id == "b1"
+
+
+def test_an_id_is_found_in_all_its_forms(tmp_path):
+    listed = roster_of(tmp_path / "r.csv", "id,name\nＢ１\u200b,Ada\n")
+    (row,) = students(entries(tmp_path, ["hw_b1.tgz"]), listed)
+    assert row.upload.entry == "hw_b1"
+    with pytest.raises(GraderError, match="the id b1 again"):
+        roster_of(tmp_path / "r.csv", "id,name\nＢ１,Ada\nb1,Eve\n")
+
+
 def test_without_a_roster_each_upload_is_a_student(tmp_path):
     rows = students(
         entries(tmp_path, ("ada.tgz", "Kim_7_assignsubmission_file_.tgz", "Kim_8_assignsubmission_file_.tgz"))
     )
     assert [row.row for row in rows] == ["ada", "Kim", "Kim (Kim_8_assignsubmission_file_)"]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "Ada_7_assignsubmission_onlinetext_/onlinetext.html",
+        "Ada_7_assignsubmission_onlinetext_/picture.png",
+        "Ada_7_assignsubmission_file_2/gan.rar",
+        "Ada_7_assignsubmission_file_2/.DS_Store",
+    ],
+)
+def test_a_folder_without_pictures_counts_only_where_there_is_nothing_else(tmp_path, later):
+    (tmp_path / later).parent.mkdir()
+    (tmp_path / later).touch()
+    found = {path.name: path for path in tmp_path.iterdir()}
+    archive = entries(tmp_path, ["Ada_7_assignsubmission_file_.tgz"])  # of 1970
+    assert [row.upload.entry for row in students(found)] == list(found)
+    (row,) = students(found | archive)
+    assert row.upload.entry == "Ada_7_assignsubmission_file_"
+    assert row.notes == [f"the latest archive of 2 uploads; passed over: {next(iter(found))}"]
+
+
+@pytest.mark.parametrize("inside", ["1.JPG", "gan.zip", "outputs/1.jpg"])
+def test_a_folder_with_pictures_counts_before_a_file(tmp_path, inside):
+    (tmp_path / "Ada_7_assignsubmission_file_" / inside).parent.mkdir(parents=True)
+    (tmp_path / "Ada_7_assignsubmission_file_" / inside).touch()
+    found = {"Ada_7_assignsubmission_file_": tmp_path / "Ada_7_assignsubmission_file_"}
+    (tmp_path / "Ada_7_assignsubmission_file_z.pdf").touch()
+    found["Ada_7_assignsubmission_file_z.pdf"] = tmp_path / "Ada_7_assignsubmission_file_z.pdf"
+    assert [row.upload.entry for row in students(found)] == ["Ada_7_assignsubmission_file_"]
+
+
+def test_a_folder_was_uploaded_when_its_latest_file_was(tmp_path):
+    for name, time in (("ada/deep/1.jpg", 2000), ("ada/2.jpg", 1000), ("ada/.DS_Store", 3000), ("kim/1.jpg", 1500)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    (tmp_path / "none").mkdir()
+    os.utime(tmp_path / "none", (500, 500))
+    times = [upload(name, tmp_path / name).time.timestamp() for name in ("ada", "kim", "none")]
+    assert times == [2000, 1500, 500]
 
 
 def test_a_file_that_is_no_archive_counts_only_where_there_is_none(tmp_path, listed):
