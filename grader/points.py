@@ -46,7 +46,7 @@ class Points:
 
 
 def read_points(path: Path = DEFAULT) -> Points:
-    """Raises GraderError."""
+    """A tier that the file leaves out has the points of the next lower one. Raises GraderError."""
     try:
         read = tomllib.loads(bytes_of(path, 2**16).decode("utf-8-sig"))
         tiers, late = read.pop("points"), dict(read.pop("late", {}))
@@ -63,6 +63,9 @@ def read_points(path: Path = DEFAULT) -> Points:
         raise GraderError(f"{path}: {reason}: [points] has {', '.join(known)}; [late] deadline, free_days, per_day")
     if deadline is not None and not isinstance(deadline, datetime):
         raise GraderError(f"{path}: the deadline is no time: write deadline = 2026-06-01T23:59:00+08:00")
+    points = 0
+    for tier in known:  # from the lowest on
+        points = tiers.setdefault(tier, points)
     return Points(tiers, deadline and _zoned(deadline), free, share)
 
 

@@ -34,6 +34,11 @@ def test_late_days_cost_what_the_file_says(tmp_path):
     assert points.grade("needs review", 0) is None
 
 
+def test_a_tier_that_is_left_out_gives_what_the_lower_one_gives(tmp_path):
+    points = points_of(tmp_path / "p.toml", "[points]\nMedium = 2\nBoss = 5")
+    assert [points.grade(tier, 0) for tier in ("", "Simple", "Medium", "Strong", "Boss")] == [0, 0, 2, 2, 5]
+
+
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="no zone to set")
 @pytest.mark.parametrize("zone", ["Asia/Taipei", "America/Los_Angeles"])
 @pytest.mark.parametrize("written", ["", "Z", "-12:00", "+14:00"])
