@@ -298,8 +298,10 @@ class Bowl(nn.Module):
 USUAL_ERRORS = {  # a part of torch's words: ours
     "must match the size": "α needs the shape [N, 1, 1, 1], one number for each picture",
     "implicitly created only for scalar": "autograd.grad wants one number: sum D's answers, D(x̂).sum()",
+    "element 0 of tensors does not require grad": "D(x̂) has no gradient: is there a detach() or no_grad() around it?",
     "does not require grad": "x̂ must ask for a gradient before it goes into D: requires_grad_()",
-    "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂",
+    "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂, "
+    "after its requires_grad_()",
     "'tuple' object": "autograd.grad returns a tuple with one gradient for each input: take its first",
     "the same device": "make α on the device of the pictures: device=real.device",
 }
@@ -379,6 +381,7 @@ def check_gradient_penalty(penalty):
     }
     expected = right(slopes(D))
     found = penalty_of(penalty, D, x, x.clone())  # wherever between them: x̂ = x
+    assert found.isfinite(), "the penalty is no number: is there a root of less than 0? Square before you sum"
     if not are_close([found], [expected]):
         outside = (
             "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"

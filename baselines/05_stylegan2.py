@@ -299,6 +299,7 @@ def check_make_trainer(make):
     for name in (
         *("transparent", "fp16", "cl_reg", "fq_layers", "attn_layers", "no_const", "fmap_max", "lr_mlp", "aug_prob"),
         *("mixed_prob", "no_pl_reg", "rel_disc_loss", "dual_contrast_loss", "top_k_training", "is_ddp", "world_size"),
+        "calculate_fid_every",
     ):
         value, usual = getattr(trainer, name), getattr(FaceTrainer(), name)
         assert value == usual, f"{name} is {value}, which changes the training: leave it at {usual}"

@@ -14,6 +14,8 @@ TORCH_SAYS = {  # what backward() says when a step cannot be taken, and what tha
     "only for scalar outputs": "the loss is not one number: take the mean before backward()",
     "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
     "target size": "bce takes probabilities and targets of one shape, [N]: use ones_like or zeros_like",
+    "has no attribute 'size'": "bce wants a tensor as its target: ones_like(p) or zeros_like(p)",
+    "on the same device": "make it on the device of the pictures: ones_like, zeros_like or device=real.device",
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, `is not None`",
     "modified by an inplace operation": "optimizer.step() comes before a backward() that needs the old weights",
 }
@@ -174,7 +176,7 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         optimizer.seen.clear()
         try:
             returned = check_scalar(step(D, G, optimizer, *arguments))
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, AttributeError) as error:
             for words, hint in TORCH_SAYS.items():
                 if words in str(error):
                     raise AssertionError(hint) from None
@@ -226,8 +228,16 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         assert all(torch.equal(a, b) for a, b in zip(others_before, other.parameters(), strict=True)), (
             f"{letter} moved in {trains}'s step: step optimizer_{trains} only"
         )
+        for name, one in (("D", D), ("G", G)):
+            assert one.training, f"{name} stays in eval() after the step: call {name}.train() again"
+            if trains == "D" or one is G:  # the notebook freezes D itself for G's step
+                assert all(weight.requires_grad for weight in one.parameters()), (
+                    f"the weights of {name} stay frozen after the step: call {name}.requires_grad_(True) again"
+                )
+        left = [weight.grad for weight in network.parameters()]
+        if trains == "G" and not has_values(left):
+            remarks = ["zero_grad() at the end leaves what D's step adds to G's gradients. Call it first"]
         if trains == "D":
-            left = [weight.grad for weight in network.parameters()]
             if all(g is None for g in left):
                 remarks = ["grad_norms.csv stays empty: zero_grad() at the end takes the gradients. Call it first"]
             elif not has_values(left):
@@ -235,7 +245,7 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
                     "after the step all gradients are 0, and so is grad_norms.csv: call zero_grad() first"
                 )
             if has_values(weight.grad for weight in other.parameters()):
-                remarks = [*remarks[:1], "G got gradients that nobody uses: detach() the fakes, which is faster"]
+                remarks = [*remarks[:1], "G got gradients in D's step: detach() the fakes, which is faster"]
                 other.zero_grad()  # as G's own step does before its backward()
         previous = found
     return remarks
@@ -296,7 +306,13 @@ def first_of(tensor, count=3):
 
 def check_critic(make, settings):
     """Checks what every critic needs: any number per picture, settings.layers, settings.width. Returns the critic."""
-    critic = make(settings)
+    try:
+        critic = make(settings)
+    except (AttributeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AssertionError(
+            f"the critic cannot be made ({reason}): Discriminator wants a class or a function as its norm, no layer"
+        ) from None
     assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
     critic, pictures = critic.to(CHECK_DEVICE), tiny_batch()[0]
     scores = output_of(critic, pictures, shape=pictures.shape[:1])
