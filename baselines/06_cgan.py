@@ -81,7 +81,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from kit.checks import CHECK_DEVICE, TinyD, TinyG, check_step, done, stand_ins, tiny_batch
+from kit.checks import CHECK_DEVICE, TinyD, TinyG, check_step, done, explained, stand_ins, tiny_batch
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
@@ -178,7 +178,8 @@ def one_hot(labels, n_classes):
 def check_one_hot(one_hot):
     for numbers, n_classes in (([2, 0, 1, 2], 5), ([1, 0], 3)):
         labels, n = torch.tensor(numbers, device=CHECK_DEVICE), len(numbers)
-        y = one_hot(labels, n_classes)
+        with explained(f"{n} labels and {n_classes} classes make [{n}, {n_classes}]"):
+            y = one_hot(labels, n_classes)
         assert torch.is_tensor(y), f"return a tensor, not {type(y).__name__}"
         shape, right_shape = list(y.shape), [n, n_classes]
         assert shape not in ([n], [n, 1]), "this is one number per label: make it one per class"
@@ -241,12 +242,8 @@ def join_pictures(pictures, y):
 def check_join_z(join_z, z, y):
     wanted = [len(z), z.shape[1] + y.shape[1]]
     right = f"z {list(z.shape)} and y {list(y.shape)} make {wanted}"
-    try:
+    with explained(f"{right}, but join_z stops. Join along dimension 1"):
         joined = join_z(z, y)
-    except NotImplementedError:  # nothing is written yet
-        raise
-    except RuntimeError as error:
-        raise AssertionError(f"{right}, but join_z stops: {error}. Join along dimension 1") from None
     assert torch.is_tensor(joined), f"join_z: return a tensor, not {type(joined).__name__}"
     assert list(joined.shape) == wanted, f"{right}, not {list(joined.shape)}: join along dimension 1"
     assert not torch.equal(joined, torch.cat([y, z], 1)), "z comes first, then y"
@@ -258,14 +255,8 @@ def check_join_pictures(join_pictures, pictures, y):
     wanted = [len(y), channels + y.shape[1], *pictures.shape[2:]]
     right = f"pictures {list(pictures.shape)} and y {list(y.shape)} make {wanted}"
     before = pictures.detach().clone()
-    try:
+    with explained(f"{right}, but join_pictures stops. maps are as large as the pictures, pictures.shape[2:]"):
         joined = join_pictures(pictures, y)
-    except NotImplementedError:
-        raise
-    except RuntimeError as error:
-        raise AssertionError(
-            f"{right}, but join_pictures stops: {error}. maps are as large as the pictures, pictures.shape[2:]"
-        ) from None
     assert torch.is_tensor(joined), f"join_pictures: return a tensor, not {type(joined).__name__}"
     shape = list(joined.shape)
     assert joined.dim() == 4, f"{right}, not {shape}: keep pictures as they are, and add channels"
@@ -363,7 +354,8 @@ def check_other_labels(other_labels):
     for n_classes in (4, 2, 7):
         labels = torch.arange(n_classes, device=CHECK_DEVICE).repeat(1000)
         before = labels.clone()
-        others = other_labels(labels, n_classes)
+        with explained("labels [N] in, as many labels out"):
+            others = other_labels(labels, n_classes)
         assert torch.is_tensor(others), f"return a tensor, not {type(others).__name__}"
         assert torch.equal(labels, before), "the labels themselves were changed: make a new tensor"
         assert others.shape == labels.shape, f"labels [N] in, as many labels out, not {list(others.shape)}"
@@ -439,11 +431,12 @@ def labelled_batch():
 
 def right_join_z(z, y):
     shapes = f"join_z takes z [N, z_dim] and y [N, classes], and got {list(z.shape)} and {list(y.shape)}"
-    assert z.dim() == y.dim() == 2 and len(z) == len(y), shapes
+    assert z.dim() == y.dim() == 2 and len(z) == len(y) and y.shape[1] == 4, shapes
     return torch.cat([z, y], 1)
 
 
 def right_join_pictures(pictures, y):
+    assert y is not None, "wrong_y is None in a run without wrong labels: ask `if wrong_y is not None`"
     got = f"{list(pictures.shape)} and {list(y.shape)}"
     shapes = f"join_pictures takes pictures [N, 3, H, W] and y [N, classes], and got {got}"
     assert pictures.dim() == 4 and y.dim() == 2 and len(pictures) == len(y), shapes

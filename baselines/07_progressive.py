@@ -256,7 +256,8 @@ def check_stage(stage):
     ]
     for step, right in enumerate(expected):
         found = at(step, hold, fade)
-        assert found == right, f"with hold {hold} and fade {fade}, step {step} is {found}, not {right}"
+        same = found[0] == right[0] and abs(found[1] - right[1]) < 1e-9
+        assert same, f"with hold {hold} and fade {fade}, step {step} is {found}, not {right}"
     done("stage")
 
 
@@ -1044,7 +1045,7 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0, `loss_G` grows to 1 (least squares) | $D$ tells all | lower `lr_D` |
+# | `loss_D` → 0, `loss_G` grows to 0.5 (least squares) | $D$ tells all | lower `lr_D` |
 # | `loss_G` → 0 | $D$ learns too little, or does not see the new block | raise `lr_D`; run the check of `fade` again |
 # | `loss_D` grows as a resolution fades in | learning rates that suit 4×4 are too high for 32×32 | lower the last \
 #   two numbers of `lr_share` |
@@ -1057,7 +1058,7 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0，`loss_G` 升到 1（least squares） | $D$ 全都認得出來 | 調低 `lr_D` |
+# | `loss_D` → 0，`loss_G` 升到 0.5（least squares） | $D$ 全都認得出來 | 調低 `lr_D` |
 # | `loss_G` → 0 | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |

@@ -223,13 +223,13 @@ def check_hinge_losses(loss_D, loss_G):
             value = function(*given)
             return value, torch.autograd.grad(value, given, allow_unused=True)
 
-        before = [score.detach().clone() for score in given]
+        shown = [score * 1 for score in given]  # what comes from D is no leaf
         with explained(f"{name} takes D's scores, [N] each, and returns one number"):
-            value = loss(*[score * 1 for score in given])  # what comes from D is no leaf
+            value = loss(*shown)
         number = check_scalar(value)
         assert value.requires_grad, f"{name} has no gradient: is there a detach(), no_grad() or item() in it?"
         _, found = gradients(lambda *_: value)
-        assert all(map(torch.equal, before, given)), f"{name} changes the scores in place: leave them as they are"
+        assert all(map(torch.equal, shown, given)), f"{name} changes the scores in place: leave them as they are"
         right, expected = gradients(right_loss)
         scale = next((s for s in scales if are_close(found, [s * e for e in expected])), None)
         if scale is None:
@@ -387,7 +387,9 @@ def check_largest_singular_value(iterate):
         assert not torch.allclose(u, -u_right, atol=1e-4), "u has the wrong sign: u is W v, scaled to length 1"
         assert torch.allclose(u, u_right, atol=1e-4), "one iteration is v = Wᵀu, then u = Wv, each scaled to length 1"
         assert abs(value - constant.norm().item()) > 1e-3, "this is the Frobenius norm: σ = uᵀWv"
-        assert abs(value - sigma_right**2) > 1e-3, "this is σ²: scale v to length 1"
+        unscaled = (constant @ constant.T @ u_before).norm().item()
+        assert abs(value - unscaled) > 1e-3, "σ is of a v that is too long: scale v to length 1"
+        assert abs(value - sigma_right**2) > 1e-3, "this is σ²: σ is u @ W @ v"
         assert abs(value - (u_before @ constant @ v_right).item()) > 1e-3, "σ is of the u before: take the new u and v"
         assert abs(value - sigma_right) < 1e-4, f"σ is {value:.4f}, and should be {sigma_right:.4f}: the new u and v"
         assert sigma.requires_grad, "σ has no gradient: u @ W @ v stays outside of torch.no_grad()"

@@ -86,7 +86,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_scalar, check_step, done, gradients_of, tiny_batch
+from kit.checks import CHECK_DEVICE, are_close, check_scalar, check_step, done, explained, gradients_of, tiny_batch
 from kit.device import get_device, place, seed_everything
 from kit.faces import as_input, batches_of, find_faces, read_faces
 from kit.files import StepTable, atomic_write
@@ -484,7 +484,8 @@ def check_make_optimizers(make):
         names = [name if all(held) else f"a part of {name}" for name, held in counts.items() if any(held)]
         return " and ".join(names) or "nothing"
 
-    optimizers = make(G, D, lr_G, lr_D, betas)
+    with explained("Adam takes one list of weights, [*G.AB.parameters(), *G.BA.parameters()], then lr and betas"):
+        optimizers = make(G, D, lr_G, lr_D, betas)
     assert isinstance(optimizers, (tuple, list)), f"return three optimizers, not {type(optimizers).__name__}"
     assert len(optimizers) == 3, f"three optimizers, not {len(optimizers)}: of both generators, of D.A, of D.B"
     for optimizer in optimizers:

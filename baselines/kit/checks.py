@@ -110,7 +110,7 @@ def explained(hint):
         yield
     except NotImplementedError:  # nothing is written yet
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
         raise AssertionError(f"{hint} (your code stopped with: {reason})") from None
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kit.device import rank
@@ -30,7 +30,9 @@ def full_disk_reported(path):
         yield
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        free = shutil.disk_usage(path.parent).free / 1e6
+        free = 0
+        with suppress(OSError):  # of a Drive that is gone
+            free = shutil.disk_usage(path.parent).free / 1e6
         raise SystemExit(
             f"{path} cannot be written: {reason}; {free:,.0f} MB are free. Earlier checkpoints are whole: make room, "
             "and run the notebook again to go on from the last one."

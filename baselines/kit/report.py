@@ -16,9 +16,7 @@ def plot_norms(run, *others):
     and the band between the quartiles. `others` are the folders of other runs; one that is not there is named in a
     line. Saves grad_norms.png in the run's folder."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for folder in (run.folder, *map(Path, others)):
-        if not (folder / "grad_norms.csv").exists():
-            fetch_run(folder)
+    for folder in (run.folder, *(run_beside(Path(other), run.folder) for other in others)):
         norms = read_norms(folder / "grad_norms.csv")  # [steps, layers]
         if not norms.size:
             print(f"{folder}/grad_norms.csv has no norms yet: train that notebook too, and run this cell again")
@@ -34,6 +32,15 @@ def plot_norms(run, *others):
         axes.legend()
     figure.savefig(run.folder / "grad_norms.png", dpi=120)
     show(figure)
+
+
+def run_beside(folder, beside):
+    """Where another run lies: in its folder, beside the run at hand (on a Drive), or fetched into its folder."""
+    for place in (folder, beside.with_name(folder.name)):
+        if (place / "grad_norms.csv").exists():
+            return place
+    fetch_run(folder)
+    return folder
 
 
 def read_norms(path):

@@ -348,6 +348,7 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
         return
     path, files = max(runs, key=lambda one: len((one[1] / "log.csv").read_bytes()))
     for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for file in (files / name).iterdir():
             if file.is_file():
                 atomic_write(folder / name / file.name, lambda path, file=file: path.write_bytes(file.read_bytes()))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import urllib.request
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
@@ -124,7 +125,8 @@ def drawn_faces(given):
     """The training faces, if they were drawn here (an about.json says so), else None: the course's faces are no measure
     for drawn ones."""
     faces = find_faces(given)
-    return faces if (faces / "about.json").exists() else None
+    inside = zipfile.Path(faces) if zipfile.is_zipfile(faces) else faces
+    return faces if (inside / "about.json").exists() else None
 
 
 def verdict(archive, folder, reference=None):
