@@ -61,3 +61,10 @@ def test_the_other_run_is_taken_from_where_a_session_left_it(tmp_path, monkeypat
     report.plot_norms(written(tmp_path / "wgan", {"clip": 0.01}, ROWS), tmp_path / "wgan_gp")
     said = capsys.readouterr().out
     assert "took up wgan_gp" in said and "gradient penalty λ = 7" in said
+
+
+def test_the_other_run_is_found_beside_the_run_on_a_drive(tmp_path, drawn, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "drive/runs/wgan", {"clip": 0.01}, ROWS)
+    report.plot_norms(written(tmp_path / "drive/runs/wgan_gp", {"penalty": 7.0}, ROWS), "runs/wgan")
+    assert "weight clipping c = 0.01: largest" in capsys.readouterr().out

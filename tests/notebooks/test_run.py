@@ -240,6 +240,11 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
     assert not [*tmp_path.rglob("*.part")]
 
 
+def test_a_drive_that_is_gone_is_reported_in_a_line(tmp_path):
+    with pytest.raises(SystemExit, match=r"log.csv cannot be written: No such file or directory; 0 MB are free"):
+        kit.files.atomic_write(tmp_path / "gone/log.csv", lambda path: path.write_text("x"))
+
+
 def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, capsys):
     train(session(tmp_path))
     with pytest.raises(SystemExit, match=r"batch_size: 8 then, 4 now, seed: 1 then, 2 now\): set another `run`"):
@@ -491,8 +496,7 @@ def test_one_archive_is_all_that_another_session_needs(tmp_path, capsys):
 def test_an_archive_beside_the_run_is_taken_up_and_the_furthest_of_several(tmp_path, capsys):
     for steps in (2, 4):
         train(session(tmp_path / str(steps), steps=steps))
-    for name in ("checkpoints", "samples"):
-        (tmp_path / "new/gan" / name).mkdir(parents=True)
+    (tmp_path / "new").mkdir()
     (tmp_path / "2/gan.zip").rename(tmp_path / "new/gan.zip")
     fetch_run(tmp_path / "new/gan", [tmp_path / "nothing here"])
     assert last(tmp_path / "new")["step"] == 2

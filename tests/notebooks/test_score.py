@@ -1,6 +1,7 @@
 """The score where it was trained: each part alone, with stand-ins for what is downloaded, and what fails says so."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -113,6 +114,15 @@ def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
     (package / "__main__.py").write_text("import sys; sys.exit('it is broken')")
     score.score_run(run)
     assert "grader: not measured (it is broken)" in capsys.readouterr().out
+
+
+def test_drawn_faces_are_known_in_a_zip_too(tmp_path):
+    for names in (["1.png"], ["1.png", "about.json"]):
+        with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
+        found = score.drawn_faces(str(tmp_path / "faces.zip"))
+        assert found == (tmp_path / "faces.zip" if "about.json" in names else None)
 
 
 def test_the_grader_itself_speaks(run, monkeypatch, capsys):

@@ -18,10 +18,10 @@ def train(folder, faces, **others):
     NOTEBOOK["train"](replace(settings, **SMOKE | {"faces": str(faces), "run": str(folder)} | others))
 
 
-@pytest.fixture
-def run(rendered, tmp_path):
-    train(tmp_path / "run", rendered, steps=3)
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def run(rendered, tmp_path_factory):
+    train(folder := tmp_path_factory.mktemp("before") / "run", rendered, steps=3)
+    return folder
 
 
 def checkpoint(run):
