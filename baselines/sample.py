@@ -89,20 +89,21 @@ def make_generator(settings: dict) -> torch.nn.Module:
     """An untrained Generator of notebook 10, with the notebook's `settings` as G.settings; those that it does not know
     are left out. Raises ValueError for a network that cannot be."""
     (Generator,) = definitions(MASTER, "Generator").values()
-    known = known_settings(settings)
-    for name in ("z_dim", "width", "blocks", "largest_G", "group_width"):
-        least = 0 if name in ("blocks", "group_width") else 1
-        if type(value := getattr(known, name)) is not int or not least <= value <= LARGEST:
-            raise ValueError(f"{name} is {value!r}")
-    G = Generator(known)
+    G = Generator(known := known_settings(settings))
     G.settings = known
     return G
 
 
 def known_settings(settings: dict) -> object:
-    """Notebook 10's settings with the given ones that it knows: a run of before or after may have others."""
+    """Notebook 10's settings with the given ones that it knows: a run of before or after may have others. Raises
+    ValueError for a network that cannot be."""
     (Settings,) = definitions(MASTER, "R3GANSettings").values()
-    return replace(Settings(), **{name: value for name, value in settings.items() if name in vars(Settings())})
+    known = replace(Settings(), **{name: value for name, value in settings.items() if name in vars(Settings())})
+    for name in ("z_dim", "width", "blocks", "largest_G", "group_width"):
+        least = 0 if name in ("blocks", "group_width") else 1
+        if type(value := getattr(known, name)) is not int or not least <= value <= LARGEST:
+            raise ValueError(f"{name} is {value!r}")
+    return known
 
 
 def noise(G: torch.nn.Module, count: int, seed: int) -> torch.Tensor:

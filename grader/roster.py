@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -47,11 +48,13 @@ class Upload:
     late: bool = False
     typed: bool = False  # into a field of Moodle's, and no file
 
-    @property
+    @cached_property
     def readable(self) -> bool:
         """Whether it may be graded, by names: an archive, or a folder that holds a picture, an archive or a folder."""
-        if self.typed or not self.source.is_dir():
-            return packed(self.source.name) and not self.typed
+        if self.typed:
+            return False
+        if not self.source.is_dir():
+            return packed(self.source.name)
         with suppress(OSError), os.scandir(self.source) as listing:
             return any(_may_hold_pictures(entry) for entry in listing)
         return False

@@ -13,7 +13,7 @@ import io
 import json
 import pickle
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -21,7 +21,7 @@ import torch
 
 from baselines.definitions import definitions
 from baselines.run import settings_given
-from baselines.sample import MASTER, known_settings, make_generator
+from baselines.sample import MASTER, known_settings
 from grader.cli import shared
 from grader.errors import GraderError, first_line
 from grader.files import atomic
@@ -69,8 +69,7 @@ def deepened(state: dict, changes: dict) -> dict:
         kind = type(getattr(before, name))
         if type(value) is not kind and (kind, type(value)) != (float, int):
             raise ValueError(f"{name} is {value!r}")
-    after = replace(before, **changes)
-    make_generator(asdict(after))  # raises ValueError for a network that cannot be
+    after = known_settings(asdict(before) | changes)
     losses_of, *made = definitions(MASTER, "losses_of", *NETWORKS.values()).values()
     losses_of(after.loss)
     state = state | {"settings": asdict(after)}

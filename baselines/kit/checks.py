@@ -306,13 +306,8 @@ def first_of(tensor, count=3):
 
 def check_critic(make, settings):
     """Checks what every critic needs: any number per picture, settings.layers, settings.width. Returns the critic."""
-    try:
+    with explained("the critic cannot be made: Discriminator wants a class or a function as its norm, no layer"):
         critic = make(settings)
-    except (AttributeError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise AssertionError(
-            f"the critic cannot be made ({reason}): Discriminator wants a class or a function as its norm, no layer"
-        ) from None
     assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
     critic, pictures = critic.to(CHECK_DEVICE), tiny_batch()[0]
     scores = output_of(critic, pictures, shape=pictures.shape[:1])
