@@ -102,6 +102,7 @@ from kit.checks import (
     check_critic,
     check_step,
     done,
+    explained,
     gradients_of,
     output_of,
     tiny_batch,
@@ -267,7 +268,8 @@ def make_optimizers(G, D, settings):
 def check_make_optimizers(make):
     D, G = tiny_pair(probability=False)
     odd = replace(settings, lr_G=3e-4, lr_D=7e-5)
-    made = make(G, D, odd)
+    with explained("an optimizer takes parameters, such as G.parameters(), and then its learning rate"):
+        made = make(G, D, odd)
     assert isinstance(made, (tuple, list)) and len(made) == 2, "return two optimizers: that of G, that of D"
     for letter, optimizer, network, lr in zip("GD", made, (G, D), (odd.lr_G, odd.lr_D), strict=True):
         assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer of torch"
@@ -617,7 +619,7 @@ def check_layer_norms(norms_of):
     try:
         if any(float(norm) for norm in norms_of(D).values()):
             raise AssertionError("it gives norms where there is no gradient: read weight.grad, and keep nothing")
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, RuntimeError, ValueError, KeyError):  # torch's too
         remarks = ["without a gradient weight.grad is None, which stops training: leave such weights out"]
     done("layer_norms", remarks)
 

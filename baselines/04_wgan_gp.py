@@ -310,11 +310,7 @@ USUAL_ERRORS = {  # a part of torch's words: ours
 def penalty_of(penalty, D, real, fake):
     """The value of a penalty, as a tensor. Usual errors end in a line that says what to do."""
     before = [pictures.clone() for pictures in (real, fake)]
-    try:
-        value = output_of(penalty, D, real, fake)
-    except AssertionError as error:
-        reason = next((ours for theirs, ours in USUAL_ERRORS.items() if theirs in str(error)), str(error))
-        raise AssertionError(reason) from None
+    value = output_of(penalty, D, real, fake, meanings=USUAL_ERRORS)
     assert not any(weight.grad is not None for weight in D.parameters()), (
         "backward() leaves gradients in D's weights: use torch.autograd.grad"
     )

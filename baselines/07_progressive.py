@@ -23,12 +23,12 @@
 # %% [markdown]
 # ![Eight samples at 4×4, 16×16 and 64×64](results/07_progressive_cpu/stages.jpg)
 #
-# *The same eight $z$ at 4×4, 16×16 and 64×64: 28 minutes on one CPU core, not selected.*
+# *The same eight $z$ at 4×4, 16×16 and 64×64, from a run three times as long as preset `cpu`. Not selected.*
 
 # %% [markdown] lang="zh"
 # ![4×4、16×16、64×64 時的八個樣本](results/07_progressive_cpu/stages.jpg)
 #
-# *同樣的八個 $z$ 在 4×4、16×16、64×64 時的樣子：一個 CPU 核心跑 28 分鐘，沒有挑選過。*
+# *同樣的八個 $z$ 在 4×4、16×16、64×64 時的樣子：訓練時間是設定組 `cpu` 的三倍，沒有挑選過。*
 
 # %% [markdown]
 # A face of 64×64 has everything to learn at once: where the head is, which colour the hair has, how an eye shines. So

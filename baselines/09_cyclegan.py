@@ -782,7 +782,7 @@ def check_exchange(exchange):
     def new_fakes(count=8):
         """Pictures that hold their own number, small here: [count, 3, 4, 4]."""
         fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=CHECK_DEVICE).requires_grad_()
-        return fakes.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+        return fakes.view(-1, 1, 1, 1).repeat(1, 3, 4, 4)  # not expanded: it may be written to
 
     def numbers(pictures):
         return [round(picture.flatten()[0].item()) for picture in pictures]

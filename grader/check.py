@@ -197,7 +197,7 @@ def _check_name(source: str) -> str | None:
 
 
 def _names(statement: ast.stmt) -> set[str]:
-    """The names that a top-level statement binds or changes, if it is a definition, an import or an assignment."""
+    """The names that a top-level statement binds or changes; of a call, as in table.append(1), what it is called on."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         return {statement.name}
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -205,7 +205,11 @@ def _names(statement: ast.stmt) -> set[str]:
     if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         return set().union(*map(_changed, targets))
-    return set()
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        function = statement.value.func
+        return _changed(function) if isinstance(function, ast.Attribute) else set()
+    inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, (ast.stmt, ast.ExceptHandler))]
+    return set().union(*map(_names, inside))  # of if, try, with and loops
 
 
 def _changed(target: ast.expr) -> set[str]:
@@ -252,26 +256,29 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
                 own.append((names, ast.unparse(statement)))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     invalid.pop(statement.name, None)  # written again
-    written = [source for names, source in own if names & wanted]
-    needed = _used([*written, *invalid.values()], [(names, source) for names, source in own if not names & wanted])
+    helpers = [(names, text) for names, text in own if not names & wanted]
     cells = []
     for key, source in kit:
         todos = bound[key] & wanted if key.startswith("todo-") else set()
-        parts = [text for names, text in own if names & todos]
-        parts += {invalid[name] for name in todos & {*invalid}}
-        cells += [*needed, "\n".join(parts)] if parts else [source]
+        broken = {invalid[name] for name in todos & {*invalid}}
+        written = [text for names, text in own if names & todos]
+        used = _used([*written, *broken], helpers)
+        parts = [text for names, text in own if names & todos or (names, text) in used]  # as the student has them
+        first = next((i for i, text in enumerate(parts) if text in written), len(parts))
+        filled = "\n".join([*parts[first:], *broken])
+        cells += [*parts[:first], filled] if filled else [source]
     return cells
 
 
-def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[str]:
-    """The helpers that statements use, directly or through others, in their order."""
+def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
+    """The helpers that statements use, directly or through others."""
     names, new = set(), [*sources]
     while new:
         tree = [node for source in new for node in ast.walk(ast.Module(_statements(source) or [], []))]
         found = {node.id for node in tree if isinstance(node, ast.Name)} - names
         names |= found
         new = [source for bound, source in helpers if bound & found]
-    return [source for bound, source in helpers if bound & names]
+    return [helper for helper in helpers if helper[0] & names]
 
 
 def _says_done(cell, name: str) -> bool:

@@ -30,6 +30,7 @@ MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>fil
 CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
     r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_(?P<file>[1-9]\d{0,17})_(?P<called>.+)", re.DOTALL
 )
+AGAIN = re.compile(r"-\d+$")  # what Canvas adds to the name of a file that is handed in again
 COLUMNS = {"id": ("id", "student id", "student number", "學號"), "name": ("name", "student", "full name", "姓名")}
 MAX_BYTES = 4 * 2**20  # of a roster
 
@@ -93,16 +94,21 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
     """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
-    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file."""
+    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file; hw6_2024_13_bob would be of the student
+    hw6, and people's names have no digits."""
     found = [match for match in map(CANVAS.fullmatch, entries) if match]
-    names, files = defaultdict(set), defaultdict(set)
+    names, files, called = defaultdict(set), defaultdict(set), defaultdict(set)
     for match in found:
         names[match["number"]].add(match["name"])
-        files[match.group("number", "file")].add(match["called"].partition(".")[0])  # it may lie unpacked beside
+        stem = match["called"].partition(".")[0]  # it may lie unpacked beside
+        files[match.group("number", "file")].add(stem)
+        called[match["name"]].add(AGAIN.sub("", stem))
     return {
         match.string
         for match in found
-        if len(names[match["number"]]) > 1 or len(files[match.group("number", "file")]) > 1
+        if len(names[match["number"]]) > 1
+        or len(files[match.group("number", "file")]) > 1
+        or (re.search(r"\d", match["name"]) and len(called[match["name"]]) > 1)
     }
 
 
@@ -110,7 +116,7 @@ def _time(source: Path) -> datetime:
     """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
     times = []
     with suppress(OSError):
-        files = (path for path in all_files(source) if not left_behind(os.path.basename(path)))
+        files = (path for path in all_files(Path(os.path.realpath(source))) if not left_behind(os.path.basename(path)))
         times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
     try:
         return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)

@@ -86,13 +86,11 @@ def deepened(state: dict, changes: dict) -> dict:
 
 def filled(network: torch.nn.Module, weights: dict) -> dict:
     """All weights of a network that gets the `weights` of one with fewer. Raises ValueError where one has no place."""
-    half = "module." if "scale" in weights else ""  # kit's HalfPrecision holds a network as its module
-    old = {name.removeprefix(half): weight for name, weight in weights.items() if name.startswith(half)}
     sizes = {name: weight.shape for name, weight in network.state_dict().items()}
-    if unfit := [name for name, weight in old.items() if sizes.get(name) != weight.shape]:
+    if unfit := [name for name, weight in weights.items() if sizes.get(name) != weight.shape]:
         raise ValueError(f"{unfit[0]} has no place in the new network")
-    network.load_state_dict(old, strict=False)
-    return weights | {half + name: weight for name, weight in network.state_dict().items()}
+    network.load_state_dict(weights, strict=False)
+    return network.state_dict()
 
 
 def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module) -> dict:

@@ -115,6 +115,14 @@ def explained(hint):
         raise AssertionError(f"{hint} (your code stopped with: {reason})") from None
 
 
+def explain(error, meanings):
+    """Raises AssertionError with the hint for what torch says in an error, if `meanings`, {a part of that: hint}, has
+    one."""
+    for words, hint in meanings.items():
+        if words in str(error):
+            raise AssertionError(hint) from None
+
+
 def check_gradients(output, right, inputs):
     """Compares the gradients of two outputs, equal in value, for each of the inputs, {name: tensor with gradient}."""
     lost = "is there a detach(), no_grad() or item() on the way?"
@@ -177,9 +185,7 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         try:
             returned = check_scalar(step(D, G, optimizer, *arguments))
         except (RuntimeError, ValueError, AttributeError) as error:
-            for words, hint in TORCH_SAYS.items():
-                if words in str(error):
-                    raise AssertionError(hint) from None
+            explain(error, TORCH_SAYS)
             raise
 
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
@@ -251,15 +257,16 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
     return remarks
 
 
-def output_of(function, *inputs, shape=None):
+def output_of(function, *inputs, shape=None, meanings=None):
     """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
-    that names the inputs' shapes."""
+    that names the inputs' shapes, or that `meanings` has for them, as `explain` wants it."""
     given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
     try:
         out = function(*inputs)
     except NotImplementedError:  # not written yet
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        explain(error, meanings or {})
         reason = str(error).partition("\n")[0]
         raise AssertionError(f"for {given} it stops with {type(error).__name__}: {reason}") from error
     assert out is not None, "it returns nothing: is the return missing?"

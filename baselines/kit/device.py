@@ -77,9 +77,9 @@ def place(network, settings, device, half=True):
     network = network.to(device)
     if channels_last_pays(network, device, dtype):
         network = network.to(memory_format=torch.channels_last)
-    if world_size() > 1:
-        network = share_gradients(network)
-    return HalfPrecision(network, dtype) if dtype else network
+    if dtype:
+        network = HalfPrecision(network, dtype)
+    return share_gradients(network) if world_size() > 1 else network  # on top: processes may differ in their scales
 
 
 def channels_last_pays(network, device, dtype):
@@ -141,6 +141,12 @@ class HalfPrecision(nn.Module):
 
 def without_wrapper(network):
     return network.module if isinstance(network, HalfPrecision) else network
+
+
+def gradient_scales(parts):
+    """{name: scale} of the networks among them that train in float16."""
+    halves = {name: part for name, part in parts.items() if isinstance(part, HalfPrecision)}
+    return {name: half.scale for name, half in halves.items() if half.dtype == torch.float16}
 
 
 def share_gradients(network):

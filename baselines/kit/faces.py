@@ -20,7 +20,7 @@ from kit.progress import progress
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
-PLACES = {"/kaggle/input": 7, "/content/drive/MyDrive": 2, "/content": 2, ".": 3, "..": 2}  # how deep to look
+PLACES = {"/kaggle/input": 7, "/content": 2, "/content/drive/MyDrive": 2, ".": 3, "..": 2}  # how deep to look
 LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
-from kit.device import rank, without_wrapper, world_size
+from kit.device import gradient_scales, rank, without_wrapper, world_size
 from kit.faces import batches_of
 from kit.files import StepTable, atomic_write
 from kit.progress import progress
@@ -24,7 +24,7 @@ from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeat
 LOSSES = ("loss_D", "loss_G")
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
-    *("faces", "run", "outputs", "steps", "hours", "processes"),
+    *("faces", "run", "outputs", "steps", "hours", "processes", "half"),
     *("checkpoint_every", "checkpoint_minutes", "log_every", "cool_down"),
 )
 
@@ -79,8 +79,6 @@ class Run:
         for name in ("checkpoints", "samples"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
-        if rank() == 0 and not self.last.exists() and not self.previous.exists():
-            fetch_run(self.folder)
         self.pictures = 0  # real ones, how many
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
         self.step = self.start = self.load_checkpoint()
@@ -225,8 +223,9 @@ class Run:
     def save_checkpoint(self):
         """Networks, optimizers and random states: all that an uninterrupted run would have at this step. The one before
         is kept as previous.pt."""
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state = {name: without_wrapper(part).state_dict() for name, part in self.parts.items()}
         state |= {"step": self.step, "settings": self.config(), "pictures": self.pictures}
+        state |= {"scales": gradient_scales(self.parts)}
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state()
@@ -255,9 +254,9 @@ class Run:
 
     def load_checkpoint(self):
         """The step to go on from, 0 without a checkpoint. Refuses to mix runs with different settings."""
+        if rank() == 0 and not self.read_checkpoint():  # broken files are set aside before the others look
+            fetch_run(self.folder)
         if world_size() > 1:
-            if rank() == 0:
-                self.read_checkpoint()  # sets broken files aside before the others look
             distributed.barrier()
         now, found, step = self.config(), self.read_checkpoint(), 0
         if found:
@@ -269,9 +268,11 @@ class Run:
                 raise SystemExit(f"{self.folder} holds a run with other settings ({changes}): set another `run`")
             for name, part in self.parts.items():
                 try:
-                    part.load_state_dict(state[name])
+                    without_wrapper(part).load_state_dict(state[name])
                 except (KeyError, RuntimeError, ValueError):  # a network that was changed since, or an older notebook
                     raise SystemExit(f"{self.folder} holds a run with another {name}: set another `run`") from None
+            for name, scale in gradient_scales(self.parts).items():
+                scale.copy_(state.get("scales", {}).get(name, scale))  # none where this run was not in float16 before
             self.pictures = state["pictures"]
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])

@@ -223,6 +223,16 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
             ["table = {}\ntable[torch.nn] = other = 1\ntable |= {}", "step = lambda: table"],
             ["table = {}", "table[torch.nn] = other = 1", "table |= {}", "step = lambda: table"],
         ),
+        (
+            ["def step():\n    pass", "old = step", "def step():\n    old()"],
+            ["def step():\n    pass\nold = step\ndef step():\n    old()"],
+        ),
+        (
+            ["table = []\nfor i in (1, 2):\n    table.append(i)\ntable.sort()", "def step():\n    return table"],
+            ["table = []", "for i in (1, 2):\n    table.append(i)", "table.sort()", "def step():\n    return table"],
+        ),
+        2 * (["try:\n    import c\nexcept ImportError:\n    c = 0", "if c:\n\n    def step():\n        pass"],),
+        (["def step():\n    pass", "print(step())\nfor _ in (1, 2):\n    step()"], ["def step():\n    pass"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
         (["step[0], torch.x = 1, 2", "width = 8"], [KIT[0][1]]),

@@ -73,6 +73,8 @@ def test_names_of_platforms(tmp_path):
     [
         (["hw6_2024_12_ada.tgz", "hw6_2024_12_bob.tgz"], ["hw6_2024_12_ada", "hw6_2024_12_bob"]),
         (["hw6_2024_12_team-1.tgz", "hw6_2024_12_team-2.tgz"], ["hw6_2024_12_team-1", "hw6_2024_12_team-2"]),
+        (["hw6_2024_10_ada.tgz", "hw6_2024_11_bob"], ["hw6_2024_10_ada", "hw6_2024_11_bob"]),
+        (["user7_12_345_hw.tgz", "user7_12_346_hw-1.tgz"], ["user7"]),  # handed in again
         (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
         (["kimeve_12_345_gan.tgz", "kimeve_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["kimeve", "wukong"]),
         (["kimeve_12_345_gan.tgz", "wukong_13_345_gan.tgz"], ["kimeve", "wukong"]),  # handed in for a group
@@ -102,6 +104,14 @@ def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
     for path in found.values():
         os.utime(path, (1000, 1000))
     assert students(found, listed)[0].upload.entry == "b10901001_10"
+
+
+def test_a_linked_folder_is_as_old_as_its_files(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/1.jpg").touch()
+    os.utime(tmp_path / "far/1.jpg", (1000, 1000))
+    (tmp_path / "near").symlink_to(tmp_path / "far")
+    assert upload("near", tmp_path / "near").time.timestamp() == 1000
 
 
 def test_each_student_has_the_upload_that_counts(tmp_path, listed):

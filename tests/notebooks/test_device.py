@@ -157,6 +157,20 @@ def test_half_precision_is_for_networks_that_may_have_it(monkeypatch):
     assert place(network, Settings(), cpu) is network
 
 
+def test_processes_agree_on_gradients_that_are_free_of_their_scales(monkeypatch):
+    """An overflow in one process alone halves the scale there, and not in the others."""
+    seen = []
+    monkeypatch.setattr("kit.device.half_dtype", lambda device: torch.float16)
+    monkeypatch.setattr("kit.device.world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda gradient: seen.append(gradient.clone()))
+    torch.manual_seed(0)
+    network, x = place(nn.Linear(4, 1), Settings(half=True), torch.device("cpu")), torch.randn(8, 4)
+    network.scale.fill_(2.0**10)
+    network(x).mean().backward()
+    assert torch.allclose(seen[0], x.mean(0, keepdim=True), atol=2e-3)
+    assert torch.equal(network.module.weight.grad, seen[0] / 2)
+
+
 def test_a_card_that_is_too_old_is_told_at_once(monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("no kernel image is available for execution on the device")

@@ -110,7 +110,7 @@ def test_a_given_place_that_is_not_there_is_named(tmp_path):
 
 
 def test_the_usual_places_are_those_of_kaggle_colab_and_this_project():
-    assert [*faces.PLACES] == ["/kaggle/input", "/content/drive/MyDrive", "/content", ".", ".."]
+    assert [*faces.PLACES] == ["/kaggle/input", "/content", "/content/drive/MyDrive", ".", ".."]
 
 
 # the decoder and the order, which are the grader's as well

@@ -166,13 +166,16 @@ def test_a_broken_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, ca
     assert all(equal(checkpoints[0][name], checkpoints[1][name]) for name in ("G", "G_ema", "optimizer_G", "rng"))
 
 
-def test_with_both_checkpoints_broken_a_run_begins_anew(tmp_path, capsys):
+@pytest.mark.parametrize(("archive", "start"), [(True, 6), (False, 0)])
+def test_with_both_checkpoints_broken_the_archive_is_taken_up_or_a_run_begins_anew(tmp_path, capsys, archive, start):
     train(session(tmp_path))
     for name in ("last", "previous"):
         (tmp_path / f"gan/checkpoints/{name}.pt").write_bytes(b"PK")
+    if not archive:
+        (tmp_path / "gan.zip").unlink()
     run = session(tmp_path)
-    assert run.start == 0 and capsys.readouterr().out.count("is broken") == 2
-    assert logged(tmp_path) == []
+    assert run.start == start and capsys.readouterr().out.count("is broken") == 2
+    assert logged(tmp_path) == [*range(1, start + 1)]
 
 
 def test_whatever_happens_while_it_is_written_a_whole_checkpoint_is_there(tmp_path, monkeypatch):
@@ -250,7 +253,7 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     with pytest.raises(SystemExit, match=r"batch_size: 8 then, 4 now, seed: 1 then, 2 now\): set another `run`"):
         session(tmp_path, batch_size=4, seed=2)
     free = {"steps": 8, "hours": 1.0, "checkpoint_every": 3, "checkpoint_minutes": 1.0, "log_every": 2, "faces": "x"}
-    assert session(tmp_path, **free).start == 6
+    assert session(tmp_path, **free, half=True).start == 6
     assert "going on from step 6" in capsys.readouterr().out
     assert set(free) <= set(kit.run.FREE_SETTINGS)
 
@@ -267,6 +270,24 @@ def test_a_run_of_other_networks_is_refused_in_a_line(tmp_path, part, other):
     torch.save(state, run.last)
     with pytest.raises(SystemExit, match=f"gan holds a run with another {part}: set another `run`"):
         session(tmp_path)
+
+
+def test_a_run_in_half_precision_goes_on_with_its_scale_and_without_it(tmp_path):
+    def half_session(half, scale=2.0**14, dtype=torch.float16):
+        G, D = Paint(), nn.Linear(1, 1)
+        wrapped = {"G": HalfPrecision(G, dtype, scale), "D": D} if half else {"G": G, "D": D}
+        return Run(replace(SMALL, run=str(tmp_path / "half"), half=half), **wrapped, z=torch.ones(8, 2))
+
+    run = half_session(half=True, scale=2.0**9)
+    run.G.module.weight.data += 1
+    run.step = 1
+    run.save_checkpoint()
+    assert half_session(half=True).G.scale == 2.0**9  # halving it again would cost steps
+    assert half_session(half=True, dtype=torch.bfloat16).G.scale == 1
+    plain = half_session(half=False)
+    assert plain.start == 1 and torch.equal(plain.G.weight, run.G.module.weight)
+    plain.save_checkpoint()
+    assert half_session(half=True).G.scale == 2.0**14
 
 
 # endings
