@@ -6,8 +6,8 @@
 # | **You learn** | what $G$ and $D$ want from each other, why $G$ does not minimise $\log(1 - D(G(z)))$, and how to \
 #   read the losses |
 # | **You write** | `discriminator_step`, `generator_step` |
-# | **Time** | `cpu`: 9 to 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
-#   hours on any GPU. `course`: not measured on a GPU; on one CPU core 78 minutes |
+# | **Time** | `cpu`: 7 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
+#   on any GPU. `course`: not measured on a GPU; on one CPU core 78 minutes |
 # | **Tier** | **Simple**: {{Simple}} |
 
 # %% [markdown] lang="zh"
@@ -17,7 +17,7 @@
 # |---|---|
 # | **你會學到** | $G$ 和 $D$ 各自要什麼、為什麼 $G$ 不去最小化 $\log(1 - D(G(z)))$，還有損失該怎麼看 |
 # | **你要寫** | `discriminator_step`, `generator_step` |
-# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+# | **時間** | `cpu`：一個 CPU 核心 7 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：還沒在 GPU 上量過；一個 CPU 核心要 78 分鐘 |
 # | **等級** | **Simple**: {{Simple}} |
 
@@ -89,7 +89,7 @@ from kit.settings import Settings, make_settings, t4_presets
 # %%
 FASTER = {"lr_G": 4e-4, "lr_D": 2e-4}  # the best of those that were tried on a CPU
 PRESETS = t4_presets(Settings(), **FASTER)  # "course": the sample code's sizes
-PRESETS["cpu"] = Settings(steps=3000, batch_size=32, width=16, ema=0.99, **FASTER)  # ten minutes on one CPU core
+PRESETS["cpu"] = Settings(steps=3000, batch_size=32, width=16, ema=0.99, **FASTER)  # 7 minutes on one CPU core
 
 # %% tags=["parameters"]
 preset = "course"

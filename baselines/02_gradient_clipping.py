@@ -5,7 +5,7 @@
 # |---|---|
 # | **You learn** | why one long gradient can ruin a run, and how to shorten it without turning it |
 # | **You write** | `clipped_step` |
-# | **Time** | `cpu`: 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
+# | **Time** | `cpu`: 11 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
 #   on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Medium**: {{Medium}} |
 
@@ -16,7 +16,7 @@
 # |---|---|
 # | **你會學到** | 為什麼一個太長的梯度就能毀掉整次訓練，還有怎麼把它縮短而不改變方向 |
 # | **你要寫** | `clipped_step` |
-# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+# | **時間** | `cpu`：一個 CPU 核心 11 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
 # | **等級** | **Medium**: {{Medium}} |
 
@@ -109,7 +109,7 @@ class ClippingSettings(Settings):
 FASTER = {"lr_G": 4e-4, "lr_D": 2e-4}  # the best of those that were tried on a CPU
 COURSE = ClippingSettings(run="runs/clipping", n_critic=2, steps=50 * 1115, checkpoint_every=2230)
 PRESETS = t4_presets(COURSE, **FASTER)
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 11 minutes on one CPU core
     COURSE, steps=4000, batch_size=32, width=16, ema=0.99, checkpoint_every=500, **FASTER
 )
 

@@ -6,7 +6,7 @@
 # | **You learn** | what a critic is, why its slope must be bounded, and what weight clipping does to its gradients \
 #   (report, questions 1 and 2) |
 # | **You write** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
-# | **Time** | `cpu`: 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
+# | **Time** | `cpu`: 7 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
 #   hours on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Strong**: {{Strong}} |
 
@@ -18,7 +18,7 @@
 # | **你會學到** | 評論家（critic）是什麼、為什麼它的斜率要有上限，還有權重裁剪（weight clipping）對它的梯度有什麼影 \
 #   響（報告第 1、2 題） |
 # | **你要寫** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
-# | **時間** | `cpu`：一個 CPU 核心 10 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+# | **時間** | `cpu`：一個 CPU 核心 7 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
 # | **等級** | **Strong**: {{Strong}} |
 
@@ -137,7 +137,7 @@ class WganSettings(Settings):
 FASTER = {"lr_G": 4e-4, "lr_D": 4e-4, "n_critic": 2, "clip": 0.03}
 COURSE = WganSettings(run="runs/wgan", n_critic=5, lr_G=5e-5, lr_D=5e-5, steps=50 * 1115, checkpoint_every=2230)
 PRESETS = t4_presets(COURSE, **FASTER)
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 7 minutes on one CPU core
     COURSE, steps=4000, batch_size=32, width=16, ema=0.99, checkpoint_every=500, **FASTER
 )
 

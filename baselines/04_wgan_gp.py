@@ -6,8 +6,8 @@
 # | **You learn** | how a penalty bounds the slope instead of clipping, and what that does to the gradients (report, \
 #   question 2) |
 # | **You write** | `make_critic`, `gradient_penalty`, `discriminator_step` |
-# | **Time** | `cpu`: 9 to 10 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and \
-#   11.5 hours on any GPU. `course`: not measured on a GPU |
+# | **Time** | `cpu`: 6 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
+#   on any GPU. `course`: not measured on a GPU |
 # | **Tier** | **Strong**: {{Strong}} |
 
 # %% [markdown] lang="zh"
@@ -17,8 +17,8 @@
 # |---|---|
 # | **你會學到** | 懲罰怎麼代替裁剪來限制斜率，還有這對梯度有什麼影響（報告第 2 題） |
 # | **你要寫** | `make_critic`, `gradient_penalty`, `discriminator_step` |
-# | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU \
-#   上 1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
+# | **時間** | `cpu`：一個 CPU 核心 6 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
+#   1、3、11.5 小時。`course`：還沒在 GPU 上量過 |
 # | **等級** | **Strong**: {{Strong}} |
 
 # %% [markdown]
@@ -126,7 +126,7 @@ class PenaltySettings(Settings):
 FASTER = {"lr_G": 4e-4, "lr_D": 4e-4, "n_critic": 2}  # the best of those that were tried on a CPU
 COURSE = PenaltySettings(run="runs/wgan_gp", n_critic=5, beta1=0.0, beta2=0.9, steps=50 * 1115, checkpoint_every=2230)
 PRESETS = t4_presets(COURSE, **FASTER)
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 6 minutes on one CPU core
     COURSE, steps=2000, batch_size=32, width=16, ema=0.99, checkpoint_every=250, **FASTER
 )
 

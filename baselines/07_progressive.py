@@ -130,7 +130,7 @@ PRESETS = t4_presets(course)
 for name, times in (("t4_3h", 2), ("t4_12h", 8)):  # with more time it grows slower
     hold, fade = (tuple(times * steps for steps in phases) for phases in (course.hold, course.fade))
     PRESETS[name] = replace(PRESETS[name], hold=hold, fade=fade)
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 9 minutes on one CPU core
     course,
     steps=2150,
     hold=(200, 250, 400, 300),

@@ -5,7 +5,7 @@
 # |---|---|
 # | **You learn** | how to translate between two sets of pictures without pairs, and how to measure whether it worked |
 # | **You write** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
-# | **Time** | `cpu`: 11 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
+# | **Time** | `cpu`: 18 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
 #   `course`: not measured on a GPU |
 # | **Tier** | none: what counts are the new hair colour, and that the face stays the same |
 
@@ -16,7 +16,7 @@
 # |---|---|
 # | **你會學到** | 圖片沒有成對，怎麼在兩組圖片之間轉換；還有怎麼量轉換得好不好 |
 # | **你要寫** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
-# | **時間** | `cpu`：一個 CPU 核心 11 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒 \
+# | **時間** | `cpu`：一個 CPU 核心 18 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒 \
 #   在 GPU 上量過 |
 # | **等級** | 無：這裡看的是髮色有沒有變，還有臉是不是同一張 |
 
@@ -124,7 +124,7 @@ class CycleSettings(Settings):
 PRESETS = t4_presets(  # "course": as many pictures as the paper's 200 epochs of 1,000
     CycleSettings(run="runs/cyclegan", steps=50_000, batch_size=4, lr_G=2e-4, lr_D=2e-4, checkpoint_every=2500)
 )
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 18 minutes on one CPU core
     PRESETS["course"], steps=5000, batch_size=2, width=16, lr_G=4e-4, lr_D=4e-4, ema=0.995, checkpoint_every=500
 )
 

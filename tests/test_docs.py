@@ -18,6 +18,12 @@ READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
 FOLDERS = [ROOT / folder / "README.md" for folder in ("notebooks", "baselines/weights")]
 PAGES = [*READMES, *FOLDERS, *sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+HEADER = re.compile(  # tier and minutes of preset cpu in the box at a notebook's top, in English or Chinese
+    r"^# \| \*\*(?:Time|時間)\*\* \|(?P<time>.*?) \|\n"
+    r"# \| \*\*(?:Tier|等級)\*\* \| (?:\*\*(?P<tier>\w+)\*\*: |none|無)",
+    re.MULTILINE | re.DOTALL,
+)
+TIERS = ("Simple", "Medium", "Strong", "Boss")
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 SMALL = "--set faces=faces --set steps=2 --set batch_size=8 --set width=2 --set log_every=1 --set hours=0"
 MORE = {  # what makes a long command short
@@ -137,3 +143,21 @@ def test_both_readmes_say_the_same():
     for pattern in (r"^#+ ", r"^\| ", r"\d*\.\d+|\d,\d{3}"):  # headings, rows, measured values
         same = [re.findall(pattern, text.replace("4,000 張臉，用它們", ""), re.M) for text in (english, chinese)]
         assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_readme_names_the_tiers_and_times_of_the_notebooks_headers(readme):
+    text = readme.read_text(encoding="utf-8")
+    aims = dict(re.findall(r"^\| \[.*/(\d\d_\w+)\.ipynb\) \|.*\| ([^|]+) \|$", text, re.MULTILINE))
+    masters = sorted((ROOT / "baselines").glob("[01]*.py"))
+    assert [*aims] == [master.stem for master in masters]
+    minutes = dict(re.findall(r"^\| (\d\d)\D+`cpu` \| [\d,]+ \| (\d+) ", text, re.MULTILINE))
+    assert len(minutes) == 5
+    for master in masters:
+        headers = [*HEADER.finditer(master.read_text(encoding="utf-8"))]
+        assert len(headers) == 2, master.stem
+        for header in headers:
+            named = [tier for tier in TIERS if tier in aims[master.stem]]
+            assert named == ([header["tier"]] if header["tier"] else []), master.stem
+            if time := minutes.get(master.stem[:2]):
+                assert re.search(rf"`cpu`(: |：一個 CPU 核心 ){time} (minutes|分鐘)", header["time"]), master.stem
