@@ -49,7 +49,7 @@
 # so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
 #
 # You write the critic, the penalty, and $D$'s step. Watch the gradient norms: from layer to layer they stay within an
-# order of magnitude, where 03's did not. The score to beat is **Strong**.
+# order of magnitude. 03's do not without BatchNorm, or with a wider clip. The score to beat is **Strong**.
 
 # %% [markdown] lang="zh"
 # 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。不
@@ -66,7 +66,8 @@
 # 懲罰是每張圖片各算各的。BatchNorm 會讓 $D$ 對一張圖片的回答受到其他圖片影響，所以評論家改用 InstanceNorm。權重不再裁
 # 剪，所以又能用 Adam 了，$\beta_1 = 0$。
 #
-# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：這裡各層之間的差距在十倍以內，03 做不到。目標是通過 **Strong**。
+# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：這裡各層之間的差距在十倍以內。03 拿掉 BatchNorm，或放寬裁剪的範
+# 圍，就做不到。目標是通過 **Strong**。
 
 # %% [markdown]
 # ## Before you start
@@ -715,18 +716,18 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
-# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
-# face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
+# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
-# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
-# 缺什麼，會印出一行說明。
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
+# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
+# 過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 

@@ -139,7 +139,7 @@ SAGAN = replace(SNGAN, spectral_norm_G=True, attention=32, n_critic=1, lr_G=1e-4
 BIGGAN = replace(SAGAN, spectral_norm="ajbrock", shared=128, skip_z=True, width=96, accumulate=4, orthogonal=1e-4)
 BIGGAN = replace(BIGGAN, n_critic=2, beta2=0.999, steps=20_000, checkpoint_every=1000)
 BIGGAN = replace(BIGGAN, ema=0.999, ema_start=1000, ema_buffers=0.9)
-COURSE = replace(BIGGAN, width=64, accumulate=1)  # about a ninth of the work: three hours of a T4 instead of 26
+COURSE = replace(BIGGAN, width=64, accumulate=1)  # about a ninth of the work
 PRESETS = t4_presets(COURSE) | {"sngan": SNGAN, "sagan": SAGAN, "biggan": BIGGAN}
 
 # Ten minutes on one CPU core, where attention to maps of 32 would take longer than all the rest.
@@ -1162,18 +1162,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
-# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
-# face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
+# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. A line
+# says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
-# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
-# 缺什麼，會印出一行說明。
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
+# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成
+# 的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 

@@ -63,8 +63,8 @@
 # $$L_G = \mathbb E_a\big[(D_B(G_{AB}(a)) - 1)^2\big] + \mathbb E_b\big[(D_A(G_{BA}(b)) - 1)^2\big]
 #   + \lambda\, L_{cycle} \qquad \lambda = 10$$
 #
-# 這裡的 $A$ 是深色頭髮的臉，$B$ 是淺色頭髮的臉。你也可以用畫的臉和真人的臉，或是任何兩組你自己的圖片。你要寫循環損失、
-# 最佳化器、兩種訓練步驟，還有判別器的記憶（memory）。
+# 這裡的 $A$ 是深色頭髮的臉，$B$ 是淺色頭髮的臉。你也可以用程式畫的臉和資料集裡的臉，或是任何兩組你自己的圖片。你要寫循
+# 環損失、最佳化器、兩種訓練步驟，還有判別器的記憶（memory）。
 
 # %% [markdown]
 # ## Before you start
@@ -1185,7 +1185,8 @@ print(run.folder / "domain_B.tgz")
 #
 # What was trained here is scored here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
 # Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a face. The
-# grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# grader, if it is installed, measures distances to your own faces. There is no tier for them. A line says what this
+# machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -1193,8 +1194,8 @@ print(run.folder / "domain_B.tgz")
 # ## 你的分數
 #
 # 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的 Inception 網路
-# （91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這
-# 台機器缺什麼，會印出一行說明。
+# （91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成的圖片和你的人
+# 臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 

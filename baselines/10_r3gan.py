@@ -949,10 +949,16 @@ def train(settings):
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
+#
+# The end of a run with `cool_down` is the best place to stop. Another session raises the rates again, and needs its
+# whole length.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
 # 次這個儲存格，就會接著訓練。
+#
+# 用了 `cool_down`，訓練結束的時候就是停下來最好的時機。再訓練一次，學習率又會升高，要把時間全部跑完，學習率才會再降下
+# 來。
 
 # %%
 run = launch(train, settings)
@@ -991,18 +997,18 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against the faces that it was trained on, with
-# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
-# face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
+# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉比較，用的是 pytorch-fid 的 Inception 網路（91
-# MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這台機器
-# 缺什麼，會印出一行說明。
+# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
+# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
+# 過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -1057,11 +1063,12 @@ score_run(run)
 #   five minutes: lines become loops, and all hair turns brown |
 # | `{"loss": "non-saturating"}` | it converges, but modes are lost: less variety, lower recall. That takes longer \
 #   than ten minutes |
-# | `{"penalty_every": 4}` | the penalties come at every fourth step, four times as strong \
-#   ([Karras et al., 2020](https://arxiv.org/abs/1912.04958)): a step costs a third less. After as many steps the \
-#   pictures were as good at first, and worse later, in the one run that was compared |
-# | `{"cool_down": 0.0}` | the learning rates stay as they are to the end: the pictures keep moving, with colours that \
-#   come and go, and lines that break |
+# | `{"penalty_every": 4}` | `cpu`, `cpu_long` and `demo` have it. In the other presets the penalties then come at \
+#   every fourth step, four times as strong ([Karras et al., 2020](https://arxiv.org/abs/1912.04958)): a step costs a \
+#   third less. After as many steps the pictures were as good at first, and worse later, in the one run that was \
+#   compared |
+# | `{"cool_down": 0.0}` | `course` and `large` have it. In the other presets the learning rates then stay as they are \
+#   to the end: the pictures keep moving, with colours that come and go, and lines that break |
 # | `{"largest_G": 32}` | no blocks at 64×64: lines become dashes |
 # | `{"augment": "color,translation,cutout"}` | with thousands of faces or fewer, $D$ cannot learn them by heart, and \
 #   training goes on longer. In ten minutes it did harm, with 12,000 faces and with 500 |
@@ -1088,10 +1095,11 @@ score_run(run)
 # | `{"r1": 0.0, "r2": 0.0}` | $D$ 贏了，`loss_G` 一直變大。損失繞著圈子走，怎麼樣都穩定不下來。五分鐘就看得到： \
 #   線條變成圈圈，頭髮都變成棕色 |
 # | `{"loss": "non-saturating"}` | 會收斂，但有些模式會不見：變化比較少，召回率比較低。要比十分鐘更久才看得出來 |
-# | `{"penalty_every": 4}` | 每四步才算一次懲罰，強度是四倍 \
+# | `{"penalty_every": 4}` | `cpu`、`cpu_long`、`demo` 本來就是這樣。其他設定組會變成每四步才算一次懲罰，強度是四倍 \
 #   （[Karras et al., 2020](https://arxiv.org/abs/1912.04958)）：一步省下三分之一的時間。在比較過的那一次訓練裡， \
 #   同樣的步數，一開始圖片一樣好，後來比較差 |
-# | `{"cool_down": 0.0}` | 學習率到最後都不變：圖片一直在動，顏色時有時無，線條會斷 |
+# | `{"cool_down": 0.0}` | `course`、`large` 本來就是這樣。其他設定組的學習率會到最後都不變：圖片一直在動，顏色時有時 \
+#   無，線條會斷 |
 # | `{"largest_G": 32}` | 在 64×64 沒有區塊：線條變成一段一段 |
 # | `{"augment": "color,translation,cutout"}` | 臉只有幾千張或更少的時候，$D$ 就背不起來，可以訓練得更久。有 \
 #   12,000 張臉或只有 500 張臉，訓練十分鐘的話，反而都比較差 |

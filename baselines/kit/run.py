@@ -26,6 +26,7 @@ EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reac
 FREE_SETTINGS = (  # what may change when a run goes on
     *("faces", "run", "outputs", "steps", "hours", "processes", "half"),
     *("checkpoint_every", "checkpoint_minutes", "log_every", "cool_down"),
+    *("psi", "truncation"),  # they change samples only
 )
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -256,6 +256,17 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     assert session(tmp_path, **free, half=True).start == 6
     assert "going on from step 6" in capsys.readouterr().out
     assert set(free) <= set(kit.run.FREE_SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["psi", "truncation"])  # of 05 and of 08
+def test_a_run_goes_on_with_other_samples(tmp_path, name):
+    own = make_dataclass("Own", [(name, float, 0.75)], bases=(Settings,), frozen=True)
+    small = own(run=str(tmp_path / "gan"), outputs=str(tmp_path / "outputs"), steps=6, batch_size=8, z_dim=2, seed=1)
+    for settings, start in ((small, 0), (replace(small, **{name: 0.6}), 6)):
+        G = Paint()
+        run = Run(settings, G, nn.Linear(1, 1), z=torch.ones(8, 2), optimizer_G=torch.optim.Adam(G.parameters()))
+        assert run.start == start
+        train(run)
 
 
 @pytest.mark.parametrize(("part", "other"), [("D", {}), ("D", nn.Linear(2, 1).state_dict()), ("optimizer_G", None)])
