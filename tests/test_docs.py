@@ -161,3 +161,18 @@ def test_the_readme_names_the_tiers_and_times_of_the_notebooks_headers(readme):
             assert named == ([header["tier"]] if header["tier"] else []), master.stem
             if time := minutes.get(master.stem[:2]):
                 assert re.search(rf"`cpu`(: |：一個 CPU 核心 ){time} (minutes|分鐘)", header["time"]), master.stem
+
+
+def test_the_page_of_the_design_has_a_line_for_each_file():
+    named, folders = set(), []
+    for line in (ROOT / "docs/design.md").read_text(encoding="utf-8").split("```")[1].splitlines():
+        indent, name = re.match(r"( *)(\S*)", line).groups()
+        if name.endswith("/") and len(indent) <= 4:  # two spaces a level; what is further right goes on from above
+            folders = [*folders[: len(indent) // 2], name]
+        elif name.endswith(".py") and len(indent) <= 4:
+            named.add("".join(folders[: len(indent) // 2]) + name)
+    folders = [ROOT / name for name in ("grader", "studies", "data", "baselines/kit")]
+    there = {str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*.py")}
+    there = {path for path in there if not path.endswith("__.py") and not path.startswith("grader/cli/")}
+    assert there - named == set()
+    assert [path for path in named if not (ROOT / path).exists()] == []
