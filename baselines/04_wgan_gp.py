@@ -95,6 +95,7 @@ from kit.checks import (
     gradients_of,
     has_values,
     output_of,
+    stand_ins,
     tiny_batch,
     tiny_pair,
 )
@@ -302,7 +303,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "does not require grad": "x̂ must ask for a gradient before it goes into D: requires_grad_()",
     "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂, "
     "after its requires_grad_()",
-    "'tuple' object": "autograd.grad returns a tuple with one gradient for each input: take its first",
+    "Mismatch in shape: grad_output": "grad_outputs needs the shape of D's answers, [N]: ones_like, or sum D's answers",
+    "tuple": "autograd.grad returns a tuple with one gradient for each input: take its first",
     "the same device": "make α on the device of the pictures: device=real.device",
 }
 
@@ -573,11 +575,7 @@ def check_discriminator_step(step):
             assert are_close([*D.parameters()], moved, 1e-5), "weights moved without the optimizer: clip nothing here"
         return loss
 
-    # The step finds gradient_penalty among this notebook's names. While it is checked, another function has this name:
-    # then a wrong penalty is not this step's fault, and λ is seen whatever the penalty is.
-    yours = globals()["gradient_penalty"]
-    globals()["gradient_penalty"] = stand_in
-    try:
+    with stand_ins(step, gradient_penalty=stand_in):  # so λ is seen whatever the penalty is
         for penalty in (7.3, 1.0, 0.0):
             remarks = check_step(
                 watched,
@@ -586,8 +584,6 @@ def check_discriminator_step(step):
                 pair=lambda: tiny_pair(probability=False),
                 batch=lambda penalty=penalty: (*tiny_batch(), penalty),
             )
-    finally:
-        globals()["gradient_penalty"] = yours
     done("discriminator_step", remarks)
 
 
