@@ -236,19 +236,12 @@ def check_clipped_step(clipped_step):
 
         def step(D, G, optimizer, real, z, c=max_norm):
             loss = loss_of(D, G, real, z)
-            before = [weight.detach().clone() for weight in D.parameters()]
             clipped_step(loss, D, optimizer, c)
             used, left = (optimizer.seen or [[]])[0], [weight.grad for weight in D.parameters()]
             if has_values(used) and has_values(left) and norm_of(used) > 1.01 * c:
                 assert norm_of(left) > 1.01 * c, (
                     "clipped too late, optimizer.step() has used the long gradient: clip before it"
                 )
-            if has_values(used) and len(optimizer.seen) == 1:
-                lr = optimizer.param_groups[0]["lr"]
-                for weight, was, g in zip(D.parameters(), before, used, strict=True):
-                    assert torch.allclose(weight, was - lr * g, atol=1e-5), (
-                        "weights moved without the optimizer: clip the gradient, and leave the weights alone"
-                    )
             return loss
 
         remarks = check_step(step, clipped(right), {hint: clipped(wrong, 0) for hint, wrong in mistakes.items()})

@@ -388,10 +388,10 @@ def check_discriminator_step(step):
             lambda D, G, real, z, clip: (D(real) - 1).square().mean() + D(G(z)).square().mean()
         ),
     }
-    remarks = check_step(step, right, mistakes, pair=pair, batch=batch)
+    remarks = check_step(step, right, mistakes, pair=pair, batch=batch, clips_weights=True)
     # once more where the fakes have the higher scores
     mistakes = {"there is an abs() too many: W may be below 0 for a while": lambda *given: -right(*given).abs()}
-    check_step(step, right, mistakes, pair=lambda: pair(sign=-1), batch=batch)
+    check_step(step, right, mistakes, pair=lambda: pair(sign=-1), batch=batch, clips_weights=True)
     for clip in (0.0137, 0.21):
         check_clipping(step, right, clip)
     done("discriminator_step", remarks)
