@@ -102,6 +102,7 @@ from kit.checks import (
     check_critic,
     check_step,
     done,
+    errors_in_words,
     explained,
     gradients_of,
     output_of,
@@ -412,12 +413,9 @@ def check_clipping(step, loss_of, clip):
         before, G_before = [[w.detach().clone() for w in network.parameters()] for network in (D, G)]
         steepest = max(g.abs().max().item() for g in gradients_of(loss_of(D, G, real, z), D))
         optimizer = WatchedSGD(D, lr=0.7 * clip / steepest)  # at most 0.7 of the way from 0 to the limit
-        try:
+        counters = {"desired output type": "clip D.parameters(), not BatchNorm's counters"}
+        with errors_in_words(lambda error: f"the step stops with {error}", counters):
             step(D, G, optimizer, real, z, clip)
-        except RuntimeError as error:
-            if "desired output type" in str(error):
-                raise AssertionError("clip D.parameters(), not BatchNorm's counters") from None
-            raise
         used = optimizer.seen[-1]
         assert all(map(torch.equal, G.parameters(), G_before)), "G's weights changed in D's step: clip D's alone"
         free = [w - optimizer.param_groups[0]["lr"] * g for w, g in zip(before, used, strict=True)]

@@ -12,6 +12,7 @@ CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, StopIteration)  # that stop a solution
 ON_DEVICE = "make it on the device of the pictures: ones_like, zeros_like or device=real.device"
+NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
     "only for scalar outputs": "the loss is not one number: take the mean before backward()",
@@ -24,6 +25,8 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "on the same device": ON_DEVICE,
     "NVIDIA driver": ON_DEVICE,
     "compiled with CUDA": ON_DEVICE,
+    "inference tensor": NO_INFERENCE,
+    "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
     "all()",
 }
@@ -40,6 +43,7 @@ class TinyD(nn.Module):
     def forward(self, pictures):
         shape, channels = [*pictures.shape], self.layers[0].in_features
         assert len(shape) == 4 and shape[1] == channels, f"D takes pictures, [N, {channels}, H, W], not {shape}"
+        assert not pictures.is_inference(), NO_INFERENCE
         score = self.layers(pictures.mean((2, 3))).squeeze(1)  # [N, channels] -> [N]
         return torch.sigmoid(score) if self.probability else score
 
@@ -52,7 +56,20 @@ class TinyG(nn.Module):
         self.layers = nn.Sequential(nn.Linear(z_dim, 3), nn.Tanh())
 
     def forward(self, z):
-        return self.layers(z)[:, :, None, None].expand(-1, -1, 64, 64)
+        return self.layers(z)[:, :, None, None].repeat(1, 1, 64, 64)
+
+
+class Waves(nn.Module):
+    """pictures [N, 3, 64, 64], or one alone, -> any number for each: a sum of tanh. No two pictures have one slope."""
+
+    def __init__(self):
+        super().__init__()
+        repeatable = torch.Generator().manual_seed(9)
+        self.directions = nn.Parameter(torch.randn(4, 3 * 64 * 64, generator=repeatable) / 64)
+        self.heights = nn.Parameter(torch.tensor([0.9, -0.6, 0.5, 0.4]))
+
+    def forward(self, pictures):
+        return torch.tanh(pictures.flatten(-3) @ self.directions.T) @ self.heights  # [N, 12288] -> [N, 4] -> [N]
 
 
 def tiny_pair(probability=True, sign=1):
@@ -291,6 +308,10 @@ def check_step(
         )
         assert all(group["lr"] == optimizer.lr for group in optimizer.param_groups), (
             f"the step changes the learning rate of optimizer_{trains}: leave it as it is"
+        )
+        trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+        assert [*map(id, trained)] == [*map(id, network.parameters())], (
+            f"{trains} has new parameters, which optimizer_{trains} does not know: change the old ones in place"
         )
         assert clips_weights or optimizer.moved_alone(), (
             f"the weights of {trains} moved without optimizer_{trains}: leave the weights alone"
