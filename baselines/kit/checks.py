@@ -21,6 +21,7 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "has no attribute 'size'": "bce wants a tensor as its target: ones_like(p) or zeros_like(p)",
     "found dtype": "bce wants targets of the type of p: use ones_like or zeros_like",
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
+    "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
     "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
     "on the same device": ON_DEVICE,
     "NVIDIA driver": ON_DEVICE,
