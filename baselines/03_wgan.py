@@ -102,6 +102,7 @@ from kit.checks import (
     check_critic,
     check_step,
     done,
+    errors_in_words,
     explained,
     gradients_of,
     output_of,
@@ -388,10 +389,10 @@ def check_discriminator_step(step):
             lambda D, G, real, z, clip: (D(real) - 1).square().mean() + D(G(z)).square().mean()
         ),
     }
-    remarks = check_step(step, right, mistakes, pair=pair, batch=batch)
+    remarks = check_step(step, right, mistakes, pair=pair, batch=batch, clips_weights=True)
     # once more where the fakes have the higher scores
     mistakes = {"there is an abs() too many: W may be below 0 for a while": lambda *given: -right(*given).abs()}
-    check_step(step, right, mistakes, pair=lambda: pair(sign=-1), batch=batch)
+    check_step(step, right, mistakes, pair=lambda: pair(sign=-1), batch=batch, clips_weights=True)
     for clip in (0.0137, 0.21):
         check_clipping(step, right, clip)
     done("discriminator_step", remarks)
@@ -400,9 +401,11 @@ def check_discriminator_step(step):
 def check_clipping(step, loss_of, clip):
     """Checks D's weights after a step that would bring some of them over ±clip."""
 
-    def after(start_inside):
+    def after(start_inside, batch_norm=False):
         """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
         D, G = tiny_pair(probability=False)
+        if batch_norm:
+            D.layers.insert(1, nn.BatchNorm1d(4).to(CHECK_DEVICE))
         real, z = tiny_batch()
         with torch.no_grad():
             for weight in D.parameters() if start_inside else ():
@@ -410,7 +413,9 @@ def check_clipping(step, loss_of, clip):
         before, G_before = [[w.detach().clone() for w in network.parameters()] for network in (D, G)]
         steepest = max(g.abs().max().item() for g in gradients_of(loss_of(D, G, real, z), D))
         optimizer = WatchedSGD(D, lr=0.7 * clip / steepest)  # at most 0.7 of the way from 0 to the limit
-        step(D, G, optimizer, real, z, clip)
+        counters = {"desired output type": "clip D.parameters(), not BatchNorm's counters"}
+        with errors_in_words(lambda error: f"the step stops with {error}", counters):
+            step(D, G, optimizer, real, z, clip)
         used = optimizer.seen[-1]
         assert all(map(torch.equal, G.parameters(), G_before)), "G's weights changed in D's step: clip D's alone"
         free = [w - optimizer.param_groups[0]["lr"] * g for w, g in zip(before, used, strict=True)]
@@ -421,6 +426,8 @@ def check_clipping(step, loss_of, clip):
 
     found, free, _ = after(start_inside=True)
     if are_close(found, clipped(free), 1e-5):
+        found, _, _ = after(start_inside=False, batch_norm=True)
+        assert max(w.abs().max() for w in found) < 1.01 * clip, "BatchNorm is not clipped: clip all of D.parameters()"
         return
     widest = max(weight.abs().max().item() for weight in found)
     if are_close(found, free, 1e-5):
@@ -558,13 +565,16 @@ def check_layer_norms(norms_of):
             weight.grad = (
                 torch.randn(weight.shape, generator=repeatable).to(CHECK_DEVICE) * weight.detach().abs().mean()
             )
+            if weight.dim() == 4:  # as on a GPU
+                weight.grad = weight.grad.contiguous(memory_format=torch.channels_last)
 
     layers = {name: weight for name, weight in D.named_parameters() if weight.dim() > 1}
     previous = None
     for _ in range(2):
         give_gradients()
         gradients = [weight.grad.clone() for weight in D.parameters()]
-        found = output_of(norms_of, D)
+        order = "a gradient may lie in another order in memory: norm() alone, flatten() or reshape, not view"
+        found = output_of(norms_of, D, meanings={"Use .reshape": order})
         assert isinstance(found, dict), f"return a dict, {{name: norm}}, not {type(found).__name__}"
         assert all(weight.grad is not None for weight in D.parameters()) and are_close(
             [weight.grad for weight in D.parameters()], gradients
@@ -579,6 +589,9 @@ def check_layer_norms(norms_of):
         for name, norm in found.items():
             assert torch.is_tensor(norm), (
                 f"the norm of {name} is of type {type(norm).__name__}: keep it a tensor, item() waits for the GPU"
+            )
+            assert norm.device == layers[name].device, (
+                f"the norm of {name} has left D's device: keep it as it is, item() and cpu() wait for the GPU"
             )
             assert norm.dim() == 0, f"the norm of {name} has the shape {[*norm.shape]}: take one number per layer"
         found = torch.stack([*found.values()])

@@ -296,6 +296,11 @@ def check_make_trainer(make):
     assert isinstance(trainer.batch_size, int) and isinstance(trainer.gradient_accumulate_every, int), (
         f"a batch has a whole number of pictures, not {trainer.batch_size}: divide with //"
     )
+    for name in ("evaluate_every", "save_every"):
+        value = getattr(trainer, name)
+        assert isinstance(value, int) and value >= 1, (
+            f"{name} is {value}, and the package divides by it: make it a whole number, 1 or more"
+        )
     for name in (
         *("transparent", "fp16", "cl_reg", "fq_layers", "attn_layers", "no_const", "fmap_max", "lr_mlp", "aug_prob"),
         *("mixed_prob", "no_pl_reg", "rel_disc_loss", "dual_contrast_loss", "top_k_training", "is_ddp", "world_size"),
@@ -386,28 +391,32 @@ def check_generate(generate):
             return (1.5 * z + 0.4).tanh() * 2 + 1  # not linear: the mean style is not the style of the mean z
 
     class Synthesis(nn.Module):
-        num_layers, seen = 3, None
+        num_layers, latent_dim, image_size = 3, 8, 64  # the package's names
 
         def forward(self, styles, input_noise):
+            assert torch.is_tensor(input_noise), "pass image_noise on to G"
             shade = torch.linspace(-4, 2.5, 64 * 64, device=styles.device).view(1, 1, 64, 64)
-            self.seen = styles, input_noise, shade + styles.flatten(1).mean(1).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
-            return self.seen[2].clone()
+            out = shade + styles.flatten(1).mean(1).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+            seen.append((styles, input_noise, out))
+            return out.clone()
 
     repeatable = torch.Generator().manual_seed(7)
-    S, G = Mapping(), Synthesis()
+    S, G, seen = Mapping(), Synthesis(), []  # seen: what G got and gave, call by call
+    for network in (S, G):
+        network.weight = nn.Parameter(torch.zeros(1, device=CHECK_DEVICE))  # somebody may ask for its device
     z, other = (torch.randn(6, 8, generator=repeatable).to(CHECK_DEVICE) for _ in range(2))
     mean_style = torch.linspace(0.3, 1.8, 8, device=CHECK_DEVICE)[None]
     image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(CHECK_DEVICE)
     given = [one.clone() for one in (z, mean_style, image_noise)]
     pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise)
     assert all(map(torch.equal, given, (z, mean_style, image_noise))), "it changes what it is given: make new tensors"
-    assert G.seen, "make the pictures with G"
-    styles, noise, overshooting = G.seen
+    assert seen, "make the pictures with G"
+    styles, noise, overshooting = map(torch.cat, zip(*seen, strict=True))
     assert styles.shape != image_noise.shape, "G takes the styles first, then image_noise"
     assert styles.shape == (6, 3, 8), (
         f"G takes styles [N, G.num_layers, z_dim], one per layer: here [6, 3, 8], not {list(styles.shape)}"
     )
-    assert noise is image_noise or torch.equal(noise, image_noise), "pass image_noise on to G"
+    assert torch.equal(noise, image_noise), "pass image_noise on to G"
 
     def is_style(style):
         return are_close([styles], [style[:, None].expand(-1, 3, -1)])
@@ -437,11 +446,13 @@ def check_generate(generate):
     assert is_style(right), "the styles are not mean_style + psi · (S(z) − mean_style)"
     assert torch.is_tensor(pictures), f"return the pictures, a tensor, not {type(pictures).__name__}"
     assert pictures.shape == (6, 3, 64, 64), f"the pictures are {list(pictures.shape)}, not [6, 3, 64, 64]"
+    pictures = pictures.to(CHECK_DEVICE)
     assert not are_close([pictures], [overshooting.clamp(-1, 1)]), "clamp to 0 … 1, not to −1 … 1"
     assert pictures.min() >= 0 and pictures.max() <= 1, "clamp the pictures to 0 … 1"
     assert are_close([pictures], [overshooting.clamp(0, 1)]), "G's pictures are 0 … 1 already: only clamp them"
+    seen.clear()
     generate(S, G, other, mean_style, 1.0, image_noise)
-    styles = G.seen[0]
+    styles = torch.cat([styles for styles, _, _ in seen])
     assert is_style(S(other)), "at ψ = 1 the styles are S(z)"
     done("generate")
 
@@ -486,6 +497,8 @@ def train(settings):
     device = get_device()
     faces = load_faces(settings, device)  # uint8 [N, 3, 64, 64]
     trainer = make_trainer(settings)
+    if (count := trainer.batch_size * trainer.gradient_accumulate_every) != settings.batch_size:
+        raise SystemExit(f"make_trainer takes {count} pictures per step, and `batch_size` is {settings.batch_size}")
     trainer.init_GAN()
     for name in ("S", "G", "D"):
         print(f"{name}: {sum(weight.numel() for weight in getattr(trainer.GAN, name).parameters()):,} parameters")

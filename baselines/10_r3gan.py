@@ -98,6 +98,7 @@ import torch
 from kit.augment import augmentation
 from kit.checks import (
     CHECK_DEVICE,
+    Waves,
     are_close,
     check_function,
     check_gradients,
@@ -335,19 +336,6 @@ def zero_centred_penalty(scores, pictures):
 
 
 # %% check="zero_centred_penalty"
-class Waves(nn.Module):
-    """pictures [N, 3, 64, 64] -> any number for each [N]: a sum of tanh. No two pictures have one slope."""
-
-    def __init__(self):
-        super().__init__()
-        repeatable = torch.Generator().manual_seed(9)
-        self.directions = nn.Parameter(torch.randn(4, 3 * 64 * 64, generator=repeatable) / 64)
-        self.heights = nn.Parameter(torch.tensor([0.9, -0.6, 0.5, 0.4]))
-
-    def forward(self, pictures):
-        return torch.tanh(pictures.flatten(1) @ self.directions.T) @ self.heights  # [N, 12288] -> [N, 4] -> [N]
-
-
 USUAL_ERRORS = {  # a part of torch's words: ours
     "implicitly created only for scalar": "autograd.grad wants one number: sum the scores, scores.sum()",
     "backward through the graph a second time": "the graph of D's scores is gone: create_graph=True keeps it",
@@ -356,7 +344,10 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "differentiated Tensors does not require grad": "the gradient is that of the scores with respect to `pictures` as "
     "they are: no copy, and no detach()",
     "does not require grad": "the scores have lost their graph: is there a detach() or no_grad()?",
-    "'tuple' object": "autograd.grad returns a tuple with one gradient for each input: take its first",
+    "Mismatch in shape: grad_output": "grad_outputs needs the shape of the scores, [N]: ones_like(scores), or sum the "
+    "scores",
+    "Use .reshape": "numbers may lie in another order in memory: flatten(1) or reshape, not view",
+    "tuple": "autograd.grad returns a tuple with one gradient for each input: take its first",
 }
 
 
@@ -365,7 +356,11 @@ def check_zero_centred_penalty(penalty):
     scales = torch.linspace(0.05, 1.3, 6).view(-1, 1, 1, 1)
     x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(CHECK_DEVICE).requires_grad_()
     D = Waves().to(CHECK_DEVICE)
-    (s,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)  # [6, 3, 64, 64]
+
+    def scores_of(x):
+        return D(x.movedim(1, -1))  # so the gradient lies in memory as in training: [N, 64, 64, 3]
+
+    (s,) = torch.autograd.grad(scores_of(x).sum(), x, create_graph=True)  # [6, 3, 64, 64]
     norms = s.flatten(1).norm(dim=1)  # [6]
     right = norms.square().mean()
     mistakes = {
@@ -393,7 +388,7 @@ def check_zero_centred_penalty(penalty):
         "γ / 2 is already in: it belongs to D's step": lambda: settings.r1 / 2 * right,
         "the sign is wrong: the penalty is never negative": lambda: -right,
     }
-    scores, before = D(x), x.detach().clone()
+    scores, before = scores_of(x), x.detach().clone()
     found = output_of(penalty, scores, x, meanings=USUAL_ERRORS)
     assert not any(one.grad is not None for one in (x, *D.parameters())), (
         "backward() leaves gradients where they do not belong: use torch.autograd.grad"
@@ -479,8 +474,8 @@ def discriminator_step(D, G, optimizer_D, real, z, loss_D, r1, r2):
 # %% check="discriminator_step"
 def check_discriminator_step(step):
     def measure(scores, pictures):
-        """No penalty, but as good to see γ by. Reals and fakes give other numbers."""
-        return (0.05 * scores.square() + 0.2 * scores).mean() + 0.3
+        """No penalty, but as good to see γ by: a mean over the pictures, too. Reals and fakes give other numbers."""
+        return (0.05 * scores.square() + 0.2 * scores + 0.3).sum() / len(pictures)
 
     called = []
 
@@ -515,6 +510,9 @@ def check_discriminator_step(step):
     right = wrong(lambda loss, P1, P2, r1, r2: loss + r1 / 2 * P1 + r2 / 2 * P2)
     mistakes = {
         "the ½ is missing: r1 / 2 and r2 / 2": wrong(lambda loss, P1, P2, r1, r2: loss + r1 * P1 + r2 * P2),
+        "the penalty is a mean over all pictures that it gets: give it N scores and their own N pictures": wrong(
+            lambda loss, P1, P2, r1, r2: loss + r1 / 4 * P1 + r2 / 4 * P2
+        ),
         "r1 belongs to the reals, r2 to the fakes: they are swapped": wrong(
             lambda loss, P1, P2, r1, r2: loss + r2 / 2 * P1 + r1 / 2 * P2
         ),
@@ -560,6 +558,7 @@ def check_discriminator_step(step):
             (7.3, 2.1, "the penalties have no part in the gradient: add them as tensors"),
             (0.0, 3.7, "with r1 = 0 the penalty on fakes must stay: is it under `if r1:`?"),
             (1.3, 0.0, "with r2 = 0 the penalty on reals must stay: is it under `if r2:`?"),
+            (0.0, 0.0, "with r1 = r2 = 0 there is no penalty"),
         ):
             try:
                 remarks = check_step(
@@ -570,6 +569,8 @@ def check_discriminator_step(step):
                     batch=lambda r1=r1, r2=r2: (*tiny_batch(), pairs, r1, r2),
                 )
             except AssertionError as error:
+                if not (r1 or r2):  # as most steps have it where penalty_every is over 1
+                    raise AssertionError(f"with r1 = r2 = 0 D still learns from loss_D: {error}") from None
                 if not called and "is not that of the loss" in str(error):
                     raise AssertionError(
                         "call zero_centred_penalty(scores, pictures), once for the reals and once for the fakes"

@@ -9,15 +9,27 @@ from torch import nn
 
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-TORCH_SAYS = {  # what backward() says when a step cannot be taken, and what that means
+NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
+ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, StopIteration)  # that stop a solution
+ON_DEVICE = "make it on the device of the pictures: ones_like, zeros_like or device=real.device"
+NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
+TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
     "only for scalar outputs": "the loss is not one number: take the mean before backward()",
     "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
     "target size": "bce takes probabilities and targets of one shape, [N]: use ones_like or zeros_like",
     "has no attribute 'size'": "bce wants a tensor as its target: ones_like(p) or zeros_like(p)",
-    "on the same device": "make it on the device of the pictures: ones_like, zeros_like or device=real.device",
-    "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, `is not None`",
-    "modified by an inplace operation": "optimizer.step() comes before a backward() that needs the old weights",
+    "found dtype": "bce wants targets of the type of p: use ones_like or zeros_like",
+    "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
+    "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
+    "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
+    "on the same device": ON_DEVICE,
+    "NVIDIA driver": ON_DEVICE,
+    "compiled with CUDA": ON_DEVICE,
+    "inference tensor": NO_INFERENCE,
+    "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
+    "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
+    "all()",
 }
 
 
@@ -30,6 +42,9 @@ class TinyD(nn.Module):
         self.probability = probability
 
     def forward(self, pictures):
+        shape, channels = [*pictures.shape], self.layers[0].in_features
+        assert len(shape) == 4 and shape[1] == channels, f"D takes pictures, [N, {channels}, H, W], not {shape}"
+        assert not pictures.is_inference(), NO_INFERENCE
         score = self.layers(pictures.mean((2, 3))).squeeze(1)  # [N, channels] -> [N]
         return torch.sigmoid(score) if self.probability else score
 
@@ -42,7 +57,20 @@ class TinyG(nn.Module):
         self.layers = nn.Sequential(nn.Linear(z_dim, 3), nn.Tanh())
 
     def forward(self, z):
-        return self.layers(z)[:, :, None, None].expand(-1, -1, 64, 64)
+        return self.layers(z)[:, :, None, None].repeat(1, 1, 64, 64)
+
+
+class Waves(nn.Module):
+    """pictures [N, 3, 64, 64], or one alone, -> any number for each: a sum of tanh. No two pictures have one slope."""
+
+    def __init__(self):
+        super().__init__()
+        repeatable = torch.Generator().manual_seed(9)
+        self.directions = nn.Parameter(torch.randn(4, 3 * 64 * 64, generator=repeatable) / 64)
+        self.heights = nn.Parameter(torch.tensor([0.9, -0.6, 0.5, 0.4]))
+
+    def forward(self, pictures):
+        return torch.tanh(pictures.flatten(-3) @ self.directions.T) @ self.heights  # [N, 12288] -> [N, 4] -> [N]
 
 
 def tiny_pair(probability=True, sign=1):
@@ -67,19 +95,36 @@ def tiny_batch():
 
 
 class WatchedSGD(torch.optim.SGD):
-    """Plain gradient descent that remembers the gradients at each of its steps, and whether zero_grad() took any."""
+    """Plain gradient descent that remembers the gradients at each of its steps, and whether backward() made any."""
 
     def __init__(self, network, lr=0.3):
         super().__init__(network.parameters(), lr)
-        self.network, self.seen, self.took = network, [], False
+        self.network, self.lr = network, lr
+        self.forget()
+        for weight in network.parameters():
+            weight.register_post_accumulate_grad_hook(self.notice)
 
-    def zero_grad(self, set_to_none=True):
-        self.took = self.took or has_values(weight.grad for weight in self.network.parameters())
-        super().zero_grad(set_to_none)
+    def forget(self):
+        self.before = [weight.detach().clone() for weight in self.network.parameters()]
+        self.seen, self.arrived = [], False
+
+    def notice(self, weight):
+        self.arrived = True
 
     def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         self.seen.append([None if w.grad is None else w.grad.clone() for w in self.network.parameters()])
-        return super().step(closure)
+        super().step()
+        return loss
+
+    def moved_alone(self):
+        """Whether the weights are where its one step, at its own learning rate, brings them."""
+        steps = zip(self.before, self.seen[0], strict=True)
+        expected = [was if g is None else was - self.lr * g for was, g in steps]
+        return are_close([*self.network.parameters()], expected, 1e-5)
 
 
 def gradients_of(loss, network):
@@ -104,23 +149,27 @@ def has_values(gradients):
 
 
 @contextmanager
-def explained(hint):
-    """Turns an error of torch's inside of a solution into a hint, which says what the shapes should be."""
+def errors_in_words(say, meanings):
+    """Turns an error inside of a solution into a line: the hint of `meanings`, {a part of what the error says: hint},
+    or else what say(the error's type and first line) gives."""
     try:
         yield
-    except NotImplementedError:  # nothing is written yet
-        raise
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise AssertionError(f"{hint} (your code stopped with: {reason})") from None
+    except (*ERRORS, AssertionError) as error:  # torch raises AssertionError where it has no CUDA
+        said = str(error)
+        if isinstance(error, NotImplementedError) and (not said or NOT_YET in said):  # nothing is written yet
+            raise
+        for words, hint in meanings.items():
+            if words.lower() in said.lower():
+                raise AssertionError(hint) from None
+        if isinstance(error, AssertionError):  # a check's own words
+            raise
+        first_line = said.partition("\n")[0]
+        raise AssertionError(say(f"{type(error).__name__}: {first_line}".rstrip(": "))) from error
 
 
-def explain(error, meanings):
-    """Raises AssertionError with the hint for what torch says in an error, if `meanings`, {a part of that: hint}, has
-    one."""
-    for words, hint in meanings.items():
-        if words in str(error):
-            raise AssertionError(hint) from None
+def explained(hint):
+    """Turns an error inside of a solution into a hint, which says what the shapes should be."""
+    return errors_in_words(lambda error: f"{hint} (your code stopped with: {error})", {})
 
 
 def check_gradients(output, right, inputs):
@@ -163,17 +212,43 @@ def check_scalar(loss):
     return loss.item()
 
 
-def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tiny_batch, scales=(1.0,)):
+@contextmanager
+def modes_of(network):
+    """Yields a set that fills with the modes in which a network answers: True for train(), False for eval()."""
+    modes = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda module, inputs: modes.add(module.training))
+        for module in network.modules()
+    ]
+    try:
+        yield modes
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def check_step(
+    step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tiny_batch, scales=(1.0,), clips_weights=False
+):
     """Checks a step by what it does to the weights. Returns remarks on what is right, but could be better.
 
     step(D, G, optimizer, *arguments) trains D or G, as `trains` says. Its gradients are compared with those of
     right_loss(D, G, *arguments), times one of `scales`, at three steps in a row. When they differ, `mistakes`, {hint:
-    loss like right_loss}, tells why. pair() makes (D, G), and batch() the arguments: (real, z), for G only z.
+    loss like right_loss}, tells why. pair() makes (D, G), and batch() the arguments: (real, z), for G only z. Nothing
+    but the optimizer may move the weights, unless the step `clips_weights`.
     """
     remarks = []
     D, G = pair()
     network, other, letter = (D, G, "G") if trains == "D" else (G, D, "D")
     optimizer = WatchedSGD(network)
+
+    def say(error):
+        if "modified by an inplace operation" not in error:
+            return f"the step stops with {error}"
+        if optimizer.seen:
+            return "optimizer.step() comes before a backward() that needs the old weights"
+        return "a method that ends in _ changes what backward() needs: leave the _ away"
+
     arguments = batch() if trains == "D" else batch()[1:]
     previous = None
     for _ in range(3):
@@ -181,17 +256,15 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         expected, value = gradients_of(loss_before, network), loss_before.item()
         before = copy.deepcopy((D, G))
         others_before = [weight.detach().clone() for weight in other.parameters()]
-        optimizer.seen.clear()
-        try:
+        optimizer.forget()
+        with modes_of(D) as modes_of_D, modes_of(G) as modes_of_G, errors_in_words(say, TORCH_SAYS):
             returned = check_scalar(step(D, G, optimizer, *arguments))
-        except (RuntimeError, ValueError, AttributeError) as error:
-            explain(error, TORCH_SAYS)
-            raise
-
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
             map(has_values, optimizer.seen)
         ):
-            assert not optimizer.took, f"optimizer_{trains} has no gradient: is there a zero_grad() after backward()?"
+            assert not optimizer.arrived, (
+                f"optimizer_{trains} has no gradient: is there a zero_grad() after backward()?"
+            )
             reached = any(weight.grad is not None for weight in other.parameters())
             assert not reached, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
             raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
@@ -208,10 +281,10 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         )
         scale = next((s for s in scales if are_close(found, [s * e for e in expected])), None)
         if scale is None:
-            if previous is not None and are_close(
-                found, [p + scales[0] * e for p, e in zip(previous, expected, strict=True)]
-            ):
-                raise AssertionError("gradients pile up from step to step: call zero_grad() before backward()")
+            piled_up = previous is not None and any(
+                are_close(found, [p + s * e for p, e in zip(previous, expected, strict=True)]) for s in scales
+            )
+            assert not piled_up, "gradients pile up from step to step: call zero_grad() before backward()"
             wrong = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
             twin = before[0 if trains == "D" else 1]
             wrong = {hint: (gradients_of(loss, twin), loss.item()) for hint, loss in wrong.items()}
@@ -234,8 +307,19 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
         assert all(torch.equal(a, b) for a, b in zip(others_before, other.parameters(), strict=True)), (
             f"{letter} moved in {trains}'s step: step optimizer_{trains} only"
         )
-        for name, one in (("D", D), ("G", G)):
-            assert one.training, f"{name} stays in eval() after the step: call {name}.train() again"
+        assert all(group["lr"] == optimizer.lr for group in optimizer.param_groups), (
+            f"the step changes the learning rate of optimizer_{trains}: leave it as it is"
+        )
+        trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+        assert [*map(id, trained)] == [*map(id, network.parameters())], (
+            f"{trains} has new parameters, which optimizer_{trains} does not know: change the old ones in place"
+        )
+        assert clips_weights or optimizer.moved_alone(), (
+            f"the weights of {trains} moved without optimizer_{trains}: leave the weights alone"
+        )
+        for name, one, modes in (("D", D, modes_of_D), ("G", G, modes_of_G)):
+            assert one.training, f"{name} stays in eval() after the step: leave out eval()"
+            assert False not in modes, f"{name} is in eval() while it answers: leave it in train()"
             if trains == "D" or one is G:  # the notebook freezes D itself for G's step
                 assert all(weight.requires_grad for weight in one.parameters()), (
                     f"the weights of {name} stay frozen after the step: call {name}.requires_grad_(True) again"
@@ -259,16 +343,10 @@ def check_step(step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tin
 
 def output_of(function, *inputs, shape=None, meanings=None):
     """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
-    that names the inputs' shapes, or that `meanings` has for them, as `explain` wants it."""
+    that names the inputs' shapes, or that `meanings` has for them, as `errors_in_words` wants it."""
     given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
-    try:
+    with errors_in_words(lambda error: f"for {given} it stops with {error}", meanings or {}):
         out = function(*inputs)
-    except NotImplementedError:  # not written yet
-        raise
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        explain(error, meanings or {})
-        reason = str(error).partition("\n")[0]
-        raise AssertionError(f"for {given} it stops with {type(error).__name__}: {reason}") from error
     assert out is not None, "it returns nothing: is the return missing?"
     if shape is not None:
         assert torch.is_tensor(out), f"it returns no tensor, but {type(out).__name__}"

@@ -147,8 +147,9 @@ class Run:
 
     def log(self, **losses):
         """Keeps losses, scalar tensors, for log.csv; one that a step does not log stays as it was. They stay on the
-        device until they are written, so that no step waits for the GPU. Plain numbers are taken too, if all are."""
-        self.losses |= {name: torch.as_tensor(loss).detach() for name, loss in losses.items()}
+        device until they are written, so that no step waits for the GPU. Plain numbers and losses on the CPU are taken
+        too."""
+        self.losses |= {name: torch.as_tensor(loss, device=self.device).detach() for name, loss in losses.items()}
 
     def record_norms(self, norms):
         """Keeps {name: norm, a scalar tensor} for grad_norms.csv."""

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -13,7 +14,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import TODOS, _check_name, _filled_in, _read
+from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _filled_in, _read, _verdict
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -265,3 +266,16 @@ def test_cells_that_python_cannot_read_are_one_line(tmp_path):
         ["broken", "generator_step"],
     ]
     assert len(result.stdout.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("says", "status"),
+    [
+        ("step: fill in the cell above (between BEGIN and END SOLUTION)", NOT_YET),
+        ("step：請完成上面的儲存格（BEGIN 和 END SOLUTION 之間）", NOT_YET),
+        ("", NOT_YET),
+        ("\"check_uniform_bounds\" not implemented for 'Long'", BROKEN),  # torch.rand_like(labels)
+    ],
+)
+def test_a_todo_is_unwritten_only_where_it_says_so(says, status):
+    assert _verdict("step", SimpleNamespace(ename="NotImplementedError", evalue=says)).status == status

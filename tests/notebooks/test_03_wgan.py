@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 
+import pytest
 import torch
 
 from baselines.build import ROOT
@@ -59,3 +60,10 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
         states = [run.parts[name].state_dict()["state"] for run in (resumed, whole)]
         for index, state in states[1].items():
             assert torch.equal(states[0][index]["square_avg"], state["square_avg"])
+
+
+def test_a_norm_that_leaves_the_gpu_gets_its_hint():
+    notebook = before_launch(MASTER)
+    norms_of = notebook["layer_norms"]
+    with pytest.raises(AssertionError, match="item\\(\\) and cpu\\(\\) wait for the GPU"):
+        notebook["check_layer_norms"](lambda D: {name: norm.to("meta") for name, norm in norms_of(D).items()})

@@ -126,6 +126,15 @@ def test_a_batch_in_parts_feeds_every_picture_once(cells, settings, monkeypatch)
     assert seen == [[(1, 3, 64, 64)] * 2]
 
 
+def test_parts_that_make_no_whole_batch_are_refused(cells, settings, monkeypatch):
+    def in_thirds(settings):
+        return cells.FaceTrainer(image_size=64, batch_size=settings.batch_size // 3, gradient_accumulate_every=3)
+
+    monkeypatch.setitem(cells.train.__globals__, "make_trainer", in_thirds)
+    with pytest.raises(SystemExit, match="make_trainer takes 6 pictures per step, and `batch_size` is 8"):
+        cells.train(settings(steps=1, batch_size=8))
+
+
 def test_sampling_is_repeatable_and_leaves_random_numbers_alone(cells, settings):
     trainer = cells.make_trainer(settings())
     trainer.init_GAN()

@@ -7,6 +7,7 @@ import pytest
 
 from baselines import translate
 from baselines.build import masters
+from kit.checks import TORCH_SAYS, errors_in_words
 from kit.translation import translator
 from tests.helpers.notebook import cells, check, solution_with, written
 
@@ -51,3 +52,32 @@ def test_the_solved_notebook_is_done_without_remarks(master, capsys):
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if line.endswith(": done")] == [f"{todo}: done" for todo in todos]
     assert "remark" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("Found no NVIDIA driver on your system.\nCheck"), "on the device of the pictures"),  # on a CPU
+        (AssertionError("Torch not compiled with CUDA enabled"), "on the device of the pictures"),
+        (RuntimeError("Expected all tensors to be on the same device, but found"), "on the device of the pictures"),
+        (ValueError("Target size (6, 1) must be the same as input size (6)"), "targets of one shape"),
+        (KeyError("real"), "stops with KeyError: 'real'"),
+        (StopIteration(), "stops with StopIteration"),
+        (
+            NotImplementedError('"sum" not implemented for Long\nmore'),
+            'NotImplementedError: "sum" not implemented for Long',
+        ),
+        (AssertionError("a check's own words"), "a check's own words"),
+    ],
+)
+def test_an_error_of_a_solution_is_told_in_a_line(error, line):
+    with pytest.raises(AssertionError) as caught, errors_in_words(lambda said: f"it stops with {said}", TORCH_SAYS):
+        raise error
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), NotImplementedError("generate: fill in the cell above (…)")])
+def test_a_todo_that_nobody_has_written_says_so_itself(error):
+    with pytest.raises(NotImplementedError), errors_in_words(str, TORCH_SAYS):
+        raise error

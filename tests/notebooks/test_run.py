@@ -661,6 +661,15 @@ def test_norms_are_of_every_layers_weights_from_the_picture_on():
     assert norms["layers.4.weight"].item() == pytest.approx(D.layers[4].weight.grad.square().sum().sqrt().item())
 
 
+@pytest.mark.parametrize("loss", [0.5, 1, LOSS])
+def test_a_loss_that_comes_on_the_cpu_lies_beside_those_on_the_gpu(tmp_path, loss):
+    run = session(tmp_path)
+    run.device = torch.device("meta")  # in place of a GPU
+    run.log(loss_D=loss, loss_G=torch.zeros((), device="meta", requires_grad=True))
+    assert torch.stack([*run.losses.values()]).device == run.device
+    assert not run.losses["loss_G"].requires_grad
+
+
 def test_a_loss_that_is_not_logged_stays_as_it_was(tmp_path):
     run = session(tmp_path, steps=3)
     for step, _ in run.steps(torch.zeros(8, 3, 8, 8, dtype=torch.uint8)):
