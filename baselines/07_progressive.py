@@ -84,6 +84,7 @@
 
 # %%
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -121,6 +122,10 @@ class GrowingSettings(Settings):
     penalty: float = 10.0  # λ of wgan-gp
     drift: float = 1e-3  # ε of wgan-gp: how much D's answers for reals are pulled to 0
     norms_every: int = 0  # not recorded here: D's layers come one by one
+
+    def __post_init__(self):
+        for name in ("hold", "fade"):  # `stage` is written for tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 course = GrowingSettings(  # the paper's, but narrower and shorter
@@ -201,8 +206,9 @@ settings = make_settings(PRESETS, preset, overrides)
 def stage(step, hold, fade):
     """The resolution (4, 8, …) and α (0 … 1) of the step that comes after `step` others; the first comes after 0.
 
-    4×4 is held for hold[0] steps. Then 8×8 is faded in for fade[0] steps, α = 0/fade[0], 1/fade[0], …, and held at
-    α = 1 for hold[1] steps, and so on. The last resolution, which comes with fade[-1], is held for ever.
+    hold and fade are tuples. 4×4 is held for hold[0] steps. Then 8×8 is faded in for fade[0] steps, α = 0/fade[0],
+    1/fade[0], …, and held at α = 1 for hold[1] steps, and so on. The last resolution, which comes with fade[-1], is
+    held for ever.
     """
     ### BEGIN SOLUTION
     resolution = 4
@@ -223,14 +229,21 @@ def check_stage(stage):
     hold, fade = (3, 5, 2), (4, 10, 0)
 
     def at(step, hold=hold, fade=fade):
-        given = [*hold], [*fade]
         try:
-            found = stage(step, *given)
-        except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
-            message = f"stage({step}, {[*hold]}, {[*fade]}) stops with {type(error).__name__}: {error}"
+            found = stage(step, hold, fade)
+        except (IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+            given, takes_lists = ([*hold], [*fade]), False
+            with suppress(Exception):
+                takes_lists = bool(stage(step, *given))
+            message = f"stage({step}, {hold}, {fade}) stops with {type(error).__name__}: {error}"
+            if takes_lists:
+                message = "hold and fade are tuples: make lists of them, [*hold]"
+            if given != ([*hold], [*fade]):
+                message = "hold and fade are used again at the next step: leave them as they are"
             raise AssertionError(message) from None
-        assert isinstance(found, tuple) and len(found) == 2, f"return resolution and α, not {found}"
-        assert given == ([*hold], [*fade]), "hold and fade are used again at the next step: leave them as they are"
+        assert isinstance(found, (tuple, list)) and len(found) == 2, f"return resolution and α, not {found}"
+        found = tuple(found)
+        assert isinstance(found[0], int), f"{found[0]} pixels are no size: the resolution is a whole number"
         return found
 
     first, last = at(0), at(10**6)
@@ -541,7 +554,12 @@ def check_equalized_conv(Conv):
             "the bias is scaled too: add it as it is": scaled(root, root),
             "the bias is missing": scaled(root, 0.0),
             "the bias is added twice": scaled(root, 2.0),
+            "the scaled weight is that of an earlier call: scale at each": lambda x, weight, bias: nn.functional.conv2d(
+                x, before * root, bias, padding=padding
+            ),
         }
+        with torch.no_grad():
+            conv.weight.mul_(1.5)  # as a step of Adam would
         check_function(lambda x, weight, bias: conv(x), scaled(root), (x, conv.weight, conv.bias), mistakes)
 
     check(5, 3, 3, padding=2, gain=0.7)

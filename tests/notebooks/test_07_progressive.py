@@ -103,7 +103,8 @@ def test_a_run_with_nothing_left_to_train_samples_at_the_stage_of_its_last_step(
 
 def test_tuples_in_settings_are_compared_by_what_they_hold(tmp_path, train):
     train(tmp_path, steps=1)
-    assert train(tmp_path, steps=2, hold=[1, 1, 1, 1]).start == 1
+    run = train(tmp_path, steps=2, hold=[1, 1, 1, 1])
+    assert run.start == 1 and run.settings.hold == (1, 1, 1, 1)  # `stage` gets a tuple all the same
     with pytest.raises(SystemExit, match=r"fade: \[4, 2, 2, 2\] then, \[4, 2, 2, 3\] now"):
         train(tmp_path, steps=3, fade=(4, 2, 2, 3))
 

@@ -239,6 +239,20 @@ def test_a_history_comes_back_from_its_state_on_its_device():
     assert {picture.device.type for picture in elsewhere.pictures} == {"meta"}
 
 
+def test_what_D_is_shown_is_on_the_device_of_the_fakes():
+    def elsewhere(history, fakes):
+        return names()["exchange"](history, fakes).to("meta")
+
+    with pytest.raises(AssertionError, match="fakes are on cpu, but what is shown is on meta"):
+        names()["check_exchange"](elsewhere)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_an_empty_history_is_refused_where_settings_are_read(size, tmp_path):
+    with pytest.raises(SystemExit, match=f"`history` is {size}: set it to 1 or more"):
+        settings_for(tmp_path, tmp_path, history=size)
+
+
 @pytest.mark.parametrize("todo", ["cycle_loss", "make_optimizers", "generator_step", "exchange", "discriminator_step"])
 def test_checks_read_no_settings(todo, capsys):
     assert "settings" not in names()
