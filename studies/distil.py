@@ -19,7 +19,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -108,7 +108,8 @@ def corrupted(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
 @dataclass(frozen=True, eq=False)
 class Set:
-    """Pictures that belong together, uint8 [n, H, W, 3], and the teacher's features of them [n, 1280]."""
+    """Pictures that belong together, uint8 [n, H, W, 3], and the teacher's features of them [n, 1280], or components of
+    these [n, d]."""
 
     group: str  # one of SHARES
     pictures: np.ndarray
@@ -199,9 +200,9 @@ class Batches(IterableDataset):
     """
 
     def __init__(self, sets: list[Set], components: Components, steps: range):
-        self.groups, self.steps = grouped(sets), steps
         scaled = [components.of_features(some.features) / np.sqrt(components.variances) for some in sets]
-        self.targets = {id(some): target.astype(np.float32) for some, target in zip(sets, scaled, strict=True)}
+        scaled = [replace(some, features=rows.astype(np.float32)) for some, rows in zip(sets, scaled, strict=True)]
+        self.groups, self.steps = grouped(scaled), steps
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for step in self.steps:
@@ -209,7 +210,7 @@ class Batches(IterableDataset):
             pictures, targets = [], []
             for some, number in drawn(self.groups, BATCH, rng):
                 pictures.append(harmlessly(some.pictures[number], rng)[:, :: rng.choice([-1, 1])])
-                targets.append(self.targets[id(some)][number])
+                targets.append(some.features[number])
             yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))
 
 
