@@ -9,12 +9,12 @@ WANTS_UV = @command -v uv > /dev/null || { echo "uv is missing, which finds the 
 .PHONY: demo test test-oldest test-newest test-kill bench bench-training gpu-check fuzz screenshots notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
-	@rm -rf $(DEMO) outputs
+	@rm -rf $(DEMO)
 	@echo "1 of 2: making 4,000 faces with our trained generator"
 	@$(PY) -m baselines.sample --face-set $(DEMO)/faces
 	@echo "2 of 2: training a small R3GAN (notebook 10) on them, about 3 minutes on two cores, and scoring its 1,000 pictures"
 	@$(PY) -m baselines.run 10_r3gan --preset demo --save $(DEMO)/10_r3gan.ipynb \
-	  --set faces=$(DEMO)/faces --set run=$(DEMO)/gan --set outputs=outputs
+	  --set faces=$(DEMO)/faces --set run=$(DEMO)/gan --set outputs=$(DEMO)/outputs
 	@echo "some of its pictures: $$(ls $(DEMO)/gan/samples/*.png | tail -n 1)"
 	@echo "all about the score:  $(DEMO)/gan/report.html"
 
@@ -44,8 +44,8 @@ test-kill: $(VENV)/installed
 fuzz: $(VENV)/installed
 	FUZZ=9300 $(PY) -m pytest -s tests/grader/test_fuzz.py
 
-# Our FID against pytorch-fid's, side by side, on 1,000 pictures: name yours, PICTURES=outputs, or the demo's are taken.
-PICTURES ?= outputs
+# Our FID against pytorch-fid's, side by side, on 1,000 pictures: the demo's, or PICTURES=your/pictures.
+PICTURES ?= $(DEMO)/outputs
 bench: $(VENV)/installed
 	@test -e $(PICTURES) || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
 	$(PY) -m tests.benchmarks.fid $(PICTURES)

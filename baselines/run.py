@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -70,16 +71,20 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
       python -m baselines.run 01_gan --preset cpu --set faces=faces.zip
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
-    from grader.check import own_kernel
+    from grader.check import DIED, own_kernel
 
+    lists = {  # papermill would write (1, 2) as "(1, 2)"
+        setting: list(value) if isinstance(value, tuple) else value for setting, value in overrides.items()
+    }
     warnings.filterwarnings("ignore", module="zmq|tornado")
     os.environ["KIT_WATCHED"] = str(int(bool(sys.stderr and sys.stderr.isatty())))  # for the notebook's progress
     try:
         papermill.execute_notebook(
             HERE / f"solved/{name}.ipynb",
             save,
-            {"preset": preset, "overrides": overrides},
+            {"preset": preset, "overrides": lists},
             kernel_name="python3",
             kernel_manager_class=own_kernel(),
             progress_bar=False,
@@ -88,8 +93,15 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
         )
     except papermill.PapermillExecutionError as error:
         shared.stop(1, f"{name}: {error.ename}: {' '.join(error.evalue.split())}")
+    except DeadKernelError:
+        shared.stop(1, f"{name}: {DIED}")
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough
     except OSError as error:
-        shared.stop(2, f"{save}: cannot be written ({error.strerror or error}): name another --save")
+        reason = error.strerror or error
+        if any(frame.name == "write_ipynb" for frame in traceback.extract_tb(error.__traceback__)):
+            shared.stop(2, f"{save}: cannot be written ({reason}): name another --save")
+        shared.stop(1, f"{name}: stopped ({reason})")
 
 
 if __name__ == "__main__":

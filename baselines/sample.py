@@ -34,6 +34,7 @@ MOST_BYTES = 10_000_000  # of the weights that ship
 LARGEST = 1024  # of a number in the settings of a network that is read
 COUNT = 1000  # pictures of a submission
 FACES = 4000  # pictures of a face set
+AT_ONCE = 1000  # of them in memory: a multiple of the notebook's batch, so that it draws the same
 SHOWN, COLUMNS = 64, 8  # samples in a grid
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)  # of z, in truncation.png
 QUALITY = 75  # of JPEG, as the notebooks store their pictures
@@ -272,10 +273,11 @@ def write_face_set(G: torch.nn.Module, output: Path, count: int = FACES, seed: i
     they are. Raises DataError and CannotWrite."""
     from data.faceset import ABOUT, about_json, new_set, png
 
-    pictures = sample(G, truncated(noise(G, count, seed), truncation)).permute(0, 2, 3, 1).numpy()  # [N, 64, 64, 3]
     about = {"name": "generated", "count": count, "seed": seed, "truncation": truncation, "version": VERSION}
     with new_set(output) as write:
-        for number, picture in enumerate(pictures):
+        parts = truncated(noise(G, count, seed), truncation).split(AT_ONCE)
+        pictures = (picture for z in parts for picture in sample(G, z).permute(0, 2, 3, 1).numpy())
+        for number, picture in enumerate(pictures):  # [64, 64, 3]
             write(f"{number}.png", png(picture))
         write(ABOUT, about_json(about))
 

@@ -99,7 +99,7 @@ def render(output: Path, count: int, seed: int, size: int, workers: int | None, 
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=_path)
 @_size
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N files.  [default: all]")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures.  [default: all]")
 @click.option("--name", help="What about.json calls the set.  [default: the source's name]")
 @_workers
 @_overwrite

@@ -96,7 +96,8 @@ def _download(url: str, part: Path, pause: float) -> None:
 
 
 def _resume(url: str, part: Path) -> None:
-    """One request for what is missing of the file. Raises RequestException when the line drops before its end."""
+    """One request for what is missing of the file. Raises RequestException when the line drops before its end, and
+    DataError when less than what we have is the answer."""
     have, etag_file = _size(part), _etag_file(part)
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -117,6 +118,11 @@ def _resume(url: str, part: Path) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
+        if (
+            total is not None and total < have
+        ):  # a page of the network's own, or another file: what we have is worth more
+            reason = f"the server sends {total:,} bytes, fewer than are in {part}"
+            raise DataError(f"{url}: {reason}; name a mirror with --url, or remove that file to start over")
         free = shutil.disk_usage(part.parent).free + have - start
         if total and total - start > free:
             needed = f"{(total - start) / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"

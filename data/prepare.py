@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import sys
 import unicodedata
@@ -19,7 +20,7 @@ from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import printable
 from grader.files import DEVICES, natural
-from grader.inputs.archives import BadArchive, members
+from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.labels import TABLES
 from grader.inputs.submission import LABELS
@@ -46,16 +47,16 @@ def prepare(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Prepared:
-    """Writes the first `limit` files of a folder, .zip or .tar[.gz] as a set of PNG [size, size].
+    """Writes the first `limit` pictures of a folder, .zip or .tar[.gz] as a set of PNG [size, size].
 
     Tables of labels go along. Where there are none, and the pictures lie in several folders, these are kept: they are
-    the classes. A file that cannot be read is skipped. Raises DataError when the source holds no readable picture, or
-    the output is taken.
+    the classes. A file that cannot be read is skipped. An output in the source is no part of it. Raises DataError when
+    the source holds no readable picture, or the output is taken.
     """
     source, output = Path(source).resolve(), Path(output).resolve()
     if output == source or output in source.parents:
         raise DataError(f"{output}: would replace its own source; name another output")
-    pictures, tables, skipped = _listed(source)
+    pictures, tables, skipped = _listed(source, output)
     pictures = sorted(pictures, key=natural)[:limit]
     classes = [] if tables.keys() & {*TABLES} else _classes(pictures)
     stems: dict[str, list[str]] = {}  # by name; a zip may hold a name twice
@@ -64,7 +65,7 @@ def prepare(
     written: dict[str, str] = {}
     count = 0
     with new_set(output, overwrite) as write:
-        shrunk = ordered_map(partial(_shrunk, size), _contents(source, stems), workers, CHUNK)
+        shrunk = ordered_map(partial(_shrunk, size), _contents(source, output, stems), workers, CHUNK)
         with tqdm(shrunk, total=len(pictures), unit=" faces", disable=None) as bar:  # closed before an error is told
             for picture, stem, png in bar:
                 if isinstance(png, str):
@@ -92,17 +93,30 @@ def shrink(data: bytes, size: int = 64) -> bytes:
     return png(decode(data, size)[0])
 
 
-def _listed(source: Path) -> tuple[list[str], dict[str, list], list[str]]:
-    """The files that may be pictures; of each kind of table the (name, bytes or the reason why there are none) of all
-    that were found, the uppermost first; and lines on what is no file."""
+def _members(source: Path, output: Path, refused: list[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """(name, read) of each file of the source, but of an output that lies in it: it was made of the others."""
+    own = None
+    if source in output.parents:
+        own = PurePosixPath(printable(decoded(os.fsencode(output.relative_to(source).as_posix()))))
+    for name, read in members(source, refused=refused):
+        if own not in (PurePosixPath(name), *PurePosixPath(name).parents):
+            yield name, read
+
+
+def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], list[str]]:
+    """The files that may be pictures, by their ending or else by what is in them; of each kind of table the (name,
+    bytes or the reason why there are none) of all that were found, the uppermost first; and lines on what is neither.
+    """
     if not source.exists():
         raise DataError(f"{source}: does not exist; name a folder or zip of faces")
     pictures, tables, skipped = [], {}, []
     try:
-        for name, read in members(source, refused=skipped):
+        for name, read in _members(source, output, skipped):
             file = PurePosixPath(name).name
             if file in (*TABLES, LABELS):
                 tables.setdefault(file, []).append((name, _read(source, name, read)))
+            elif file != ABOUT and not name.lower().endswith(ENDINGS) and (problem := _unreadable(source, name, read)):
+                skipped.append(f"{name}: {problem}")  # now: 1.txt beside 1.png would take its name
             elif file != ABOUT:
                 pictures.append(name)
     except BadArchive as error:
@@ -125,9 +139,15 @@ def _read(source: Path, name: str, read: Callable[[], bytes]) -> bytes | str:
         return f"cannot be read ({error.strerror or error})"
 
 
-def _contents(source: Path, stems: dict[str, list[str]]) -> Iterator[tuple[str, str, bytes | str]]:
+def _unreadable(source: Path, name: str, read: Callable[[], bytes]) -> str | None:
+    """Why a file is no picture that can be read, or None where it is one."""
+    *_, made = _shrunk(1, (name, "", _read(source, name, read)))
+    return made if isinstance(made, str) else None
+
+
+def _contents(source: Path, output: Path, stems: dict[str, list[str]]) -> Iterator[tuple[str, str, bytes | str]]:
     """(name, stem, bytes or the reason why there are none) of the named files, in the order in which they lie there."""
-    for name, read in members(source, refused=[]):
+    for name, read in _members(source, output, refused=[]):
         if stems.get(name):
             yield name, stems[name].pop(0), _read(source, name, read)
 
@@ -143,7 +163,7 @@ def _shrunk(size: int, item: tuple[str, str, bytes | str]) -> tuple[str, str, by
 
 def _classes(pictures: Iterable[str]) -> list[str]:
     """The folders that pictures lie in, where there are several: the notebooks take them as classes."""
-    found = {PurePosixPath(name).parent.name for name in pictures if name.lower().endswith(ENDINGS)} - {""}
+    found = {PurePosixPath(name).parent.name for name in pictures} - {""}
     return sorted(found) if len(found) > 1 else []
 
 

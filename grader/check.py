@@ -26,6 +26,7 @@ SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batc
 MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
+DIED = "the Python process died: is there too little memory?"
 NO_CHECK = "its check cell is gone, or was changed: copy it from the kit's notebook"
 TODOS = {  # what each of the kit's notebooks asks for, by the number in its heading
     "01": ("discriminator_step", "generator_step"),
@@ -100,8 +101,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                     yield Todo(todo or _first_line(cell), BROKEN, hint)
                     return
                 except DeadKernelError:
-                    hint = "the Python process died: is there too little memory?"
-                    yield Todo(todo or _first_line(cell), BROKEN, hint)
+                    yield Todo(todo or _first_line(cell), BROKEN, DIED)
                     return
                 except CellExecutionError as error:
                     if todo in told:

@@ -8,7 +8,6 @@ replaced by variations of a few, as a collapsing generator makes them.
 
 from __future__ import annotations
 
-import io
 import time
 from functools import partial
 from pathlib import Path
@@ -28,17 +27,11 @@ from grader.inputs.submission import read_submission
 from grader.metrics.copies import ALONE, COPY, DISGUISED, NEAR, copies, near_ones
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from studies.corruptions import KINDS
-from studies.faces import read_faces
+from studies.faces import read_faces, stored
 
 SIZE = 64
 PLANTED = 500
 COURSE = 71_314  # faces in the course's set
-
-
-def stored(picture: np.ndarray, kind: str, quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, quality=quality)
-    return decode(file.getvalue())[0]
 
 
 def cropped(picture: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
@@ -57,13 +50,13 @@ def relit(picture: np.ndarray, brightness: float, contrast: float) -> np.ndarray
 
 
 def mixed(picture: np.ndarray) -> np.ndarray:
-    return stored(cropped(np.ascontiguousarray(picture[:, ::-1]), 2, 2, 2, 2), "JPEG", 75)
+    return stored(cropped(np.ascontiguousarray(picture[:, ::-1]), 2, 2, 2, 2), "jpeg", 75)
 
 
 DISGUISES = {
     "none": lambda picture: picture,
-    **{f"JPEG, quality {quality}": partial(stored, kind="JPEG", quality=quality) for quality in (95, 75, 50, 30)},
-    "WebP, quality 50": partial(stored, kind="WEBP", quality=50),
+    **{f"JPEG, quality {quality}": partial(stored, codec="jpeg", quality=quality) for quality in (95, 75, 50, 30)},
+    "WebP, quality 50": partial(stored, codec="webp", quality=50),
     "mirrored": lambda picture: picture[:, ::-1],
     **{f"cropped {n} a side": partial(cropped, left=n, top=n, right=n, bottom=n) for n in (1, 2, 3, 4)},
     "cropped 3 left, 0 top, 1 right, 1 bottom": partial(cropped, left=3, top=0, right=1, bottom=1),

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import torch
 
-from baselines.definitions import definitions
+from baselines.definitions import BASELINES, definitions
 from baselines.run import settings_given
 from baselines.sample import MASTER, known_settings
 from grader.cli import shared
@@ -61,14 +61,13 @@ def deepen(run: Path, output: Path, changes: dict) -> None:
 
 
 def deepened(state: dict, changes: dict) -> dict:
-    """The state of a run's checkpoint, changed. Raises KeyError, TypeError and ValueError."""
+    """The state of a run's checkpoint, changed. Raises KeyError, TypeError, ValueError, and SystemExit of a setting."""
     before = known_settings(state["settings"])
+    (as_kind,) = definitions(BASELINES / "kit/settings.py", "as_kind").values()
     for name, value in changes.items():
         if name not in vars(before):
             raise ValueError(f"there is no setting {name}")
-        kind = type(getattr(before, name))
-        if type(value) is not kind and (kind, type(value)) != (float, int):
-            raise ValueError(f"{name} is {value!r}")
+        changes = changes | {name: as_kind(name, value, type(getattr(before, name)))}
     after = known_settings(asdict(before) | changes)
     losses_of, *made = definitions(MASTER, "losses_of", *NETWORKS.values()).values()
     losses_of(after.loss)

@@ -15,11 +15,10 @@ FOLDER keeps the teacher's features and the training; the same command goes on w
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -38,7 +37,7 @@ from grader.inputs.archives import members
 from grader.inputs.images import decode
 from studies import teacher
 from studies.corruptions import KINDS
-from studies.faces import read_faces, split
+from studies.faces import read_faces, split, stored
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 500  # of its 1,000 samples
@@ -57,22 +56,13 @@ FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear"
 STORED = (("png", 0), ("webp", 90), ("jpeg", 90), ("jpeg", 75))
 
 
-def stored(picture: Image.Image, codec: str, quality: int) -> np.ndarray:
-    """A picture as it comes back from a file of that kind: "png", "jpeg" or "webp"."""
-    if codec == "png":
-        return np.asarray(picture)
-    file = io.BytesIO()
-    picture.save(file, codec, quality=quality, **({"method": 1} if codec == "webp" else {}))
-    return np.asarray(Image.open(file).convert("RGB"))
-
-
 def harmlessly(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One picture uint8 [H, W, 3], shrunk to 64x64 by any filter and stored in any good quality."""
     image = Image.fromarray(picture)
     if image.size != (64, 64):
         image = image.resize((64, 64), list(FILTERS.values())[rng.integers(len(FILTERS))])
     codec = ("png", "jpeg", "jpeg", "webp")[rng.integers(4)]
-    return stored(image, codec, int(rng.integers(70, 101)))
+    return stored(np.asarray(image), codec, int(rng.integers(70, 101)))
 
 
 def read_originals(path: Path, odd: bool) -> np.ndarray:
@@ -108,7 +98,8 @@ def corrupted(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
 @dataclass(frozen=True, eq=False)
 class Set:
-    """Pictures that belong together, uint8 [n, H, W, 3], and the teacher's features of them [n, 1280]."""
+    """Pictures that belong together, uint8 [n, H, W, 3], and the teacher's features of them [n, 1280], or components of
+    these [n, d]."""
 
     group: str  # one of SHARES
     pictures: np.ndarray
@@ -199,9 +190,9 @@ class Batches(IterableDataset):
     """
 
     def __init__(self, sets: list[Set], components: Components, steps: range):
-        self.groups, self.steps = grouped(sets), steps
         scaled = [components.of_features(some.features) / np.sqrt(components.variances) for some in sets]
-        self.targets = {id(some): target.astype(np.float32) for some, target in zip(sets, scaled, strict=True)}
+        scaled = [replace(some, features=rows.astype(np.float32)) for some, rows in zip(sets, scaled, strict=True)]
+        self.groups, self.steps = grouped(scaled), steps
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for step in self.steps:
@@ -209,7 +200,7 @@ class Batches(IterableDataset):
             pictures, targets = [], []
             for some, number in drawn(self.groups, BATCH, rng):
                 pictures.append(harmlessly(some.pictures[number], rng)[:, :: rng.choice([-1, 1])])
-                targets.append(self.targets[id(some)][number])
+                targets.append(some.features[number])
             yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))
 
 
@@ -308,7 +299,7 @@ def ways(originals: Set) -> list[Set]:
     for number, (filter_name, how) in enumerate(product(FILTERS, STORED)):
         part = slice(number % 4, None, 4)
         small = shrunk(originals.pictures[part], filter_name)
-        pictures = np.stack([stored(Image.fromarray(picture), *how) for picture in small])
+        pictures = np.stack([stored(picture, *how) for picture in small])
         sets.append(Set(originals.group, pictures, originals.features[part]))
     return sets
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from PIL import Image
 from scipy.stats import spearmanr
 
 from grader.features import anime
@@ -25,11 +24,10 @@ from grader.features.statistics import Statistics
 from grader.files import atomic, short_hash
 from grader.metrics.frechet import frechet_distance
 from studies import distil, teacher
-from studies.faces import read_faces
+from studies.evaluate import JUDGED, SUBMISSIONS
+from studies.faces import read_faces, stored
 
 CODECS = {"PNG": ("png", 0), "WebP 95": ("webp", 95), "JPEG 95": ("jpeg", 95), "JPEG 75": ("jpeg", 75)}
-JUDGED = ("judged_200_4", "judged_150_4", "judged_90_5")  # best first, as the course's judge has them
-SUBMISSIONS = (*JUDGED, "gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
 TEACHER = "teacher 128"
 
 
@@ -50,7 +48,7 @@ def real_sets(shared: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
     for filter_name in distil.FILTERS:
         small = distil.shrunk(originals, filter_name)
         for codec, how in CODECS.items():
-            yield f"{filter_name} {codec}", np.stack([distil.stored(Image.fromarray(p), *how) for p in small])
+            yield f"{filter_name} {codec}", np.stack([stored(p, *how) for p in small])
 
 
 class Distances:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from grader.files import natural
 from grader.inputs.archives import members
@@ -23,6 +25,15 @@ def read_faces(path: str | Path) -> np.ndarray:
     if not pictures:
         raise ValueError(f"{path}: holds no picture ({', '.join(ENDINGS)})")
     return np.stack([pictures[name] for name in sorted(pictures, key=natural)])
+
+
+def stored(picture: np.ndarray, codec: str, quality: int) -> np.ndarray:
+    """A picture uint8 [H, W, 3] as it comes back from a file of that kind: "png", "jpeg" or "webp"."""
+    if codec == "png":
+        return picture
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, codec, quality=quality, **({"method": 1} if codec == "webp" else {}))
+    return decode(file.getvalue())[0]
 
 
 def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,6 @@ def write_pages(demo: Path, folder: Path) -> None:
     history.score_history(run, faces)
     score = grader.score(run / "submission.tgz", faces, metrics=metrics, offline=True)
     report.write(score, folder, read_run(run))
-    _hand_in(demo, folder / "class")
     write_board(demo, folder, tuple(metrics))
 
 
@@ -73,13 +72,7 @@ def take(page: Path, width: int, height: int, dark: bool = False) -> Image.Image
     """The top of a page as Chromium shows it."""
     browser = next(filter(None, map(shutil.which, CHROMIUM)))
     with tempfile.TemporaryDirectory() as folder:
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--user-data-dir={folder}/profile",
-        ]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         flags += ["--blink-settings=preferredColorScheme=0"] * dark
         size, shot = f"--window-size={width},{height}", Path(folder, "shot.png")
         flags += [f"--user-data-dir={folder}/profile"]

@@ -82,7 +82,7 @@ def place(tmp_path_factory, rendered):
     return place
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith("make ")])
+@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith(("make ", ". "))])
 def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path):
     if command in ELSEWHERE:
         pytest.skip(ELSEWHERE[command])
@@ -109,6 +109,25 @@ def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path):
 def test_a_make_target_of_the_docs_is_there(command):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*READMES, ROOT / "docs/running.md"], ids=lambda page: page.name)
+def test_a_page_tells_where_make_installs_before_it_runs_anything_there(page):
+    venv = re.search(r"^VENV *:= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    lines = [line for block in CONSOLE.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    firsts = [
+        next(i for i, line in enumerate(lines) if line.startswith(f"$ {start}"))
+        for start in ("make", f". {venv}/bin/activate", "python -m")
+    ]
+    assert firsts == sorted(firsts)
+
+
+def test_the_demo_removes_nothing_but_its_own():
+    rules = (ROOT / "Makefile").read_text()
+    demo = rules[rules.index("\ndemo:") : rules.index("\ntest:")]
+    assert re.findall(r"\brm -rf (.*)", demo) == ["$(DEMO)"]
+    places = re.findall(r"(?:faces=|run=|outputs=|--save |--face-set )(\S+)", demo)
+    assert len(places) == 5 and all(place.startswith("$(DEMO)/") for place in places)
 
 
 @pytest.mark.parametrize("target", ["test-oldest", "test-newest", "lock"])

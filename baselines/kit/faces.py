@@ -63,23 +63,38 @@ def find_faces(given="", places=PLACES, fewest=1000):
 
 def largest_set(place, depth, fewest):
     """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`."""
-    counts = {}  # folder or zip -> number of pictures
+    counts, zips = {}, {}  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place):
         folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
         if len(Path(folder).relative_to(place).parts) >= depth:
             folders.clear()
         if count := sum(is_picture(name) for name in names):
             counts[Path(folder)] = count
-        counts |= {Path(folder, name): 10**6 for name in names if name in ("faces.zip", "MLHW_6.zip")}
+        zips |= {Path(folder, name): 0 for name in names if name.lower().endswith(".zip") and not is_ignored(name)}
     by_parent = {}
     for folder in counts:
-        if folder.suffix != ".zip":
-            by_parent.setdefault(folder.parent, []).append(folder)
+        by_parent.setdefault(folder.parent, []).append(folder)
     for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
-        if len(children) > 2 and parent not in data_set_roots(place):
+        several = len(children) > 2 and parent not in data_set_roots(place)
+        if several or (parent / "about.json").exists():  # which `python -m data` writes into a set
             counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
+    if known := [path for path in zips if path.name in ("faces.zip", "MLHW_6.zip")]:
+        counts |= dict.fromkeys(known, 10**6)
+    else:
+        counts |= {path: pictures_in(path, fewest) for path in zips}
     best = max(counts, key=counts.get, default=None)
     return best if best and counts[best] >= fewest else None
+
+
+def pictures_in(path, fewest):
+    """How many pictures a zip lists; 0 where it is too small, broken, that of a run, or in a run."""
+    smallest = 78  # bytes that a file takes in a zip, without its name: most zips need not be opened
+    try:
+        in_run = (path.parent / "log.csv").exists() or (path.with_suffix("") / "log.csv").exists()
+        files = {} if in_run or path.stat().st_size < smallest * fewest else files_of(path)
+    except (OSError, SystemExit):
+        return 0
+    return 0 if any(Path(name).name == "log.csv" for name in files) else sum(map(is_picture, files))
 
 
 def data_set_roots(place):

@@ -44,13 +44,34 @@ def t4_presets(course, **better):
     }
 
 
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text in quotes",
+    tuple: "numbers in parentheses",
+}
+
+
+def as_kind(name, value, kind):
+    """A setting's value as its type `kind`: 1e4 steps are 10,000. Raises SystemExit where it is of another type."""
+    fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if fits or (kind is bool and isinstance(value, int)):
+        return value
+    if (kind is int and isinstance(value, float) and value.is_integer()) or (kind is tuple and isinstance(value, list)):
+        return kind(value)
+    raise SystemExit(f"{name} is {value!r}: it must be {KINDS[kind]}")
+
+
 def make_settings(presets, preset, overrides):
-    """The settings of a preset with some overridden. Raises SystemExit for a name that does not exist."""
+    """The settings of a preset with some overridden. Raises SystemExit for a name that does not exist, and for a value
+    of another type."""
     if preset not in presets:
         raise SystemExit(f"there is no preset {preset!r}: use one of {', '.join(presets)}")
     known = [field.name for field in fields(presets[preset])]
     if unknown := set(overrides) - set(known):
         raise SystemExit(f"there is no setting {', '.join(sorted(unknown))}: use some of {', '.join(known)}")
+    overrides = {name: as_kind(name, value, type(getattr(presets[preset], name))) for name, value in overrides.items()}
     settings = replace(presets[preset], **overrides)
     settings = replace(settings, run=run_folder(settings.run))
     if "NBGRADER_EXECUTION" in os.environ:  # autograding is about the checks: small networks, two steps

@@ -131,6 +131,18 @@ def test_starts_over_when_the_rest_cannot_be_had(wrongs, tmp_path):
     assert (tmp_path / "faces.zip").read_bytes() == SET
 
 
+def test_a_short_page_in_place_of_the_file_leaves_what_has_come(tmp_path):
+    (tmp_path / "faces.zip.part").write_bytes(SET[:1000])
+    (tmp_path / "faces.zip.part.etag").write_text('"one"')
+    with serving(body=b"<p>Please log in", ranges=False, etag='"page"') as (url, server):
+        with pytest.raises(DataError, match=r"the server sends 16 bytes, fewer than are in .*\.part; name a mirror"):
+            fetch(tmp_path / "faces.zip", url)
+        assert len(server.seen) == 1
+    with serving() as (url, server):
+        fetch(tmp_path / "faces.zip", url)
+    assert server.seen == [("bytes=1000-", '"one"')]
+
+
 def test_starts_over_when_the_part_is_too_long(tmp_path):
     (tmp_path / "faces.zip.part").write_bytes(SET + b"more")
     with serving() as (url, _):

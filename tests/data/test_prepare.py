@@ -364,6 +364,31 @@ def test_what_of_a_table_does_not_go_along_is_said(tmp_path):
     assert notes[1].startswith("tags.csv is not carried along: cannot be unpacked (Bad CRC-32")
 
 
+def test_files_beside_the_pictures_take_neither_their_names_nor_their_places(source, tmp_path):
+    for number in (1, 2, 3):
+        picture(seed=number).save(source / f"{number}.png")
+        (source / f"{number}.json").write_text("{}")
+        (source / f"{number}.gif").write_text("no picture")
+    (source / "2.png").rename(source / "2")  # a picture without an ending
+    (source / "3.png").rename(source / "3.PNG")
+    (source / "tags.csv").write_text("1,aqua hair\n2,blue hair\n")
+    made = prepare(source, tmp_path / "out", limit=3, workers=1)
+    assert files(tmp_path / "out") == ["1.png", "2.png", "3.png", "about.json", "tags.csv"]
+    assert made.notes == []
+    reason = "is not a picture (JPEG, PNG, WebP or BMP)"
+    assert sorted(made.skipped) == [f"{n}.{kind}: {reason}" for n in (1, 2, 3) for kind in ("gif", "json")]
+
+
+@pytest.mark.parametrize("name", ["small", "more/小", "small.zip"])
+def test_an_output_in_the_source_is_no_part_of_it(name, source, tmp_path):
+    (source / "small0").mkdir()
+    picture().save(source / "1.png")
+    picture(seed=1).save(source / "small0/2.png")
+    for _ in range(2):
+        made = prepare(source, source / name, overwrite=True, workers=1)
+        assert (made.written, made.skipped, made.notes) == (2, [], [])
+
+
 # What is broken, odd, or left behind
 
 

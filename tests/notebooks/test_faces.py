@@ -81,6 +81,49 @@ def test_a_zip_is_found_and_goes_before_folders(tmp_path):
     assert find({tmp_path: 2}) == tmp_path / "mine/faces.zip"
 
 
+@pytest.mark.parametrize("root", ["faces", ""])
+def test_two_classes_of_a_prepared_set_are_read_as_one_set(tmp_path, root):
+    for name in ("aqua", "blue"):
+        put(tmp_path / root / name, 11)
+    assert find({tmp_path: 7}) == tmp_path / root / "aqua"
+    (tmp_path / root / "about.json").touch()
+    assert find({tmp_path: 7}) == tmp_path / root
+
+
+def pack(path, count=10, *others):
+    """A zip of so many files that look like pictures by their names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in (*(f"set/{number}.jpg" for number in range(count)), *others):
+            archive.writestr(name, b"")
+    return path
+
+
+def test_any_zip_of_enough_pictures_is_a_set(tmp_path):
+    put(tmp_path / "few", 10)
+    here = pack(tmp_path / "mine/Anime.ZIP", 12, "readme.txt")
+    pack(tmp_path / "small.zip", 9, *map(str, range(20)))
+    assert find({tmp_path: 3}) == here
+    put(tmp_path / "many", 12)
+    assert find({tmp_path: 3}).is_dir()  # as many: what is there unpacked
+    (tmp_path / "faces.zip").touch()
+    assert find({tmp_path: 3}) == tmp_path / "faces.zip"
+
+
+def test_zips_that_are_none_or_hold_a_run_are_no_sets(tmp_path):
+    (tmp_path / "broken.zip").write_bytes(b"PK\3\4" + bytes(9999))
+    (tmp_path / "folder.zip").mkdir()
+    pack(tmp_path / "gan.zip", 20, "gan/log.csv")
+    pack(tmp_path / "best.zip", 20)
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best/log.csv").touch()
+    pack(tmp_path / "best/submission.zip", 20)
+    pack(tmp_path / "__MACOSX/mine.zip", 20)
+    pack(tmp_path / "outputs/mine.zip", 20)
+    with pytest.raises(SystemExit, match="found no faces"):
+        find({tmp_path: 3})
+
+
 def test_what_systems_and_runs_leave_is_no_set_of_faces(tmp_path):
     for name in ("__MACOSX/faces", ".ipynb_checkpoints", "runs/gan/samples", "outputs"):
         put(tmp_path / name, 15)

@@ -222,6 +222,17 @@ def test_a_face_set_is_one_that_the_notebooks_and_the_grader_know(tiny, tmp_path
     assert "generated" in {scale.get("reference") for scale in load_thresholds()["scale"]}
 
 
+def test_a_large_face_set_is_never_whole_in_memory(tiny, tmp_path, monkeypatch):
+    G, drawn = load_generator(tiny), []
+    whole, sample = play.sample(G, play.noise(G, 12, seed=0)), play.sample
+    monkeypatch.setattr(play, "AT_ONCE", 5)
+    monkeypatch.setattr(play, "sample", lambda G, z: drawn.append(len(z)) or sample(G, z))
+    play.write_face_set(G, tmp_path / "made.zip", count=12)
+    assert drawn == [5, 5, 2]
+    faces = read_faces(tmp_path / "made.zip")[0]
+    assert len(faces) == 12 and (faces.int() - whole.int()).abs().max() <= 1  # other batches round otherwise
+
+
 def test_samples_beside_the_faces_that_are_nearest(shipped, tmp_path):
     pictures = play.sample(shipped, play.noise(shipped, 12, seed=3))
     for number, picture in enumerate(pictures[:3].permute(0, 2, 3, 1).numpy()):

@@ -2,11 +2,12 @@
 
 import runpy
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, make_dataclass, replace
 
 import pytest
 
 from baselines.build import ROOT
+from baselines.definitions import definitions
 from kit.command_line import read_parameters
 from kit.files import run_folder
 from kit.settings import Settings, make_settings, t4_presets
@@ -46,6 +47,39 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(preset, overrides, 
     with pytest.raises(SystemExit) as stopped:
         make_settings(PRESETS, preset, overrides)
     assert str(stopped.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("steps", 1e4, 10_000),
+        ("steps", True, None),
+        ("steps", 1.5, None),
+        ("steps", float("inf"), None),
+        ("steps", "many", None),
+        ("hours", 1, 1),
+        ("hours", "1h", None),
+        ("hours", False, None),
+        ("half", 1, True),
+        ("half", "yes", None),
+        ("run", 2024, None),
+        ("faces", None, None),
+        ("hold", [1, 2], (1, 2)),
+        ("hold", 3, None),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_one_line(name, value, kept, capsys):
+    presets = {"course": make_dataclass("Some", [("hold", tuple, (1, 1))], bases=(Settings,), frozen=True)()}
+    if kept is not None:
+        found = getattr(make_settings(presets, "course", {name: value}), name)
+        assert found == kept and type(found) is not float
+        return
+    with pytest.raises(SystemExit) as stopped:
+        make_settings(presets, "course", {name: value})
+    assert str(stopped.value).startswith(f"{name} is {value!r}: it must be ")
+    (as_kind,) = definitions(ROOT / "baselines/kit/settings.py", "as_kind").values()  # as studies.deepen takes it
+    with pytest.raises(SystemExit, match=name):
+        as_kind(name, value, type(getattr(presets["course"], name)))
 
 
 def test_autograding_makes_it_small(monkeypatch):

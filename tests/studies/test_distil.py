@@ -1,5 +1,7 @@
 """The distillation: what it shows the network, and that a training goes on where it was stopped."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,13 @@ def test_the_targets_are_weighted_by_the_shares_of_groups():
     assert abs(components.directions[7, 0]) > 0.95  # the largest difference comes first
     assert components.of_features(sets[0].features).shape == (300, anime.DIM)
     assert (np.diff(components.variances) <= 0).all()
+
+
+def test_a_worker_that_is_no_fork_makes_the_same_batches(sets):
+    batches = distil.Batches([some.part(unseen=True) for some in sets], distil.Components.of(sets), range(1))
+    ((pictures, targets),) = batches
+    ((again, same),) = pickle.loads(pickle.dumps(batches))
+    assert torch.equal(pictures, again) and torch.equal(targets, same)
 
 
 def test_a_batch_is_the_same_after_a_stop(sets):

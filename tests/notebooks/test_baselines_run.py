@@ -1,0 +1,52 @@
+"""python -m baselines.run: what it hands on to a notebook, and what it says when one stops."""
+
+import nbformat
+import papermill
+import pytest
+from click.testing import CliRunner
+from nbclient.exceptions import DeadKernelError
+from papermill.iorw import write_ipynb
+from papermill.translators import PythonTranslator
+
+from baselines.run import main
+
+
+def run(monkeypatch, execute, *arguments):
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    return CliRunner().invoke(main, ["07_progressive", *map(str, arguments)])
+
+
+def test_a_notebook_gets_numbers_in_parentheses_as_numbers(monkeypatch):
+    given = {}
+    run(monkeypatch, lambda *arguments, **options: given.update(arguments[2]), "--set", "hold=(1, 2)", "--set", "run=a")
+    assert given["overrides"] == {"hold": [1, 2], "run": "a"}
+    assert PythonTranslator.translate(given["overrides"]["hold"]) == "[1, 2]"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DeadKernelError("Kernel died"), 1, "07_progressive: the Python process died: is there too little memory?"),
+        (OSError(12, "Cannot allocate memory"), 1, "07_progressive: stopped (Cannot allocate memory)"),
+        (OSError("no reason"), 1, "07_progressive: stopped (no reason)"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["--save", "kept.ipynb"]])
+def test_why_a_notebook_stopped_is_one_line(error, code, line, arguments, monkeypatch):
+    def execute(*_, **__):
+        raise error
+
+    result = run(monkeypatch, execute, *arguments)
+    assert (result.exit_code, result.stderr.splitlines()) == (code, [line])
+
+
+def test_a_notebook_that_cannot_be_saved_is_blamed_on_its_place(monkeypatch, tmp_path):
+    save = tmp_path / "nowhere/kept.ipynb"
+
+    def execute(_, path, *__, **___):
+        write_ipynb(nbformat.v4.new_notebook(), str(path))
+
+    result = run(monkeypatch, execute, "--save", save)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{save}: cannot be written (") and line.endswith("): name another --save")
