@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from baselines.build import ROOT, build
+from baselines.build import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,8 +34,10 @@ def run(path, folder, faces, preset="course", **overrides) -> str:
 
 @cache
 def built(master) -> dict[Path, str]:
-    """The texts of a master's notebooks by their paths, the student's first."""
-    return build(master)
+    """The texts of a master's committed notebooks by their paths, the student's first; test_build holds that they are
+    what the master builds, which takes a second each."""
+    paths = [ROOT / folder / f"{master.stem}.ipynb" for folder in ("notebooks", "baselines/solved", "notebooks/zh")]
+    return {path: path.read_text(encoding="utf-8") for path in paths if path.exists()}
 
 
 @cache

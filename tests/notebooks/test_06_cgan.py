@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from baselines.build import ROOT, build
+from baselines.build import ROOT
 from kit.checks import stand_ins
 from kit.networks import Discriminator, Generator
 from tests.helpers.notebook import SMOKE, before_todos, cells, check, run
@@ -32,9 +32,8 @@ def notebook():
 
 
 def test_runs_solved_from_top_to_bottom(tmp_path, rendered):
-    path = tmp_path / "notebook.ipynb"
-    path.write_text(build(MASTER)[ROOT / "baselines/solved/06_cgan.ipynb"], encoding="utf-8")
-    printed = run(path, tmp_path, rendered, wrong_labels=True, shape_steps=2, classes=CLASSES)
+    solved = ROOT / "baselines/solved/06_cgan.ipynb"
+    printed = run(solved, tmp_path, rendered, wrong_labels=True, shape_steps=2, classes=CLASSES)
     assert "1,000 pictures in" in printed and "remark" not in printed
 
     outputs = tmp_path / "outputs"

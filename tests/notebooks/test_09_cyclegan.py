@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from baselines.build import ROOT, build
+from baselines.build import ROOT
 from kit.launch import launch
 from tests.helpers.notebook import SMOKE, before_todos, cells, run
 
@@ -99,10 +99,7 @@ def test_D_is_frozen_in_the_step_of_the_generators_alone(tmp_path, rendered, mon
 
 
 def test_the_solved_notebook_runs(tmp_path, rendered):
-    for path, text in build(MASTER).items():
-        if path.parent.name == "solved":
-            (tmp_path / path.name).write_text(text, encoding="utf-8")
-    said = run(tmp_path / f"{MASTER.stem}.ipynb", tmp_path, rendered)
+    said = run(ROOT / "baselines/solved/09_cyclegan.ipynb", tmp_path, rendered)
     assert "in the other domain, by their colours" in said
     pictures = [f"{number}.jpg" for number in range(1, 1001)]
     for path in ("samples/000002.tgz", "submission.tgz"):
