@@ -21,6 +21,7 @@ from PIL import Image
 from torchvision.utils import save_image
 from tqdm import tqdm
 
+from grader import workers
 from grader.check import own_kernel
 from grader.cli import run as program_run
 from grader.cli import shared
@@ -211,7 +212,8 @@ def test_help_imports_nothing_heavy():
         ("baselines.sample --output text.txt/x", 2, "text.txt/x: cannot be written"),
     ],
 )
-def test_errors_name_the_file_the_reason_and_the_remedy(place, words, code, says):
+def test_errors_name_the_file_the_reason_and_the_remedy(place, words, code, says, monkeypatch):
+    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 0.5)
     before = sorted(place.rglob("*"))
     exit_code, lines = run(words)
     assert (exit_code, says in lines[-1]) == (code, True), lines
