@@ -31,6 +31,7 @@ ELSEWHERE = {
     "python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server",
     "python -m studies.release runs/r3gan --output mine.safetensors": "slow: tests/studies/test_release.py does it",
 }
+SAYS = {"python baselines/01_gan.py --preset cpu": "lr_G=0.0004"}
 CODES = {f"python -m grader check notebooks/{name}.ipynb": 1 for name in ("01_gan", "zh/01_gan", "03_wgan")}
 
 
@@ -109,6 +110,7 @@ def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path, requ
             shutil.rmtree(folder / made)
     done = in_folder(folder, command)
     assert done.returncode == CODES.get(command, 0), done.stdout[-2000:] + done.stderr[-2000:]
+    assert SAYS.get(command, "") in done.stdout
 
 
 @pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make ")])

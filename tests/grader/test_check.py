@@ -76,7 +76,10 @@ def test_a_mistake_gets_its_hint_in_the_language_of_the_notebook(tmp_path):
 
 
 def test_an_endless_loop_is_stopped(tmp_path):
-    sources = "def discriminator_step():\n    while True:\n        pass", "check_discriminator_step = lambda step: step()"
+    sources = (
+        "def discriminator_step():\n    while True:\n        pass",
+        "check_discriminator_step = lambda step: step()",
+    )
     call = "check_discriminator_step(discriminator_step)"
     cells = [nbformat.v4.new_code_cell(source) for source in (*sources, call)]  # no import that takes long
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine.ipynb")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+import torch
 
 from baselines.build import ROOT
 
@@ -45,6 +46,26 @@ def cells(master, solved=True) -> dict[str, str]:
     """The code cells of a built notebook: cell id -> source."""
     text = built(master)[ROOT / ("baselines/solved" if solved else "notebooks") / f"{master.stem}.ipynb"]
     return {cell.id: cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"}
+
+
+def equal(one, other):
+    """Whether two states hold the same, to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def check_resume(train, small, folder, faces, **settings) -> None:
+    """Holds a run that stopped after 3 of 5 steps against one that did not; `small` makes the settings of both."""
+    train(small(folder, faces, steps=3, **settings))
+    resumed = train(small(folder, faces, steps=5, **settings))
+    whole = train(small(folder / "whole", faces, steps=5, **settings))
+    assert resumed.start == 3
+    for name in ("G", "D", "G_ema", "optimizer_G", "optimizer_D"):
+        states = [run.parts[name].state_dict() for run in (resumed, whole)]
+        assert equal(*states), f"{name} differs after a resume"
 
 
 def execute(master, overrides, solved=True, until="", checks=None, before_training=lambda names: None) -> dict:

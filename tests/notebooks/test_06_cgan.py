@@ -14,7 +14,7 @@ from PIL import Image
 from baselines.build import ROOT
 from kit.checks import stand_ins
 from kit.networks import Discriminator, Generator
-from tests.helpers.notebook import SMOKE, before_todos, cells, check, run
+from tests.helpers.notebook import SMOKE, before_todos, cells, check, equal, run
 
 MASTER = ROOT / "baselines/06_cgan.py"
 CLASSES = "red, aqua, black"
@@ -60,15 +60,6 @@ def test_runs_solved_from_top_to_bottom(tmp_path, rendered):
 def settings_in(notebook, folder, faces, **overrides):
     places = {"faces": str(faces), "run": str(folder / "run"), "outputs": str(folder / "outputs")}
     return notebook.make_settings(notebook.PRESETS, "course", SMOKE | places | {"classes": CLASSES} | overrides)
-
-
-def equal(one, other):
-    """Whether two states hold the same, to the last bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, rendered, notebook, capsys):

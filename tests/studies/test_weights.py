@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from grader.features import imagenet
+from grader.features.imagenet import DIM
 from grader.features.reference import shipped_reference
 from grader.metrics import afd as detector
 from grader.metrics.frechet import frechet_distance
@@ -93,7 +94,7 @@ def test_face_probabilities_follow_bayes(monkeypatch):
 def test_detector_training_gives_the_probabilities_of_its_labels():
     """Faces with probability 1, .7 and 0 in three places of the feature space are told so."""
     rng = np.random.default_rng(0)
-    features = np.concatenate([place + rng.normal(size=(2000, imagenet.DIM)) for place in rng.normal(size=(3, imagenet.DIM))])
+    features = np.concatenate([place + rng.normal(size=(2000, DIM)) for place in rng.normal(size=(3, DIM))])
     labels = np.repeat([1, 0.7, 0], 2000)
     trained = train_detector.train(features, labels, epochs=6, seed=0, batch=32)
     shares = detector.faces(features, trained).reshape(3, 2000).mean(axis=1)
