@@ -113,6 +113,15 @@ def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path, requ
     assert SAYS.get(command, "") in done.stdout
 
 
+def test_the_grader_from_python_does_what_the_page_says(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/report.json.md").read_text(), re.MULTILINE | re.DOTALL)
+    exec(code, names := {})
+    said = capsys.readouterr().out
+    assert "'Boss': " in said and "FD-ImageNet " in said and "AFD " in said
+    assert all(hasattr(names["result"], name) for name in ("measures", "verdicts", "integrity", "by_label"))
+
+
 @pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make ")])
 def test_a_make_target_of_the_docs_is_there(command):
     makefile = (ROOT / "Makefile").read_text()

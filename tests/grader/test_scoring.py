@@ -1,6 +1,7 @@
 """The command line as a user meets it: verdicts, reports, exit codes, and what is left behind when something fails."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -203,11 +204,13 @@ def test_wrong_use(outputs, tmp_path, wrong, monkeypatch):
     assert not list(tmp_path.glob("report.*"))
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path):
-    tmp_path.chmod(0o500)
+def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path, monkeypatch):
+    def refused(*, dir):
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr("grader.files.tempfile.TemporaryFile", refused)  # no mode of a folder keeps root out
+    monkeypatch.setattr("grader.scoring.read_submission", lambda *_: pytest.fail("the work had begun"))
     result = run(outputs, "--offline", "--output", tmp_path)
-    tmp_path.chmod(0o700)
     assert result.exit_code == 2
     assert "cannot be written (Permission denied)" in result.stderr
 
