@@ -68,6 +68,17 @@ def check_resume(train, small, folder, faces, **settings) -> None:
         assert equal(*states), f"{name} differs after a resume"
 
 
+def check_two_processes(train, settings):
+    """Trains in two processes, of which one writes. Returns the run that came of it."""
+    from kit.launch import launch  # programs that import this module may not know kit
+
+    run = launch(train, settings)
+    rows = Path(run.folder, "log.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["step", *map(str, range(1, settings.steps + 1))]
+    assert run.start == settings.steps
+    return run
+
+
 def execute(master, overrides, solved=True, until="", checks=None, before_training=lambda names: None) -> dict:
     """Runs a notebook's code in this process, with its parameters set, and returns its names. Where `until` is given it
     stops after the cell that holds this text, and leaves out the checks unless `checks` asks for them.

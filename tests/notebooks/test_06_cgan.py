@@ -1,8 +1,6 @@
 """06: runs solved, goes on bit-equal, learns what labels mean, and its checks tell of one TODO alone."""
 
 import csv
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from types import SimpleNamespace
@@ -14,7 +12,7 @@ from PIL import Image
 from baselines.build import ROOT
 from kit.checks import stand_ins
 from kit.networks import Discriminator, Generator
-from tests.helpers.notebook import SMOKE, before_todos, cells, check, equal, run
+from tests.helpers.notebook import SMOKE, before_todos, cells, check, check_two_processes, equal, run
 
 MASTER = ROOT / "baselines/06_cgan.py"
 CLASSES = "red, aqua, black"
@@ -75,12 +73,10 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, rendered, notebook, 
         assert equal(resumed[name], whole[name]), f"{name} differs after a resume"
 
 
-def test_its_training_can_be_sent_to_new_processes(tmp_path, notebook):
-    path = tmp_path / "train.pkl"
-    path.write_bytes(notebook.as_bytes(notebook.train))
-    code = "import cloudpickle, sys; print(cloudpickle.load(open(sys.argv[1], 'rb')).__name__)"
-    printed = subprocess.run([sys.executable, "-c", code, str(path)], cwd=tmp_path, capture_output=True, text=True)
-    assert printed.stdout == "train\n", printed.stderr
+def test_trains_in_two_processes(tmp_path, rendered, notebook):
+    small = settings_in(notebook, tmp_path, rendered, steps=2, processes=2, wrong_labels=True)
+    trained = check_two_processes(notebook.train, small)
+    assert trained.classes == ["red", "aqua", "black"] and (tmp_path / "run/labels.csv").exists()
 
 
 def test_labels_csv_is_there_before_the_first_step(tmp_path, rendered, notebook):

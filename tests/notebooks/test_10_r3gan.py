@@ -10,7 +10,7 @@ from torch import nn
 
 from baselines.build import ROOT
 from kit.augment import WAYS, augmentation
-from tests.helpers.notebook import SMOKE, before_launch, check_resume
+from tests.helpers.notebook import SMOKE, before_launch, check_resume, check_two_processes
 
 MASTER = ROOT / "baselines/10_r3gan.py"
 
@@ -27,6 +27,10 @@ def small(folder, faces="", preset="cpu", **others):
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
     check_resume(names("train"), small, tmp_path, rendered, augment="color,translation,cutout")
+
+
+def test_trains_in_two_processes(tmp_path, rendered):
+    check_two_processes(names("train"), small(tmp_path, rendered, steps=2, processes=2, augment="translation"))
 
 
 def test_half_precision_is_not_for_the_discriminator(tmp_path, rendered, monkeypatch):
