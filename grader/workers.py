@@ -17,6 +17,7 @@ from grader.errors import GraderError, first_line
 
 MAX_SECONDS = 60  # of processor time to read one submission: an honest one takes one
 MAX_MEMORY = 2 * 2**30  # bytes to read one submission, on top of what the process holds already
+SCHEDULER_SECONDS = 10  # to wait for a Dask scheduler to answer
 
 
 class TooSlow(BaseException):
@@ -66,7 +67,7 @@ def dask(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client
 
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=SCHEDULER_SECONDS)
     except ImportError:
         raise GraderError("--dask needs the package distributed: pip install distributed") from None
     except (OSError, ValueError) as error:

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grader.features.imagenet import describe
+from grader.features import imagenet
 from grader.files import write_bytes
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
@@ -159,7 +159,7 @@ def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, 
     ]
     negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
     pictures, labels = examples(styles, negatives, count, rng)
-    trained = train(describe(pictures), labels, epochs, seed)
+    trained = train(imagenet.describe(pictures), labels, epochs, seed)
     write_bytes(Path(output), save(trained.state_dict()))
     print(f"wrote {output}", file=sys.stderr)
 

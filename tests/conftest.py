@@ -32,6 +32,8 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KIT_SCORE", "0")  # the last cell of a notebook takes 15 s: a test of it takes this away
     for variable in ("GRADER_INCEPTION", "GRADER_CASCADE"):
         monkeypatch.delenv(variable, raising=False)
+    for variable in ("https_proxy", "HTTPS_PROXY"):  # nobody answers there; servers of the tests speak http
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
 
 
 @pytest.fixture(autouse=True)

@@ -38,6 +38,8 @@ def memory_mb() -> float | None:
 
 def check_notebook(stem: str, faces: Path, seconds: float, size: list[str]) -> dict:
     """A notebook whole, resumed and compared, in a process of its own; or why not."""
+    if stem not in [master.stem for master in masters()]:
+        return {"notebook": stem, "result": f"there is no {stem}"}
     if seconds <= 0:
         return {"notebook": stem, "result": "no time left"}
     with tempfile.TemporaryDirectory() as folder:

@@ -121,6 +121,7 @@ def place(tmp_path_factory):
         yield base
     for kind in sorted({kind for kind, _ in outcomes}):
         read, refused = outcomes[kind, "read"], outcomes[kind, "refused"]
+        assert read or kind == "histories", f"none of {kind} was read"
         print(f"\n{kind:12} {read + refused:6,} cases: {read:6,} read, {refused:6,} refused", end="")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of the process, imports included
     print(f"\n{sum(outcomes.values()):,} cases in {time.monotonic() - started:.0f} s, at most {peak:,.0f} MiB")
@@ -176,6 +177,23 @@ def attempt(kind, box, read, *refusals):
         watch.box = None
     outcomes[kind, "read"] += 1
     return result
+
+
+@pytest.mark.parametrize("way", ["written", "changed", "read by a link", "run"])
+def test_the_watch_sees_what_leaves_the_folder(way, place):
+    def leave():
+        return {
+            "written": lambda: (place / "outside.txt").write_text("as it was"),
+            "changed": lambda: os.utime(place / "outside.txt"),
+            "read by a link": lambda: (box / "link").read_text(),
+            "run": lambda: os.system("true"),
+        }[way]()
+
+    with case() as box:
+        (box / "link").symlink_to(place / "outside.txt")
+        attempt("watched", box, leave)
+        assert len(watch.seen) == 1
+        watch.seen.clear()
 
 
 def put(content, path):

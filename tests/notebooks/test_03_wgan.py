@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.build import ROOT
-from tests.helpers.notebook import SMOKE, before_launch
+from tests.helpers.notebook import SMOKE, before_launch, check_resume
 
 MASTER = ROOT / "baselines/03_wgan.py"
 
@@ -48,18 +48,7 @@ def test_norms_are_read_after_the_step_of_D_and_before_that_of_G(tmp_path, rende
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
-    train = before_launch(MASTER)["train"]
-    train(small(tmp_path, rendered, steps=3))
-    resumed = train(small(tmp_path, rendered, steps=5))
-    whole = train(small(tmp_path / "whole", rendered, steps=5))
-    assert resumed.start == 3
-    for name in ("G", "D", "G_ema"):
-        for key, value in whole.parts[name].state_dict().items():
-            assert torch.equal(resumed.parts[name].state_dict()[key], value), f"{name}.{key} differs"
-    for name in ("optimizer_G", "optimizer_D"):
-        states = [run.parts[name].state_dict()["state"] for run in (resumed, whole)]
-        for index, state in states[1].items():
-            assert torch.equal(states[0][index]["square_avg"], state["square_avg"])
+    check_resume(before_launch(MASTER)["train"], small, tmp_path, rendered)
 
 
 def test_a_norm_that_leaves_the_gpu_gets_its_hint():

@@ -9,7 +9,7 @@ from torch import nn
 
 from baselines.build import ROOT
 from kit.gradient_penalty import gradient_penalty
-from tests.helpers.notebook import SMOKE, before_launch
+from tests.helpers.notebook import SMOKE, before_launch, check_resume
 
 MASTER = ROOT / "baselines/04_wgan_gp.py"
 
@@ -46,14 +46,7 @@ def test_a_wrong_mixture_is_called_one_whatever_is_drawn():
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
-    train = before_launch(MASTER)["train"]
-    train(small(tmp_path, rendered, steps=3))
-    resumed = train(small(tmp_path, rendered, steps=5))
-    whole = train(small(tmp_path / "whole", rendered, steps=5))
-    assert resumed.start == 3
-    for name in ("G", "D", "G_ema"):
-        for key, value in whole.parts[name].state_dict().items():
-            assert torch.equal(resumed.parts[name].state_dict()[key], value), f"{name}.{key} differs"
+    check_resume(before_launch(MASTER)["train"], small, tmp_path, rendered)
 
 
 def test_half_precision_is_not_for_the_critic(tmp_path, rendered, monkeypatch):

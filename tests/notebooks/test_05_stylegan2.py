@@ -14,7 +14,7 @@ from torchvision.utils import make_grid, save_image
 from baselines.build import ROOT
 from grader import pack
 from kit.grids import cut_grid, cut_grids
-from tests.helpers.notebook import SMOKE, before_launch, run
+from tests.helpers.notebook import SMOKE, before_launch, equal, run
 
 MASTER = ROOT / "baselines/05_stylegan2.py"
 SMALL = {"batch_size": 2, "z_dim": 16}
@@ -35,15 +35,6 @@ def settings(cells, tmp_path, rendered):
         return cells.make_settings(cells.PRESETS, "course", SMOKE | SMALL | places | overrides)
 
     return settings
-
-
-def equal(one, other):
-    """Whether two states hold the same, to the last bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def test_it_runs_from_top_to_bottom(tmp_path, rendered):

@@ -1,8 +1,6 @@
 """06: runs solved, goes on bit-equal, learns what labels mean, and its checks tell of one TODO alone."""
 
 import csv
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from types import SimpleNamespace
@@ -11,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from baselines.build import ROOT, build
+from baselines.build import ROOT
 from kit.checks import stand_ins
 from kit.networks import Discriminator, Generator
-from tests.helpers.notebook import SMOKE, before_todos, cells, check, run
+from tests.helpers.notebook import SMOKE, before_todos, cells, check, check_two_processes, equal, run
 
 MASTER = ROOT / "baselines/06_cgan.py"
 CLASSES = "red, aqua, black"
@@ -32,9 +30,8 @@ def notebook():
 
 
 def test_runs_solved_from_top_to_bottom(tmp_path, rendered):
-    path = tmp_path / "notebook.ipynb"
-    path.write_text(build(MASTER)[ROOT / "baselines/solved/06_cgan.ipynb"], encoding="utf-8")
-    printed = run(path, tmp_path, rendered, wrong_labels=True, shape_steps=2, classes=CLASSES)
+    solved = ROOT / "baselines/solved/06_cgan.ipynb"
+    printed = run(solved, tmp_path, rendered, wrong_labels=True, shape_steps=2, classes=CLASSES)
     assert "1,000 pictures in" in printed and "remark" not in printed
 
     outputs = tmp_path / "outputs"
@@ -63,15 +60,6 @@ def settings_in(notebook, folder, faces, **overrides):
     return notebook.make_settings(notebook.PRESETS, "course", SMOKE | places | {"classes": CLASSES} | overrides)
 
 
-def equal(one, other):
-    """Whether two states hold the same, to the last bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-
-
 def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, rendered, notebook, capsys):
     own = {"wrong_labels": True, "n_critic": 2, "ema": 0.9, "checkpoint_every": 5}
     notebook.train(settings_in(notebook, tmp_path / "parts", rendered, steps=2, **own))
@@ -85,12 +73,10 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, rendered, notebook, 
         assert equal(resumed[name], whole[name]), f"{name} differs after a resume"
 
 
-def test_its_training_can_be_sent_to_new_processes(tmp_path, notebook):
-    path = tmp_path / "train.pkl"
-    path.write_bytes(notebook.as_bytes(notebook.train))
-    code = "import cloudpickle, sys; print(cloudpickle.load(open(sys.argv[1], 'rb')).__name__)"
-    printed = subprocess.run([sys.executable, "-c", code, str(path)], cwd=tmp_path, capture_output=True, text=True)
-    assert printed.stdout == "train\n", printed.stderr
+def test_trains_in_two_processes(tmp_path, rendered, notebook):
+    small = settings_in(notebook, tmp_path, rendered, steps=2, processes=2, wrong_labels=True)
+    trained = check_two_processes(notebook.train, small)
+    assert trained.classes == ["red", "aqua", "black"] and (tmp_path / "run/labels.csv").exists()
 
 
 def test_labels_csv_is_there_before_the_first_step(tmp_path, rendered, notebook):

@@ -10,7 +10,7 @@ from torch import nn
 
 from baselines.build import ROOT
 from kit.augment import WAYS, augmentation
-from tests.helpers.notebook import SMOKE, before_launch
+from tests.helpers.notebook import SMOKE, before_launch, check_resume, check_two_processes
 
 MASTER = ROOT / "baselines/10_r3gan.py"
 
@@ -26,14 +26,11 @@ def small(folder, faces="", preset="cpu", **others):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
-    train, augment = names("train"), {"augment": "color,translation,cutout"}
-    train(small(tmp_path, rendered, steps=3, **augment))
-    resumed = train(small(tmp_path, rendered, steps=5, **augment))
-    whole = train(small(tmp_path / "whole", rendered, steps=5, **augment))
-    assert resumed.start == 3
-    for name in ("G", "D", "G_ema"):
-        for key, value in whole.parts[name].state_dict().items():
-            assert torch.equal(resumed.parts[name].state_dict()[key], value), f"{name}.{key} differs"
+    check_resume(names("train"), small, tmp_path, rendered, augment="color,translation,cutout")
+
+
+def test_trains_in_two_processes(tmp_path, rendered):
+    check_two_processes(names("train"), small(tmp_path, rendered, steps=2, processes=2, augment="translation"))
 
 
 def test_half_precision_is_not_for_the_discriminator(tmp_path, rendered, monkeypatch):

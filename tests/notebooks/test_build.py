@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import nbformat
 import pytest
@@ -34,6 +35,7 @@ WORDS = {  # what the texts of all notebooks have in common
 }
 
 
+@cache
 def notebooks(master):
     """The student's, the solved and, once it is there, the Chinese notebook of a master."""
     return [nbformat.reads(text, as_version=4) for text in built(master).values()]
@@ -55,10 +57,17 @@ def code(notebook):
 
 @pytest.mark.parametrize("master", MASTERS)
 def test_committed_notebooks_are_what_their_masters_build(master):
-    for path, text in built(master).items():
+    made = build.build(master)
+    assert [*made] == [*built(master)]  # which the other tests read
+    for path, text in made.items():
         assert path.read_text(encoding="utf-8") == text, (
             f"{path} is not what {master.name} builds: run 'make notebooks'"
         )
+
+
+def test_the_page_of_checks_is_what_the_planted_cases_build():
+    page = build.ROOT / "docs/checks.md"
+    assert page.read_text(encoding="utf-8") == build.checks_page(), "run 'make notebooks'"
 
 
 @pytest.mark.parametrize("master", MASTERS)

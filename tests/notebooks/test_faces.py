@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from grader import files
+from grader.inputs import images
 from kit import faces
 from kit.faces import (
     as_input,
@@ -192,7 +194,6 @@ KINDS += ["L with transparency", "16 bit", "turned", "CMYK"]
 @pytest.mark.parametrize("size", [64, 32, 50])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_decoder_is_the_graders(kind, size):
-    images = pytest.importorskip("grader.inputs.images")
     data = picture_file(kind)
     pixels = decode(data, size)
     assert pixels.shape == (size, size, 3) and pixels.dtype == np.uint8
@@ -201,7 +202,6 @@ def test_the_decoder_is_the_graders(kind, size):
 
 @pytest.mark.parametrize("encoder", ["webp", "bmp"])
 def test_other_formats_are_decoded_as_the_grader_does(encoder):
-    images = pytest.importorskip("grader.inputs.images")
     file = io.BytesIO()
     with Image.open(io.BytesIO(picture_file("RGB"))) as picture:
         picture.save(file, encoder)
@@ -226,7 +226,6 @@ BROKEN = {
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_what_the_grader_refuses_is_refused_here(what):
-    images = pytest.importorskip("grader.inputs.images")
     with pytest.raises(images.UnreadablePicture):
         images.decode(BROKEN[what], 64)
     with pytest.raises(ValueError, match=r"^.+$"):
@@ -234,7 +233,6 @@ def test_what_the_grader_refuses_is_refused_here(what):
 
 
 def test_the_order_of_names_is_the_graders():
-    files = pytest.importorskip("grader.files")
     names = [
         "10.jpg",
         "2.jpg",
@@ -257,7 +255,6 @@ def test_the_order_of_names_is_the_graders():
 
 
 def test_what_systems_leave_behind_is_the_graders_list():
-    files = pytest.importorskip("grader.files")
     names = [*files.SYSTEM_FILES, ".DS_Store", "._1.jpg", ".ipynb_checkpoints", "1.jpg", "faces", "Thumbs.jpg"]
     for name in [*names, "THUMBS.DB", "Desktop.ini", "x.html.parts", "_faces"]:
         assert is_ignored(name) == files.left_behind(name)

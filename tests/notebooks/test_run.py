@@ -26,7 +26,7 @@ from kit.norms import layer_norms
 from kit.run import Run, fetch_run
 from kit.samples import fixed_noise, limit_of_repeats, near_repeats, output_folder, pack, sample, write_submission
 from kit.settings import Settings
-from tests.helpers.notebook import lesson
+from tests.helpers.notebook import equal, lesson
 
 KILLS = os.environ.get("KILLS", "3")  # `make test-kill` sets 20
 SMALL = Settings(steps=6, batch_size=8, z_dim=2, checkpoint_every=2, log_every=1, seed=1)
@@ -71,15 +71,6 @@ def read_rows(path):
 
 def logged(folder):
     return [int(row[0]) for row in read_rows(folder / "gan/log.csv")[1:]]
-
-
-def equal(one, other):
-    """Whether two states hold the same, to the last bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def last(folder, name="gan"):

@@ -127,7 +127,8 @@ def test_drawn_faces_are_known_in_a_zip_too(tmp_path):
 
 def test_the_grader_itself_speaks(run, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pack(torch.randint(0, 256, (1000, 3, 64, 64), dtype=torch.uint8), run.folder / "submission.tgz")
+    few = torch.randint(0, 256, (50, 3, 64, 64), dtype=torch.uint8)
+    pack(few.repeat(20, 1, 1, 1), run.folder / "submission.tgz")  # the networks look at a picture once
     score.score_run(run)
     said = capsys.readouterr().out
     assert "FD-ImageNet" in said and "offline scale" in said

@@ -1,7 +1,5 @@
 """Settings: presets, overrides, and the command line of a master."""
 
-import runpy
-import sys
 from dataclasses import asdict, make_dataclass, replace
 
 import pytest
@@ -11,7 +9,7 @@ from baselines.definitions import definitions
 from kit.command_line import read_parameters
 from kit.files import run_folder
 from kit.settings import Settings, make_settings, t4_presets
-from tests.helpers.notebook import lesson, small
+from tests.helpers.notebook import lesson
 
 PRESETS = t4_presets(Settings())
 
@@ -115,14 +113,6 @@ def test_wrong_use_of_the_command_line_ends_with_2(arguments, capsys):
         read_parameters(PRESETS, arguments)
     assert stopped.value.code == 2
     assert arguments[-1] in capsys.readouterr().err
-
-
-def test_a_master_runs_as_a_script(tmp_path, rendered, monkeypatch, capsys):
-    overrides = [f"--set={name}={value}" for name, value in small(tmp_path, rendered, steps=2).items()]
-    monkeypatch.setattr(sys, "argv", ["01_gan.py", "--preset", "cpu", *overrides])
-    runpy.run_path(str(ROOT / "baselines/01_gan.py"), run_name="__main__")
-    assert "lr_G=0.0004" in capsys.readouterr().out
-    assert len([*tmp_path.glob("outputs/*.jpg")]) == 1000
 
 
 def test_colab_keeps_a_run_on_the_drive_once_that_is_mounted(tmp_path, capsys):

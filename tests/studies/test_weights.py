@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from grader.features.imagenet import DIM, describe
+from grader.features import imagenet
+from grader.features.imagenet import DIM
 from grader.features.reference import shipped_reference
 from grader.metrics import afd as detector
 from grader.metrics.frechet import frechet_distance
@@ -22,7 +23,7 @@ def noise():
 def test_no_face_in_pictures_without_one(kind):
     rng = np.random.default_rng(1)
     pictures = np.stack([no_face(kind, np.zeros((1, 64, 64, 3), np.uint8), rng) for _ in range(100)])
-    assert detector.ratio(describe(pictures)) <= 0.02
+    assert detector.ratio(imagenet.describe(pictures)) <= 0.02
 
 
 def test_every_corruption_keeps_the_format_and_starts_harmless(noise):
@@ -48,7 +49,7 @@ def judged(shared):
     sets |= {path.stem: read_faces(path) for path in (shared / "submissions").glob("*.tgz")}
     verdicts = {}
     for name, pictures in sets.items():
-        features = describe(pictures)
+        features = imagenet.describe(pictures)
         verdicts[name] = frechet_distance(features, reference), detector.ratio(features)
     return verdicts
 
@@ -72,11 +73,11 @@ def test_detector_ranks_as_a_person_does(judged):
 
 def test_detector_knows_another_style_and_upright_faces(shared):
     tagged = read_faces(shared / "tagged_3000_64px.zip")[5::6]  # the part that training holds out
-    assert detector.ratio(describe(tagged)) >= 0.95
+    assert detector.ratio(imagenet.describe(tagged)) >= 0.95
     rng = np.random.default_rng(0)
     for kind in ("patches", "upside down"):
         pictures = np.stack([no_face(kind, tagged, rng) for _ in range(200)])
-        assert detector.ratio(describe(pictures)) <= 0.02
+        assert detector.ratio(imagenet.describe(pictures)) <= 0.02
 
 
 def test_face_probabilities_follow_bayes(monkeypatch):
@@ -105,6 +106,6 @@ def test_detector_training_runs(rendered, tmp_path, monkeypatch):
     args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
     args += ["--examples", "300", "--epochs", "1", "--negative-steps", "20"]
     assert CliRunner().invoke(train_detector.main, args, catch_exceptions=False).exit_code == 0
-    found = detector.faces(describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
+    found = detector.faces(imagenet.describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
     assert found.shape == (300,)
     assert ((found > 0) & (found < 1)).all()

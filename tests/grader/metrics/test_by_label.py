@@ -25,7 +25,6 @@ from grader.report.images import MARK
 from grader.report.json import as_dict
 from grader.report.page import as_html
 from grader.report.words import label_rows
-from kit.labels import read_labels
 
 REAL, ASKED = 400, 200  # drawn faces
 
@@ -255,34 +254,7 @@ def test_tagged_eyes(shared, monkeypatch):
     assert real.ceilings.mean() > 0.65  # 0.35 on the embedded features
 
 
-# Labels of real faces: the notebooks' reader shares no code with the grader's
-
-
-TAGS = "".join(
-    f"{number},{'aqua' if number < 30 else 'blue'} hair {('red', 'green')[number % 2]} eyes\n" for number in range(60)
-)
-ATTRIBUTES = "file,skin,hair_colour,hair_shape,eye_colour\n" + "".join(
-    f"{number}.png,fair,{'aqua' if number % 2 else 'black'},long,{'red' if number < 30 else 'green'}\n"
-    for number in range(61)
-)
-
-
-@pytest.mark.parametrize("attribute", ["hair", "eye"])
-@pytest.mark.parametrize("table", [{"tags.csv": TAGS}, {"x/attributes.csv": ATTRIBUTES}, {}], ids=str)
-def test_real_faces_are_read_as_the_notebooks_read_them(tmp_path, table, attribute):
-    path = tmp_path / "set.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for number in range(60):
-            picture = np.full((64, 64, 3), number, np.uint8)
-            archive.writestr(f"{'ab'[number % 2]}/c/{'xy'[number // 30]}/{number}.png", encoded(picture, "PNG"))
-        for name, text in table.items():
-            archive.writestr(name, text)
-        names = [name for name in archive.namelist() if name.endswith(".png")]
-    labels, classes = read_labels(path, names, attribute)
-    read = read_faces(path, attribute)
-    assert (read.names, len(read.labels)) == (classes, 60)
-    numbers = read.pictures[:, 0, 0, 0]
-    assert read.labels.tolist() == [labels[number] for number in numbers]
+# Labels of real faces; tests/notebooks/test_labels.py holds that they are read as the notebooks read them
 
 
 def test_no_more_real_faces_than_tell_something(faces, monkeypatch):

@@ -25,6 +25,7 @@ from grader.report.scales import APART, scale
 from grader.report.terminal import as_tables, show
 from grader.results import ByLabel, Copy, Group, Integrity, LabelScore, Measure
 from grader.verdict import judge, load_thresholds
+from tests.conftest import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
@@ -119,6 +120,18 @@ def test_text_stands_out_from_the_paper_in_light_and_in_dark(pages):
         for name in ("ink", "soft", "good", "bad"):
             bright, dim = sorted([colours[name], colours["paper"]], reverse=True)
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"--{name} in {scheme}"  # WCAG 2 AA
+
+
+def test_the_page_on_report_json_names_every_field(score):
+    text, found = (ROOT / "docs/report.json.md").read_text(), as_dict(score)
+    tables = re.findall(r"^\| Field.*\n\| ---.*\n((?:\| .*\n)+)", text, re.MULTILINE)
+    names = [re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE))) for table in tables]
+    assert names == [[*found], [*found["by_label"]["overall"]]]
+    for name, row in found.items():
+        if isinstance(row, (list, dict)) and name != "notes":
+            (told,) = re.findall(rf"^\*\*(?:A row of )?`{name}`.*?\n\n", text, re.MULTILINE | re.DOTALL)
+            for field in row if isinstance(row, dict) else row[0]:
+                assert f"`{field}`" in told, f"{name}: {field}"
 
 
 def test_labels_are_text_wherever_they_are_shown(pages, score):

@@ -1,0 +1,22 @@
+"""Studies, benchmarks and helper programs that run once in a while: they can be imported, and say what they do."""
+
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import ROOT
+
+FOLDERS = "studies", "tests/benchmarks", "tests/helpers"
+MODULES = [
+    path.relative_to(ROOT).with_suffix("") for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("module", [".".join(path.parts) for path in MODULES])
+def test_it_can_be_imported_and_has_help(module):
+    command = getattr(import_module(module), "main", None)
+    if isinstance(command, click.Command):
+        result = CliRunner().invoke(command, ["--help"])
+        assert result.exit_code == 0 and result.output.startswith("Usage: "), result.output
