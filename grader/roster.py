@@ -49,6 +49,11 @@ class Upload:
     late: bool = False
     typed: bool = False  # into a field of Moodle's, and no file
 
+    @property
+    def uploaded(self) -> datetime | None:
+        """When it was handed in, as far as it can be told: Canvas dates files by the download."""
+        return None if self.platform == "canvas" else self.time
+
     @cached_property
     def readable(self) -> bool:
         """Whether it may be graded, by names: an archive, or a folder that holds a picture, an archive or a folder."""
@@ -206,7 +211,7 @@ def _latest(student: Student, uploads: list[Upload]) -> Student:
         return student
     ordered = sorted(uploads, key=lambda one: (one.readable, one.time, natural(one.entry)))
     alike = (one for one in ordered if one.platform == ordered[-1].platform)
-    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # Canvas dates files by the download
+    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # of Canvas' files no time is known
     others = [one for one in ordered if one is not last]
     latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
     notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]

@@ -5,7 +5,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ from grader import cli, grades, kept, leaderboard
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
-from grader.roster import Student, Upload
+from grader.roster import Student, Upload, upload
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
@@ -84,6 +84,30 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
+
+
+def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
+    """Its files have the time of the download, long after the deadline. That is nobody's late day."""
+    uploads = {
+        "ada_12_345_gan": "Strong",
+        "eve_LATE_13_346_gan": "Strong",
+        "kim_LATE_14_347_gan": None,
+        "bob": "Strong",
+    }
+    results = [result(entry.partition("_")[0], 50.0, best) for entry, best in uploads.items()]
+    students = [Student("", row["name"], upload(entry, tmp_path)) for row, entry in zip(results, uploads, strict=True)]
+    late = replace(read_points(), deadline=datetime.now(timezone.utc) - timedelta(days=2.5), per_day=0.1)
+    for points, grades_, days in (
+        (late, ["3", "", "0", "2.1"], ["0", "", "", "3"]),
+        (read_points(), ["3", "3", "0", "3"], ["0"] * 4),
+    ):
+        sheet = read(tables.write(grades.graded(results, students, points), tmp_path / "board.html")[0])
+        assert [row["grade"] for row in sheet] == grades_
+        assert [row["late_days"] for row in sheet] == days
+        assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in grades_]
+        assert [row["uploaded"] == "" for row in sheet] == [True, True, True, False]
+    whole = grades.with_missing(results, students)
+    assert [row["name"] for row in whole if row["uploaded"]] == ["bob"]
 
 
 def test_the_public_board_names_nobody(classroom, tmp_path):
