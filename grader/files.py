@@ -101,7 +101,9 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises CannotWrite, which names `path`. An error of reading passes as it is.
     """
-    unfinished = path.with_name(f".{os.getpid()}.{cut(path.name, 80)}")  # a name has its limit, 255 bytes, too
+    ending = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""  # tells some writers what to write
+    name = cut(path.name.removesuffix(ending), 64) + ending  # a name has its limit, 255 bytes, too
+    unfinished = path.with_name(f".{os.getpid()}.{name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

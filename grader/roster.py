@@ -187,11 +187,14 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 
 
 def _owner(one: Upload, roster: list[Student]) -> str | None:
-    """The id of the one student whose id stands in the names of the entry or its file; else whose name it is."""
+    """The id of the one student whom the platform names; else of the one whose id stands in the names of the entry or
+    its file, which anybody may write there."""
+    if one.platform:
+        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
+        if len(ids) == 1:
+            return ids[0]
     text = _plain(f"{one.entry}\n{one.source.name}")
     ids = [student.id for student in roster if _whole(_plain(student.id), text)]
-    if not ids and one.platform:
-        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
     return ids[0] if len(ids) == 1 else None
 
 

@@ -102,6 +102,15 @@ def test_labels_are_no_markup(tmp_path, name, config):
         assert run.label in printed.stdout
 
 
+@pytest.mark.parametrize("name", ["王" * 40, "a.b" * 60])
+def test_a_plot_may_have_a_long_name(tmp_path, name):
+    folder = make_run(tmp_path / "a", [1, 2], {})
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(folder), "-o", str(tmp_path / f"{name}.png")])
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert picture.format == "PNG"
+
+
 def test_a_plot_is_a_picture(tmp_path):
     folder = make_run(tmp_path / "a", [1, 2], {})
     for name in ("x.txt", "x.csv", "x"):
