@@ -112,6 +112,7 @@ def write_pages(
         write_text(folder / name, text)
 
 
-def read_pages(parts: Path, names: Iterable[str]) -> dict[str, str]:
-    paths = {name: parts / f"{file_name(name)}.html" for name in names}
-    return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+def read_pages(parts: Path, students: Iterable[Student]) -> dict[str, str]:
+    """The whole reports that were kept, by the names of the students' rows. Raises OSError."""
+    paths = {student.row: parts / f"{file_name(student.upload.entry)}.html" for student in students if student.upload}
+    return {row: path.read_text(encoding="utf-8") for row, path in paths.items() if path.is_file()}

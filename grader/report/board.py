@@ -55,11 +55,13 @@ def ranked(results: list[dict]) -> list[dict]:
             }
         )
     rows = sorted(rows, key=lambda row: (not row["graded"], row["withheld"], _distance(row)))
-    placed = [_distance(row) for row in rows if row["graded"] and not row["withheld"]]
-    return [
-        {"rank": placed.index(_distance(row)) + 1 if row["graded"] and not row["withheld"] else None, **row}
-        for row in rows
-    ]
+    placed = [_distance(row) for row in rows if _placed(row)]
+    return [{"rank": placed.index(_distance(row)) + 1 if _placed(row) else None, **row} for row in rows]
+
+
+def _placed(row: dict) -> bool:
+    """Whether a row has a rank: the --metrics may leave the distance out."""
+    return row["graded"] and not row["withheld"] and _distance(row) < float("inf")
 
 
 def _column(measure: dict) -> str:

@@ -145,12 +145,47 @@ def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_le
     assert names[0] == "B1" and names[1].startswith("Kim+") and names[2:] == ["b4", "kim"]
 
 
-def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch):
-    """From the command to its files; nothing is measured."""
+@pytest.fixture
+def measured(monkeypatch):
+    """The submissions that were graded, while nothing is measured."""
+    names = []
+
+    def grade(name, source, options):
+        names.append(name)
+        page = {"page": f"<body>report of {name}"} if options.pages else {}
+        return result(name, 50.0, "Medium") | page
+
     monkeypatch.setattr(leaderboard.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
     monkeypatch.setattr(kept, "measured_with", lambda scorer: "x")
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
-    monkeypatch.setattr(leaderboard, "grade", lambda name, source, options: result(name, 50.0, "Medium"))
+    monkeypatch.setattr(leaderboard, "grade", grade)
+    return names
+
+
+def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    for name in ("b1.tgz", "Eve Online_7_assignsubmission_file_.zip"):
+        Path("class", name).write_bytes(b"x")
+    for roster, rows in (
+        (None, ["Eve Online", "b1"]),
+        ("id,name\nb1,Ada", ["Eve Online", "b1 Ada"]),
+        ("id,name\nb1,Ada L.\nb2,Eve Online", ["b1 Ada L.", "b2 Eve Online"]),
+    ):
+        Path("roster.csv").write_text(roster or "")
+        done = CliRunner().invoke(cli.main, ["leaderboard", "class", *["--roster", "roster.csv"] * bool(roster)])
+        assert done.exit_code == 0, done.output
+        assert [row["name"] for row in json.loads(Path("leaderboard.json").read_text())] == rows
+        assert len(measured) == 2
+    for _ in range(2):
+        command = ["leaderboard", "class", "--roster", "roster.csv", "--reports", "reports"]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+        assert len(measured) == 4  # once more for the pages
+        assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
+
+
+def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
+    """From the command to its files."""
     (tmp_path / "class").mkdir()
     for name in ("b1.tgz", "9_b2.tgz"):
         (tmp_path / "class" / name).write_bytes(b"x")
