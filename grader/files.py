@@ -15,6 +15,7 @@ from grader.errors import GraderError
 
 SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
+BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
 
 

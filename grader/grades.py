@@ -74,8 +74,8 @@ def secret(parts: Path) -> str:
 
 
 def code(name: str, key: str) -> str:
-    """The code that stands for a student on the public board."""
-    return hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    """The code that stands for a student on the public board, long enough that no two of a class meet."""
+    return hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
 def write_public(results: list[dict], page: Path, key: str) -> None:

@@ -296,7 +296,7 @@ def grade_all(
         if stored and key:
             kept.write(path, results[name])
         elif not stored or result["status"] == BROKEN:
-            results[name]["undecided"] = True  # next time it may be graded: it is worth no 0 points
+            results[name]["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
         done(1)
 
     def give_up(name: str, problem: str) -> None:

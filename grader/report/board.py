@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from grader.errors import printable
-from grader.files import natural, write_text
+from grader.files import BOM, natural, write_text
 from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
 from grader.results import DISTANCES
@@ -96,14 +96,11 @@ def write(results: list[dict], page: Path) -> list[Path]:
         cells = [row["rank"], row["name"], row["passed"], *row["values"].values(), row["remarks"], row["notes"]]
         writer.writerow(map(plain, cells))
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
-    texts = {
-        page: as_page(rows, page.stem),
-        page.with_suffix(".csv"): table.getvalue(),
-        page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
-    }
-    for path, text in texts.items():
+    paths = [page, *beside(page)]
+    texts = as_page(rows, page.stem), BOM + table.getvalue(), json.dumps(without, indent=2) + "\n"
+    for path, text in zip(paths, texts, strict=True):
         write_text(path, text)
-    return list(texts)
+    return paths
 
 
 def beside(page: Path) -> list[Path]:

@@ -125,6 +125,10 @@ def test_the_public_board_names_nobody(classroom, tmp_path):
     assert grades.code("b3 王小明", key) not in text
 
 
+def test_codes_of_a_large_class_do_not_meet():
+    assert len({grades.code(str(number), "key") for number in range(20_000)}) == 20_000
+
+
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     students, results, rows = classroom
     pages = {"b1 Ada": "<html>\n<body>\nwhole report</body>"}

@@ -96,7 +96,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert str(classroom.parent) not in page.with_suffix(".json").read_text()
     assert "999" in graded["short"]["problems"][0]
     assert "outside the archive" in graded["outside"]["problems"][0]
-    with open(page.with_suffix(".csv"), newline="") as file:
+    with open(page.with_suffix(".csv"), newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert {rows[3]["name"], rows[4]["name"]} == {"bob.noisy", "kim"}  # after the three without noise
     assert all(row["remarks"] for row in rows[5:])
@@ -395,7 +395,8 @@ def test_names_of_strangers(tmp_path, monkeypatch):
     text = page.read_text(encoding="utf-8")
     assert all(line.isprintable() for line in text.splitlines())
     assert text.count("<script") == 1 and "<img" not in text
-    with open(page.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+    assert page.with_suffix(".csv").read_text(encoding="utf-8").startswith("\ufeffrank,")  # for Excel on Windows
+    with open(page.with_suffix(".csv"), newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(HOSTILE)
     assert {row["name"] for row in rows} >= {r"\x1b[31mred\x07", r"\udc80\udcff", r"a\nb", "'=1+1", "王" * 80}
