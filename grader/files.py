@@ -15,6 +15,7 @@ from grader.errors import GraderError
 
 SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
+BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
 
 
@@ -101,7 +102,9 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises CannotWrite, which names `path`. An error of reading passes as it is.
     """
-    unfinished = path.with_name(f".{os.getpid()}.{cut(path.name, 80)}")  # a name has its limit, 255 bytes, too
+    ending = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""  # tells some writers what to write
+    name = cut(path.name.removesuffix(ending), 64) + ending  # a name has its limit, 255 bytes, too
+    unfinished = path.with_name(f".{os.getpid()}.{name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

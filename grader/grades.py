@@ -28,7 +28,8 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
         nothing = {"name": student.row, "status": MISSING, "problems": ["handed nothing in"]}
         result = by_name.get(student.row, nothing)
         about = {"id": student.id, "name": student.name}
-        uploaded = student.upload and student.upload.time.isoformat(timespec="seconds")
+        time = student.upload and student.upload.uploaded
+        uploaded = time and time.isoformat(timespec="seconds")
         notes = [*result.get("notes", []), *student.notes]
         rows.append(result | {"student": about, "uploaded": uploaded, "notes": notes})
     return rows
@@ -41,18 +42,22 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
     for student in students:
         row, result, upload = shown[printable(student.row)], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
-        days = points.late_days(upload and upload.time)
+        time = upload and upload.uploaded
+        unknown = bool(upload and upload.late and points.deadline)  # Canvas says that it is late, and not by how much
+        days = None if unknown else points.late_days(time)
+        grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
+        decide = ["its file does not tell how many days it is late: decide its grade"]
         rows.append(
             {
                 "id": student.id,
                 "name": printable(student.name),
                 "tier": row["passed"],
                 "late_days": days,
-                "grade": None if unjudged or result.get("undecided") else points.grade(row["passed"], days),
+                "grade": grade,
                 "status": result["status"],
-                "uploaded": upload.time.isoformat(timespec="seconds") if upload else "",
+                "uploaded": time.isoformat(timespec="seconds") if time else "",
                 "remarks": row["remarks"],
-                "notes": row["notes"],
+                "notes": row["notes"] + decide * (unknown and grade is None),
                 "number": upload.number if upload else "",
                 "platform": upload.platform if upload else "",
             }
@@ -69,8 +74,8 @@ def secret(parts: Path) -> str:
 
 
 def code(name: str, key: str) -> str:
-    """The code that stands for a student on the public board."""
-    return hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    """The code that stands for a student on the public board, long enough that no two of a class meet."""
+    return hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
 def write_public(results: list[dict], page: Path, key: str) -> None:
@@ -107,6 +112,7 @@ def write_pages(
         write_text(folder / name, text)
 
 
-def read_pages(parts: Path, names: Iterable[str]) -> dict[str, str]:
-    paths = {name: parts / f"{file_name(name)}.html" for name in names}
-    return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+def read_pages(parts: Path, students: Iterable[Student]) -> dict[str, str]:
+    """The whole reports that were kept, by the names of the students' rows. Raises OSError."""
+    paths = {student.row: parts / f"{file_name(student.upload.entry)}.html" for student in students if student.upload}
+    return {row: path.read_text(encoding="utf-8") for row, path in paths.items() if path.is_file()}

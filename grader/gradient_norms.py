@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
-from grader.files import check_apart, write_text
+from grader.errors import printable
+from grader.files import BOM, check_apart, with_name, write_text
 from grader.inputs.runs import FILES, LayerNorms, read_gradient_norms
 from grader.report.plots import plot_norms
 
@@ -19,10 +21,23 @@ def compare(runs: list[Path], output: Path) -> list[LayerNorms]:
     """Plots the gradient norms of runs to `output`, the numbers beside it as .csv. Raises BadRun, OSError, and
     GraderError where one of both is a file of a run's own."""
     check_apart([output, output.with_suffix(".csv")], [run / name for run in runs for name in FILES])
-    read = [read_gradient_norms(path) for path in runs]
+    read = told_apart([read_gradient_norms(path) for path in runs], runs)
     plot_norms(read, output)
-    write_text(output.with_suffix(".csv"), as_csv(read))
+    write_text(output.with_suffix(".csv"), BOM + as_csv(read))
     return read
+
+
+def told_apart(read: list[LayerNorms], folders: list[Path]) -> list[LayerNorms]:
+    """The same with the name of its folder in each label that several have; where that is alike too, with its path."""
+    labels = [run.label for run in read]
+    for name in (lambda folder: with_name(folder).name, str):
+        named = [
+            run if labels.count(run.label) == 1 else replace(run, label=f"{run.label} ({printable(name(folder))})")
+            for run, folder in zip(read, folders, strict=True)
+        ]
+        if len({run.label for run in named}) == len(named):
+            break
+    return named
 
 
 def as_csv(runs: list[LayerNorms]) -> str:

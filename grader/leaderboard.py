@@ -1,7 +1,7 @@
 """The leaderboard: every submission in a folder graded, side by side, and laid out as one table.
 
-Each result is written as soon as it is there, under a name made of the submission's: a run that was stopped goes on
-with what is missing. A submission that cannot be graded is a row that says why.
+Each result is written as soon as it is there, under a name made of the submission's own: a run that was stopped goes on
+with what is missing, and so does one with another roster. A submission that cannot be graded is a row that says why.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
 GRADED, BROKEN = "graded", "broken"
+ELSEWHERE = "measured with other files than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page
 
 
@@ -157,8 +158,8 @@ def make(
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
     needed = (roster, points, options.reference, parts, folder, *archives, *entries.values())
     check_apart([page, *board.beside(page), *tables, *filter(None, [public]), *pages], needed)
-    found = {student.row: student.upload.source for student in students if student.upload}
-    if not found:
+    counting = {student.upload.entry: student for student in students if student.upload}
+    if not counting:
         raise BadSubmission(
             f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
         )
@@ -166,13 +167,16 @@ def make(
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
-    done = progress("submissions", len(found))
+    done = progress("submissions", len(counting))
+    found = {entry: student.upload.source for entry, student in counting.items()}
     results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))
+    for place, result in enumerate(results):
+        student = counting[result["name"]]
+        notes = [*result.get("notes", []), *_beside(student.upload.source, folder.resolve())]
+        results[place] = result | {"name": student.row, "notes": notes}
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
     shares = plagiarism.shared(prints, progress("submissions compared", len(prints)))
-    for place, result in enumerate(results):
-        notes = [*result.get("notes", []), *_beside(found[result["name"]], folder.resolve())]
-        results[place] = result | {"shares": shares.get(result["name"], {}), "notes": notes}
+    results = [result | {"shares": shares.get(result["name"], {})} for result in results]
     results = [_about(options) | result for result in grades.with_missing(results, students)]
     rows = grades.graded(results, students, worth)
     key = grades.secret(parts) if public else None
@@ -182,7 +186,7 @@ def make(
     if public:
         grades.write_public(results, public, key)
     if reports:
-        grades.write_pages(students, rows, results, grades.read_pages(parts, found), reports, key)
+        grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
 
 
@@ -264,6 +268,7 @@ def grade_all(
     measured_with: str = "",
 ) -> list[dict]:
     """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
+    A result that was measured with other files than here is `undecided`.
 
     `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
     happens twice is given up. `measured_with` is that of grader.kept: where it changes, all are graded again.
@@ -276,7 +281,7 @@ def grade_all(
         except OSError:
             key = None  # grading it says why; it is tried again each time
         if key and (before := kept.read(path, key)) and _has_page(before, path, options):
-            results[name] = before
+            results[name] = before | {"name": name}
             done(1)
         else:
             waiting[name] = (source, path, key)
@@ -290,8 +295,8 @@ def grade_all(
         results[name] = result | {"key": key}
         if stored and key:
             kept.write(path, results[name])
-        elif result["status"] == BROKEN:
-            results[name]["undecided"] = True  # next time it may be graded: it is worth no 0 points
+        elif not stored or result["status"] == BROKEN:
+            results[name]["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
         done(1)
 
     def give_up(name: str, problem: str) -> None:
@@ -310,6 +315,8 @@ def grade_all(
                     give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
                     same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
+                    if result["status"] == GRADED and not same:
+                        result["notes"] = [*result.get("notes", []), ELSEWHERE]
                     keep(futures[future], result, stored=same)
         return True
 

@@ -36,12 +36,12 @@ class Points:
             return 0
         return max(0, math.ceil((uploaded - self.deadline).total_seconds() / DAY))
 
-    def grade(self, tier: str, days: int) -> float | None:
-        """The points for the highest tier passed, "" for none, after what late days cost; None for what is no tier: a
-        person decides."""
-        if tier and tier not in self.tiers:
+    def grade(self, tier: str, days: int | None) -> float | None:
+        """The points for the highest tier passed, "" for none, after what late days cost; None for what is no tier, and
+        where `days` is None, late by nobody knows how much: a person decides. 0 points stay 0."""
+        if tier and (tier not in self.tiers or days is None):
             return None
-        share = max(0.0, 1 - self.per_day * max(0, days - self.free_days))
+        share = max(0.0, 1 - self.per_day * max(0, (days or 0) - self.free_days))
         return round(self.tiers.get(tier, 0) * share, 4)
 
 

@@ -49,6 +49,11 @@ class Upload:
     late: bool = False
     typed: bool = False  # into a field of Moodle's, and no file
 
+    @property
+    def uploaded(self) -> datetime | None:
+        """When it was handed in, as far as it can be told: Canvas dates files by the download."""
+        return None if self.platform == "canvas" else self.time
+
     @cached_property
     def readable(self) -> bool:
         """Whether it may be graded, by names: an archive, or a folder that holds a picture, an archive or a folder."""
@@ -182,11 +187,14 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 
 
 def _owner(one: Upload, roster: list[Student]) -> str | None:
-    """The id of the one student whose id stands in the names of the entry or its file; else whose name it is."""
+    """The id of the one student whom the platform names; else of the one whose id stands in the names of the entry or
+    its file, which anybody may write there."""
+    if one.platform:
+        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
+        if len(ids) == 1:
+            return ids[0]
     text = _plain(f"{one.entry}\n{one.source.name}")
     ids = [student.id for student in roster if _whole(_plain(student.id), text)]
-    if not ids and one.platform:
-        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
     return ids[0] if len(ids) == 1 else None
 
 
@@ -206,7 +214,7 @@ def _latest(student: Student, uploads: list[Upload]) -> Student:
         return student
     ordered = sorted(uploads, key=lambda one: (one.readable, one.time, natural(one.entry)))
     alike = (one for one in ordered if one.platform == ordered[-1].platform)
-    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # Canvas dates files by the download
+    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # of Canvas' files no time is known
     others = [one for one in ordered if one is not last]
     latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
     notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]

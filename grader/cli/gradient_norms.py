@@ -8,14 +8,6 @@ import click
 
 from grader.cli import shared
 
-PLOTS = (".png", ".svg", ".pdf")
-
-
-def _plot(_context, _option, path):
-    if path.suffix.lower() not in PLOTS:
-        raise click.BadParameter(f"{path}: choose a name that ends in {', '.join(PLOTS)}.")
-    return path
-
 
 @click.command(short_help="Plot the discriminator's gradient norms, layer by layer.")
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
@@ -25,7 +17,7 @@ def _plot(_context, _option, path):
     type=click.Path(path_type=Path, dir_okay=False),
     default="gradnorm.png",
     show_default=True,
-    callback=_plot,
+    callback=shared.ending(".png", ".svg", ".pdf"),
     help="The plot, a .png, .svg or .pdf; the numbers go beside it, as .csv.",
 )
 def gradnorm(runs, output):

@@ -18,7 +18,8 @@ from grader.errors import printable
     type=click.Path(path_type=Path, dir_okay=False),
     default="submission.tgz",
     show_default=True,
-    help="The archive to write, of less than 2 MB.",
+    callback=shared.ending(".tgz", ".tar.gz"),
+    help="The archive to write, a .tgz or .tar.gz of less than 2 MB.",
 )
 def pack(source, output):
     """Packs SOURCE, a folder or archive of 1,000 pictures, as the course takes them: a flat .tgz of 1.jpg … 1000.jpg,

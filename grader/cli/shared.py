@@ -157,6 +157,17 @@ def was_given(parameter: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
+def ending(*endings: str):
+    """A callback that takes only the path of a file with one of these endings: its name says what it holds."""
+
+    def callback(_context, _option, path: Path) -> Path:
+        if not path.name[1:].lower().endswith(endings):  # .png alone is a name without an ending
+            raise click.BadParameter(f"{path}: choose a name that ends in {', '.join(endings)}.")
+        return path
+
+    return callback
+
+
 def metrics(_context, _option, text: str) -> tuple[str, ...]:
     """A callback: the names in a list, separated by commas."""
     try:

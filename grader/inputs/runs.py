@@ -65,7 +65,7 @@ def read_rows(path: Path, columns: dict[str, type]) -> np.ndarray:
     Whole numbers are 0 to 10^12, others 0 to 10^30: a number that is none has no quartiles and no place in a plot.
     """
     try:
-        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(bytes_of(path)), "utf-8", newline=""))
+        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(bytes_of(path)), "utf-8-sig", newline=""))
         cells = (tuple(kind(row[name]) for name, kind in columns.items()) for row in table)
         rows = np.fromiter(cells, [(name, np.int64 if kind is int else np.float64) for name, kind in columns.items()])
     except OSError:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from grader.errors import printable
-from grader.files import natural, write_text
+from grader.files import BOM, natural, write_text
 from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
 from grader.results import DISTANCES
@@ -55,11 +55,13 @@ def ranked(results: list[dict]) -> list[dict]:
             }
         )
     rows = sorted(rows, key=lambda row: (not row["graded"], row["withheld"], _distance(row)))
-    placed = [_distance(row) for row in rows if row["graded"] and not row["withheld"]]
-    return [
-        {"rank": placed.index(_distance(row)) + 1 if row["graded"] and not row["withheld"] else None, **row}
-        for row in rows
-    ]
+    placed = [_distance(row) for row in rows if _placed(row)]
+    return [{"rank": placed.index(_distance(row)) + 1 if _placed(row) else None, **row} for row in rows]
+
+
+def _placed(row: dict) -> bool:
+    """Whether a row has a rank: the --metrics may leave the distance out."""
+    return row["graded"] and not row["withheld"] and _distance(row) < float("inf")
 
 
 def _column(measure: dict) -> str:
@@ -94,14 +96,11 @@ def write(results: list[dict], page: Path) -> list[Path]:
         cells = [row["rank"], row["name"], row["passed"], *row["values"].values(), row["remarks"], row["notes"]]
         writer.writerow(map(plain, cells))
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
-    texts = {
-        page: as_page(rows, page.stem),
-        page.with_suffix(".csv"): table.getvalue(),
-        page.with_suffix(".json"): json.dumps(without, indent=2) + "\n",
-    }
-    for path, text in texts.items():
+    paths = [page, *beside(page)]
+    texts = as_page(rows, page.stem), BOM + table.getvalue(), json.dumps(without, indent=2) + "\n"
+    for path, text in zip(paths, texts, strict=True):
         write_text(path, text)
-    return list(texts)
+    return paths
 
 
 def beside(page: Path) -> list[Path]:

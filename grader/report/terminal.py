@@ -35,9 +35,7 @@ def show(score: Score, console: Console | None = None) -> None:
         tables = as_tables(score, room)
         if max(_width(table, console) for table in tables) <= console.width:
             break
-    console.print(*tables, *sentences(score), sep="\n")
-    for line in warnings(score):
-        console.print(Text(line, "red"))
+    console.print(*tables, *map(Text, sentences(score)), *(Text(line, "red") for line in warnings(score)), sep="\n")
 
 
 def _width(table: Table, console: Console) -> int:

@@ -403,7 +403,7 @@ def test_classes(handed_in, data):
         assert all(line.isprintable() for line in text.splitlines())
         tags = Tags(text).tags
         assert tags["script"] == 1 and tags["tr"] == 1 + len(leaderboard.submissions(folder))
-        with open(page.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+        with open(page.with_suffix(".csv"), newline="", encoding="utf-8-sig") as file:
             assert len(list(csv.reader(file))) == tags["tr"]
         json.loads(page.with_suffix(".json").read_text())
 
@@ -421,8 +421,9 @@ def test_commands(command, content, name):
         patch.setattr(leaderboard, "local", lambda jobs: Serial())
         (box / "out").mkdir()
         source = put(content, box / (hostile_name(name) or "in"))
+        made = "made.tgz" if command == "pack" else "made.png"
         output = {"check": [], "history": [], "score": ["--offline", "--output", str(box / "out")]}
-        args = [command, str(source), *output.get(command, ["-o", str(box / "out" / "made.png")])]
+        args = [command, str(source), *output.get(command, ["-o", str(box / "out" / made)])]
         result = attempt("commands", box, lambda: CliRunner().invoke(cli.main, args))
         assert result.exit_code in (0, 1, 2), result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)

@@ -5,7 +5,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ from grader import cli, grades, kept, leaderboard
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
-from grader.roster import Student, Upload
+from grader.roster import Student, Upload, upload
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
@@ -86,6 +86,30 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
 
 
+def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
+    """Its files have the time of the download, long after the deadline. That is nobody's late day."""
+    uploads = {
+        "ada_12_345_gan": "Strong",
+        "eve_LATE_13_346_gan": "Strong",
+        "kim_LATE_14_347_gan": None,
+        "bob": "Strong",
+    }
+    results = [result(entry.partition("_")[0], 50.0, best) for entry, best in uploads.items()]
+    students = [Student("", row["name"], upload(entry, tmp_path)) for row, entry in zip(results, uploads, strict=True)]
+    late = replace(read_points(), deadline=datetime.now(timezone.utc) - timedelta(days=2.5), per_day=0.1)
+    for points, grades_, days in (
+        (late, ["3", "", "0", "2.1"], ["0", "", "", "3"]),
+        (read_points(), ["3", "3", "0", "3"], ["0"] * 4),
+    ):
+        sheet = read(tables.write(grades.graded(results, students, points), tmp_path / "board.html")[0])
+        assert [row["grade"] for row in sheet] == grades_
+        assert [row["late_days"] for row in sheet] == days
+        assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in grades_]
+        assert [row["uploaded"] == "" for row in sheet] == [True, True, True, False]
+    whole = grades.with_missing(results, students)
+    assert [row["name"] for row in whole if row["uploaded"]] == ["bob"]
+
+
 def test_the_public_board_names_nobody(classroom, tmp_path):
     _, results, _ = classroom
     key = grades.secret(tmp_path)
@@ -99,6 +123,10 @@ def test_the_public_board_names_nobody(classroom, tmp_path):
         assert name not in table
     assert grades.code("b1 Ada", key) in text and "could not be graded" in text
     assert grades.code("b3 王小明", key) not in text
+
+
+def test_codes_of_a_large_class_do_not_meet():
+    assert len({grades.code(str(number), "key") for number in range(20_000)}) == 20_000
 
 
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
@@ -121,12 +149,47 @@ def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_le
     assert names[0] == "B1" and names[1].startswith("Kim+") and names[2:] == ["b4", "kim"]
 
 
-def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch):
-    """From the command to its files; nothing is measured."""
+@pytest.fixture
+def measured(monkeypatch):
+    """The submissions that were graded, while nothing is measured."""
+    names = []
+
+    def grade(name, source, options):
+        names.append(name)
+        page = {"page": f"<body>report of {name}"} if options.pages else {}
+        return result(name, 50.0, "Medium") | page
+
     monkeypatch.setattr(leaderboard.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
     monkeypatch.setattr(kept, "measured_with", lambda scorer: "x")
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
-    monkeypatch.setattr(leaderboard, "grade", lambda name, source, options: result(name, 50.0, "Medium"))
+    monkeypatch.setattr(leaderboard, "grade", grade)
+    return names
+
+
+def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    for name in ("b1.tgz", "Eve Online_7_assignsubmission_file_.zip"):
+        Path("class", name).write_bytes(b"x")
+    for roster, rows in (
+        (None, ["Eve Online", "b1"]),
+        ("id,name\nb1,Ada", ["Eve Online", "b1 Ada"]),
+        ("id,name\nb1,Ada L.\nb2,Eve Online", ["b1 Ada L.", "b2 Eve Online"]),
+    ):
+        Path("roster.csv").write_text(roster or "")
+        done = CliRunner().invoke(cli.main, ["leaderboard", "class", *["--roster", "roster.csv"] * bool(roster)])
+        assert done.exit_code == 0, done.output
+        assert [row["name"] for row in json.loads(Path("leaderboard.json").read_text())] == rows
+        assert len(measured) == 2
+    for _ in range(2):
+        command = ["leaderboard", "class", "--roster", "roster.csv", "--reports", "reports"]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+        assert len(measured) == 4  # once more for the pages
+        assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
+
+
+def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
+    """From the command to its files."""
     (tmp_path / "class").mkdir()
     for name in ("b1.tgz", "9_b2.tgz"):
         (tmp_path / "class" / name).write_bytes(b"x")

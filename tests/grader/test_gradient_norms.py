@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli
-from grader.gradient_norms import as_csv
+from grader.gradient_norms import as_csv, compare
 from grader.inputs.runs import BadRun
 from grader.inputs.runs import read_gradient_norms as read_run
 from grader.report.plots import plot_norms as plot
@@ -46,12 +47,40 @@ def test_the_command_plots_prints_and_writes(tmp_path):
     assert result.exit_code == 0, result.output
     assert "largest / smallest" in result.stdout
     assert "1e+06" in result.stdout
-    with open(tmp_path / "out.csv", newline="") as file:
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").startswith("\ufeffsetting,")  # for Excel on Windows
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10
     assert float(rows[3]["median"]) == pytest.approx(3e-6)
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.width > 800
+
+
+def test_a_table_that_excel_saved_is_read(tmp_path):
+    path = make_run(tmp_path / "a", [1, 2], {}) / "grad_norms.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read_run(tmp_path / "a").steps == 5
+
+
+def test_runs_of_one_setting_are_told_apart_by_their_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("one", "two"):
+        Path(place).mkdir()
+        make_run(Path(place, "gp"), [1, 2], {"penalty": 10})
+    for name, settings in (("gp", {"penalty": 10}), ("longer", {"penalty": 10}), ("clipped", {"clip": 0.01})):
+        make_run(Path(name), [1, 2], settings)
+
+    def labels(*runs):
+        return [run.label for run in compare([*map(Path, runs)], Path("x.png"))]
+
+    assert labels("gp", "longer", "clipped") == [
+        "gradient penalty λ=10 (gp)",
+        "gradient penalty λ=10 (longer)",
+        "weight clipping c=0.01",
+    ]
+    assert labels("one/gp", "two/gp") == ["gradient penalty λ=10 (one/gp)", "gradient penalty λ=10 (two/gp)"]
+    with open("x.csv", newline="", encoding="utf-8-sig") as file:
+        assert {row["setting"] for row in csv.DictReader(file)} == {*labels("one/gp", "two/gp")}
 
 
 HEAD = "step,layer,name,norm\n"
@@ -100,6 +129,15 @@ def test_labels_are_no_markup(tmp_path, name, config):
         plot([run], tmp_path / "x.png")
         printed = CliRunner().invoke(cli.main, ["gradnorm", str(folder), "-o", str(tmp_path / "out.png")])
         assert run.label in printed.stdout
+
+
+@pytest.mark.parametrize("name", ["王" * 40, "a.b" * 60])
+def test_a_plot_may_have_a_long_name(tmp_path, name):
+    folder = make_run(tmp_path / "a", [1, 2], {})
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(folder), "-o", str(tmp_path / f"{name}.png")])
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert picture.format == "PNG"
 
 
 def test_a_plot_is_a_picture(tmp_path):

@@ -96,7 +96,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert str(classroom.parent) not in page.with_suffix(".json").read_text()
     assert "999" in graded["short"]["problems"][0]
     assert "outside the archive" in graded["outside"]["problems"][0]
-    with open(page.with_suffix(".csv"), newline="") as file:
+    with open(page.with_suffix(".csv"), newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert {rows[3]["name"], rows[4]["name"]} == {"bob.noisy", "kim"}  # after the three without noise
     assert all(row["remarks"] for row in rows[5:])
@@ -172,6 +172,31 @@ def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
     assert again[1] == results[1]
 
 
+def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
+    """By a worker that was started before they changed."""
+
+    def grade(name, source, options):
+        status = {"torn": "broken"}.get(name, "graded")
+        problems = ["torn"] if status == "broken" else []
+        return {"name": name, "status": status, "problems": problems, "measured_with": options[name]}
+
+    monkeypatch.setattr(leaderboard, "grade", grade)
+    found = {name: tmp_path / name for name in ("ada", "eve", "torn")}
+    for path in found.values():
+        path.touch()
+    for others, undecided in (({"eve": "old", "torn": "old"}, [False, True, True]), ({}, [False] * 3)):
+        options = dict.fromkeys(found, "new") | others
+        results = leaderboard.grade_all(
+            found, tmp_path / "parts", options, lambda: ThreadPoolExecutor(1), measured_with="new"
+        )
+        assert [result.get("undecided", False) for result in results] == undecided
+        assert [leaderboard.ELSEWHERE in result.get("notes", []) for result in results] == [
+            False,
+            "eve" in others,
+            False,
+        ]
+
+
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(leaderboard, "grade", slow)
@@ -210,6 +235,9 @@ def test_rows_are_ranked_and_shown():
     assert [row["name"] for row in rows] == ["a", "b", "x"]
     assert rows[0]["remarks"] == ["2 copies of known faces", "collapsed"]
     assert not rows[2]["graded"]
+    faces = [{"measure": "AFD", "by": "embedded", "value": 0.5}]
+    assert [row["rank"] for row in board.ranked([result("a", 5.0), result("b", 5.0, measures=faces)])] == [1, None]
+    assert [row["rank"] for row in board.ranked([result(name, 0, measures=faces) for name in "ab"])] == [None, None]
 
 
 def test_a_submission_that_takes_too_long_or_too_much(tmp_path, monkeypatch):
@@ -367,7 +395,8 @@ def test_names_of_strangers(tmp_path, monkeypatch):
     text = page.read_text(encoding="utf-8")
     assert all(line.isprintable() for line in text.splitlines())
     assert text.count("<script") == 1 and "<img" not in text
-    with open(page.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+    assert page.with_suffix(".csv").read_text(encoding="utf-8").startswith("\ufeffrank,")  # for Excel on Windows
+    with open(page.with_suffix(".csv"), newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(HOSTILE)
     assert {row["name"] for row in rows} >= {r"\x1b[31mred\x07", r"\udc80\udcff", r"a\nb", "'=1+1", "王" * 80}

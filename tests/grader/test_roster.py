@@ -99,6 +99,16 @@ def test_of_files_of_canvas_the_one_that_came_last_counts(tmp_path):
     assert row.upload.entry == "b7"  # sent by mail, later
 
 
+@pytest.mark.parametrize("eve", ["onlineeve_12_101_b09901001.tgz", "Eve Online_12_assignsubmission_file_b09901001.tgz"])
+def test_nobody_hands_in_for_another_by_an_id_in_a_file_name(tmp_path, eve):
+    listed = [Student("b09901001", "Ada Lovelace"), Student("b09901002", "Eve Online"), Student("b09901003", "Kim")]
+    ada = "lovelaceada_11_100_b09901001.tgz" if "assign" not in eve else eve.replace("Eve Online_12", "Ada Lovelace_11")
+    rows = students(entries(tmp_path, [ada, eve]), listed)
+    assert [row.upload and row.upload.source.name for row in rows] == [ada, eve, None]
+    twins = [Student("b09901001", "Eve Online"), Student("b09901002", "Online Eve")]  # the name does not tell: the id
+    assert [bool(row.upload) for row in students(entries(tmp_path, [eve]), twins)] == [True, False]
+
+
 def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
     found = entries(tmp_path, ["b10901001_10.tgz", "b10901001_9.tgz"])
     for path in found.values():

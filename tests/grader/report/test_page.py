@@ -145,6 +145,17 @@ def test_labels_are_text_wherever_they_are_shown(pages, score):
     assert "[red]" in console.export_text()
 
 
+@pytest.mark.parametrize("name", ["faces [crop].zip", "[/]", ":smile:"])
+def test_a_sentence_on_the_terminal_keeps_a_name_as_it_is(score, name):
+    from rich.console import Console
+
+    console = Console(record=True, width=200, file=io.StringIO())
+    verdicts = [replace(verdict, withheld=[name]) for verdict in score.verdicts]
+    show(replace(score, reference=name, verdicts=verdicts), console)
+    text = console.export_text()
+    assert f"not {name}: leave --reference out" in text and f"needs review: {name}." in text
+
+
 def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
     from rich.console import Console
 
