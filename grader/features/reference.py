@@ -84,14 +84,15 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
         digest = hashlib.sha256(f"{features} {FEW_QUALITIES}".encode())
         for _, data in files(source, []):
             digest.update(hashlib.sha256(data).digest())
-        path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
-        if (made := load_reference(path, face_set_name(source), features)) is None:
+        path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
+        if (made := load_reference(path, name, features)) is None:
             skipped, sampler = [], Sampler()
             statistics = Statistics.streamed(sampler.describe(batches(source, skipped=skipped), extract))
-            made = Reference(face_set_name(source), features, statistics, sampler.rows)
+            made = Reference(name, features, statistics, sampler.rows)
             made = replace(made, floors=floors(made, sampler.pictures, extract, FEW_QUALITIES))
             tell(source, skipped)
             _keep(path, made)
+            made = load_reference(path, name, features) or made  # what another process reads is the same, to the bit
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
     return made
