@@ -13,7 +13,7 @@ from grader.report import plots, words
 from grader.report.images import grid, png, spread
 from grader.report.scales import scales
 from grader.results import Copy, Group, Measure, Score, Verdict
-from grader.verdict import load_thresholds, scale_of
+from grader.verdict import judged_against, load_thresholds, scale_of
 
 SHOWN = 20  # pairs and groups on the page; report.json has them all
 GROUP = 8  # pictures of a group
@@ -185,6 +185,6 @@ def _tiers(measures: list[Measure]) -> plots.Lines:
 
 def _sources(score: Score, thresholds: dict) -> list[dict]:
     """Where the thresholds of the scales that were used are from."""
-    references = {measure.reference for measure in score.measures}
-    scales = ((measure, scale_of(measure, thresholds, references)) for measure in score.measures if measure.family)
+    against = judged_against(score.measures)
+    scales = ((measure, scale_of(measure, thresholds, against)) for measure in score.measures if measure.family)
     return [{"measure": measure, "source": scale["source"]} for measure, scale in scales if scale]
