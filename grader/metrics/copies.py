@@ -156,7 +156,7 @@ def integrity(
     copied = [copied[index] for index in sorted(copied)]
     closest = sorted((found | {copy.index: copy for copy in copied}).values(), key=lambda copy: copy.distance)[:CLOSEST]
     names = {copy.known: known.names[copy.known] for copy in copied + closest}
-    shown = {name: index for index, name in names.items()}
+    shown = {name: index for index, name in names.items() if given and index < len(given.names)}
     seen = {shown[name]: picture for name, picture in named(faces, shown)} if faces else {}
     return Integrity(
         groups,

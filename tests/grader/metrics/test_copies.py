@@ -213,6 +213,22 @@ def test_unreadable_pictures_are_named(rendered, tmp_path):
         assert of_faces(tmp_path).names == ["2"]
 
 
+def test_faces_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    faces = dict(zip(("red/1.png", "blue/1.png", "blue/2.png", "blue/2.jpg", "crypko/0.png"), fields(5), strict=True))
+    for name, picture in faces.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / name)
+    given = of_faces(tmp_path)
+    assert given.names == ["blue/1", "blue/2.jpg", "blue/2.png", "crypko/0", "red/1"]
+    course = Known(fingerprints(fields(1, seed=7)), ["crypko/0"])
+    planted = np.stack([faces["blue/1.png"], faces["red/1.png"], faces["blue/2.png"], *fields(1, seed=7)])
+    found = integrity(planted, course, given, faces=tmp_path)
+    assert [found.names[copy.known] for copy in found.copies] == ["blue/1", "red/1", "blue/2.png", "crypko/0"]
+    for copy in found.copies[:3]:
+        np.testing.assert_array_equal(found.pictures[copy.known], planted[copy.index])
+    assert found.copies[3].known not in found.pictures  # another crypko/0 than that of the folder
+
+
 def test_useless_files(tmp_path, monkeypatch):
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadFingerprints, match="name a folder or zip of faces"):
