@@ -61,9 +61,11 @@ class Scorer:
         `python -m grader reference` made of one, or (for FID only) an .npz of pytorch-fid's. `weights` and `cascade`
         name copies of Inception's weights and of lbpcascade; without them, copies from before are used or, unless
         `offline`, downloaded. `labelled` faces are what conditional sets are scored with by label.
-        Raises BadReference, AssetError for a named file that is wrong, and ValueError for an unknown metric.
+        Raises BadReference, AssetError for a named file that is wrong, GraderError where the ImageNet network has no
+        weights, and ValueError for an unknown metric.
         """
         metrics = selected(metrics)
+        imagenet.find_weights()  # nothing can be scored without them
         for asset, given in ((downloads.INCEPTION, weights), (downloads.CASCADE, cascade)):
             if given:
                 downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
