@@ -7,10 +7,11 @@ from dataclasses import fields
 import numpy as np
 
 from grader.errors import printable
+from grader.features.statistics import spread
 from grader.inputs.runs import Run
 from grader.metrics import afd
 from grader.report import plots, words
-from grader.report.images import grid, png, spread
+from grader.report.images import grid, png
 from grader.report.scales import scales
 from grader.results import Copy, Group, Measure, Score, Verdict
 from grader.verdict import judged_against, load_thresholds, scale_of
@@ -97,16 +98,15 @@ def _badges(score: Score) -> list[dict]:
     is none, that the first could not be given."""
     badges = []
     for verdict, sentence in zip(score.verdicts, words.sentences(score), strict=False):
-        judged = set(verdict.passed.values()) != {None}
         if verdict.withheld:
             title, mood = "Needs review", "bad"
-        elif judged:
+        elif verdict.judged:
             title, mood = verdict.best or "No tier", "good" if verdict.best else "soft"
         else:
             title, mood = "No verdict", "soft"
-        passed = verdict.passed if judged and not verdict.withheld else {}
+        passed = verdict.passed if verdict.judged and not verdict.withheld else {}
         badge = {"title": title, "mood": mood, "family": verdict.family, "sentence": sentence, "passed": passed}
-        badges.append(badge | {"judged": judged, "next": _next(score, verdict) if passed else None})
+        badges.append(badge | {"judged": verdict.judged, "next": _next(score, verdict) if passed else None})
     return [badge for badge in badges if badge["judged"]] or badges[:1]
 
 

@@ -1,16 +1,18 @@
 """Copies and near duplicates: planted ones are found, different pictures are not accused, by-hand arithmetic agrees."""
 
 import io
+import lzma
 import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.numpy import save
 
 from grader.features.fingerprints import MIRROR, STEP, fingerprints, nearest, of_faces
 from grader.inputs import known_faces
-from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, save_known
+from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, packed, save_known
 from grader.metrics.copies import ALONE, COPY, DISGUISED, FLOOR, NEAR, SAME, Copy, alone, copies, integrity, limits
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from grader.results import Group
@@ -245,6 +247,16 @@ def test_useless_files(tmp_path, monkeypatch):
     save_known(Known(known.fingerprints, ["1"]), "fields", path)
     with pytest.raises(BadFingerprints, match="do not go with"):
         load_known(path)
+    tensors = packed(known)
+    for wrong, message in (
+        ({"fingerprints": known.fingerprints.astype(np.float32)}, "they are F32"),
+        ({"names": np.frombuffer(lzma.compress(bytes(known_faces.MAX_NAMES + 1)), np.uint8)}, "far too long"),
+        ({"names": tensors["names"][:-20]}, "cut off"),
+        ({"names": np.ones(40, np.uint8)}, "holds no fingerprints"),
+    ):
+        path.write_bytes(save(tensors | wrong, {"format": known_faces.FORMAT}))
+        with pytest.raises(BadFingerprints, match=message):
+            load_known(path)
     path.write_bytes(whole)
     monkeypatch.setattr(known_faces, "FORMAT", "a later one")
     with pytest.raises(BadFingerprints, match="another form"):
