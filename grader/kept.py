@@ -23,31 +23,20 @@ if TYPE_CHECKING:
     from grader.features.reference import Reference
     from grader.scoring import Scorer
 
-WEIGHTS = Path(__file__).parent / "weights"
+HERE = Path(__file__).parent
+CODE = ("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py")
+MADE_OF = (*CODE, "thresholds.toml", "weights/*.safetensors")  # whatever a result changes with
 
 
 def measured_with(scorer: Scorer) -> str:
-    """Changes with all that a submission is measured with: weights, thresholds, reference, known faces, which measures
-    are asked for, and which of them can be had."""
-    from grader import verdict
-    from grader.metrics import afd, copies, duplicates, optimised
-    from grader.report.json import SCHEMA
-
+    """Changes with all that a submission is measured with: the code, weights, thresholds, reference, known faces, which
+    measures are asked for, and which of them can be had."""
     against = scorer.against
     digest = hashlib.sha256()
-    said = [SCHEMA, sorted(scorer.metrics), sorted(against.missing), scorer.limits, afd.MIN_NEIGHBORS]
-    said += [optimised.FEW, optimised.MOVED, optimised.USUAL, optimised.GROWTH, optimised.SURPLUS, optimised.SLACK]
-    said += [optimised.TOO_NEAR, optimised.FOUND, optimised.SEEN, optimised.SIGNS]
-    said += [
-        verdict.COPIED,
-        copies.NEAR,
-        copies.ALONE,
-        copies.DISGUISED,
-        duplicates.COLLAPSED,
-        verdict.load_thresholds(),
-    ]
-    said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(WEIGHTS.glob("*.safetensors"))]
-    digest.update(json.dumps(said, sort_keys=True).encode())
+    said = [sorted(scorer.metrics), sorted(against.missing), scorer.limits, scorer.unseen]
+    made_of = (path for pattern in MADE_OF for path in sorted(HERE.glob(pattern)))
+    said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in made_of]
+    digest.update(json.dumps(said).encode())
     for reference in (against.real, against.anime, against.real_inception):
         _add_reference(digest, reference)
     for known in (scorer.known, scorer.given):

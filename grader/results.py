@@ -51,6 +51,11 @@ class Verdict:
     withheld: list[str] = field(default_factory=list)
 
     @property
+    def judged(self) -> bool:
+        """Whether any tier could be."""
+        return any(passed is not None for passed in self.passed.values())
+
+    @property
     def best(self) -> str | None:
         """The highest tier passed with all those below it; None while the verdict is withheld."""
         if self.withheld:
@@ -158,7 +163,8 @@ class ByLabel:
 @dataclass(frozen=True)
 class Score:
     """Measures and verdicts of one submission; `probabilities` are the embedded detector's, that each picture is a
-    face, float [N]. `device` says where Inception and the ImageNet network ran; all else runs on the CPU."""
+    face, float [N]. `device` says where Inception and the ImageNet network ran; all else runs on the CPU.
+    `not_looked_for` are lines on copies and signs that could not be looked for, and why."""
 
     submission: Submission
     reference: str
@@ -168,3 +174,4 @@ class Score:
     integrity: Integrity | None = None
     by_label: ByLabel | None = None
     device: str = "CPU"
+    not_looked_for: list[str] = field(default_factory=list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +28,7 @@ from grader.results import Score
 
 LIKE_COURSE = 25.0  # over what as many of the course's faces score, who lie 20 around that; a similar style 50 over it
 LIKE = "like the course's faces"
+NO_PRINTS = "copies of the reference's faces were not looked for: make its file again, by python -m grader reference"
 STATISTICS = (".npz", ".safetensors")  # references without the faces themselves
 
 
@@ -42,6 +43,7 @@ class Scorer:
     limits: tuple[float, float]  # of distance between fingerprints: of a copy of those, and of pictures that are alike
     faces: Path | None  # where the given faces themselves are, if not only their fingerprints
     labels: RealLabels | None = None
+    unseen: list[str] = field(default_factory=list)  # lines on what is not looked for
 
     @classmethod
     def prepare(
@@ -61,9 +63,11 @@ class Scorer:
         `python -m grader reference` made of one, or (for FID only) an .npz of pytorch-fid's. `weights` and `cascade`
         name copies of Inception's weights and of lbpcascade; without them, copies from before are used or, unless
         `offline`, downloaded. `labelled` faces are what conditional sets are scored with by label.
-        Raises BadReference, AssetError for a named file that is wrong, and ValueError for an unknown metric.
+        Raises BadReference, AssetError for a named file that is wrong, GraderError where the ImageNet network has no
+        weights, and ValueError for an unknown metric.
         """
         metrics = selected(metrics)
+        imagenet.find_weights()  # nothing can be scored without them
         for asset, given in ((downloads.INCEPTION, weights), (downloads.CASCADE, cascade)):
             if given:
                 downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
@@ -75,18 +79,22 @@ class Scorer:
             against = _with_inception(against, source, weights, offline, progress)
         if "lbpcascade" in metrics:
             against = _with_cascade(against, cascade, offline)
-        known, given, limits = None, None, (copies.COPY, duplicates.ALIKE)
+        known, given, limits, unseen = None, None, (copies.COPY, duplicates.ALIKE), []
         if INTEGRITY in metrics:
             shipped = load_known()
             known = replace(shipped, names=[f"crypko/{name}" for name in shipped.names])
             if faces is not None:
                 given = of_faces(faces)
+            elif source is not None and source.suffix == ".safetensors":
+                given = reference.known_of_file(source)
+                unseen = [] if given else [NO_PRINTS]
+            if given:
                 limits = copies.limits(given.fingerprints)
         labels = None
         if labelled:
             done = progress("labelled faces", len(labelled.pictures))
             labels = RealLabels.of(labelled, imagenet.describe(labelled.pictures, done))
-        return cls(metrics, against, known, given, limits, faces, labels)
+        return cls(metrics, against, known, given, limits, faces, labels, unseen)
 
     def score(self, submission: Submission, progress: Progress = silent, targets: list[str] | None = None) -> Score:
         """Measures and verdicts of a submission; by label as well if it is known what each picture was asked to show,
@@ -109,6 +117,9 @@ class Scorer:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
+        unseen = self.unseen
+        if found and self.against.real.faces == reference.NAME and any(one.judged for one in verdicts):
+            unseen = unseen + optimised.unseen(measures, found.signs)
         return Score(
             submission,
             self.against.real.faces,
@@ -118,6 +129,7 @@ class Scorer:
             integrity=found,
             by_label=self.labels.score(targets, pictures, features) if targets is not None else None,
             device=devices.name(imagenet.load()),
+            not_looked_for=unseen,
         )
 
 
@@ -190,7 +202,8 @@ def keep_reference(faces: Path, output: Path, progress: Progress = silent) -> Re
     check_apart([output], [faces])
     check_writable(output.parent)
     made = _given(faces, imagenet, progress)
-    reference.save_reference(output, made, f"{made.statistics.count:,} faces of {made.faces}")
+    recipe = f"{made.statistics.count:,} faces of {made.faces}"
+    reference.save_reference(output, made, recipe, known=of_faces(faces))
     return made
 
 

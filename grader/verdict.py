@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from grader.inputs.submission import COUNT
-from grader.results import Integrity, Measure, Verdict
+from grader.results import DISTANCES, Integrity, Measure, Verdict
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,8 +33,8 @@ def judge(
     """
     tiers, reasons = thresholds["tiers"], review(integrity, count)
     if count == COUNT:
-        references = {measure.reference for measure in measures}
-        measures = [_on_its_scale(measure, thresholds, references) for measure in measures]
+        against = judged_against(measures)
+        measures = [_on_its_scale(measure, thresholds, against) for measure in measures]
     return measures, [_verdict(family, measures, tiers, reasons) for family in _families(measures, thresholds)]
 
 
@@ -60,8 +60,13 @@ def review(integrity: Integrity | None, count: int) -> list[str]:
     return [reason for reason, found in reasons.items() if found]
 
 
-def _on_its_scale(measure: Measure, thresholds: dict, references: set[str | None]) -> Measure:
-    scale = scale_of(measure, thresholds, references)
+def judged_against(measures: list[Measure]) -> str | None:
+    """The faces that FD-ImageNet is measured against: a file for FID alone may have any name."""
+    return next((measure.reference for measure in measures if measure.measure == DISTANCES[0]), None)
+
+
+def _on_its_scale(measure: Measure, thresholds: dict, against: str | None) -> Measure:
+    scale = scale_of(measure, thresholds, against)
     if scale is None:
         return measure
     bars = {tier: scale[tier] for tier in thresholds["tiers"] if tier in scale}
@@ -80,19 +85,19 @@ def _verdict(family: str, measures: list[Measure], tiers: list[str], reasons: li
         else None
         for tier in tiers
     }
-    withheld = reasons if None not in passed.values() else []
+    withheld = reasons if any(one is not None for one in passed.values()) else []
     return Verdict(family, any(measure.provisional for measure in own), passed, withheld)
 
 
-def scale_of(measure: Measure, thresholds: dict, references: set[str | None]) -> dict | None:
-    """The table of the scale that a measure is on, when the distances beside it are to these `references`."""
+def scale_of(measure: Measure, thresholds: dict, against: str | None) -> dict | None:
+    """The table of the scale that a measure is on, when FD-ImageNet beside it is `against` these faces."""
     keys = ("measure", "by", "reference")
     return next(
         (
             scale
             for scale in thresholds["scale"]
             if all(getattr(measure, key) == scale[key] for key in keys if key in scale)
-            and scale.get("beside", None) in references | {None}
+            and scale.get("beside") in (against, None)
         ),
         None,
     )

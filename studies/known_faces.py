@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import click
 
@@ -20,7 +21,9 @@ def main(faces, output):
     They are numbers, and no picture can be drawn from them again. The faces are named by their numbers in the set.
     """
     try:
-        save_known(of_faces(faces), f"every face of {faces.name}, in numeric order", output)
+        known = of_faces(faces)
+        known = replace(known, names=[PurePosixPath(name).name for name in known.names])
+        save_known(known, f"every face of {faces.name}, in numeric order", output)
     except BadFingerprints as error:
         raise click.ClickException(str(error)) from None
 

@@ -10,7 +10,13 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from grader.errors import GraderError, first_line
+
 SIZE = 64  # pixels a side that pictures have
+
+
+class BrokenGPU(GraderError, RuntimeError):
+    """A GPU that failed, and took the network with it."""
 
 
 def check_pictures(pictures: np.ndarray) -> None:
@@ -38,6 +44,15 @@ def place(network: nn.Module) -> nn.Module:
     return _on_cpu(network)
 
 
+def _leave_gpu(network: nn.Module, error: RuntimeError) -> None:
+    try:
+        _on_cpu(network)
+    except RuntimeError:  # after some errors of a kernel nothing can be read from the GPU any more
+        reason = f"{type(network).__name__}: the GPU failed ({first_line(error)})"
+        raise BrokenGPU(f"{reason}: set CUDA_VISIBLE_DEVICES=-1 to use the CPU") from None
+    _warn_of_cpu(network, error)
+
+
 def _warn_of_cpu(network: nn.Module, error: RuntimeError) -> None:
     name, reason = type(network).__name__, str(error).partition("\n")[0]
     warnings.warn(f"{name} runs on the CPU, the GPU cannot run it ({reason})", stacklevel=4)
@@ -59,11 +74,15 @@ def name(network: nn.Module | None) -> str:
     return "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
+def on_gpu(network: nn.Module) -> bool:
+    return next(network.parameters()).device.type != "cpu"
+
+
 def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
     """Features float64 [N, d] of pictures uint8 [N, H, W, 3].
 
-    `progress` is called with the number of pictures of each batch done. A GPU without enough memory leaves the rest to
-    the CPU: the network moves there, with a warning.
+    `progress` is called with the number of pictures of each batch done. A GPU that fails, with its memory full, say,
+    leaves the rest to the CPU: the network moves there, with a warning. Raises BrokenGPU where it cannot.
     """
     rows, done = [], 0
     while done < len(pictures):
@@ -72,9 +91,10 @@ def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int],
         batch = pictures[done : done + batch_size]
         try:
             rows.append(_forward(network, batch))
-        except torch.cuda.OutOfMemoryError as error:
-            _warn_of_cpu(network, error)
-            _on_cpu(network)
+        except RuntimeError as error:  # of CUDA, cuDNN or its memory
+            if not on_gpu(network):
+                raise
+            _leave_gpu(network, error)
             continue
         done += len(batch)
         if progress:

@@ -11,14 +11,15 @@ Distances are root mean square differences, where 1.2 is usual between two faces
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from grader.files import natural
 from grader.inputs.archives import BadArchive
-from grader.inputs.faces import read_pictures, tell
+from grader.inputs.faces import read_pictures, tell, without_ending
 from grader.inputs.images import ENDINGS
 from grader.inputs.known_faces import VALUES, BadFingerprints, Known
 
@@ -112,7 +113,8 @@ def blank(prints: np.ndarray) -> np.ndarray:
 def of_faces(source: Path) -> Known:
     """The fingerprints of every picture of a folder or archive, shrunk to 64x64, in the numeric order of the names.
 
-    Warns of files that cannot be read. Raises BadFingerprints.
+    A name is the path in there without its ending; with it where two pictures differ in nothing else. Warns of files
+    that cannot be read. Raises BadFingerprints.
     """
     names, prints, batch, skipped = [], [], [], []
 
@@ -123,7 +125,7 @@ def of_faces(source: Path) -> Known:
     try:
         for name, picture in read_pictures(source, SIZE, skipped):
             batch.append(picture)
-            names.append(PurePosixPath(name).stem)
+            names.append(name)
             if len(batch) == 512:
                 describe()
     except (BadArchive, OSError) as error:
@@ -133,5 +135,7 @@ def of_faces(source: Path) -> Known:
     tell(source, skipped)
     if not names:
         raise BadFingerprints(f"{source}: holds no picture ({', '.join(ENDINGS)}): name a folder or zip of faces")
+    count = Counter(map(without_ending, names))
+    names = [short if count[short := without_ending(name)] == 1 else name for name in names]
     order = sorted(range(len(names)), key=lambda i: natural(names[i]))
     return Known(np.concatenate(prints)[order], [names[i] for i in order])

@@ -27,6 +27,7 @@ from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
 from grader.inputs.faces import BadReference, batches, face_set_name, files, tell
+from grader.inputs.known_faces import FORMAT, Known, load_known, packed
 
 HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
@@ -84,14 +85,15 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
         digest = hashlib.sha256(f"{features} {FEW_QUALITIES}".encode())
         for _, data in files(source, []):
             digest.update(hashlib.sha256(data).digest())
-        path = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors"
-        if (made := load_reference(path, face_set_name(source), features)) is None:
+        path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
+        if (made := load_reference(path, name, features)) is None:
             skipped, sampler = [], Sampler()
             statistics = Statistics.streamed(sampler.describe(batches(source, skipped=skipped), extract))
-            made = Reference(face_set_name(source), features, statistics, sampler.rows)
+            made = Reference(name, features, statistics, sampler.rows)
             made = replace(made, floors=floors(made, sampler.pictures, extract, FEW_QUALITIES))
             tell(source, skipped)
             _keep(path, made)
+            made = load_reference(path, name, features) or made  # what another process reads is the same, to the bit
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
     return made
@@ -160,10 +162,22 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
     return Reference(printable(faces[:100]), features, statistics, sample, held_out == "True", floors)
 
 
-def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3) -> None:
+def known_of_file(path: Path) -> Known | None:
+    """The fingerprints beside a reference in a file, None where it has none: a file of before. Raises
+    BadFingerprints."""
+    with safe_open(path, "numpy") as file:
+        if "fingerprints" not in file.keys():  # noqa: SIM118, it is no dict
+            return None
+    return load_known(path, "python -m grader reference FACES makes it again")
+
+
+def save_reference(
+    path: Path, reference: Reference, recipe: str = "", kinds=(np.float64,) * 3, known: Known | None = None
+) -> None:
     """Writes a file, whole or not at all, so that two graders can share a cache. Raises OSError.
 
-    `kinds` are the types that the mean, the covariance and the sample are kept in.
+    `kinds` are the types that the mean, the covariance and the sample are kept in. `known` are the fingerprints of the
+    faces, by which their copies are found.
     """
     arrays = (reference.statistics.mean, reference.statistics.covariance, reference.sample)
     tensors = {name: array.astype(kind) for name, array, kind in zip(TENSORS, arrays, kinds, strict=True)}
@@ -175,6 +189,8 @@ def save_reference(path: Path, reference: Reference, recipe: str = "", kinds=(np
         "floors": json.dumps({quality: round(floor, 4) for quality, floor in reference.floors.items()}),
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
+    if known:
+        tensors, metadata = tensors | packed(known), metadata | {"format": FORMAT}
     write_bytes(path, save(tensors, metadata))
 
 

@@ -61,6 +61,11 @@ class Statistics:
         return Statistics(mean, scatter / (left - 1), left)
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """Up to `most` of `count` places, spread evenly over them: int [≤ most]."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
+
+
 def checked(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or len(features) < 2:

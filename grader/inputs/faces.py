@@ -110,7 +110,15 @@ def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list |
         yield np.stack(batch)
 
 
-def named(source: Path, stems: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
-    """(stem, picture uint8 [size, size, 3]) of those pictures whose file name is a stem."""
-    for name, picture in read_pictures(source, size, wanted=lambda name: PurePosixPath(name).stem in stems):
-        yield PurePosixPath(name).stem, picture
+def without_ending(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def named(source: Path, names: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, picture uint8 [size, size, 3]) of those pictures whose path, with its ending or without, is a name."""
+
+    def own(path: str) -> str:
+        return path if path in names else without_ending(path)
+
+    for path, picture in read_pictures(source, size, wanted=lambda path: own(path) in names):
+        yield own(path), picture

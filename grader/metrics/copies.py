@@ -13,6 +13,7 @@ import numpy as np
 
 from grader.features.fingerprints import MIRROR, STEP, blank, fingerprints, nearest, squared_distances
 from grader.features.fingerprints import distance as rms
+from grader.features.statistics import spread
 from grader.inputs.faces import named
 from grader.inputs.known_faces import VALUES, Known
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
@@ -51,12 +52,8 @@ def limits(prints: np.ndarray) -> tuple[float, float]:
     these nearer than ALIKE: of other faces, no more may. Faces that the set holds several times, at most FLOOR apart,
     count as one: they say nothing of how alike different faces are.
     """
-    some, submission = (prints[_spread(len(prints), size)] for size in (2000, 1000))
+    some, submission = (prints[spread(len(prints), size)] for size in (2000, 1000))
     return min(COPY, _usual_least(some, prints)), min(ALIKE, _usual_least(submission, submission))
-
-
-def _spread(count: int, size: int) -> np.ndarray:
-    return np.unique(np.linspace(0, max(count - 1, 0), min(size, count)).round().astype(int))
 
 
 def _usual_least(some: np.ndarray, prints: np.ndarray) -> float:
@@ -156,7 +153,7 @@ def integrity(
     copied = [copied[index] for index in sorted(copied)]
     closest = sorted((found | {copy.index: copy for copy in copied}).values(), key=lambda copy: copy.distance)[:CLOSEST]
     names = {copy.known: known.names[copy.known] for copy in copied + closest}
-    shown = {name: index for index, name in names.items()}
+    shown = {name: index for index, name in names.items() if given and index < len(given.names)}
     seen = {shown[name]: picture for name, picture in named(faces, shown)} if faces else {}
     return Integrity(
         groups,

@@ -12,11 +12,12 @@ import numpy as np
 
 from grader.features import imagenet
 from grader.features.reference import Reference
+from grader.features.statistics import spread
 from grader.metrics.afd import CASCADE
 from grader.metrics.frechet import frechet_distance
 from grader.results import Measure
 
-FEW = 300  # pictures that are moved: enough to tell
+FEW = 300  # pictures that are moved, spread over all: enough to tell
 MOVED = 1.15  # honest sets .97 to 1.08: real faces, six submissions, four runs
 # The second opinion grows faster than the distance: honest sets up to 450 lie at 25 for 337, and with the third power.
 # These are judged sets and all below; beyond that nobody gains a tier by it.
@@ -39,26 +40,42 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
 
     `real` are the faces that they are compared with, and `measures` what was measured of them.
     """
-    values = {(measure.measure, measure.by.partition("-")[0]): measure for measure in measures}
-    distance, second = (values.get((name, by)) for name, by in (("FD-ImageNet", "lite0"), ("FD-anime", "embedded")))
+    values = _measured(measures)
+    distance, second = values.get(("FD-ImageNet", "lite0")), values.get(("FD-anime", "embedded"))
     found, seen = values.get(("AFD", "embedded")), values.get(("AFD", CASCADE.partition("-")[0]))
     lines = []
     if distance is None or distance.floor is None or len(pictures) < FEW:
         return lines
-    if second is not None and second.value is not None and second.floor is not None:
+    if second is not None and second.floor is not None:
         most = second.floor + max(SLACK, SURPLUS * USUAL * distance.value**GROWTH)
         if second.value > most:
             lines.append(f"FD-anime is {second.value:.4g}; honest sets with this FD-ImageNet have {most:.4g} at most")
     if distance.value < TOO_NEAR * distance.floor:
         lines.append(f"FD-ImageNet is {distance.value:.4g}, and as many real faces have {distance.floor:.4g}")
-    if None not in (found and found.value, seen and seen.value) and found.value >= FOUND and seen.value < SEEN:
+    if found and seen and found.value >= FOUND and seen.value < SEEN:
         lines.append(f"our detector finds faces in {found.value:.0%} of them, lbpcascade in {seen.value:.0%}")
-    if lines:  # alone it would not ask for a review, and it takes 2 s
+    if lines or second is None:  # else it would be alone, which asks for no review, and it takes 2 s
+        some = spread(len(pictures), FEW)
         before, after = (
             frechet_distance(rows, real.statistics)
-            for rows in (features[:FEW], imagenet.describe(moved(pictures[:FEW])))
+            for rows in (features[some], imagenet.describe(moved(pictures[some])))
         )
         if after > MOVED * before:
             ratio = after / before
             lines.append(f"moved by half a pixel, their distance is {ratio:.2f} times as large (honest sets: 1.08)")
     return lines
+
+
+def unseen(measures: list[Measure], signs: list[str]) -> list[str]:
+    """A line on the signs that could not be looked for without a distance, and what to add; [] where there are both."""
+    measured = {name for name, _ in _measured(measures)}
+    missing = [name.lower() for name in ("FD-ImageNet", "FD-anime") if name not in measured]
+    if not missing:
+        return []
+    one = ", and one shows" if signs else ""
+    return [f"signs of optimised pictures were not all looked for{one}: add {','.join(missing)} to --metrics"]
+
+
+def _measured(measures: list[Measure]) -> dict[tuple[str, str], Measure]:
+    """What has a value, by its name and what it was measured by, whatever the weights."""
+    return {(one.measure, one.by.partition("-")[0]): one for one in measures if one.value is not None}

@@ -39,6 +39,7 @@ def ranked(results: list[dict]) -> list[dict]:
                 remarks.append("optimised against the grader?")
         elif "integrity" in result:
             remarks.append("copies were not looked for")
+        remarks += result.get("not_looked_for", [])
         remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
         rows.append(
             {

@@ -8,15 +8,11 @@ import io
 import numpy as np
 from PIL import Image
 
+from grader.features.statistics import spread
 from grader.inputs.images import jpeg
 
 MARK = (214, 58, 48)  # the frame of a picture that is not as it should be
 CLEAR = 0  # what lies between pictures lets the page's paper through, light or dark
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """Up to `most` of `count` places, spread evenly over them."""
-    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
 def grid(pictures: np.ndarray, marked: np.ndarray, columns: int, gap: int = 3) -> np.ndarray:

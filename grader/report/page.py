@@ -7,13 +7,14 @@ from dataclasses import fields
 import numpy as np
 
 from grader.errors import printable
+from grader.features.statistics import spread
 from grader.inputs.runs import Run
 from grader.metrics import afd
 from grader.report import plots, words
-from grader.report.images import grid, png, spread
+from grader.report.images import grid, png
 from grader.report.scales import scales
 from grader.results import Copy, Group, Measure, Score, Verdict
-from grader.verdict import load_thresholds, scale_of
+from grader.verdict import judged_against, load_thresholds, scale_of
 
 SHOWN = 20  # pairs and groups on the page; report.json has them all
 GROUP = 8  # pictures of a group
@@ -97,16 +98,15 @@ def _badges(score: Score) -> list[dict]:
     is none, that the first could not be given."""
     badges = []
     for verdict, sentence in zip(score.verdicts, words.sentences(score), strict=False):
-        judged = set(verdict.passed.values()) != {None}
         if verdict.withheld:
             title, mood = "Needs review", "bad"
-        elif judged:
+        elif verdict.judged:
             title, mood = verdict.best or "No tier", "good" if verdict.best else "soft"
         else:
             title, mood = "No verdict", "soft"
-        passed = verdict.passed if judged and not verdict.withheld else {}
+        passed = verdict.passed if verdict.judged and not verdict.withheld else {}
         badge = {"title": title, "mood": mood, "family": verdict.family, "sentence": sentence, "passed": passed}
-        badges.append(badge | {"judged": judged, "next": _next(score, verdict) if passed else None})
+        badges.append(badge | {"judged": verdict.judged, "next": _next(score, verdict) if passed else None})
     return [badge for badge in badges if badge["judged"]] or badges[:1]
 
 
@@ -185,6 +185,6 @@ def _tiers(measures: list[Measure]) -> plots.Lines:
 
 def _sources(score: Score, thresholds: dict) -> list[dict]:
     """Where the thresholds of the scales that were used are from."""
-    references = {measure.reference for measure in score.measures}
-    scales = ((measure, scale_of(measure, thresholds, references)) for measure in score.measures if measure.family)
+    against = judged_against(score.measures)
+    scales = ((measure, scale_of(measure, thresholds, against)) for measure in score.measures if measure.family)
     return [{"measure": measure, "source": scale["source"]} for measure, scale in scales if scale]

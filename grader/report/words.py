@@ -31,7 +31,7 @@ def sentences(score: Score) -> list[str]:
         scale = families[verdict.family] + " (provisional)" * verdict.provisional
         if len(score.submission.pictures) != COUNT:
             lines.append(f"No verdict on the {scale}: it takes {COUNT:,} pictures. A distance depends on their number.")
-        elif set(verdict.passed.values()) == {None}:
+        elif not verdict.judged:
             lines.append(f"No verdict on the {scale}: it takes a distance and a ratio, each with its thresholds.")
         elif verdict.withheld:
             lines.append(f"No verdict on the {scale}: needs review: {', '.join(verdict.withheld)}.")
@@ -42,7 +42,7 @@ def sentences(score: Score) -> list[str]:
         lines.append(
             f"Only the shipped faces give a verdict of the course, not {score.reference}: leave --reference out."
         )
-    return lines
+    return lines + [f"{line[0].upper()}{line[1:]}." for line in score.not_looked_for]
 
 
 def warnings(score: Score) -> list[str]:

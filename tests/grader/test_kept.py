@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grader import kept, verdict
+from grader import kept
 from grader.features.reference import shipped_reference
 from grader.inputs.known_faces import Known
 from grader.metrics.registry import NAMES, Against
@@ -19,12 +19,13 @@ def scorer():
     return Scorer(NAMES, Against(shipped_reference()), known, None, (0.25, 0.35), None)
 
 
-def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
+def test_the_key_follows_all_that_is_measured_with(scorer):
     against, known = scorer.against, scorer.known
     moved = replace(against.real.statistics, mean=against.real.statistics.mean + 1e-9)
     changed = [
         replace(scorer, metrics=("afd",)),
         replace(scorer, limits=(0.2, 0.35)),
+        replace(scorer, unseen=["copies of other faces"]),
         replace(scorer, known=None),
         replace(scorer, known=None, given=known),
         replace(scorer, given=known),
@@ -39,23 +40,42 @@ def test_the_key_follows_all_that_is_measured_with(scorer, monkeypatch):
     keys = [kept.measured_with(one) for one in (scorer, *changed)]
     assert len(set(keys)) == len(keys)
     assert kept.measured_with(replace(scorer)) == keys[0]
-    thresholds = verdict.load_thresholds()
-    thresholds["scale"][0]["Boss"] = 14
-    monkeypatch.setattr(verdict, "load_thresholds", lambda: thresholds)
-    assert kept.measured_with(scorer) not in keys
-    monkeypatch.undo()
-    monkeypatch.setattr("grader.metrics.optimised.MOVED", 1.2)
-    assert kept.measured_with(scorer) not in keys
 
 
-def test_the_key_follows_the_weights(scorer, tmp_path, monkeypatch):
-    before = kept.measured_with(scorer)
-    for path in kept.WEIGHTS.glob("*.safetensors"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(kept, "WEIGHTS", tmp_path)
-    assert kept.measured_with(scorer) == before
-    (tmp_path / "detector.safetensors").write_bytes(b"others")
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("thresholds.toml", b"Boss = 240", b"Boss = 241"),
+        ("verdict.py", b"COPIED = 0.01", b"COPIED = 0.02"),
+        ("metrics/copies.py", b"RIVALS = 16", b"RIVALS = 17"),
+        ("metrics/copies.py", b"SAME = 0.28", b"SAME = 0.29"),
+        ("metrics/afd.py", b"THRESHOLD = 0.5", b"THRESHOLD = 0.6"),
+        ("metrics/prdc.py", b"k: int = 5", b"k: int = 3"),
+        ("metrics/optimised.py", b"MOVED = 1.15", b"MOVED = 1.2"),
+        ("features/fingerprints.py", b"BLANK = 0.2", b"BLANK = 0.1"),
+        ("weights/detector.safetensors", b"", b"others"),
+    ],
+)
+def test_the_key_follows_the_code_and_the_weights(scorer, copied, file, old, new):
+    before, data = kept.measured_with(scorer), (copied / file).read_bytes()
+    assert data.count(old) == 1 or not old
+    (copied / file).write_bytes(data.replace(old, new, 1))
     assert kept.measured_with(scorer) != before
+    (copied / file).write_bytes(data)
+    assert kept.measured_with(scorer) == before
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """The grader's own files in another place, to be changed; the largest ones are cut."""
+    folder = tmp_path_factory.mktemp("copied")
+    with pytest.MonkeyPatch.context() as patch:
+        for path in (path for pattern in kept.MADE_OF for path in kept.HERE.glob(pattern)):
+            copy = folder / path.relative_to(kept.HERE)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes()[: 2**16])
+        patch.setattr(kept, "HERE", folder)
+        yield folder
 
 
 def test_the_key_follows_the_content_of_a_submission(tmp_path):

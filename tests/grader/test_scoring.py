@@ -20,13 +20,15 @@ from grader import cli, score
 from grader.features import devices, imagenet, reference
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
-from grader.inputs import faces
+from grader.inputs import faces, known_faces
 from grader.inputs.archives import members
 from grader.inputs.images import decode
+from grader.inputs.known_faces import BadFingerprints
 from grader.inputs.submission import COUNT, read_submission
 from grader.metrics import afd
 from grader.metrics.registry import METRICS, NAMES, Against, Sample
 from grader.progress import silent
+from grader.scoring import Scorer, keep_reference
 
 
 def run(*args):
@@ -149,6 +151,25 @@ def test_copies_of_the_given_faces_are_shown_beside_them(outputs, rendered, tmp_
     assert all(copy["mirrored"] for copy in copies)
     page = (tmp_path / "report.html").read_text()
     assert "Copies of known faces" in page and "4.jpg is 3, mirrored" in page
+
+
+def test_copies_are_looked_for_among_the_faces_of_a_file_too(rendered, tmp_path):
+    """Those of the folder that it was made of; a file of before says that it does not hold them."""
+    faces, file, before = tmp_path / "faces", tmp_path / "kept.safetensors", tmp_path / "before.safetensors"
+    (faces / "red").mkdir(parents=True)
+    for number in range(10):
+        shutil.copy(rendered / f"{number}.png", faces / f"red/{number}.png")
+    keep_reference(faces, file)
+    reference.save_reference(before, reference.load_reference(file, None, imagenet.scale()))
+    folder, kept, without = (Scorer.prepare(path, metrics=["integrity"]) for path in (faces, file, before))
+    np.testing.assert_array_equal(kept.given.fingerprints, folder.given.fingerprints)
+    assert kept.given.names == folder.given.names == [f"red/{number}" for number in range(10)]
+    assert kept.limits == folder.limits and kept.faces is None
+    assert folder.unseen == kept.unseen == Scorer.prepare(file, metrics=["afd"]).unseen == []
+    assert without.given is None and "make its file again" in without.unseen[0]
+    file.write_bytes(file.read_bytes().replace(known_faces.FORMAT.encode(), b"x" * len(known_faces.FORMAT)))
+    with pytest.raises(BadFingerprints, match="python -m grader reference FACES makes it again"):
+        Scorer.prepare(file, metrics=["integrity"])
 
 
 def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):
@@ -369,7 +390,9 @@ def test_ten_pictures_a_hundred_times_pass_nothing(rendered, tmp_path):
     assert report["verdicts"][0]["passed"]["Simple"] is not None
     assert report["verdicts"][0]["best"] is None
     for text in (result.stdout, (tmp_path / "report.html").read_text()):
-        assert "needs review: 1,000 near repeats of another picture" in " ".join(text.split())
+        text = " ".join(text.split())
+        assert "needs review: 1,000 near repeats of another picture" in text
+        assert "Signs of optimised pictures were not all looked for: add fd-anime to --metrics." in text
         assert "baseline passed" not in text
 
 

@@ -121,3 +121,24 @@ def test_the_faces_of_the_demo_have_a_family_of_their_own():
     measures[0] = Measure("FD-ImageNet", imagenet.scale(), "crypko", 5.0)
     _, verdicts = judge(measures, load_thresholds())
     assert {verdict.family: verdict.best for verdict in verdicts} == {"embedded": "Boss", "published": None}
+
+
+def test_a_file_for_fid_alone_moves_no_other_scale():
+    """An .npz may have any name, that of the demo's faces too: FD-ImageNet is against the shipped ones as before."""
+    measures = [
+        Measure("FD-ImageNet", imagenet.scale(), "crypko", 5.0),
+        Measure("AFD", detector.scale(), None, 0.95),
+        Measure("FID", "inception", "generated", 50.0),
+    ]
+    judged, verdicts = judge(measures, load_thresholds())
+    assert [measure.family for measure in judged] == ["embedded", "embedded", None]
+    assert {verdict.family: verdict.best for verdict in verdicts} == {"embedded": "Boss", "published": None}
+
+
+def test_a_verdict_is_withheld_where_a_scale_lacks_a_tier():
+    distance, ratio = BASELINES["scale"]
+    baselines = BASELINES | {"scale": [{key: distance[key] for key in distance if key != "Boss"}, ratio]}
+    for integrity, withheld, best in ((found(), [], "Simple"), (found(copies=1000), ["1,000 known faces"], None)):
+        _, (verdict,) = judge([fid(90.0), afd(0.7)], baselines, integrity=integrity)
+        assert verdict.passed == {"Simple": True, "Boss": None}
+        assert (verdict.withheld, verdict.best) == (withheld, best)

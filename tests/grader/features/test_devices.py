@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from grader.errors import GraderError
 from grader.features import devices, inception
 
 
@@ -54,6 +56,11 @@ def test_weights_are_never_unpickled(tmp_path):
 PICTURES = np.random.default_rng(1).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.fixture
+def tiny():
+    return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten()).eval()
+
+
 class Card:
     """A GPU whose `forward` fails, as it does where torch has no kernel for it."""
 
@@ -62,6 +69,7 @@ class Card:
         monkeypatch.setattr("torch.cuda.is_available", lambda: True)
         monkeypatch.setattr("torch.nn.Module.cuda", lambda network: network)
         monkeypatch.setattr(devices, "_forward", lambda *given: self.run() or forward(*given))
+        monkeypatch.setattr(devices, "on_gpu", lambda network: self.runs >= -1)
 
     def run(self):
         self.runs -= 1
@@ -78,14 +86,43 @@ def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(weights, monkeypa
     np.testing.assert_array_equal(devices.features(network, PICTURES), right)
 
 
-def test_a_card_whose_memory_runs_out_leaves_the_rest_to_the_cpu(weights, monkeypatch):
-    network, done = inception.load(weights), []
-    right = devices.features(network, PICTURES)
-    Card(monkeypatch, torch.cuda.OutOfMemoryError("CUDA out of memory"), runs=1)
-    with pytest.warns(UserWarning, match="CUDA out of memory"):
-        found = devices.features(network, PICTURES, done.append)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: an illegal memory access was encountered"),
+    ],
+    ids=str,
+)
+def test_a_card_that_fails_on_the_way_leaves_the_rest_to_the_cpu(tiny, monkeypatch, error):
+    done, right = [], devices.features(tiny, PICTURES)
+    Card(monkeypatch, error, runs=1)
+    with pytest.warns(UserWarning, match=str(error)):
+        found = devices.features(tiny, PICTURES, done.append)
     assert done == [4] * 5
     np.testing.assert_array_equal(found, right)
+
+
+def test_a_card_that_is_gone_with_the_network_is_said_in_a_line(tiny, monkeypatch):
+    def gone(network):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be …")
+
+    Card(monkeypatch, RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel …"))
+    monkeypatch.setattr("torch.nn.Module.cpu", gone)
+    with pytest.raises(devices.BrokenGPU, match=r"access was encountered\): set CUDA_VISIBLE_DEVICES=-1") as caught:
+        devices.features(tiny, PICTURES)
+    assert isinstance(caught.value, GraderError) and len(caught.value.problems) == 1
+    assert isinstance(caught.value, RuntimeError)  # FID goes without it
+
+
+def test_an_error_of_the_cpu_is_no_reason_to_try_again(tiny, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes do not go together")
+
+    monkeypatch.setattr(devices, "_forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not go together"):
+        devices.features(tiny, PICTURES)
 
 
 def test_no_card_rounds_to_tf32(weights, monkeypatch):

@@ -1,16 +1,18 @@
 """Copies and near duplicates: planted ones are found, different pictures are not accused, by-hand arithmetic agrees."""
 
 import io
+import lzma
 import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.numpy import save
 
 from grader.features.fingerprints import MIRROR, STEP, fingerprints, nearest, of_faces
 from grader.inputs import known_faces
-from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, save_known
+from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, packed, save_known
 from grader.metrics.copies import ALONE, COPY, DISGUISED, FLOOR, NEAR, SAME, Copy, alone, copies, integrity, limits
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from grader.results import Group
@@ -213,6 +215,22 @@ def test_unreadable_pictures_are_named(rendered, tmp_path):
         assert of_faces(tmp_path).names == ["2"]
 
 
+def test_faces_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    faces = dict(zip(("red/1.png", "blue/1.png", "blue/2.png", "blue/2.jpg", "crypko/0.png"), fields(5), strict=True))
+    for name, picture in faces.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / name)
+    given = of_faces(tmp_path)
+    assert given.names == ["blue/1", "blue/2.jpg", "blue/2.png", "crypko/0", "red/1"]
+    course = Known(fingerprints(fields(1, seed=7)), ["crypko/0"])
+    planted = np.stack([faces["blue/1.png"], faces["red/1.png"], faces["blue/2.png"], *fields(1, seed=7)])
+    found = integrity(planted, course, given, faces=tmp_path)
+    assert [found.names[copy.known] for copy in found.copies] == ["blue/1", "red/1", "blue/2.png", "crypko/0"]
+    for copy in found.copies[:3]:
+        np.testing.assert_array_equal(found.pictures[copy.known], planted[copy.index])
+    assert found.copies[3].known not in found.pictures  # another crypko/0 than that of the folder
+
+
 def test_useless_files(tmp_path, monkeypatch):
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadFingerprints, match="name a folder or zip of faces"):
@@ -229,6 +247,16 @@ def test_useless_files(tmp_path, monkeypatch):
     save_known(Known(known.fingerprints, ["1"]), "fields", path)
     with pytest.raises(BadFingerprints, match="do not go with"):
         load_known(path)
+    tensors = packed(known)
+    for wrong, message in (
+        ({"fingerprints": known.fingerprints.astype(np.float32)}, "they are F32"),
+        ({"names": np.frombuffer(lzma.compress(bytes(known_faces.MAX_NAMES + 1)), np.uint8)}, "far too long"),
+        ({"names": tensors["names"][:-20]}, "cut off"),
+        ({"names": np.ones(40, np.uint8)}, "holds no fingerprints"),
+    ):
+        path.write_bytes(save(tensors | wrong, {"format": known_faces.FORMAT}))
+        with pytest.raises(BadFingerprints, match=message):
+            load_known(path)
     path.write_bytes(whole)
     monkeypatch.setattr(known_faces, "FORMAT", "a later one")
     with pytest.raises(BadFingerprints, match="another form"):

@@ -6,7 +6,7 @@ import pytest
 from grader.features.reference import Reference
 from grader.features.statistics import Statistics
 from grader.metrics import optimised
-from grader.metrics.optimised import FEW, moved, signs
+from grader.metrics.optimised import FEW, SIGNS, moved, signs, unseen
 from grader.results import Measure
 
 PICTURES = np.zeros((FEW, 64, 64, 3), np.uint8)
@@ -64,6 +64,35 @@ def test_a_distance_that_half_a_pixel_changes(real, features, monkeypatch):
 def test_pictures_are_moved_only_where_it_can_ask_for_a_review(real, features, monkeypatch):
     monkeypatch.delattr(optimised.imagenet, "describe")
     assert signs(PICTURES, features, real, measures()) == []
+
+
+def test_half_a_pixel_is_looked_at_where_there_is_no_second_opinion(real, features, monkeypatch):
+    monkeypatch.setattr(optimised.imagenet, "describe", lambda pictures: features * 1.2)
+    for some in (measures(second=None), [one for one in measures() if one.measure != "FD-anime"]):
+        (line,) = signs(PICTURES, features, real, some)
+        assert "moved by half a pixel" in line
+        assert unseen(some, [line]) == [
+            "signs of optimised pictures were not all looked for, and one shows: add fd-anime to --metrics"
+        ]
+    assert len(signs(PICTURES, features, real, measures(distance=50.0, second=None))) == SIGNS
+    (line,) = unseen(measures()[2:], [])
+    assert line == "signs of optimised pictures were not all looked for: add fd-imagenet,fd-anime to --metrics"
+    assert unseen(measures(), []) == []
+
+
+def test_the_pictures_that_are_moved_are_spread_over_all(real, monkeypatch):
+    """So that the first ones, left as they are, hide nothing."""
+    pictures = np.zeros((1000, 64, 64, 3), np.uint8)
+    pictures[:] = (np.arange(1000) // 4).astype(np.uint8)[:, None, None, None]
+    rows = np.random.default_rng(0).normal(size=(1000, 2)) + 3 / np.sqrt(2)
+
+    def describe(some):
+        where = some[:, 0, 0, 0].astype(int) * 4
+        assert len(some) == FEW and where[0] == 0 and where[-1] == 996
+        return rows[where] * np.where(where < FEW, 1, 1.4)[:, None]
+
+    monkeypatch.setattr(optimised.imagenet, "describe", describe)
+    assert "moved by half a pixel" in signs(pictures, rows, real, measures(second=170.0))[1]
 
 
 def test_what_was_not_measured_shows_nothing(real, features):

@@ -204,6 +204,15 @@ def test_every_state_of_a_score_has_its_page(score):
     assert "No verdict" in text and "<table>" not in text and 'class="scale' not in text
 
 
+def test_what_was_not_looked_for_stands_beside_the_verdict(score):
+    some = replace(score, not_looked_for=["copies of some faces were not looked for: make the file again"])
+    line = "Copies of some faces were not looked for: make the file again."
+    assert line in words.sentences(some) and line in as_html(some) and line in some._repr_html_()
+    assert words.sentences(score) == words.sentences(some)[:-1]
+    (row,) = board.ranked([{"name": "ada", "status": "graded", "problems": [], **as_dict(some)}])
+    assert some.not_looked_for[0] in row["remarks"]
+
+
 def test_nearest_known_faces_are_always_shown(score):
     far = Copy(4, 9, 0.41, False)
     found = replace(score.integrity, copies=[], closest=[far], names={9: "crypko/9"}, pictures={})
