@@ -92,7 +92,6 @@ from kit.checks import (
     check_scalar,
     check_step,
     done,
-    explain,
     explained,
     gradients_of,
     tiny_batch,
@@ -340,7 +339,8 @@ def of_patches(step):
         try:
             return step(*arguments)
         except RuntimeError as error:
-            explain(error, {"must match the size": "D's answers are [N, 1, 6, 6]: use ones_like or zeros_like"})
+            if "must match the size" in str(error):
+                raise AssertionError("D's answers are [N, 1, 6, 6]: use ones_like or zeros_like") from None
             raise
 
     return explained_step
