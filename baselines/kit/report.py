@@ -16,16 +16,19 @@ def plot_norms(run, *others):
     and the band between the quartiles. `others` are the folders of other runs; one that is not there is named in a
     line. Saves grad_norms.png in the run's folder."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for folder in (run.folder, *(run_beside(Path(other), run.folder) for other in others)):
+    folders = [run.folder, *(run_beside(Path(other), run.folder) for other in others)]
+    settings = [setting_of(folder) for folder in folders]
+    for folder, setting in zip(folders, settings, strict=True):
+        label = f"{setting} ({folder.name})" if settings.count(setting) > 1 else setting
         norms = read_norms(folder / "grad_norms.csv")  # [steps, layers]
         if not norms.size:
             print(f"{folder}/grad_norms.csv has no norms yet: train that notebook too, and run this cell again")
             continue
         low, median, high = np.quantile(norms, [0.25, 0.5, 0.75], axis=0)
         layers = np.arange(1, len(median) + 1)
-        (line,) = axes.plot(layers, median, marker="o", label=setting_of(folder))
+        (line,) = axes.plot(layers, median, marker="o", label=label)
         axes.fill_between(layers, low, high, alpha=0.2, color=line.get_color())
-        print(f"{setting_of(folder)}: largest over smallest layer {median.max() / max(median.min(), 1e-45):.3g}")
+        print(f"{label}: largest over smallest layer {median.max() / max(median.min(), 1e-45):.3g}")
     axes.set(yscale="log", xlabel="layer of D, from the picture up", ylabel="L2 norm of the gradient")
     axes.xaxis.get_major_locator().set_params(integer=True)
     if axes.lines:
@@ -47,7 +50,7 @@ def read_norms(path):
     """The norms in a grad_norms.csv: [steps, layers], of the steps that have all layers."""
     steps = {}
     if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # Excel adds a mark
             for row in csv.DictReader(file):
                 steps.setdefault(row["step"], []).append(float(row["norm"]))
     layers = max(map(len, steps.values()), default=0)

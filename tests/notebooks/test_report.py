@@ -42,6 +42,17 @@ def test_clipping_is_drawn_beside_the_penalty(tmp_path, drawn, capsys):
     assert (run.folder / "grad_norms.png").exists()
 
 
+def test_runs_of_one_setting_are_told_apart_by_their_folders(tmp_path, drawn, capsys):
+    run = written(tmp_path / "wgan_gp", {"penalty": 10.0}, ROWS)
+    table = written(tmp_path / "longer", {"penalty": 10.0}, ROWS).folder / "grad_norms.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")  # as Excel saves it
+    report.plot_norms(run, tmp_path / "longer")
+    labels = ["gradient penalty λ = 10 (wgan_gp)", "gradient penalty λ = 10 (longer)"]
+    assert [line.get_label() for line in drawn[0].axes[0].lines] == labels
+    said = capsys.readouterr().out
+    assert all(f"{label}: largest over smallest layer 4\n" in said for label in labels)
+
+
 def test_a_run_that_is_missing_is_named(tmp_path, drawn, capsys):
     report.plot_norms(written(tmp_path / "wgan", {"clip": 0.01}, ROWS), tmp_path / "wgan_gp")
     assert f"{tmp_path}/wgan_gp/grad_norms.csv has no norms yet: train that notebook too" in capsys.readouterr().out
