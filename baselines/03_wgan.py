@@ -97,6 +97,7 @@ import torch
 from torch import nn
 from kit.checks import (
     CHECK_DEVICE,
+    TORCH_SAYS,
     WatchedSGD,
     are_close,
     check_critic,
@@ -573,8 +574,7 @@ def check_layer_norms(norms_of):
     for _ in range(2):
         give_gradients()
         gradients = [weight.grad.clone() for weight in D.parameters()]
-        order = "a gradient may lie in another order in memory: norm() alone, flatten() or reshape, not view"
-        found = output_of(norms_of, D, meanings={"Use .reshape": order})
+        found = output_of(norms_of, D, meanings=TORCH_SAYS)
         assert isinstance(found, dict), f"return a dict, {{name: norm}}, not {type(found).__name__}"
         assert all(weight.grad is not None for weight in D.parameters()) and are_close(
             [weight.grad for weight in D.parameters()], gradients
