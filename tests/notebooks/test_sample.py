@@ -253,6 +253,15 @@ def test_samples_beside_the_faces_that_are_nearest(shipped, tmp_path):
         assert np.array_equal(faces[0], sample) or np.array_equal(faces[0][:, ::-1], sample)
 
 
+def test_faces_of_one_file_name_in_several_folders_are_told_apart(shipped, tmp_path):
+    pictures = play.sample(shipped, play.noise(shipped, 3, seed=3))
+    for number, picture in enumerate(pictures.permute(0, 2, 3, 1).numpy()):
+        (tmp_path / f"class{number}").mkdir()
+        Image.fromarray(picture).save(tmp_path / f"class{number}/1.png")
+    found = play.nearest_faces(pictures, tmp_path, count=2, most=3)
+    assert np.array_equal(found.faces[:, 0], found.samples)
+
+
 def test_blank_samples_are_nobodys_copy(tmp_path):
     Image.effect_noise((64, 64), 50).save(tmp_path / "face.png")
     assert play.nearest_faces(torch.full((3, 3, 64, 64), 7, dtype=torch.uint8), tmp_path) is None
