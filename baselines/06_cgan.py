@@ -382,7 +382,7 @@ check_other_labels(other_labels)
 
 # %% fold="What the checks of the two steps share: tiny networks that know labels"
 class LabelledD(TinyD):
-    """pictures and maps of 4 classes [N, 3 + 4, 64, 64] -> probability of being real [N]. `seen` keeps what came in."""
+    """pictures and maps of 4 classes [N, 3 + 4, H, W] -> probability of being real [N]. `seen` keeps what came in."""
 
     def __init__(self):
         super().__init__(channels=3 + 4)
@@ -391,22 +391,23 @@ class LabelledD(TinyD):
     def forward(self, joined, *others):
         assert not others, "D takes one tensor: join y to the pictures"
         shape = list(joined.shape)
-        assert shape[1:] == [7, 64, 64], f"D got {shape}, not [N, 3 + 4, 64, 64]: join y to the pictures, real and fake"
+        fits = len(shape) == 4 and shape[1] == 7
+        assert fits, f"D got {shape}, not [N, 3 + 4, H, W]: join y to the pictures, real and fake"
         self.seen += [(row[:3], row[3:]) for row in joined[:, :, 0, 0].detach()]
         return super().forward(joined)
 
 
 class LabelledG(TinyG):
-    """z and y of 4 classes [N, 7 + 4] -> pictures [N, 3, 64, 64]. `made` keeps what went in, and what came out."""
+    """z and y of 4 classes [N, 7 + 4] -> pictures [N, 3, size, size]. `made` keeps what went in, and what came out."""
 
-    def __init__(self):
+    def __init__(self, size):
         super().__init__(z_dim=7 + 4)
-        self.made = []
+        self.size, self.made = size, []
 
     def forward(self, joined, *others):
         assert not others, "G takes one tensor: join y to z"
         assert list(joined.shape[1:]) == [11], f"G got {list(joined.shape)}, not [N, 7 + 4]: join y to z"
-        fakes = super().forward(joined)
+        fakes = super().forward(joined)[:, :, : self.size, : self.size]
         self.made += [
             (z_and_y[:7], z_and_y[7:], picture)
             for z_and_y, picture in zip(joined.detach(), fakes[:, :, 0, 0].detach(), strict=True)
@@ -414,9 +415,9 @@ class LabelledG(TinyG):
         return fakes
 
 
-def labelled_pair():
+def labelled_pair(size=64):
     """(D, G) with weights that are always the same. The label counts for both."""
-    D, G = LabelledD(), LabelledG()
+    D, G = LabelledD(), LabelledG(size)
     repeatable = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in [*D.parameters(), *G.parameters()]:
@@ -429,13 +430,13 @@ def labelled_batch():
     return *tiny_batch(), torch.eye(4, device=CHECK_DEVICE)[[2, 0, 1, 3, 0, 2]]
 
 
-def right_join_z(z, y):
+def right_join_z(z, y, *_, **__):  # your own may have more arguments
     shapes = f"join_z takes z [N, z_dim] and y [N, classes], and got {list(z.shape)} and {list(y.shape)}"
     assert z.dim() == y.dim() == 2 and len(z) == len(y) and y.shape[1] == 4, shapes
     return torch.cat([z, y], 1)
 
 
-def right_join_pictures(pictures, y):
+def right_join_pictures(pictures, y, *_, **__):
     assert y is not None, "wrong_y is None in a run without wrong labels: ask `if wrong_y is not None`"
     got = f"{list(pictures.shape)} and {list(y.shape)}"
     shapes = f"join_pictures takes pictures [N, 3, H, W] and y [N, classes], and got {got}"
@@ -476,6 +477,15 @@ def watch_labels(step, hint):
     return watched
 
 
+def check_other_size(step, trains):
+    """Tries a step of D or G on pictures of 28×28, as the last cell has them."""
+    D, G = labelled_pair(28)
+    real, z, y = labelled_batch()
+    batch, network = ((real[:, :, :28, :28], z, y), D) if trains == "D" else ((z, y), G)
+    with explained("take height and width of the pictures, not 64"):
+        step(D, G, torch.optim.SGD(network.parameters(), 0.1), *batch)
+
+
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
@@ -506,7 +516,7 @@ def watch_labels(step, hint):
 
 # %% todo="discriminator_step"
 def discriminator_step(D, G, optimizer_D, real, z, y, wrong_y=None):
-    """One step of D on real pictures [N, 3, 64, 64] with their labels y [N, classes] and on the fakes of z [N, z_dim]
+    """One step of D on real pictures [N, C, H, W] with their labels y [N, classes] and on the fakes of z [N, z_dim]
     and y; where wrong_y [N, classes] is given, on the real pictures with these wrong labels too. Returns its loss, a
     scalar. bce(probabilities [N], targets [N]) is their mean binary cross-entropy."""
     ### BEGIN SOLUTION
@@ -607,6 +617,7 @@ def check_discriminator_step(step):
         check_step(step_with_wrong, right_with_wrong, mistakes, batch=labelled_batch, **both)
     except AssertionError as error:
         raise AssertionError(f"where wrong_y is given: {error}") from None
+    check_other_size(watched, "D")
     done("discriminator_step", remarks)
 
 
@@ -668,7 +679,9 @@ def check_generator_step(step):
     watched = watch_labels(
         step, "D saw a fake under another label than it was made for: join the same y to z and to the fake"
     )
-    done("generator_step", check_step(watched, right, mistakes, "G", labelled_pair, labelled_batch))
+    remarks = check_step(watched, right, mistakes, "G", labelled_pair, labelled_batch)
+    check_other_size(watched, "G")
+    done("generator_step", remarks)
 
 
 check_generator_step(generator_step)
@@ -958,7 +971,8 @@ def train_on_shapes(settings, device):
         labels = torch.randint(len(SHAPES), (64,), device=device)
         y = one_hot(labels, len(SHAPES))
         discriminator_step(D, G, optimizer_D, draw_shapes(labels), torch.randn(64, settings.z_dim, device=device), y)
-        generator_step(D, G, optimizer_G, torch.randn(64, settings.z_dim, device=device), y)
+        with frozen(D):
+            generator_step(D, G, optimizer_G, torch.randn(64, settings.z_dim, device=device), y)
     return G
 
 

@@ -86,7 +86,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_gradients, check_scalar, done, explained, has_values
+from kit.checks import CHECK_DEVICE, are_close, check_gradients, check_scalar, done, explained, has_values, slopes
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
@@ -580,7 +580,16 @@ def check_SelfAttention(make):
             assert torch.allclose(attention(x), x + 0.7 * right_o, atol=1e-4), (
                 "γ is missing, or scales x as well: x + γ o"
             )
-        check_gradients(attention(x), formula(x), {"x": x, **dict(attention.named_parameters())})
+        inputs = {"x": x, **dict(attention.named_parameters())}
+        check_gradients(attention(x), formula(x), inputs)
+        for gamma in (0.0, -0.5):  # where it starts, and where it may go
+            attention.gamma.data.fill_(gamma)
+            out = attention(x)
+            assert has_values(slopes(out, [attention.gamma])), (
+                f"with γ = {gamma} γ gets no gradient, and would stay so: x + γ o, without if, relu() or abs()"
+            )
+            assert torch.allclose(out, formula(x), atol=1e-4), "γ may be below 0 too: x + γ o, without relu() or abs()"
+            check_gradients(out, formula(x), inputs)
     done("SelfAttention")
 
 
