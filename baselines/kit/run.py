@@ -149,7 +149,11 @@ class Run:
         """Keeps losses, scalar tensors, for log.csv; one that a step does not log stays as it was. They stay on the
         device until they are written, so that no step waits for the GPU. Plain numbers and losses on the CPU are taken
         too."""
-        self.losses |= {name: torch.as_tensor(loss, device=self.device).detach() for name, loss in losses.items()}
+        for name, loss in losses.items():
+            is_tensor = torch.is_tensor(loss)  # a number is filled in there, which takes no copy
+            self.losses[name] = (
+                loss.detach().to(self.device) if is_tensor else torch.full((), float(loss), device=self.device)
+            )
 
     def record_norms(self, norms):
         """Keeps {name: norm, a scalar tensor} for grad_norms.csv."""
