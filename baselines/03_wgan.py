@@ -433,10 +433,10 @@ def check_clipping(step, loss_of, clip):
     widest = max(weight.abs().max().item() for weight in found)
     if are_close(found, free, 1e-5):
         far, _, used = after(start_inside=False)
-        assert max(g.abs().max() for g in used) > 1.01 * clip, "this clips the gradients: clip D's weights"
         assert max(w.abs().max() for w in far) > 1.71 * clip, (
             "clipped before optimizer_D.step(), which leaves the range again: clip after it"
         )
+        assert max(g.abs().max() for g in used) > 1.01 * clip, "this clips the gradients: clip D's weights"
         raise AssertionError(f"after the step D has a weight of {widest:.4f}: clip all to −clip … clip, here ±{clip}")
     assert not are_close(found, [c if c.dim() > 1 else f for c, f in zip(clipped(free), free, strict=True)], 1e-5), (
         "the biases are not clipped: clip all of D.parameters()"

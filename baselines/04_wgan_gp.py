@@ -285,6 +285,7 @@ class Bowl(nn.Module):
         return (self.weight * pictures.square()).sum((-3, -2, -1)) / 2
 
 
+TAKE_FIRST = "autograd.grad returns a tuple with one gradient for each input: take its first"
 USUAL_ERRORS = {  # a part of torch's words: ours
     "must match the size": "α needs the shape [N, 1, 1, 1], one number for each picture",
     "implicitly created only for scalar": "autograd.grad wants one number: sum D's answers, D(x̂).sum()",
@@ -293,7 +294,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂, "
     "after its requires_grad_()",
     "Mismatch in shape: grad_output": "grad_outputs needs the shape of D's answers, [N]: ones_like, or sum D's answers",
-    "tuple": "autograd.grad returns a tuple with one gradient for each input: take its first",
+    "'tuple'": TAKE_FIRST,
+    "not tuple": TAKE_FIRST,
     "the same device": "make α on the device of the pictures: device=real.device",
 }
 

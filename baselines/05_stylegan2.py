@@ -281,7 +281,7 @@ def make_trainer(settings):
 
 # %% check="make_trainer"
 def check_make_trainer(make):
-    settings = StyleGANSettings(width=3, batch_size=6, lr_G=3e-4, lr_D=7e-5, z_dim=24)  # all unlike any default
+    settings = StyleGANSettings(width=3, batch_size=8, lr_G=3e-4, lr_D=7e-5, z_dim=24)  # all unlike any default
     try:
         trainer = make(settings)
     except (TypeError, AttributeError, AssertionError) as error:

@@ -5,7 +5,7 @@
 # |---|---|
 # | **You learn** | how to translate between two sets of pictures without pairs, and how to measure whether it worked |
 # | **You write** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
-# | **Time** | `cpu`: 11 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
+# | **Time** | `cpu`: 18 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
 #   `course`: not measured on a GPU |
 # | **Tier** | none: what counts are the new hair colour, and that the face stays the same |
 
@@ -16,7 +16,7 @@
 # |---|---|
 # | **你會學到** | 圖片沒有成對，怎麼在兩組圖片之間轉換；還有怎麼量轉換得好不好 |
 # | **你要寫** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
-# | **時間** | `cpu`：一個 CPU 核心 11 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒 \
+# | **時間** | `cpu`：一個 CPU 核心 18 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒 \
 #   在 GPU 上量過 |
 # | **等級** | 無：這裡看的是髮色有沒有變，還有臉是不是同一張 |
 
@@ -63,8 +63,8 @@
 # $$L_G = \mathbb E_a\big[(D_B(G_{AB}(a)) - 1)^2\big] + \mathbb E_b\big[(D_A(G_{BA}(b)) - 1)^2\big]
 #   + \lambda\, L_{cycle} \qquad \lambda = 10$$
 #
-# 這裡的 $A$ 是深色頭髮的臉，$B$ 是淺色頭髮的臉。你也可以用畫的臉和真人的臉，或是任何兩組你自己的圖片。你要寫循環損失、
-# 最佳化器、兩種訓練步驟，還有判別器的記憶（memory）。
+# 這裡的 $A$ 是深色頭髮的臉，$B$ 是淺色頭髮的臉。你也可以用程式畫的臉和資料集裡的臉，或是任何兩組你自己的圖片。你要寫循
+# 環損失、最佳化器、兩種訓練步驟，還有判別器的記憶（memory）。
 
 # %% [markdown]
 # ## Before you start
@@ -128,7 +128,7 @@ class CycleSettings(Settings):
 PRESETS = t4_presets(  # "course": as many pictures as the paper's 200 epochs of 1,000
     CycleSettings(run="runs/cyclegan", steps=50_000, batch_size=4, lr_G=2e-4, lr_D=2e-4, checkpoint_every=2500)
 )
-PRESETS["cpu"] = replace(  # ten minutes on one CPU core
+PRESETS["cpu"] = replace(  # 18 minutes on one CPU core
     PRESETS["course"], steps=5000, batch_size=2, width=16, lr_G=4e-4, lr_D=4e-4, ema=0.995, checkpoint_every=500
 )
 
@@ -1214,7 +1214,8 @@ print(run.folder / "domain_B.tgz")
 #
 # What was trained here is scored here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
 # Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a face. The
-# grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# grader, if it is installed, measures distances to your own faces. There is no tier for them. A line says what this
+# machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -1222,8 +1223,8 @@ print(run.folder / "domain_B.tgz")
 # ## 你的分數
 #
 # 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的 Inception 網路
-# （91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通過哪個等級。這
-# 台機器缺什麼，會印出一行說明。
+# （91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成的圖片和你的人
+# 臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 

@@ -336,6 +336,7 @@ def zero_centred_penalty(scores, pictures):
 
 
 # %% check="zero_centred_penalty"
+TAKE_FIRST = "autograd.grad returns a tuple with one gradient for each input: take its first"
 USUAL_ERRORS = {  # a part of torch's words: ours
     "implicitly created only for scalar": "autograd.grad wants one number: sum the scores, scores.sum()",
     "backward through the graph a second time": "the graph of D's scores is gone: create_graph=True keeps it",
@@ -347,7 +348,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "Mismatch in shape: grad_output": "grad_outputs needs the shape of the scores, [N]: ones_like(scores), or sum the "
     "scores",
     "Use .reshape": "numbers may lie in another order in memory: flatten(1) or reshape, not view",
-    "tuple": "autograd.grad returns a tuple with one gradient for each input: take its first",
+    "'tuple'": TAKE_FIRST,
+    "not tuple": TAKE_FIRST,
 }
 
 
@@ -558,7 +560,7 @@ def check_discriminator_step(step):
             (7.3, 2.1, "the penalties have no part in the gradient: add them as tensors"),
             (0.0, 3.7, "with r1 = 0 the penalty on fakes must stay: is it under `if r1:`?"),
             (1.3, 0.0, "with r2 = 0 the penalty on reals must stay: is it under `if r2:`?"),
-            (0.0, 0.0, "with r1 = r2 = 0 there is no penalty"),
+            (0.0, 0.0, ""),
         ):
             try:
                 remarks = check_step(
@@ -951,8 +953,8 @@ def train(settings):
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
 # you can run the cells below. Run this cell again to go on.
 #
-# The end of a run with `cool_down` is the best place to stop. Another session raises the rates again, and needs its
-# whole length.
+# The end of a run with `cool_down` is the best place to stop. If you train on, the learning rates go
+# up again, and pictures are good only at the end of that session.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一

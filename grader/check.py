@@ -11,6 +11,7 @@ import json
 import os
 import re
 import subprocess
+import symtable
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -264,9 +265,10 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         written = [text for names, text in own if names & todos]
         used = _used([*written, *broken], helpers)
         parts = [text for names, text in own if names & todos or (names, text) in used]  # as the student has them
-        first = next((i for i, text in enumerate(parts) if text in written), len(parts))
-        filled = "\n".join([*parts[first:], *broken])
-        cells += [*parts[:first], filled] if filled else [source]
+        places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
+        first, after = places[0], places[-1] + 1
+        filled = "\n".join([*parts[first:after], *broken])
+        cells += [*parts[:first], filled, *parts[after:]] if filled else [source]
     return cells
 
 
@@ -274,11 +276,23 @@ def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[t
     """The helpers that statements use, directly or through others."""
     names, new = set(), [*sources]
     while new:
-        tree = [node for source in new for node in ast.walk(ast.Module(_statements(source) or [], []))]
-        found = {node.id for node in tree if isinstance(node, ast.Name)} - names
+        found = {name for source in new for name in _looked_up(source)} - names
         names |= found
         new = [source for bound, source in helpers if bound & found]
     return [helper for helper in helpers if helper[0] & names]
+
+
+def _looked_up(source: str) -> set[str]:
+    """The names that statements look up, but for those that their functions make themselves."""
+    names, tables = set(), [symtable.symtable(ast.unparse(_statements(source) or []), "cell", "exec")]
+    for table in tables:  # which grows
+        names |= {
+            one.get_name()
+            for one in table.get_symbols()
+            if one.is_referenced() and (table is tables[0] or one.is_global())
+        }
+        tables += table.get_children()
+    return names
 
 
 def _says_done(cell, name: str) -> bool:

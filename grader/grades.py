@@ -39,6 +39,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
     """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
     shown, rows = {row["name"]: row for row in board.ranked(results)}, []
     own = {result["name"]: result for result in results}
+    students = list(students)
+    platforms = {student.upload.platform for student in students if student.upload}
     for student in students:
         row, result, upload = shown[printable(student.row)], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
@@ -46,6 +48,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
         unknown = bool(upload and upload.late and points.deadline)  # Canvas says that it is late, and not by how much
         days = None if unknown else points.late_days(time)
         grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
+        called_so = upload and upload.platform == "canvas" and points.deadline and len(platforms) > 1
+        notes = ["named as Canvas names files: the days that it is late were not counted"] * bool(called_so)
         decide = ["its file does not tell how many days it is late: decide its grade"]
         rows.append(
             {
@@ -57,7 +61,7 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "status": result["status"],
                 "uploaded": time.isoformat(timespec="seconds") if time else "",
                 "remarks": row["remarks"],
-                "notes": row["notes"] + decide * (unknown and grade is None),
+                "notes": row["notes"] + (decide * (grade is None) if unknown else notes),
                 "number": upload.number if upload else "",
                 "platform": upload.platform if upload else "",
             }

@@ -29,21 +29,29 @@ MADE_OF = (*CODE, "thresholds.toml", "weights/*.safetensors")  # whatever a resu
 
 
 def measured_with(scorer: Scorer) -> str:
-    """Changes with all that a submission is measured with: the code, weights, thresholds, reference, known faces, which
-    measures are asked for, and which of them can be had."""
+    """Changes with all that a submission is measured with: the code, weights, thresholds, reference, known faces, and
+    which measures are asked for; after a dash, also with which of them can be had."""
     against = scorer.against
     digest = hashlib.sha256()
-    said = [sorted(scorer.metrics), sorted(against.missing), scorer.limits, scorer.unseen]
+    said = [sorted(scorer.metrics), scorer.limits]
     made_of = (path for pattern in MADE_OF for path in sorted(HERE.glob(pattern)))
     said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in made_of]
     digest.update(json.dumps(said).encode())
-    for reference in (against.real, against.anime, against.real_inception):
+    for reference in (against.real, against.anime):
         _add_reference(digest, reference)
     for known in (scorer.known, scorer.given):
         digest.update(b"none")
         if known is not None:
             digest.update(known.fingerprints.tobytes() + "\n".join(known.names).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    alike = digest.hexdigest()
+    _add_reference(digest, against.real_inception)
+    digest.update(json.dumps([sorted(against.missing), scorer.unseen]).encode())
+    return f"{alike}-{digest.hexdigest()}"
+
+
+def judge_alike(one: str, other: str) -> bool:
+    """Whether what two processes measure with differs at most in measures that one of them cannot have."""
+    return one.partition("-")[0] == other.partition("-")[0]
 
 
 def _add_reference(digest, reference: Reference | None) -> None:

@@ -286,7 +286,7 @@ def grade_all(
         else:
             waiting[name] = (source, path, key)
 
-    def keep(name: str, result: dict, stored: bool = True) -> None:
+    def keep(name: str, result: dict, stored: bool = True, decided: bool = True) -> None:
         _, path, key = waiting.pop(name)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
@@ -295,7 +295,7 @@ def grade_all(
         results[name] = result | {"key": key}
         if stored and key:
             kept.write(path, results[name])
-        elif not stored or result["status"] == BROKEN:
+        elif not decided or result["status"] == BROKEN:
             results[name]["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
         done(1)
 
@@ -314,10 +314,11 @@ def grade_all(
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
-                    same = result.get("measured_with", measured_with) == measured_with  # or a cluster lacks a file
-                    if result["status"] == GRADED and not same:
+                    there = result.get("measured_with", measured_with)
+                    alike = kept.judge_alike(there, measured_with)
+                    if result["status"] == GRADED and not alike:
                         result["notes"] = [*result.get("notes", []), ELSEWHERE]
-                    keep(futures[future], result, stored=same)
+                    keep(futures[future], result, stored=there == measured_with, decided=alike)
         return True
 
     while waiting and not run(list(waiting)):

@@ -99,8 +99,8 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
     """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
-    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file; hw6_2024_13_bob would be of the student
-    hw6, and people's names have no digits."""
+    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file. With hw6_2024_13_bob the class would be
+    one student, hw6, and people's names have no digits."""
     found = [match for match in map(CANVAS.fullmatch, entries) if match]
     names, files, called = defaultdict(set), defaultdict(set), defaultdict(set)
     for match in found:
@@ -113,7 +113,7 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
         for match in found
         if len(names[match["number"]]) > 1
         or len(files[match.group("number", "file")]) > 1
-        or (re.search(r"\d", match["name"]) and len(called[match["name"]]) > 1)
+        or (len(called) == 1 and re.search(r"\d", match["name"]) and len(called[match["name"]]) > 1)
     }
 
 

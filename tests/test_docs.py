@@ -208,6 +208,22 @@ def test_the_readme_names_the_tiers_and_times_of_the_notebooks_headers(readme):
                 assert re.search(rf"`cpu`(: |：一個 CPU 核心 ){time} (minutes|分鐘)", header["time"]), master.stem
 
 
+def test_the_notebooks_say_alike_how_long_they_take_and_whether_there_is_a_tier():
+    minutes = []
+    for master in sorted((ROOT / "baselines").glob("[01]*.py")):
+        text = master.read_text(encoding="utf-8")
+        times = [
+            re.search(r"`cpu`(?:: |：一個 CPU 核心 )([\d 到to]+) (?:minutes|分鐘)", h["time"])
+            for h in HEADER.finditer(text)
+        ]
+        english, chinese = ([int(n) for n in re.findall(r"\d+", time[1])] if time else [] for time in times)
+        assert english == chinese, master.stem
+        minutes += english
+        tierless = not any(header["tier"] for header in HEADER.finditer(text))
+        assert tierless == ("no tier for them" in text) == ("沒有等級" in text), master.stem
+    assert f"{min(minutes)} to {max(minutes)} minutes on one CPU core" in (ROOT / "docs/running.md").read_text("utf-8")
+
+
 def test_the_page_of_the_design_has_a_line_for_each_file():
     named, folders = set(), []
     for line in (ROOT / "docs/design.md").read_text(encoding="utf-8").split("```")[1].splitlines():

@@ -53,7 +53,7 @@ def find_faces(given="", places=PLACES, fewest=1000):
             raise SystemExit(f"no faces at {given!r}: set `faces` to a folder or a zip of face pictures")
         return Path(given)
     for place, depth in places.items():
-        if found := largest_set(Path(place), depth, fewest):
+        if found := largest_set(Path(place), depth, fewest, {*map(Path, places)}):
             return found
     raise SystemExit(
         "found no faces. Kaggle: Add Input > a data set of anime faces. Colab: upload faces.zip to /content or to your "
@@ -61,11 +61,13 @@ def find_faces(given="", places=PLACES, fewest=1000):
     )
 
 
-def largest_set(place, depth, fewest):
-    """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`."""
+def largest_set(place, depth, fewest, others=()):
+    """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`.
+    The `others`, places too, are not looked into."""
     counts, zips = {}, {}  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place):
         folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
+        folders[:] = [name for name in folders if Path(folder, name) not in others]
         if len(Path(folder).relative_to(place).parts) >= depth:
             folders.clear()
         if count := sum(is_picture(name) for name in names):

@@ -72,7 +72,7 @@ def unseen(measures: list[Measure], signs: list[str]) -> list[str]:
     missing = [name.lower() for name in ("FD-ImageNet", "FD-anime") if name not in measured]
     if not missing:
         return []
-    one = ", and one shows" if signs else ""
+    one = ", and one shows" if len(signs) == 1 else ""
     return [f"signs of optimised pictures were not all looked for{one}: add {','.join(missing)} to --metrics"]
 
 

@@ -241,6 +241,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         ),
         2 * (["try:\n    import c\nexcept ImportError:\n    c = 0", "if c:\n\n    def step():\n        pass"],),
         (["def step():\n    pass", "print(step())\nfor _ in (1, 2):\n    step()"], ["def step():\n    pass"]),
+        (["def step(z):\n    return z", "with a():\n    z = run.G()"], ["def step(z):\n    return z"]),
+        (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
         (["step[0], torch.x = 1, 2", "width = 8"], [KIT[0][1]]),

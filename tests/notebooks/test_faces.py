@@ -112,6 +112,14 @@ def test_any_zip_of_enough_pictures_is_a_set(tmp_path):
     assert find({tmp_path: 3}) == tmp_path / "faces.zip"
 
 
+def test_a_place_within_a_place_is_looked_into_by_itself(tmp_path):
+    drive = tmp_path / "drive/MyDrive"
+    put(drive / "hw6", 1)
+    pack(drive / "photos.zip", 12)
+    (drive / "hw6/faces.zip").touch()
+    assert find({tmp_path: 2, drive: 2}) == drive / "hw6/faces.zip"
+
+
 def test_zips_that_are_none_or_hold_a_run_are_no_sets(tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"PK\3\4" + bytes(9999))
     (tmp_path / "folder.zip").mkdir()
