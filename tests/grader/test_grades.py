@@ -106,6 +106,8 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
         assert [row["late_days"] for row in sheet] == days
         assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in grades_]
         assert [row["uploaded"] == "" for row in sheet] == [True, True, True, False]
+        not_counted = ["days that it is late were not counted" in row["notes"] for row in sheet]
+        assert not_counted == [points is late, False, False, False]  # bob's is no file of Canvas: perhaps none is
     whole = grades.with_missing(results, students)
     assert [row["name"] for row in whole if row["uploaded"]] == ["bob"]
 

@@ -193,17 +193,22 @@ def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
     found = {name: tmp_path / name for name in ("ada", "eve", "torn")}
     for path in found.values():
         path.touch()
-    for others, undecided in (({"eve": "old", "torn": "old"}, [False, True, True]), ({}, [False] * 3)):
-        options = dict.fromkeys(found, "new") | others
+    for others, undecided in (({"eve": "old-1", "torn": "old-1"}, [False, True, True]), ({}, [False] * 3)):
+        options = dict.fromkeys(found, "new-1") | others
         results = leaderboard.grade_all(
-            found, tmp_path / "parts", options, lambda: ThreadPoolExecutor(1), measured_with="new"
+            found, tmp_path / "parts", options, lambda: ThreadPoolExecutor(1), measured_with="new-1"
         )
         assert [result.get("undecided", False) for result in results] == undecided
-        assert [leaderboard.ELSEWHERE in result.get("notes", []) for result in results] == [
-            False,
-            "eve" in others,
-            False,
-        ]
+        noted = [leaderboard.ELSEWHERE in result.get("notes", []) for result in results]
+        assert noted == [False, "eve" in others, False]
+    options = dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
+    for _ in range(2):
+        results = leaderboard.grade_all(
+            found, tmp_path / "others", options, lambda: ThreadPoolExecutor(1), measured_with="new-1"
+        )
+        assert [result.get("undecided", False) for result in results] == [False, False, True]
+        assert not any(result.get("notes") for result in results)
+        assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
 
 
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
