@@ -154,7 +154,7 @@ def _statements(source: str) -> list[ast.stmt] | None:
 def _too_deep(source: str) -> bool:
     """Whether Python gives up on what is nested in a cell: to such a cell a kernel never answers."""
     try:
-        _parsed(source)
+        compile(_parsed(source), "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except RecursionError:
         return True
     except (SyntaxError, ValueError, MemoryError):

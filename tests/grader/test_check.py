@@ -228,8 +228,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
             ["def step():\n    pass\nstep = torch.compile(step)"],
         ),
         (
-            ["table = {}\ntable[torch.nn] = other = 1\ntable |= {}", "step = lambda: table"],
-            ["table = {}", "table[torch.nn] = other = 1", "table |= {}", "step = lambda: table"],
+            ["table = {}\ntable[torch.nn] = other = 1\ntable |= {}", "def step():\n    return table"],
+            ["table = {}", "table[torch.nn] = other = 1", "table |= {}", "def step():\n    return table"],
         ),
         (
             ["def step():\n    pass", "old = step", "def step():\n    old()"],
