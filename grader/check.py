@@ -263,7 +263,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         todos = bound[key] & wanted if key.startswith("todo-") else set()
         broken = {invalid[name] for name in todos & {*invalid}}
         written = [text for names, text in own if names & todos]
-        used = _used([*written, *broken], helpers)
+        used = _used(written, helpers)
         parts = [text for names, text in own if names & todos or (names, text) in used]  # as the student has them
         places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
         first, after = places[0], places[-1] + 1
@@ -284,7 +284,10 @@ def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[t
 
 def _looked_up(source: str) -> set[str]:
     """The names that statements look up, but for those that their functions make themselves."""
-    names, tables = set(), [symtable.symtable(ast.unparse(_statements(source) or []), "cell", "exec")]
+    try:
+        names, tables = set(), [symtable.symtable(source, "cell", "exec")]
+    except SyntaxError:  # such as an argument that is there twice: the kernel will say so
+        return set()
     for table in tables:  # which grows
         names |= {
             one.get_name()

@@ -63,7 +63,7 @@ def deepen(run: Path, output: Path, changes: dict) -> None:
 def deepened(state: dict, changes: dict) -> dict:
     """The state of a run's checkpoint, changed. Raises KeyError, TypeError, ValueError, and SystemExit of a setting."""
     before = known_settings(state["settings"])
-    (as_kind,) = definitions(BASELINES / "kit/settings.py", "as_kind").values()
+    (as_kind,) = definitions(BASELINES / "kit/kinds.py", "as_kind").values()
     for name, value in changes.items():
         if name not in vars(before):
             raise ValueError(f"there is no setting {name}")

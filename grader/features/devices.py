@@ -54,8 +54,8 @@ def _leave_gpu(network: nn.Module, error: RuntimeError) -> None:
 
 
 def _warn_of_cpu(network: nn.Module, error: RuntimeError) -> None:
-    name, reason = type(network).__name__, str(error).partition("\n")[0]
-    warnings.warn(f"{name} runs on the CPU, the GPU cannot run it ({reason})", stacklevel=4)
+    reason = first_line(error)
+    warnings.warn(f"{type(network).__name__} runs on the CPU, the GPU cannot run it ({reason})", stacklevel=4)
 
 
 def _on_cpu(network: nn.Module) -> nn.Module:
