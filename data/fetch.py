@@ -119,10 +119,12 @@ def _resume(url: str, part: Path) -> None:
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
         if (
-            total is not None and total < have
+            not resumed and (total or 0) < have
         ):  # a page of the network's own, or another file: what we have is worth more
-            reason = f"the server sends {total:,} bytes, fewer than are in {part}"
-            raise DataError(f"{url}: {reason}; name a mirror with --url, or remove that file to start over")
+            sends = "a file of unknown length" if total is None else f"{total:,} bytes, fewer than are in {part}"
+            raise DataError(
+                f"{url}: the server sends {sends}; name a mirror with --url, or remove {part} to start over"
+            )
         free = shutil.disk_usage(part.parent).free + have - start
         if total and total - start > free:
             needed = f"{(total - start) / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import shutil
 import tarfile
 import warnings
 from collections.abc import Iterable
@@ -81,12 +80,8 @@ def cut(grids: Iterable[Path], output: Path) -> int:
     with atomic(output) as unfinished:
         unfinished.mkdir()
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
-        try:
-            for number, tile in enumerate(tiles, 1):
-                (unfinished / f"{number}.jpg").write_bytes(jpeg(tile, QUALITIES[0]))
-        except BaseException:
-            shutil.rmtree(unfinished)
-            raise
+        for number, tile in enumerate(tiles, 1):
+            (unfinished / f"{number}.jpg").write_bytes(jpeg(tile, QUALITIES[0]))
     return number
 
 

@@ -11,10 +11,10 @@ from grader import verdict
 from grader.errors import first_line
 from grader.features import anime, devices, imagenet, reference
 from grader.features.fingerprints import of_faces
-from grader.features.reference import SAMPLE, Reference, shipped_reference
+from grader.features.reference import Reference, shipped_reference
 from grader.files import check_apart, check_writable
 from grader.inputs import downloads
-from grader.inputs.faces import is_course
+from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces, read_asked, read_faces
 from grader.inputs.submission import Submission, read_submission
@@ -29,7 +29,7 @@ from grader.results import Score
 LIKE_COURSE = 25.0  # over what as many of the course's faces score, who lie 20 around that; a similar style 50 over it
 LIKE = "like the course's faces"
 NO_PRINTS = "copies of the reference's faces were not looked for: make its file again, by python -m grader reference"
-STATISTICS = (".npz", ".safetensors")  # references without the faces themselves
+KEPT, PUBLISHED = ".safetensors", ".npz"  # references without the faces themselves: ours, and pytorch-fid's
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Scorer:
         for asset, given in ((downloads.INCEPTION, weights), (downloads.CASCADE, cascade)):
             if given:
                 downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
-        faces = None if source is None or source.suffix in STATISTICS else source
-        against = Against(real_faces(source, progress))
+        faces = None if source is None or _kind(source) in (KEPT, PUBLISHED) else source
+        against = Against(real_faces(None if _kind(source) == PUBLISHED and "fid" in metrics else source, progress))
         if "fd-anime" in metrics:
             against = _with_anime(against, source, progress)
         if "fid" in metrics:
@@ -85,7 +85,7 @@ class Scorer:
             known = replace(shipped, names=[f"crypko/{name}" for name in shipped.names])
             if faces is not None:
                 given = of_faces(faces)
-            elif source is not None and source.suffix == ".safetensors":
+            elif _kind(source) == KEPT:
                 given = reference.known_of_file(source)
                 unseen = [] if given else [NO_PRINTS]
             if given:
@@ -170,19 +170,23 @@ def _path(path: Path | str | None) -> Path | None:
     return Path(path) if path else None
 
 
+def _kind(source: Path | None) -> str | None:
+    return source and source.suffix.lower()
+
+
 def real_faces(source: Path | None, progress: Progress = silent) -> Reference:
     """What FD-ImageNet is measured against: the given faces, or the shipped ones; the latter also where the given files
     are the course's own, to the byte. Raises BadReference."""
     shipped = shipped_reference()
-    if source is None or source.suffix == ".npz":
-        return shipped
-    if source.suffix != ".safetensors" and is_course(source):
+    if _kind(source) == PUBLISHED:
+        raise BadReference(f"{source}: statistics for fid, which is not measured here: name a folder or zip of faces")
+    if source is None or (_kind(source) != KEPT and is_course(source)):
         return shipped
     return described(_given(source, imagenet, progress), shipped)
 
 
 def _given(source: Path, features: ModuleType, progress: Progress) -> Reference:
-    if source.suffix == ".safetensors":
+    if _kind(source) == KEPT:
         return reference.of_file(source, features.scale(), features.DIM)
     done = progress("reference faces", 0)
     return reference.of_faces(source, features.scale(), lambda batch: features.describe(batch, progress=done), floors)
@@ -192,8 +196,8 @@ def described(given: Reference, shipped: Reference) -> Reference:
     """The given reference with words on what its faces are like. It never takes the shipped one's name, and so never
     its thresholds: statistics, and files that only look like the course's, can be made to fit any submission."""
     name = given.faces if given.faces != shipped.faces else f"another {given.faces}"
-    usual = floor(shipped, min(given.statistics.count, SAMPLE)) or 0.0
-    like = frechet_distance(given.statistics, shipped.statistics) < usual + LIKE_COURSE
+    usual = floor(shipped, len(given.sample)) or 0.0  # as many with as many: a distance falls with their number
+    like = frechet_distance(given.sample, shipped.statistics) < usual + LIKE_COURSE
     return replace(given, faces=f"{name} ({LIKE})" if like else name)
 
 
@@ -208,7 +212,7 @@ def keep_reference(faces: Path, output: Path, progress: Progress = silent) -> Re
 
 
 def _with_anime(against: Against, source: Path | None, progress: Progress) -> Against:
-    if source is not None and source.suffix == ".safetensors":
+    if _kind(source) == KEPT:
         reason = f"{source.name} holds other features: name the faces themselves"
         return replace(against, missing=against.missing | {"fd-anime": reason})
     if against.real.faces == reference.NAME:  # the shipped faces, or the course's own, told once
@@ -229,11 +233,11 @@ def _with_inception(
     """Inception with its weights, and the reference in its features; or why they cannot be had."""
     from grader.features import inception
 
-    if source is None or source.suffix == ".safetensors":
+    if source is None or _kind(source) == KEPT:
         reason = "needs --reference: a folder or zip of real faces, or an .npz of pytorch-fid's"
         return replace(against, missing=against.missing | {"fid": reason})
     real = None
-    if source.suffix == ".npz":
+    if _kind(source) == PUBLISHED:
         real = reference.of_npz(source, "inception", inception.DIM)
         if real.faces == against.real.faces:  # a file's name proves nothing
             real = replace(real, faces=f"another {real.faces}")

@@ -15,7 +15,8 @@ from grader.cli import shared
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write, of about 25 MB, and 5 MB more for 100,000 faces.  [default: FACES.safetensors]",
+    callback=shared.ending(".safetensors"),
+    help="The .safetensors to write, of about 25 MB, and 5 MB more for 100,000 faces.  [default: FACES.safetensors]",
 )
 def reference(faces, output):
     """Computes what --reference needs of FACES, and writes it to one file: mean and covariance of the features of all

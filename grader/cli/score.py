@@ -123,13 +123,11 @@ def score(
     shared.only_with("--by-label FACES", by_label, labels="--labels", attribute="--attribute")
     shared.only_with("fid in --metrics", "fid" in metrics, weights="--weights")
     shared.only_with("lbpcascade in --metrics", "lbpcascade" in metrics, cascade="--cascade")
-    if reference and reference.suffix == ".npz":
-        shared.only_with("fid in --metrics, where it is an .npz", "fid" in metrics, reference="--reference")
     files.check_apart([output / name for name in report.NAMES], [submission, reference, labels, weights, cascade])
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
     if run and not (read.norms or read.history):
-        shared.note(f"{run}: has neither grad_norms.csv nor history.csv, so --run draws nothing")
+        shared.note(f"{run}: has no gradient norms and no history.csv, so --run draws nothing")
     with shared.bars() as progress:
         result = grader.score(
             submission,

@@ -160,8 +160,8 @@ def was_given(parameter: str) -> bool:
 def ending(*endings: str):
     """A callback that takes only the path of a file with one of these endings: its name says what it holds."""
 
-    def callback(_context, _option, path: Path) -> Path:
-        if not path.name[1:].lower().endswith(endings):  # .png alone is a name without an ending
+    def callback(_context, _option, path: Path | None) -> Path | None:
+        if path and not path.name[1:].lower().endswith(endings):  # .png alone is a name without an ending
             raise click.BadParameter(f"{path}: choose a name that ends in {', '.join(endings)}.")
         return path
 

@@ -154,9 +154,9 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
             count, faces = int(metadata["count"]), faces or metadata["faces"]
             held_out = metadata.get(HELD_OUT) or metadata[HELD_OUT_BEFORE]
             floors = {int(quality): float(value) for quality, value in json.loads(metadata.get("floors", "{}")).items()}
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
-    if not _sound(mean, covariance, sample) or len(sample) > SAMPLE or count < 2:
+    if not _sound(mean, covariance, sample) or not 2 <= len(sample) <= SAMPLE or not 2 <= count < LARGEST:
         return None
     statistics = Statistics(mean, covariance, count)
     return Reference(printable(faces[:100]), features, statistics, sample, held_out == "True", floors)

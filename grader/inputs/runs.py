@@ -27,6 +27,10 @@ class BadRun(GraderError):
     """A run without usable gradient norms; the message names the file and the remedy."""
 
 
+class NoRows(BadRun):
+    """A table in which nothing was recorded yet."""
+
+
 @dataclass(frozen=True)
 class LayerNorms:
     """Quartiles over the recorded steps of the L2 norm per layer, float [3, layers], lowest layer first."""
@@ -48,9 +52,13 @@ def read_gradient_norms(run: Path) -> LayerNorms:
     Raises BadRun.
     """
     path = run / "grad_norms.csv"
-    rows = read_rows(path, {"step": int, "layer": int, "norm": float})
+    rows = read_rows(path, {"step": int, "layer": int, "norm": float}, grows=True)
     rows.sort(order=("step", "layer"))
-    layers, steps = np.unique(rows["layer"]), np.unique(rows["step"])
+    layers = np.unique(rows["layer"])
+    last = rows["step"] == rows["step"][-1]
+    if last.sum() < len(layers):  # the training was cut off while it wrote them
+        rows = rows[~last]
+    steps = np.unique(rows["step"])
     if len(rows) != len(layers) * len(steps) or (rows["layer"].reshape(len(steps), -1) != layers).any():
         raise BadRun(f"{path}: holds {len(rows)} rows for {len(layers)} layers and {len(steps)} steps: train again")
     if len(layers) > MAX_LAYERS:
@@ -59,13 +67,17 @@ def read_gradient_norms(run: Path) -> LayerNorms:
     return LayerNorms(_label(run), np.quantile(norms, [0.25, 0.5, 0.75], axis=0), len(steps))
 
 
-def read_rows(path: Path, columns: dict[str, type]) -> np.ndarray:
+def read_rows(path: Path, columns: dict[str, type], grows: bool = False) -> np.ndarray:
     """Columns of a CSV file of numbers, as a record array [rows] of their names. Raises BadRun.
 
+    Of a file that `grows` during a run, a last line that does not end is left out: it may be half a line.
     Whole numbers are 0 to 10^12, others 0 to 10^30: a number that is none has no quartiles and no place in a plot.
     """
     try:
-        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(bytes_of(path)), "utf-8-sig", newline=""))
+        data = bytes_of(path)
+        if grows:
+            data = data[: data.rfind(b"\n") + 1]
+        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
         cells = (tuple(kind(row[name]) for name, kind in columns.items()) for row in table)
         rows = np.fromiter(cells, [(name, np.int64 if kind is int else np.float64) for name, kind in columns.items()])
     except OSError:
@@ -73,7 +85,7 @@ def read_rows(path: Path, columns: dict[str, type]) -> np.ndarray:
     except (KeyError, ValueError, TypeError, OverflowError, csv.Error):
         raise BadRun(f"{path}: not the columns {', '.join(columns)}, all of numbers: make it again") from None
     if not len(rows):
-        raise BadRun(f"{path}: holds no row: make it again")
+        raise NoRows(f"{path}: holds no row: this run recorded nothing here yet")
     for name, kind in columns.items():
         wrong = ~((rows[name] >= 0) & (rows[name] <= (1e12 if kind is int else 1e30)))  # NaN as well
         if wrong.any():
@@ -138,7 +150,11 @@ class Run:
 
 def read_run(run: Path) -> Run:
     """What a run has of the two. Raises BadRun."""
+    try:
+        norms = read_gradient_norms(run) if (run / "grad_norms.csv").exists() else None
+    except NoRows:  # the notebooks begin each run with a line of column names
+        norms = None
     return Run(
-        read_gradient_norms(run) if (run / "grad_norms.csv").exists() else None,
+        norms,
         read_history(run / "history.csv") if (run / "history.csv").exists() else None,
     )

@@ -59,7 +59,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
     source = with_name(source)
-    if source.suffix == ".npz" and source.is_file():
+    if source.suffix.lower() == ".npz" and source.is_file():
         return _read_array(source, loose)
     pictures, modes, qualities, problems, extra = {}, Counter(), [], [], []
     found = 0

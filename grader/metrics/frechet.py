@@ -87,7 +87,7 @@ def floor(reference: Reference, count: int = SAMPLE, quality: int | None = None)
 def _floor(reference: Reference, count: int) -> float | None:
     if reference.sample is None or not 2 <= count <= len(reference.sample) == SAMPLE:
         return None
-    sample = reference.sample[:count]  # drawn at random, in any order
+    sample = np.random.default_rng(0).permutation(reference.sample)[:count]  # faces drift with their numbers
     others = _others(reference, sample)
     return None if others is None else frechet_distance(sample, others)
 

@@ -40,7 +40,7 @@ DIGEST = hashlib.sha256(
 class Server(BaseHTTPRequestHandler):
     """Serves `body`; what it does wrong stands in the attributes."""
 
-    body, etag, cut, ranges, status, seen = SET, '"one"', None, True, None, ()
+    body, etag, cut, ranges, status, length, seen = SET, '"one"', None, True, None, True, ()
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -58,7 +58,7 @@ class Server(BaseHTTPRequestHandler):
 
     def answer(self, status, body, headers=()):
         self.send_response(status)
-        for name, value in {**dict(headers), "Content-Length": len(body)}.items():
+        for name, value in {**dict(headers), **({"Content-Length": len(body)} if self.length else {})}.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body[: self.cut])
@@ -131,11 +131,14 @@ def test_starts_over_when_the_rest_cannot_be_had(wrongs, tmp_path):
     assert (tmp_path / "faces.zip").read_bytes() == SET
 
 
-def test_a_short_page_in_place_of_the_file_leaves_what_has_come(tmp_path):
+@pytest.mark.parametrize(
+    ("length", "sends"), [(True, r"16 bytes, fewer than are in .*\.part"), (False, "a file of unknown length")]
+)
+def test_a_page_in_place_of_the_file_leaves_what_has_come(length, sends, tmp_path):
     (tmp_path / "faces.zip.part").write_bytes(SET[:1000])
     (tmp_path / "faces.zip.part.etag").write_text('"one"')
-    with serving(body=b"<p>Please log in", ranges=False, etag='"page"') as (url, server):
-        with pytest.raises(DataError, match=r"the server sends 16 bytes, fewer than are in .*\.part; name a mirror"):
+    with serving(body=b"<p>Please log in", ranges=False, etag='"page"', length=length) as (url, server):
+        with pytest.raises(DataError, match=f"the server sends {sends}; name a mirror"):
             fetch(tmp_path / "faces.zip", url)
         assert len(server.seen) == 1
     with serving() as (url, server):

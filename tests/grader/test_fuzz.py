@@ -35,7 +35,8 @@ from grader.inputs import runs, submission
 from grader.inputs.faces import BadReference
 from grader.inputs.runs import BadRun
 from grader.inputs.submission import BadSubmission
-from grader.metrics.frechet import frechet_distance
+from grader.metrics.frechet import floor, frechet_distance
+from grader.metrics.kid import kernel_distance
 from grader.report import board, plots
 from tests.helpers import hostile
 
@@ -262,14 +263,17 @@ def test_references(given_, about):
             (source / "about.json").write_bytes(about)
 
         def read():
-            if ending == ".npz":
-                return reference.of_npz(source, network.scale())
-            return scoring.real_faces(source)
+            if ending != ".npz":
+                return scoring.real_faces(source)
+            return reference.of_npz(source, network.scale())
 
         if found := attempt("references", box, read, BadReference):
             assert found.faces.isprintable() and len(found.faces) < 300
             drawn = np.random.default_rng(0).normal(size=(10, len(found.statistics.mean)))
             assert np.isfinite(frechet_distance(drawn, found.statistics))
+            if found.sample is not None:
+                assert np.isfinite(kernel_distance(drawn, found.sample, subsets=2).value)
+                floor(found, len(found.sample))
 
 
 NORMS = [f"{step},{layer},x,{norm}" for step in (1, 2) for layer, norm in enumerate(("1", "0", "1e-300"), 1)]

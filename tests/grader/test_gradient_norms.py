@@ -11,8 +11,9 @@ from PIL import Image
 
 from grader import cli
 from grader.gradient_norms import as_csv, compare
-from grader.inputs.runs import BadRun
+from grader.inputs.runs import BadRun, Run
 from grader.inputs.runs import read_gradient_norms as read_run
+from grader.inputs.runs import read_run as read_whole
 from grader.report.plots import plot_norms as plot
 
 
@@ -90,10 +91,8 @@ HEAD = "step,layer,name,norm\n"
     "content",
     [
         None,
-        "",
-        HEAD,
         "a,b\n1,2\n",
-        HEAD + "1,1,x,2\n1,2,y,3\n2,1,x,4\n",
+        HEAD + "1,1,x,2\n2,1,x,3\n2,2,y,4\n",
         HEAD + "1,1,x,2\n1,1,x,3\n2,1,x,4\n2,2,y,4\n",  # as many rows as there should be
         HEAD + "1,1,x,nan\n",
         HEAD + "1,1,x,1e999\n",
@@ -113,6 +112,29 @@ def test_unusable_runs(tmp_path, content):
     result = CliRunner().invoke(cli.main, ["gradnorm", str(tmp_path), "-o", str(tmp_path / "out.png")])
     assert result.exit_code == 2
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("content", ["", HEAD, HEAD + "1,1,x"])
+def test_a_run_that_recorded_nothing_is_scored_without_norms(tmp_path, content):
+    """The notebooks write the column names when a run begins; 05 and 07 record no norms."""
+    (tmp_path / "grad_norms.csv").write_text(content)
+    assert read_whole(tmp_path) == Run(None, None)
+    result = CliRunner().invoke(cli.main, ["gradnorm", str(tmp_path), "-o", str(tmp_path / "out.png")])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"{tmp_path}/grad_norms.csv: holds no row: this run recorded nothing here yet\n",
+    )
+
+
+@pytest.mark.parametrize("torn", ["3,1,x", "3,1,x,9\n", "3,1,x,9\n3,2,y,1"])
+def test_a_last_step_that_is_not_whole_does_not_count(tmp_path, torn):
+    whole = HEAD + "1,1,x,2\n1,2,y,3\n2,1,x,4\n2,2,y,5\n"
+    (tmp_path / "grad_norms.csv").write_text(whole)
+    norms = read_run(tmp_path)
+    (tmp_path / "grad_norms.csv").write_text(whole + torn)
+    found = read_run(tmp_path)
+    assert found.steps == norms.steps == 2
+    np.testing.assert_array_equal(found.quartiles, norms.quartiles)
 
 
 @pytest.mark.parametrize(

@@ -404,7 +404,9 @@ def safetensors(draw, features: str, dim: int) -> bytes:
     tensors = {
         "mean": np.zeros(draw(st.sampled_from([(wide,)] * 7 + [(wide, 1)])), form),
         "covariance": np.eye(wide, draw(st.sampled_from([wide] * 7 + [2])), dtype=form),
-        "sample": np.zeros(draw(st.sampled_from([(20, wide)] * 5 + [(0, wide), (1100, wide), (wide,)])), form),
+        "sample": np.zeros(
+            draw(st.sampled_from([(20, wide)] * 5 + [(0, wide), (1, wide), (1100, wide), (wide,)])), form
+        ),
     }
     spoil = draw(st.sampled_from([None, None, None, np.nan, np.inf, 1e300]))
     if spoil is not None and form in (np.float32, np.float64) and wide:
@@ -420,7 +422,7 @@ def safetensors(draw, features: str, dim: int) -> bytes:
         draw(st.sampled_from(["held_out", "aside"])): draw(st.sampled_from(["True", ""])),
     }
     metadata["faces"] = metadata["faces"].encode("utf-8", "replace").decode()
-    metadata["count"] = draw(st.sampled_from(["300"] * 8 + ["0", "-1", "x", "9" * 5000, "NaN"]))
+    metadata["count"] = draw(st.sampled_from(["300"] * 8 + ["0", "-1", "x", "9" * 400, "9" * 5000, "NaN"]))
     if draw(st.integers(0, 5)) == 0:
         del metadata[draw(st.sampled_from(sorted(metadata)))]
     whole = save(tensors, metadata or None)

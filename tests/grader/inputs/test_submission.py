@@ -278,8 +278,9 @@ def test_an_oversize_archive_is_noted(files, tmp_path):
 @pytest.mark.parametrize("shape", [(1000, 64, 64, 3), (1000, 3, 64, 64)])
 def test_arrays_of_pictures(tmp_path, shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    np.savez_compressed(tmp_path / "mine.npz", pixels)
-    submission = read_submission(tmp_path / "mine.npz")
+    with open(tmp_path / "MINE.NPZ", "wb") as file:
+        np.savez_compressed(file, pixels)
+    submission = read_submission(tmp_path / "MINE.NPZ")
     expected = pixels if shape[-1] == 3 else pixels.transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(submission.pictures, expected)
     assert submission.names[999] == "1000.jpg"
