@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from grader.errors import GraderError
+from grader.files import left_behind
 from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
@@ -229,7 +230,8 @@ def _defines(source: str, name: str) -> bool:
 
 def _kit_notebook(kit: Path, number: str, path: Path) -> list[tuple[str, str]]:
     """(id, source) of the code cells of the kit's notebook with the TODOs of `number`. Raises BadNotebook."""
-    for notebook in sorted(kit.glob("*.ipynb")) if kit.is_dir() else [kit]:
+    found = [path for path in sorted(kit.glob("*.ipynb")) if not left_behind(path.name)]
+    for notebook in found if kit.is_dir() else [kit]:
         try:
             cells = [cell for cell in json.loads(notebook.read_bytes())["cells"] if cell["cell_type"] == "code"]
             found = [(cell["id"], "".join(cell["source"])) for cell in cells]

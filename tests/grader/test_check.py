@@ -14,7 +14,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _filled_in, _read, _verdict
+from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _filled_in, _kit_notebook, _read, _verdict
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -208,6 +208,13 @@ def test_checks_of_the_kit(tmp_path):
     result = check(tmp_path / "mine.ipynb", "--kit", str(ROOT / "notebooks"))
     assert result.exit_code == 1
     assert result.stdout.startswith("wrong    clipped_step\n         not clipped: call")
+
+
+def test_what_a_system_left_in_the_kit_is_passed_over(tmp_path):
+    (tmp_path / "._01_gan.ipynb").write_bytes(b"\0\5\x16\7")
+    kit = tmp_path / "01_gan.ipynb"
+    kit.write_bytes((ROOT / "notebooks/01_gan.ipynb").read_bytes())
+    assert _kit_notebook(tmp_path, "01", SOLVED) == _kit_notebook(kit, "01", SOLVED)
 
 
 def test_the_kit_must_have_the_notebook(tmp_path):
