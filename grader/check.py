@@ -275,8 +275,8 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
 
 
 def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
-    """The helpers that statements use, directly or through others."""
-    names, new = set(), [*sources]
+    """The helpers that statements use, directly or through others; `import *` binds what nobody can tell."""
+    names, new = {"*"}, [*sources]
     while new:
         found = {name for source in new for name in _looked_up(source)} - names
         names |= found

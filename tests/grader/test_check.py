@@ -250,6 +250,10 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    pass", "print(step())\nfor _ in (1, 2):\n    step()"], ["def step():\n    pass"]),
         (["def step(z):\n    return z", "with a():\n    z = run.G()"], ["def step(z):\n    return z"]),
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
+        (
+            ["from math import *\nx = 1", "def step():\n    return pi"],
+            ["from math import *", "def step():\n    return pi"],
+        ),
         (["def step(a, a):\n    return b", "b = 1"], ["def step(a, a):\n    return b"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
