@@ -29,6 +29,7 @@ MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
 DIED = "the Python process died: is there too little memory?"
+NOT_REACHED = "its check was not reached"
 NO_CHECK = "its check cell is gone, or was changed: copy it from the kit's notebook"
 TODOS = {  # what each of the kit's notebooks asks for, by the number in its heading
     "01": ("discriminator_step", "generator_step"),
@@ -73,11 +74,13 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     if kit:
         sources = _filled_in(_kit_notebook(kit, number, path), sources)
     names = [_check_name(source) for source in sources]
-    expected = TODOS.get(number, ())
-    if not any(names) and not expected:
+    expected = TODOS.get(number) or tuple(dict.fromkeys(filter(None, names)))
+    if not expected:
         raise BadNotebook(f"{path}: has no check cells: name one of the notebooks in notebooks/")
-    last = max((index for index, name in enumerate(names) if name), default=-1)
-    told = set()  # TODOs of which there is nothing more to say
+    names = [name if name in expected else None for name in names]
+    deciding = {name: index for index, name in enumerate(names) if name}  # a TODO's last check: others are of attempts
+    last, index = max(deciding.values(), default=-1), -1
+    told, notes = set(), {}  # TODOs of which all is said; TODO -> how a cell failed that was to define it
 
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
@@ -92,33 +95,45 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                 if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
                     client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
                 todo = name or next((one for one in expected if _defines(cell.source, one)), None)
-                if not todo and _statements(cell.source) is None:  # not valid: the next check is what it spoils
-                    todo = names[index + 1]
+                if not todo and names[index + 1] not in notes and _statements(cell.source) is None:
+                    todo = names[index + 1]  # not valid: the next check is what it may spoil
+                if index > deciding.get(todo, index):  # all is said
+                    todo = None
                 if _too_deep(cell.source):
                     cell.source = 'raise RecursionError("nested too deep")'
+                shown = name or _first_line(sources[index])
                 try:
                     client.execute_cell(cell, index)
-                except CellTimeoutError:
-                    hint = f"took longer than {seconds} s: is there an endless loop?"
-                    yield Todo(todo or _first_line(cell), BROKEN, hint)
-                    return
-                except DeadKernelError:
-                    yield Todo(todo or _first_line(cell), BROKEN, DIED)
-                    return
+                except (CellTimeoutError, DeadKernelError) as error:
+                    slow = f"took longer than {seconds} s: is there an endless loop?"
+                    yield Todo(todo or shown, BROKEN, slow if isinstance(error, CellTimeoutError) else DIED)
+                    told.add(todo)
+                    break
                 except CellExecutionError as error:
-                    if todo in told:
-                        continue
-                    if name or not _is_unwritten(error):  # a cell that uses a TODO fails with it
-                        verdict = _verdict(todo or _first_line(cell), error)
-                        yield verdict if todo else replace(verdict, status=NOTE)  # what is missing now, a check says
-                        told.add(todo)
+                    verdict = _verdict(shown, error)
                 else:
-                    if name and name not in told and _says_done(cell, name):
-                        yield Todo(name, DONE)
-                        told.add(name)
+                    verdict = Todo(name, DONE) if name and _says_done(cell, name) else None
+                if not verdict or index < deciding.get(name, index):
+                    continue
+                if name:
+                    note = notes.pop(name, None)
+                    if note and verdict.hint == f"NameError: name '{name}' is not defined":  # that cell is the cause
+                        verdict = replace(note, name=name, status=BROKEN)
+                    elif note:
+                        yield note
+                    yield verdict
+                    told.add(name)
+                elif verdict.status != NOT_YET:  # a cell that uses a TODO fails with it
+                    note = replace(verdict, status=NOTE)
+                    if todo:  # its check says whether that matters
+                        notes[todo] = note
+                    else:
+                        yield note
     for name in expected:
         if name not in told:
-            yield Todo(name, MISSING, NO_CHECK)
+            yield from [notes[name]] if name in notes else []
+            missed = deciding.get(name, -1) > index
+            yield Todo(name, BROKEN, NOT_REACHED) if missed else Todo(name, MISSING, NO_CHECK)
 
 
 def _read(path: Path) -> tuple[list[str], str]:
@@ -322,8 +337,8 @@ def _verdict(name: str, error) -> Todo:
     return Todo(name, BROKEN, f"{error.ename}: {error.evalue}".partition("\n")[0])
 
 
-def _first_line(cell) -> str:
-    return next((line for line in cell.source.splitlines() if line.strip()), "an empty cell")
+def _first_line(source: str) -> str:
+    return next((line for line in source.splitlines() if line.strip()), "an empty cell")
 
 
 def _write_stand_ins(folder: Path, count: int = 16) -> None:
