@@ -25,7 +25,7 @@ from grader.files import left_behind
 from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
-MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
+MAX_BYTES = 64 * 2**20  # of a notebook, pictures in it included: the worst JSON of this size takes 1.7 GB
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
 DIED = "the Python process died: is there too little memory?"
@@ -140,12 +140,17 @@ def _read(path: Path) -> tuple[list[str], str]:
     """The sources of a notebook's code cells, and the number of the kit's notebook that it is, or "". What else is in
     it matters to no check, and may be broken."""
     try:
-        cells = json.loads(bytes_of(path, MAX_BYTES))["cells"]
+        content = bytes_of(path, MAX_BYTES)
+    except OSError as error:
+        raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
+    except ValueError as error:
+        remedy = "clear its outputs, and save it again" if path.is_file() else "name a notebook"
+        raise BadNotebook(f"{path}: {error}: {remedy}") from None
+    try:
+        cells = json.loads(content)["cells"]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         sources = [source.encode(errors="replace").decode() for source in sources]  # no kernel takes half a character
         texts = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    except OSError as error:
-        raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
     except Exception:  # whatever a broken file makes of JSON and of what should be in it
         raise BadNotebook(f"{path}: not a notebook: download it again as .ipynb") from None
     heading = HEADING.search(texts)

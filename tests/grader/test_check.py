@@ -170,6 +170,14 @@ def test_a_todos_last_check_decides(tmp_path):
     ]
 
 
+def test_a_notebook_that_is_too_large_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("grader.check.MAX_BYTES", 10**6)
+    path = written(tmp_path, ["0" * 10**6])
+    result = check(path)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("mine.ipynb: has more than 1 MB: clear its outputs, and save it again\n")
+
+
 @pytest.mark.parametrize("content", [None, "text", "{}", json.dumps({"cells": [], "nbformat": 4, "nbformat_minor": 5})])
 def test_other_files(tmp_path, content):
     if content is not None:
