@@ -21,13 +21,15 @@ import numpy as np
 from PIL import Image
 
 from grader.errors import GraderError
+from grader.files import left_behind
 from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
-MAX_BYTES = 24 * 2**20  # of a notebook, pictures in it included
+MAX_BYTES = 64 * 2**20  # of a notebook, pictures in it included: the worst JSON of this size takes 1.7 GB
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
 DIED = "the Python process died: is there too little memory?"
+NOT_REACHED = "its check was not reached"
 NO_CHECK = "its check cell is gone, or was changed: copy it from the kit's notebook"
 TODOS = {  # what each of the kit's notebooks asks for, by the number in its heading
     "01": ("discriminator_step", "generator_step"),
@@ -72,11 +74,13 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     if kit:
         sources = _filled_in(_kit_notebook(kit, number, path), sources)
     names = [_check_name(source) for source in sources]
-    expected = TODOS.get(number, ())
-    if not any(names) and not expected:
+    expected = TODOS.get(number) or tuple(dict.fromkeys(filter(None, names)))
+    if not expected:
         raise BadNotebook(f"{path}: has no check cells: name one of the notebooks in notebooks/")
-    last = max((index for index, name in enumerate(names) if name), default=-1)
-    told = set()  # TODOs of which there is nothing more to say
+    names = [name if name in expected else None for name in names]
+    deciding = {name: index for index, name in enumerate(names) if name}  # a TODO's last check: others are of attempts
+    last, index = max(deciding.values(), default=-1), -1
+    told, notes = set(), {}  # TODOs of which all is said; TODO -> how a cell failed that was to define it
 
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
@@ -91,45 +95,62 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                 if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
                     client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
                 todo = name or next((one for one in expected if _defines(cell.source, one)), None)
-                if not todo and _statements(cell.source) is None:  # not valid: the next check is what it spoils
-                    todo = names[index + 1]
+                if not todo and names[index + 1] not in notes and _statements(cell.source) is None:
+                    todo = names[index + 1]  # not valid: the next check is what it may spoil
+                if index > deciding.get(todo, index):  # all is said
+                    todo = None
                 if _too_deep(cell.source):
                     cell.source = 'raise RecursionError("nested too deep")'
+                shown = name or _first_line(sources[index])
                 try:
                     client.execute_cell(cell, index)
-                except CellTimeoutError:
-                    hint = f"took longer than {seconds} s: is there an endless loop?"
-                    yield Todo(todo or _first_line(cell), BROKEN, hint)
-                    return
-                except DeadKernelError:
-                    yield Todo(todo or _first_line(cell), BROKEN, DIED)
-                    return
+                except (CellTimeoutError, DeadKernelError) as error:
+                    slow = f"took longer than {seconds} s: is there an endless loop?"
+                    yield Todo(todo or shown, BROKEN, slow if isinstance(error, CellTimeoutError) else DIED)
+                    told.add(todo)
+                    break
                 except CellExecutionError as error:
-                    if todo in told:
-                        continue
-                    if name or not _is_unwritten(error):  # a cell that uses a TODO fails with it
-                        verdict = _verdict(todo or _first_line(cell), error)
-                        yield verdict if todo else replace(verdict, status=NOTE)  # what is missing now, a check says
-                        told.add(todo)
+                    verdict = _verdict(shown, error)
                 else:
-                    if name and name not in told and _says_done(cell, name):
-                        yield Todo(name, DONE)
-                        told.add(name)
+                    verdict = Todo(name, DONE) if name and _says_done(cell, name) else None
+                if not verdict or index < deciding.get(name, index):
+                    continue
+                if name:
+                    note = notes.pop(name, None)
+                    if note and verdict.hint == f"NameError: name '{name}' is not defined":  # that cell is the cause
+                        verdict = replace(note, name=name, status=BROKEN)
+                    elif note:
+                        yield note
+                    yield verdict
+                    told.add(name)
+                elif verdict.status != NOT_YET:  # a cell that uses a TODO fails with it
+                    note = replace(verdict, status=NOTE)
+                    if todo:  # its check says whether that matters
+                        notes[todo] = note
+                    else:
+                        yield note
     for name in expected:
         if name not in told:
-            yield Todo(name, MISSING, NO_CHECK)
+            yield from [notes[name]] if name in notes else []
+            missed = deciding.get(name, -1) > index
+            yield Todo(name, BROKEN, NOT_REACHED) if missed else Todo(name, MISSING, NO_CHECK)
 
 
 def _read(path: Path) -> tuple[list[str], str]:
     """The sources of a notebook's code cells, and the number of the kit's notebook that it is, or "". What else is in
     it matters to no check, and may be broken."""
     try:
-        cells = json.loads(bytes_of(path, MAX_BYTES))["cells"]
+        content = bytes_of(path, MAX_BYTES)
+    except OSError as error:
+        raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
+    except ValueError as error:
+        remedy = "clear its outputs, and save it again" if path.is_file() else "name a notebook"
+        raise BadNotebook(f"{path}: {error}: {remedy}") from None
+    try:
+        cells = json.loads(content)["cells"]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         sources = [source.encode(errors="replace").decode() for source in sources]  # no kernel takes half a character
         texts = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    except OSError as error:
-        raise BadNotebook(f"{path}: cannot be read ({error.strerror or error}): name a notebook") from None
     except Exception:  # whatever a broken file makes of JSON and of what should be in it
         raise BadNotebook(f"{path}: not a notebook: download it again as .ipynb") from None
     heading = HEADING.search(texts)
@@ -229,7 +250,8 @@ def _defines(source: str, name: str) -> bool:
 
 def _kit_notebook(kit: Path, number: str, path: Path) -> list[tuple[str, str]]:
     """(id, source) of the code cells of the kit's notebook with the TODOs of `number`. Raises BadNotebook."""
-    for notebook in sorted(kit.glob("*.ipynb")) if kit.is_dir() else [kit]:
+    found = [path for path in sorted(kit.glob("*.ipynb")) if not left_behind(path.name)]
+    for notebook in found if kit.is_dir() else [kit]:
         try:
             cells = [cell for cell in json.loads(notebook.read_bytes())["cells"] if cell["cell_type"] == "code"]
             found = [(cell["id"], "".join(cell["source"])) for cell in cells]
@@ -273,8 +295,8 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
 
 
 def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
-    """The helpers that statements use, directly or through others."""
-    names, new = set(), [*sources]
+    """The helpers that statements use, directly or through others; `import *` binds what nobody can tell."""
+    names, new = {"*"}, [*sources]
     while new:
         found = {name for source in new for name in _looked_up(source)} - names
         names |= found
@@ -320,8 +342,8 @@ def _verdict(name: str, error) -> Todo:
     return Todo(name, BROKEN, f"{error.ename}: {error.evalue}".partition("\n")[0])
 
 
-def _first_line(cell) -> str:
-    return next((line for line in cell.source.splitlines() if line.strip()), "an empty cell")
+def _first_line(source: str) -> str:
+    return next((line for line in source.splitlines() if line.strip()), "an empty cell")
 
 
 def _write_stand_ins(folder: Path, count: int = 16) -> None:

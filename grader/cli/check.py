@@ -28,8 +28,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of name, status and hint instead.")
 def check(notebook, seconds, kit, as_json):
     """Runs the check cells of NOTEBOOK and prints a line for each TODO: done, wrong with a hint, not yet, broken, or
-    missing where its check is gone. A cell of
-    your own that fails is a note.
+    missing where its check is gone. Where a TODO has several checks, the last one counts. Another cell that fails is a
+    note, or says why its TODO is broken. One that takes too long ends the check: TODOs after it are broken.
 
     The code runs at a small size on noise, in a process and a temporary folder of its own; NOTEBOOK stays as it is. It
     may do whatever you may do: check notebooks of strangers in a sandbox only.

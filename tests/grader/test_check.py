@@ -14,7 +14,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _filled_in, _read, _verdict
+from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _filled_in, _kit_notebook, _read, _verdict
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -32,6 +32,13 @@ def edited(path, target, old, new):
         cell.metadata = {}  # as Colab leaves it
     nbformat.write(notebook, target)
     return target
+
+
+def written(folder, sources):
+    """A notebook of these code cells: without the kit's, no import takes long."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "mine.ipynb")
+    return folder / "mine.ipynb"
 
 
 def test_a_solved_notebook_is_done():
@@ -80,14 +87,17 @@ def test_an_endless_loop_is_stopped(tmp_path):
     sources = (
         "def discriminator_step():\n    while True:\n        pass",
         "check_discriminator_step = lambda step: step()",
+        "check_discriminator_step(discriminator_step)",
+        "check_generator_step(discriminator_step)",
     )
-    call = "check_discriminator_step(discriminator_step)"
-    cells = [nbformat.v4.new_code_cell(source) for source in (*sources, call)]  # no import that takes long
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine.ipynb")
-    result = check(tmp_path / "mine.ipynb", "--seconds", "3")
+    result = check(written(tmp_path, sources), "--seconds", "3")
     assert result.exit_code == 1
-    hint = "took longer than 3 s: is there an endless loop?"
-    assert result.stdout == f"broken   discriminator_step\n         {hint}\n"
+    assert result.stdout.splitlines() == [
+        "broken   discriminator_step",
+        "         took longer than 3 s: is there an endless loop?",
+        "broken   generator_step",
+        "         its check was not reached",
+    ]
 
 
 def test_the_kernel_is_this_interpreters_own_and_asserts_hold_in_it(tmp_path):
@@ -113,6 +123,59 @@ def test_a_cell_of_the_students_own_that_fails_is_a_note(tmp_path):
     assert note.split() == ["note", "#", "my", "notes"]
     assert "my own file.txt" in others[0]
     assert others[1:] == ["done     discriminator_step", "done     generator_step"]
+
+
+def test_a_todos_last_check_decides(tmp_path):
+    """What failed before it is a note, or the reason why there is nothing to check. In one kernel: that is cheap."""
+    sources = []
+
+    def attempt(name, returns, more=""):
+        sources.append(f"def {name}():\n    return {returns}{more}")
+
+    def checked(name):
+        call = f"    assert step() == 1, 'not 1'\n    print('{name}: done')\n\n\ncheck_{name}({name})"
+        sources.append(f"def check_{name}(step):\n{call}")
+
+    attempt("cycle_loss", 1, "\n\n\ncycle_loss(run)")  # tried on what only training makes
+    checked("cycle_loss")
+    attempt("make_optimizers", 1)
+    sources.append("my thoughts")  # no Python
+    checked("make_optimizers")
+    attempt("generator_step", 2)
+    checked("generator_step")
+    attempt("generator_step", 1)
+    checked("generator_step")
+    attempt("exchange", 1)
+    checked("exchange")
+    attempt("exchange", 2, "\n\n\nprint('exchange: done', run)")
+    checked("exchange")
+    attempt("discriminator_step", "(")
+    sources.append("thoughts again")
+    checked("discriminator_step")
+    sources.append("def exchange(")  # nothing checks it
+    sources += ["print('exchange: done')", sources[-2]]
+    result = check(written(tmp_path, sources), "--json")
+    assert result.exit_code == 1, result.output
+    assert [(todo["name"], todo["status"], todo["hint"].partition(":")[0]) for todo in json.loads(result.stdout)] == [
+        ("def cycle_loss():", "note", "NameError"),
+        ("cycle_loss", "done", ""),
+        ("my thoughts", "note", "SyntaxError"),
+        ("make_optimizers", "done", ""),
+        ("generator_step", "done", ""),
+        ("def exchange():", "note", "NameError"),
+        ("exchange", "wrong", "not 1"),
+        ("thoughts again", "note", "SyntaxError"),
+        ("def exchange(", "note", "SyntaxError"),
+        ("discriminator_step", "broken", "SyntaxError"),
+    ]
+
+
+def test_a_notebook_that_is_too_large_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("grader.check.MAX_BYTES", 10**6)
+    path = written(tmp_path, ["0" * 10**6])
+    result = check(path)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("mine.ipynb: has more than 1 MB: clear its outputs, and save it again\n")
 
 
 @pytest.mark.parametrize("content", [None, "text", "{}", json.dumps({"cells": [], "nbformat": 4, "nbformat_minor": 5})])
@@ -210,6 +273,13 @@ def test_checks_of_the_kit(tmp_path):
     assert result.stdout.startswith("wrong    clipped_step\n         not clipped: call")
 
 
+def test_what_a_system_left_in_the_kit_is_passed_over(tmp_path):
+    (tmp_path / "._01_gan.ipynb").write_bytes(b"\0\5\x16\7")
+    kit = tmp_path / "01_gan.ipynb"
+    kit.write_bytes((ROOT / "notebooks/01_gan.ipynb").read_bytes())
+    assert _kit_notebook(tmp_path, "01", SOLVED) == _kit_notebook(kit, "01", SOLVED)
+
+
 def test_the_kit_must_have_the_notebook(tmp_path):
     result = check(SOLVED, "--kit", str(ROOT / "notebooks/03_wgan.ipynb"))
     assert result.exit_code == 2
@@ -243,6 +313,10 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    pass", "print(step())\nfor _ in (1, 2):\n    step()"], ["def step():\n    pass"]),
         (["def step(z):\n    return z", "with a():\n    z = run.G()"], ["def step(z):\n    return z"]),
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
+        (
+            ["from math import *\nx = 1", "def step():\n    return pi"],
+            ["from math import *", "def step():\n    return pi"],
+        ),
         (["def step(a, a):\n    return b", "b = 1"], ["def step(a, a):\n    return b"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),

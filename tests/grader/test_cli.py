@@ -175,7 +175,7 @@ def test_help_imports_nothing_heavy():
         ("grader history text.txt", 2, "'text.txt' is a file"),
         ("grader history empty", 1, "empty: no samples/STEP.tgz"),
         ("grader check nowhere", 2, "nowhere: cannot be read (No such file or directory)"),
-        ("grader check empty", 2, "empty: not a notebook"),
+        ("grader check empty", 2, "empty: is no file: name a notebook"),
         ("grader check text.txt", 2, "text.txt: not a notebook"),
         ("grader check text.txt --seconds 0", 2, "--seconds"),
         ("grader reference nowhere", 2, "'nowhere' does not exist"),
