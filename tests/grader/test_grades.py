@@ -58,6 +58,7 @@ def read(path):
 def test_three_tables_of_grades(classroom, tmp_path):
     sheet, moodle, canvas = (read(path) for path in tables.write(classroom[2], tmp_path / "board.html"))
     assert [row["grade"] for row in sheet] == [row["Grade"] for row in moodle] == ["3", "3", "0", "0"]
+    assert {row["Last modified (grade)"] for row in moodle} == {""}  # Moodle takes no worksheet without it
     assert [row["status"] for row in sheet] == ["graded", "graded", "missing", "broken"]
     assert sheet[2]["remarks"] == "handed nothing in" and sheet[2]["name"] == "王小明"
     assert sheet[0]["uploaded"] == "2026-06-01T00:00:00+00:00"
@@ -84,6 +85,27 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
+
+
+def test_platforms_get_no_line_that_erases_or_hits_another(classroom, tmp_path):
+    """An empty cell erases a grade on them, and Moodle gives a line without an id to the student of the line before."""
+    row = classroom[2][0]
+    more = {"tier": "", "grade": 0, "number": "", "platform": ""}
+    rows = [
+        row,
+        row | {"id": "b2", "name": "Eve", "grade": None},
+        row | more | {"id": "", "name": "notes.txt"},
+        row | {"id": "", "name": "Kim", "number": "8"},
+        row | {"id": "", "name": "Zoe", "number": "9", "platform": "canvas"},
+    ]
+    for some, *names in (
+        (rows, ["Ada", "Eve", "notes.txt", "Kim", "Zoe"], ["Ada"], ["Ada", "Zoe"]),
+        (rows[2:], ["notes.txt", "Kim", "Zoe"], ["Kim"], ["Zoe"]),  # without a roster
+    ):
+        sheet, moodle, canvas = (read(path) for path in tables.write(some, tmp_path / "board.html"))
+        assert [row["name"] for row in sheet] == names[0]
+        assert [row["Full name"] for row in moodle] == names[1]
+        assert [row["Student"] for row in canvas] == names[2]
 
 
 def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
