@@ -28,10 +28,16 @@ from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
 CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
-    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_(?P<file>[1-9]\d{0,17})_(?P<called>.+)", re.DOTALL
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_"
+    r"(?:(?P<file>[1-9]\d{0,17})_(?P<called>.+)|(?P<typed>text|link)\.html)",
+    re.DOTALL,
 )
 AGAIN = re.compile(r"-\d+$")  # what Canvas adds to the name of a file that is handed in again
-COLUMNS = {"id": ("id", "student id", "student number", "學號"), "name": ("name", "student", "full name", "姓名")}
+COLUMNS = {  # in a gradebook of Canvas "ID" is Canvas' own number
+    "id": ("sis user id", "id", "student id", "student number", "學號"),
+    "name": ("name", "student", "full name", "姓名"),
+}
+NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
 
 
@@ -47,7 +53,7 @@ class Upload:
     file: int = 0
     platform: str = ""
     late: bool = False
-    typed: bool = False  # into a field of Moodle's, and no file
+    typed: bool = False  # into a field of the platform's, and no file
 
     @property
     def uploaded(self) -> datetime | None:
@@ -92,8 +98,8 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
         typed = found["kind"] == "onlinetext"
         return Upload(entry, source, time, found["name"], found["number"], platform="moodle", typed=typed)
     if canvas and (found := CANVAS.fullmatch(entry)):
-        file, late = int(found["file"]), bool(found["late"])
-        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late)
+        file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
+        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
     return Upload(entry, source, time, entry)
 
 
@@ -105,7 +111,7 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
     names, files, called = defaultdict(set), defaultdict(set), defaultdict(set)
     for match in found:
         names[match["number"]].add(match["name"])
-        stem = match["called"].partition(".")[0]  # it may lie unpacked beside
+        stem = (match["called"] or match["typed"]).partition(".")[0]  # it may lie unpacked beside
         files[match.group("number", "file")].add(stem)
         called[match["name"]].add(AGAIN.sub("", stem))
     return {
@@ -146,7 +152,7 @@ def read_roster(path: Path) -> list[Student]:
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
-        if not any(cells.values()):
+        if not cells["id"] and cells["name"].casefold() in ("", *NOBODY):
             continue
         if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
@@ -189,13 +195,21 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 def _owner(one: Upload, roster: list[Student]) -> str | None:
     """The id of the one student whom the platform names; else of the one whose id stands in the names of the entry or
     its file, which anybody may write there."""
-    if one.platform:
-        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
-        if len(ids) == 1:
-            return ids[0]
+    if named := _named(one, roster):
+        return named
     text = _plain(f"{one.entry}\n{one.source.name}")
     ids = [student.id for student in roster if _whole(_plain(student.id), text)]
     return ids[0] if len(ids) == 1 else None
+
+
+def _named(one: Upload, roster: list[Student]) -> str | None:
+    """The id of the one student whom the platform names. In which order families and given names stand does not count,
+    nor does any other where it tells nobody apart: 怡君陳 is 陳怡君, and not 陳君怡."""
+    letters = _letters(one.name) if one.platform else ""
+    known = ((student.id, _letters(student.name)) for student in roster if letters)
+    alike = [(id, name) for id, name in known if sorted(name) == sorted(letters)]
+    alike = [(id, name) for id, name in alike if letters in name + name] or alike
+    return alike[0][0] if len(alike) == 1 else None
 
 
 def _whole(number: str, text: str) -> bool:
@@ -204,9 +218,9 @@ def _whole(number: str, text: str) -> bool:
     return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 
-def _letters(name: str) -> list[str]:
-    """A name without order, case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
-    return sorted(filter(str.isalnum, _plain(name)))
+def _letters(name: str) -> str:
+    """A name without case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
+    return "".join(filter(str.isalnum, _plain(name)))
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:
