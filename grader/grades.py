@@ -17,6 +17,11 @@ from grader.report.page import page_of
 from grader.roster import Student
 
 MISSING = "missing"
+UNSURE = {  # what stands in place of MISSING where something was handed in, by nobody knows whom
+    "status": "broken",
+    "problems": ["several people's uploads have this name or id: a person decides which counts"],
+    "undecided": True,
+}
 HEAD = "<body>"  # after which a page of a score gets its grade
 
 
@@ -26,7 +31,7 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
     rows = []
     for student in sorted(students, key=lambda student: natural(student.row)):
         nothing = {"name": student.row, "status": MISSING, "problems": ["handed nothing in"]}
-        result = by_name.get(student.row, nothing)
+        result = by_name.get(student.row, nothing | (UNSURE if student.unsure else {}))
         about = {"id": student.id, "name": student.name}
         time = student.upload and student.upload.uploaded
         uploaded = time and time.isoformat(timespec="seconds")

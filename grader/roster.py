@@ -14,7 +14,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from itertools import islice
@@ -56,6 +56,12 @@ class Upload:
     typed: bool = False  # into a field of the platform's, and no file
 
     @property
+    def person(self) -> tuple[str, str]:
+        """Who handed it in: the platform's number of them; without one, nobody knows of two uploads that they are of one
+        person."""
+        return self.platform, self.number or self.entry
+
+    @property
     def uploaded(self) -> datetime | None:
         """When it was handed in, as far as it can be told: Canvas dates files by the download."""
         return None if self.platform == "canvas" else self.time
@@ -78,12 +84,14 @@ def _may_hold_pictures(entry: os.DirEntry) -> bool:
 
 @dataclass(frozen=True)
 class Student:
-    """One student, with the upload that counts, if there is one, and notes on how it was found."""
+    """One student, with the upload that counts, if there is one, and notes on how it was found. `unsure` is one with
+    uploads of several people, of which nobody knows whose is whose."""
 
     id: str
     name: str
     upload: Upload | None = None
     notes: list[str] = field(default_factory=list)
+    unsure: bool = False
 
     @property
     def row(self) -> str:
@@ -178,28 +186,52 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 
     Of several uploads the latest counts, but none that cannot be graded before one that can. A note names the others.
     """
-    listed, uploads, by_chance = roster or [], {}, _by_chance(found)
+    listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance(found)
+    reasons = {}  # why people with a row of their own are nobody on the roster
     for entry, source in found.items():
         one = upload(entry, source, canvas=entry not in by_chance)
-        owner = _owner(one, listed)
-        uploads.setdefault(owner or (one.platform, one.number or entry), []).append(one)
-    ours = [_latest(student, uploads.pop(student.id, [])) for student in listed]
-    for some in uploads.values():
+        uploads[_owner(one, listed) or one.person].append(one)
+    ours = []
+    for student in listed:
+        some = uploads.pop(student.id, [])
+        own = _of_one(student, some, listed)
+        for one in some:
+            if one not in own:
+                uploads[one.person].append(one)
+                reasons[one.person] = (
+                    f"named like {student.row}, but {one.platform.capitalize()} has it under another number"
+                    if own
+                    else f"it may be that of {student.row}, as others may: decide whose it is"
+                )
+        ours.append(_latest(student, own) if own or not some else replace(student, unsure=True))
+    for person, some in uploads.items():
         last = _latest(Student("", ""), some)
         name = last.upload.name if last.upload.platform else last.upload.entry
-        notes = [*last.notes, "its name has the id of no one student of the roster"] if roster else last.notes
-        ours.append(Student("", name, last.upload, notes))
+        reason = reasons.get(person, "its name has the id of no one student of the roster")
+        ours.append(Student("", name, last.upload, [*last.notes, reason] if roster else last.notes))
     return _apart(ours)
+
+
+def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> list[Upload]:
+    """Those of a student's uploads that are of one person: a platform gives each a number of their own. Where there are
+    more, the name there counts before an id in a file's name. None where both do not tell."""
+    own = []
+    for platform in {one.platform for one in uploads}:
+        some = [one for one in uploads if one.platform == platform]
+        for told in (_named, _told):
+            if len({one.number for one in some}) > 1:
+                numbers = {one.number for one in some if told(one, roster) == student.id}
+                some = [one for one in some if one.number in numbers] or some
+        if len({one.number for one in some}) > 1:
+            return []
+        own += some
+    return own
 
 
 def _owner(one: Upload, roster: list[Student]) -> str | None:
     """The id of the one student whom the platform names; else of the one whose id stands in the names of the entry or
     its file, which anybody may write there."""
-    if named := _named(one, roster):
-        return named
-    text = _plain(f"{one.entry}\n{one.source.name}")
-    ids = [student.id for student in roster if _whole(_plain(student.id), text)]
-    return ids[0] if len(ids) == 1 else None
+    return _named(one, roster) or _told(one, roster)
 
 
 def _named(one: Upload, roster: list[Student]) -> str | None:
@@ -210,6 +242,13 @@ def _named(one: Upload, roster: list[Student]) -> str | None:
     alike = [(id, name) for id, name in known if sorted(name) == sorted(letters)]
     alike = [(id, name) for id, name in alike if letters in name + name] or alike
     return alike[0][0] if len(alike) == 1 else None
+
+
+def _told(one: Upload, roster: list[Student]) -> str | None:
+    """The id of the one student whose id stands in the names of the entry or its file."""
+    text = _plain(f"{one.entry}\n{one.source.name}")
+    ids = [student.id for student in roster if _whole(_plain(student.id), text)]
+    return ids[0] if len(ids) == 1 else None
 
 
 def _whole(number: str, text: str) -> bool:
@@ -242,7 +281,7 @@ def _apart(found: list[Student]) -> list[Student]:
     seen, apart = set(), []
     for student in found:
         if student.row in seen:
-            student = Student(student.id, f"{student.name} ({student.upload.entry})", student.upload, student.notes)
+            student = replace(student, name=f"{student.name} ({student.upload.entry})")
         seen.add(student.row)
         apart.append(student)
     return apart

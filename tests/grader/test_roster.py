@@ -5,7 +5,9 @@ import unicodedata
 
 import pytest
 
+from grader import grades
 from grader.errors import GraderError
+from grader.points import read_points
 from grader.roster import Student, read_roster, students, upload
 
 
@@ -130,6 +132,45 @@ def test_what_was_typed_into_canvas_is_of_its_student(tmp_path):
     ]  # fmt: skip
     by_chance = entries(tmp_path, ["ada_2024_text.html", "bob_2024_text.html"])
     assert [row.row for row in students(by_chance)] == [*by_chance]
+
+
+ADA, XIAO = "Ada Lovelace_11_assignsubmission_file_", "小美_12_assignsubmission_file_"
+
+
+@pytest.mark.parametrize(
+    ("names", "own", "others"),
+    [
+        ([ADA + "b1", XIAO + "b1"], 0, [1]),  # named by the platform, and by a file's name
+        ([XIAO + "b1", ADA + "gan", ADA + "2"], 2, [0]),
+        (["lovelaceada_11_100_b1", "mei_12_101_b1"], 0, [1]),
+        ([ADA + "b1", ADA.replace("11", "13") + "gan"], 0, [1]),  # a namesake who is not on the roster
+        ([ADA + "b1", "mei_12_101_b1"], 1, []),  # two platforms: as far as anybody knows one person
+    ],
+)
+def test_two_numbers_of_a_platform_are_two_people(tmp_path, names, own, others):
+    listed = [Student("b1", "Ada Lovelace"), Student("b2", "Eve")]
+    rows = students(entries(tmp_path, [f"{name}.tgz" for name in names]), listed)
+    assert rows[0].upload.entry == names[own] and not rows[0].unsure
+    assert [row.upload.entry for row in rows[2:]] == [names[place] for place in others]
+    assert all("under another number" in row.notes[-1] for row in rows[2:])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [ADA.replace("Ada Lovelace", "A. L.") + "b1", XIAO + "b1"],
+        [ADA + "gan", ADA.replace("11", "13") + "gan"],
+        [ADA + "b1", ADA.replace("11", "13") + "b1", "b1"],
+    ],
+)
+def test_where_nobody_can_tell_whose_an_upload_is_a_person_decides(tmp_path, names):
+    rows = students(entries(tmp_path, [f"{name}.tgz" for name in names]), [Student("b1", "Ada Lovelace")])
+    assert rows[0].unsure and rows[0].upload is None
+    assert sorted(row.upload.entry for row in rows[1:]) == sorted(names)
+    assert all("may be that of b1 Ada Lovelace" in row.notes[-1] for row in rows[1:])
+    results = grades.with_missing([], rows[:1])
+    (row,) = grades.graded(results, rows[:1], read_points())
+    assert (row["status"], row["grade"]) == ("broken", None) and "a person decides" in row["remarks"][0]
 
 
 def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
