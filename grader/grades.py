@@ -50,7 +50,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
         row, result, upload = shown[printable(student.row)], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         time = upload and upload.uploaded
-        unknown = bool(upload and upload.late and points.deadline)  # Canvas says that it is late, and not by how much
+        # Canvas says that it is late, and not by how much
+        unknown = bool(upload and points.deadline and (upload.late or not upload.dated))
         days = None if unknown else points.late_days(time)
         grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
         called_so = upload and upload.platform == "canvas" and points.deadline and len(platforms) > 1

@@ -152,7 +152,7 @@ def make(
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours)
-    students = classroom.students(entries, listed)
+    students = classroom.dated(classroom.students(entries, listed), worth.deadline)
     tables = grade_tables.beside(page) if roster or points else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them

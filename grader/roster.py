@@ -11,11 +11,12 @@ import io
 import os
 import re
 import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -39,6 +40,7 @@ COLUMNS = {  # in a gradebook of Canvas "ID" is Canvas' own number
 }
 NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
+DOWNLOAD = timedelta(minutes=10)  # in which a class is packed; no class hands in as fast
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,17 @@ class Upload:
     platform: str = ""
     late: bool = False
     typed: bool = False  # into a field of the platform's, and no file
+    dated: bool = True  # by the platform when it came, and not by the download
 
     @property
     def person(self) -> tuple[str, str]:
-        """Who handed it in: the platform's number of them; without one, nobody knows of two uploads that they are of one
-        person."""
+        """Who handed it in, by the platform's number; without one, no two uploads are known to be of one person."""
         return self.platform, self.number or self.entry
 
     @property
     def uploaded(self) -> datetime | None:
         """When it was handed in, as far as it can be told: Canvas dates files by the download."""
-        return None if self.platform == "canvas" else self.time
+        return None if self.platform == "canvas" or not self.dated else self.time
 
     @cached_property
     def readable(self) -> bool:
@@ -210,6 +212,20 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
         reason = reasons.get(person, "its name has the id of no one student of the roster")
         ours.append(Student("", name, last.upload, [*last.notes, reason] if roster else last.notes))
     return _apart(ours)
+
+
+def dated(students: list[Student], deadline: datetime | None) -> list[Student]:
+    """The same without the times of Moodle's uploads, where they are of one moment after the deadline: many versions of
+    Moodle date files by the download, and the whole class would be late."""
+    times = [one.upload.time for one in students if one.upload and one.upload.platform == "moodle"]
+    if deadline is None or len(times) < 2 or min(times) <= deadline or max(times) - min(times) > DOWNLOAD:
+        return students
+    unknown = "all uploads from Moodle have the time of their download: which of them are late is not known"
+    warnings.warn(unknown, stacklevel=2)
+    return [
+        replace(one, upload=replace(one.upload, dated=False)) if one.upload and one.upload.platform == "moodle" else one
+        for one in students
+    ]
 
 
 def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> list[Upload]:

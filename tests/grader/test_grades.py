@@ -134,6 +134,34 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
     assert [row["name"] for row in whole if row["uploaded"]] == ["bob"]
 
 
+@pytest.mark.parametrize(
+    ("times", "per_day", "days", "points"),
+    [
+        ((86400, 86500, 86700), 0.1, ["", "", "2"], ["", "", "1.6"]),
+        ((86400, 86500, 86700), 0, ["", "", "2"], ["2", "2", "2"]),  # a late day costs nothing
+        ((86400, 90000, 86700), 0.1, ["1", "2", "2"], ["1.8", "1.6", "1.6"]),  # no download takes an hour
+        ((0, 100, 86700), 0.1, ["0", "1", "2"], ["2", "1.8", "1.6"]),
+    ],
+)
+def test_a_download_of_moodle_may_not_tell_the_days(tmp_path, monkeypatch, measured, times, per_day, days, points):
+    """Its files may have the time of the download. No class hands in as fast."""
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    for number, time in enumerate(times, 1):
+        path = Path("class", f"Kim_{number}_assignsubmission_file_b{number}.tgz" if number < 3 else "b3.tgz")
+        path.write_bytes(b"x")
+        os.utime(path, (time, time))
+    Path("roster.csv").write_text("id,name\nb1,Ada\nb2,Kim Lee\nb3,Eve\n")
+    Path("p.toml").write_text(f"[points]\nMedium = 2\n[late]\ndeadline = 1970-01-01T00:00:00Z\nper_day = {per_day}")
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv", "--points", "p.toml"])
+    assert done.exit_code == 0, done.output
+    sheet = read(Path("leaderboard.grades.csv"))
+    assert [(row["late_days"], row["grade"]) for row in sheet] == [*zip(days, points, strict=True)]
+    assert done.stderr.count("time of their download") == (days[0] == "")
+    assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in points]
+    assert [row["uploaded"] == "" for row in sheet] == [day == "" for day in days]
+
+
 def test_the_public_board_names_nobody(classroom, tmp_path):
     _, results, _ = classroom
     key = grades.secret(tmp_path)
