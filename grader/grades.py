@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Iterable
@@ -104,6 +106,19 @@ def page_names(students: list[Student]) -> list[str]:
     names = [student.id or student.row for student in students]
     alike = Counter(name.lower() for name in names)
     return [f"{file_name(name, alone=alike[name.lower()] == 1)}.html" for name in names]
+
+
+def remove_pages(folder: Path, but: list[str], parts: Path) -> None:
+    """Removes from the folder of reports the pages that were written into it before, `but` those that are now to be
+    written: with another roster, a student would have two pages, and perhaps two grades. Raises OSError."""
+    path, place = parts / "pages.txt", os.path.realpath(folder)
+    try:
+        written = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        written = {}
+    for name in set(written.get(place, [])) - {*but}:
+        (folder / name).unlink(missing_ok=True)
+    write_text(path, json.dumps(written | {place: but}))
 
 
 def write_pages(

@@ -186,6 +186,7 @@ def make(
     if public:
         grades.write_public(results, public, key)
     if reports:
+        grades.remove_pages(reports, grades.page_names(students), parts)
         grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
 

@@ -240,6 +240,26 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
         assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
 
 
+def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypatch, measured):
+    """A student would have two of them, with two grades."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("class", "one", "two"):
+        Path(name).mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    Path("one/ours.html").write_text("")
+    for reports, roster, pages in (
+        ("one", "b1,Ada", {"b1"}),
+        ("one", "B1,Ada", {"B1"}),
+        ("two", "b1,Ada\nb2,Kim", {"b1", "b2"}),
+        ("./one", "B9,Ada", {"B9", "b1"}),  # b1 is no more of the roster
+    ):
+        Path("roster.csv").write_text(f"id,name\n{roster}\n")
+        command = ["leaderboard", "class", "--roster", "roster.csv", "--reports", reports]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+        assert {path.stem for path in Path(reports).iterdir()} - {"ours"} == pages
+    assert Path("one/ours.html").is_file() and Path("two/b2.html").is_file()
+
+
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
     """From the command to its files."""
     (tmp_path / "class").mkdir()
