@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +19,11 @@ from grader.report.page import page_of
 from grader.roster import Student
 
 MISSING = "missing"
+UNSURE = {  # what stands in place of MISSING where something was handed in, by nobody knows whom
+    "status": "broken",
+    "problems": ["several people's uploads have this name or id: a person decides which counts"],
+    "undecided": True,
+}
 HEAD = "<body>"  # after which a page of a score gets its grade
 
 
@@ -26,7 +33,7 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
     rows = []
     for student in sorted(students, key=lambda student: natural(student.row)):
         nothing = {"name": student.row, "status": MISSING, "problems": ["handed nothing in"]}
-        result = by_name.get(student.row, nothing)
+        result = by_name.get(student.row, nothing | (UNSURE if student.unsure else {}))
         about = {"id": student.id, "name": student.name}
         time = student.upload and student.upload.uploaded
         uploaded = time and time.isoformat(timespec="seconds")
@@ -45,7 +52,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
         row, result, upload = shown[printable(student.row)], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         time = upload and upload.uploaded
-        unknown = bool(upload and upload.late and points.deadline)  # Canvas says that it is late, and not by how much
+        # Canvas says that it is late, and not by how much
+        unknown = bool(upload and points.deadline and (upload.late or not upload.dated))
         days = None if unknown else points.late_days(time)
         grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
         called_so = upload and upload.platform == "canvas" and points.deadline and len(platforms) > 1
@@ -98,6 +106,19 @@ def page_names(students: list[Student]) -> list[str]:
     names = [student.id or student.row for student in students]
     alike = Counter(name.lower() for name in names)
     return [f"{file_name(name, alone=alike[name.lower()] == 1)}.html" for name in names]
+
+
+def remove_pages(folder: Path, but: list[str], parts: Path) -> None:
+    """Removes from the folder of reports the pages that were written into it before, `but` those that are now to be
+    written: with another roster, a student would have two pages, and perhaps two grades. Raises OSError."""
+    path, place = parts / "pages.txt", os.path.realpath(folder)
+    try:
+        written = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        written = {}
+    for name in set(written.get(place, [])) - {*but}:
+        (folder / name).unlink(missing_ok=True)
+    write_text(path, json.dumps(written | {place: but}))
 
 
 def write_pages(

@@ -152,7 +152,7 @@ def make(
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours)
-    students = classroom.students(entries, listed)
+    students = classroom.dated(classroom.students(entries, listed), worth.deadline)
     tables = grade_tables.beside(page) if roster or points else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
@@ -186,6 +186,7 @@ def make(
     if public:
         grades.write_public(results, public, key)
     if reports:
+        grades.remove_pages(reports, grades.page_names(students), parts)
         grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
 
@@ -209,7 +210,7 @@ def _about(options: Options) -> dict:
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
-    from grader.inputs.submission import BadSubmission, read_submission
+    from grader.inputs.submission import BadSubmission, NotRead, read_submission
     from grader.report.images import strip
     from grader.report.json import as_dict
     from grader.report.page import as_html
@@ -228,7 +229,8 @@ def grade(name: str, source: Path, options: Options) -> dict:
         problems = [
             problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
         ]
-        return about | {"status": BROKEN, "problems": problems}
+        ours = {"undecided": True} if isinstance(error, NotRead) else {}  # a worker that does not see the files, say
+        return about | {"status": BROKEN, "problems": problems} | ours
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
     except TooSlow as error:
@@ -268,7 +270,7 @@ def grade_all(
     measured_with: str = "",
 ) -> list[dict]:
     """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
-    A result that was measured with other files than here is `undecided`.
+    A result that was measured with other files than here is `undecided`, and so is a submission that was not read.
 
     `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
     happens twice is given up. `measured_with` is that of grader.kept: where it changes, all are graded again.
@@ -318,7 +320,8 @@ def grade_all(
                     alike = kept.judge_alike(there, measured_with)
                     if result["status"] == GRADED and not alike:
                         result["notes"] = [*result.get("notes", []), ELSEWHERE]
-                    keep(futures[future], result, stored=there == measured_with, decided=alike)
+                    stored = there == measured_with and not result.get("undecided")
+                    keep(futures[future], result, stored, decided=alike)
         return True
 
     while waiting and not run(list(waiting)):

@@ -38,8 +38,9 @@ class Points:
 
     def grade(self, tier: str, days: int | None) -> float | None:
         """The points for the highest tier passed, "" for none, after what late days cost; None for what is no tier, and
-        where `days` is None, late by nobody knows how much: a person decides. 0 points stay 0."""
-        if tier and (tier not in self.tiers or days is None):
+        where `days` is None and a day costs something, late by nobody knows how much: a person decides. 0 points stay
+        0."""
+        if tier and (tier not in self.tiers or (days is None and self.per_day)):
             return None
         share = max(0.0, 1 - self.per_day * max(0, (days or 0) - self.free_days))
         return round(self.tiers.get(tier, 0) * share, 4)

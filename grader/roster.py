@@ -11,11 +11,12 @@ import io
 import os
 import re
 import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -28,11 +29,18 @@ from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
 CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
-    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_(?P<file>[1-9]\d{0,17})_(?P<called>.+)", re.DOTALL
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_"
+    r"(?:(?P<file>[1-9]\d{0,17})_(?P<called>.+)|(?P<typed>text|link)\.html)",
+    re.DOTALL,
 )
 AGAIN = re.compile(r"-\d+$")  # what Canvas adds to the name of a file that is handed in again
-COLUMNS = {"id": ("id", "student id", "student number", "學號"), "name": ("name", "student", "full name", "姓名")}
+COLUMNS = {  # in a gradebook of Canvas "ID" is Canvas' own number
+    "id": ("sis user id", "id", "student id", "student number", "學號"),
+    "name": ("name", "student", "full name", "姓名"),
+}
+NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
+DOWNLOAD = timedelta(minutes=10)  # in which a class is packed; no class hands in as fast
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,18 @@ class Upload:
     file: int = 0
     platform: str = ""
     late: bool = False
-    typed: bool = False  # into a field of Moodle's, and no file
+    typed: bool = False  # into a field of the platform's, and no file
+    dated: bool = True  # by the platform when it came, and not by the download
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """Who handed it in, by the platform's number; without one, no two uploads are known to be of one person."""
+        return self.platform, self.number or self.entry
 
     @property
     def uploaded(self) -> datetime | None:
         """When it was handed in, as far as it can be told: Canvas dates files by the download."""
-        return None if self.platform == "canvas" else self.time
+        return None if self.platform == "canvas" or not self.dated else self.time
 
     @cached_property
     def readable(self) -> bool:
@@ -72,12 +86,14 @@ def _may_hold_pictures(entry: os.DirEntry) -> bool:
 
 @dataclass(frozen=True)
 class Student:
-    """One student, with the upload that counts, if there is one, and notes on how it was found."""
+    """One student, with the upload that counts, if there is one, and notes on how it was found. `unsure` is one with
+    uploads of several people, of which nobody knows whose is whose."""
 
     id: str
     name: str
     upload: Upload | None = None
     notes: list[str] = field(default_factory=list)
+    unsure: bool = False
 
     @property
     def row(self) -> str:
@@ -92,8 +108,8 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
         typed = found["kind"] == "onlinetext"
         return Upload(entry, source, time, found["name"], found["number"], platform="moodle", typed=typed)
     if canvas and (found := CANVAS.fullmatch(entry)):
-        file, late = int(found["file"]), bool(found["late"])
-        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late)
+        file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
+        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
     return Upload(entry, source, time, entry)
 
 
@@ -105,7 +121,7 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
     names, files, called = defaultdict(set), defaultdict(set), defaultdict(set)
     for match in found:
         names[match["number"]].add(match["name"])
-        stem = match["called"].partition(".")[0]  # it may lie unpacked beside
+        stem = (match["called"] or match["typed"]).partition(".")[0]  # it may lie unpacked beside
         files[match.group("number", "file")].add(stem)
         called[match["name"]].add(AGAIN.sub("", stem))
     return {
@@ -146,7 +162,7 @@ def read_roster(path: Path) -> list[Student]:
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
-        if not any(cells.values()):
+        if not cells["id"] and cells["name"].casefold() in ("", *NOBODY):
             continue
         if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
@@ -172,27 +188,80 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
 
     Of several uploads the latest counts, but none that cannot be graded before one that can. A note names the others.
     """
-    listed, uploads, by_chance = roster or [], {}, _by_chance(found)
+    listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance(found)
+    reasons = {}  # why people with a row of their own are nobody on the roster
     for entry, source in found.items():
         one = upload(entry, source, canvas=entry not in by_chance)
-        owner = _owner(one, listed)
-        uploads.setdefault(owner or (one.platform, one.number or entry), []).append(one)
-    ours = [_latest(student, uploads.pop(student.id, [])) for student in listed]
-    for some in uploads.values():
+        uploads[_owner(one, listed) or one.person].append(one)
+    ours = []
+    for student in listed:
+        some = uploads.pop(student.id, [])
+        own = _of_one(student, some, listed)
+        for one in some:
+            if one not in own:
+                uploads[one.person].append(one)
+                reasons[one.person] = (
+                    f"named like {student.row}, but {one.platform.capitalize()} has it under another number"
+                    if own
+                    else f"it may be that of {student.row}, as others may: decide whose it is"
+                )
+        ours.append(_latest(student, own) if own or not some else replace(student, unsure=True))
+    for person, some in uploads.items():
         last = _latest(Student("", ""), some)
         name = last.upload.name if last.upload.platform else last.upload.entry
-        notes = [*last.notes, "its name has the id of no one student of the roster"] if roster else last.notes
-        ours.append(Student("", name, last.upload, notes))
+        reason = reasons.get(person, "its name has the id of no one student of the roster")
+        ours.append(Student("", name, last.upload, [*last.notes, reason] if roster else last.notes))
     return _apart(ours)
+
+
+def dated(students: list[Student], deadline: datetime | None) -> list[Student]:
+    """The same without the times of Moodle's uploads, where they are of one moment after the deadline: many versions of
+    Moodle date files by the download, and the whole class would be late."""
+    times = [one.upload.time for one in students if one.upload and one.upload.platform == "moodle"]
+    if deadline is None or len(times) < 2 or min(times) <= deadline or max(times) - min(times) > DOWNLOAD:
+        return students
+    unknown = "all uploads from Moodle have the time of their download: which of them are late is not known"
+    warnings.warn(unknown, stacklevel=2)
+    return [
+        replace(one, upload=replace(one.upload, dated=False)) if one.upload and one.upload.platform == "moodle" else one
+        for one in students
+    ]
+
+
+def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> list[Upload]:
+    """Those of a student's uploads that are of one person: a platform gives each a number of their own. Where there are
+    more, the name there counts before an id in a file's name. None where both do not tell."""
+    own = []
+    for platform in {one.platform for one in uploads}:
+        some = [one for one in uploads if one.platform == platform]
+        for told in (_named, _told):
+            if len({one.number for one in some}) > 1:
+                numbers = {one.number for one in some if told(one, roster) == student.id}
+                some = [one for one in some if one.number in numbers] or some
+        if len({one.number for one in some}) > 1:
+            return []
+        own += some
+    return own
 
 
 def _owner(one: Upload, roster: list[Student]) -> str | None:
     """The id of the one student whom the platform names; else of the one whose id stands in the names of the entry or
     its file, which anybody may write there."""
-    if one.platform:
-        ids = [student.id for student in roster if student.name and _letters(student.name) == _letters(one.name)]
-        if len(ids) == 1:
-            return ids[0]
+    return _named(one, roster) or _told(one, roster)
+
+
+def _named(one: Upload, roster: list[Student]) -> str | None:
+    """The id of the one student whom the platform names. In which order families and given names stand does not count,
+    nor does any other where it tells nobody apart: 怡君陳 is 陳怡君, and not 陳君怡."""
+    letters = _letters(one.name) if one.platform else ""
+    known = ((student.id, _letters(student.name)) for student in roster if letters)
+    alike = [(id, name) for id, name in known if sorted(name) == sorted(letters)]
+    alike = [(id, name) for id, name in alike if letters in name + name] or alike
+    return alike[0][0] if len(alike) == 1 else None
+
+
+def _told(one: Upload, roster: list[Student]) -> str | None:
+    """The id of the one student whose id stands in the names of the entry or its file."""
     text = _plain(f"{one.entry}\n{one.source.name}")
     ids = [student.id for student in roster if _whole(_plain(student.id), text)]
     return ids[0] if len(ids) == 1 else None
@@ -204,9 +273,9 @@ def _whole(number: str, text: str) -> bool:
     return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 
-def _letters(name: str) -> list[str]:
-    """A name without order, case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
-    return sorted(filter(str.isalnum, _plain(name)))
+def _letters(name: str) -> str:
+    """A name without case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
+    return "".join(filter(str.isalnum, _plain(name)))
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:
@@ -228,7 +297,7 @@ def _apart(found: list[Student]) -> list[Student]:
     seen, apart = set(), []
     for student in found:
         if student.row in seen:
-            student = Student(student.id, f"{student.name} ({student.upload.entry})", student.upload, student.notes)
+            student = replace(student, name=f"{student.name} ({student.upload.entry})")
         seen.add(student.row)
         apart.append(student)
     return apart

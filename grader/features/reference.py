@@ -110,7 +110,7 @@ def of_npz(source: Path, features: str, dim: int | None = None) -> Reference:
     """pytorch-fid's format: an .npz with `mu` [d] and `sigma` [d, d], d = `dim` if given. Raises BadReference."""
     try:
         mean, covariance = (array.astype(np.float64) for array in read_arrays(source, ("mu", "sigma")))
-    except (BadArray, PermissionError) as error:
+    except (BadArray, OSError) as error:
         raise BadReference(f"{source}: no statistics of pytorch-fid's form, mu and sigma ({error})") from None
     if not _sound(mean, covariance) or len(mean) != (dim or len(mean)):
         raise BadReference(f"{source}: mu {mean.shape} and sigma {covariance.shape} are no mean and covariance")

@@ -8,6 +8,7 @@ versions never comes back from a negative size.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -57,6 +58,12 @@ class BadArchive(Exception):
     """An archive that is broken, or holds what no honest one does; the message names the entry and the remedy."""
 
 
+def unread(error: Exception) -> bool:
+    """Whether the system did not give a file's bytes, which says nothing of what is in it. Without a number it is an
+    error of gzip's; and "invalid" is a place outside the file, which a broken archive may name."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
 def bytes_of(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     """A file's content. Raises OSError, and ValueError for a pipe, a device, or more than `most` bytes."""
     if path.exists() and not path.is_file():
@@ -76,7 +83,8 @@ def members(
     Names are relative, printable, and have forward slashes. What systems leave behind (.DS_Store, __MACOSX) is
     passed over. A member must be read before the next one is asked for.
     Raises OSError, and BadArchive for links, absolute or parent paths, broken archives, more than `max_files` files, or
-    more than `max_bytes` bytes in all; read() raises BadArchive for a broken file, or one of over MAX_FILE_BYTES.
+    more than `max_bytes` bytes in all; read() raises OSError, and BadArchive for a broken file, or one of over
+    MAX_FILE_BYTES.
 
     A list `refused` is for a set of the user's own: links in a folder are followed, what points outside loses its "..",
     and any other name that would be an error is passed over, and the reason is appended to the list.
@@ -123,9 +131,9 @@ def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
         raise BadArchive(f"{source}: {name} has {size / 1e6:,.0f} MB: no picture needs as much, leave it out")
     try:
         return read()
-    except PermissionError:
-        raise
     except Exception as error:  # broken off, a wrong checksum, encrypted, an unknown compression …
+        if unread(error):
+            raise
         raise BadArchive(f"{source}: {name} cannot be unpacked ({first_line(error)}): pack it again") from None
 
 
@@ -142,9 +150,11 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
         with open(source, "rb") as file:
             start = file.read(512)
         yield from _zip(source) if start[:4] in (b"PK\3\4", b"PK\5\6") else _tar(source)
-    except (PermissionError, BadArchive):
+    except BadArchive:
         raise
     except Exception as error:  # parsers fed with garbage may raise anything
+        if unread(error):
+            raise
         reason = kind_of(start) or first_line(error)
         if start[:2] == b"\x1f\x8b" and isinstance(error, tarfile.HeaderError):
             reason = "a .gz of something else than a .tar"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from grader.errors import first_line
-from grader.inputs.archives import PIECE, Frugal, opened
+from grader.inputs.archives import PIECE, Frugal, opened, unread
 
 
 class BadArray(Exception):
@@ -21,7 +21,7 @@ class BadArray(Exception):
 def read_arrays(source: Path, names: tuple[str, ...] = (), max_bytes: int = 2**26) -> Iterator[np.ndarray]:
     """Yields the arrays of these names from an .npz, or without names its first one.
 
-    They are of integers or floats, and of at most `max_bytes` each. Raises BadArray, and PermissionError.
+    They are of integers or floats, and of at most `max_bytes` each. Raises BadArray, and OSError.
     """
     try:
         if not source.is_file():
@@ -35,9 +35,9 @@ def read_arrays(source: Path, names: tuple[str, ...] = (), max_bytes: int = 2**2
                     raise ValueError(f"it has no {name}")
                 with opened(archive, entries[name]) as member:
                     yield _read(member, max_bytes)
-    except PermissionError:
-        raise
     except Exception as error:  # parsers fed with garbage may raise anything
+        if unread(error):
+            raise
         raise BadArray(first_line(error)) from None
 
 

@@ -40,6 +40,10 @@ class BadSubmission(GraderError):
     exit_code = 1
 
 
+class NotRead(BadSubmission):
+    """One that is not there, or that the system does not give: nobody knows what it holds."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be. `quality`
@@ -84,10 +88,11 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
                 problems.append(f"{name} {error}: write pictures of {SIZE}x{SIZE}")
             except UnreadablePicture as error:
                 problems.append(f"{name} {error}: make it again")
-    except (BadArchive, FileNotFoundError) as error:
+    except BadArchive as error:
         raise BadSubmission([str(error)]) from None
     except OSError as error:
-        raise BadSubmission([f"{source}: cannot be read ({error.strerror or error}): check its permissions"]) from None
+        why = f"{source}: cannot be read ({error.strerror}): check its permissions" if error.strerror else str(error)
+        raise NotRead([why]) from None
 
     problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
     if not found and source.is_file() and not source.stat().st_size:
@@ -117,8 +122,9 @@ def _read_array(source: Path, loose: bool) -> Submission:
     remedy = f"save uint8 pictures [{COUNT}, {SIZE}, {SIZE}, 3] with numpy.savez"
     try:
         (pictures,) = read_arrays(source, max_bytes=MAX_LOOSE * SIZE * SIZE * 3)
-    except (BadArray, PermissionError) as error:
-        raise BadSubmission([f"{source}: cannot be read ({error}): {remedy}"]) from None
+    except (BadArray, OSError) as error:
+        kind = NotRead if isinstance(error, OSError) else BadSubmission
+        raise kind([f"{source}: cannot be read ({error}): {remedy}"]) from None
     if pictures.ndim == 4 and pictures.shape[1:] == (3, SIZE, SIZE):
         pictures = pictures.transpose(0, 2, 3, 1)
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIZE, SIZE, 3):

@@ -17,14 +17,23 @@ SHEET = ("id", "name", "tier", "late_days", "grade", "status", "uploaded", "rema
 
 def write(rows: list[dict], page: Path, assignment: str = "GAN") -> list[Path]:
     """Writes `page`.grades.csv, .moodle.csv and .canvas.csv from rows with the fields of SHEET, `number` and
-    `platform`. A grade of None is an empty cell, which the platforms leave as it is. Raises OSError."""
+    `platform`. Raises OSError.
+
+    A grade of None is an empty cell in the first, and no line in the others: on the platforms an empty cell erases.
+    Nor has a student a line whom they could not find: Moodle gives the grade of a line without a name to the student
+    of the line before.
+    """
     rows = [row | {"grade": "" if row["grade"] is None else f"{row['grade']:g}"} for row in rows]
     sheet = [SHEET, *([row[column] for column in SHEET] for row in rows)]
-    moodle = [("Identifier", "ID number", "Full name", "Grade", "Feedback comments")]
+    moodle = [("Identifier", "ID number", "Full name", "Grade", "Last modified (grade)", "Feedback comments")]
     canvas = [("Student", "ID", "SIS User ID", "SIS Login ID", "Section", assignment)]
+    roster = any(row["id"] for row in rows)  # else Moodle finds its students by its own numbers alone
     for row in rows:
-        moodle.append([_number(row, "moodle", "Participant "), row["id"], row["name"], row["grade"], row["tier"]])
-        canvas.append([row["name"], _number(row, "canvas"), row["id"], "", "", row["grade"]])
+        number, own = _number(row, "moodle", "Participant "), _number(row, "canvas")
+        if row["grade"] and (row["id"] if roster else number):
+            moodle.append([number, row["id"], row["name"], row["grade"], "", row["tier"]])
+        if row["grade"] and (row["id"] or own):
+            canvas.append([row["name"], own, row["id"], "", "", row["grade"]])
     for path, (head, *lines) in zip(beside(page), (sheet, moodle, canvas), strict=True):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")

@@ -58,6 +58,7 @@ def read(path):
 def test_three_tables_of_grades(classroom, tmp_path):
     sheet, moodle, canvas = (read(path) for path in tables.write(classroom[2], tmp_path / "board.html"))
     assert [row["grade"] for row in sheet] == [row["Grade"] for row in moodle] == ["3", "3", "0", "0"]
+    assert {row["Last modified (grade)"] for row in moodle} == {""}  # Moodle takes no worksheet without it
     assert [row["status"] for row in sheet] == ["graded", "graded", "missing", "broken"]
     assert sheet[2]["remarks"] == "handed nothing in" and sheet[2]["name"] == "王小明"
     assert sheet[0]["uploaded"] == "2026-06-01T00:00:00+00:00"
@@ -86,6 +87,27 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
 
 
+def test_platforms_get_no_line_that_erases_or_hits_another(classroom, tmp_path):
+    """An empty cell erases a grade on them, and Moodle gives a line without an id to the student of the line before."""
+    row = classroom[2][0]
+    more = {"tier": "", "grade": 0, "number": "", "platform": ""}
+    rows = [
+        row,
+        row | {"id": "b2", "name": "Eve", "grade": None},
+        row | more | {"id": "", "name": "notes.txt"},
+        row | {"id": "", "name": "Kim", "number": "8"},
+        row | {"id": "", "name": "Zoe", "number": "9", "platform": "canvas"},
+    ]
+    for some, *names in (
+        (rows, ["Ada", "Eve", "notes.txt", "Kim", "Zoe"], ["Ada"], ["Ada", "Zoe"]),
+        (rows[2:], ["notes.txt", "Kim", "Zoe"], ["Kim"], ["Zoe"]),  # without a roster
+    ):
+        sheet, moodle, canvas = (read(path) for path in tables.write(some, tmp_path / "board.html"))
+        assert [row["name"] for row in sheet] == names[0]
+        assert [row["Full name"] for row in moodle] == names[1]
+        assert [row["Student"] for row in canvas] == names[2]
+
+
 def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
     """Its files have the time of the download, long after the deadline. That is nobody's late day."""
     uploads = {
@@ -110,6 +132,34 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
         assert not_counted == [points is late, False, False, False]  # bob's is no file of Canvas: perhaps none is
     whole = grades.with_missing(results, students)
     assert [row["name"] for row in whole if row["uploaded"]] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("times", "per_day", "days", "points"),
+    [
+        ((86400, 86500, 86700), 0.1, ["", "", "2"], ["", "", "1.6"]),
+        ((86400, 86500, 86700), 0, ["", "", "2"], ["2", "2", "2"]),  # a late day costs nothing
+        ((86400, 90000, 86700), 0.1, ["1", "2", "2"], ["1.8", "1.6", "1.6"]),  # no download takes an hour
+        ((0, 100, 86700), 0.1, ["0", "1", "2"], ["2", "1.8", "1.6"]),
+    ],
+)
+def test_a_download_of_moodle_may_not_tell_the_days(tmp_path, monkeypatch, measured, times, per_day, days, points):
+    """Its files may have the time of the download. No class hands in as fast."""
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    for number, time in enumerate(times, 1):
+        path = Path("class", f"Kim_{number}_assignsubmission_file_b{number}.tgz" if number < 3 else "b3.tgz")
+        path.write_bytes(b"x")
+        os.utime(path, (time, time))
+    Path("roster.csv").write_text("id,name\nb1,Ada\nb2,Kim Lee\nb3,Eve\n")
+    Path("p.toml").write_text(f"[points]\nMedium = 2\n[late]\ndeadline = 1970-01-01T00:00:00Z\nper_day = {per_day}")
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv", "--points", "p.toml"])
+    assert done.exit_code == 0, done.output
+    sheet = read(Path("leaderboard.grades.csv"))
+    assert [(row["late_days"], row["grade"]) for row in sheet] == [*zip(days, points, strict=True)]
+    assert done.stderr.count("time of their download") == (days[0] == "")
+    assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in points]
+    assert [row["uploaded"] == "" for row in sheet] == [day == "" for day in days]
 
 
 def test_the_public_board_names_nobody(classroom, tmp_path):
@@ -188,6 +238,26 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
         assert CliRunner().invoke(cli.main, command).exit_code == 0
         assert len(measured) == 4  # once more for the pages
         assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
+
+
+def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypatch, measured):
+    """A student would have two of them, with two grades."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("class", "one", "two"):
+        Path(name).mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    Path("one/ours.html").write_text("")
+    for reports, roster, pages in (
+        ("one", "b1,Ada", {"b1"}),
+        ("one", "B1,Ada", {"B1"}),
+        ("two", "b1,Ada\nb2,Kim", {"b1", "b2"}),
+        ("./one", "B9,Ada", {"B9", "b1"}),  # b1 is no more of the roster
+    ):
+        Path("roster.csv").write_text(f"id,name\n{roster}\n")
+        command = ["leaderboard", "class", "--roster", "roster.csv", "--reports", reports]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+        assert {path.stem for path in Path(reports).iterdir()} - {"ours"} == pages
+    assert Path("one/ours.html").is_file() and Path("two/b2.html").is_file()
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):

@@ -181,6 +181,27 @@ def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
     assert again[1] == results[1]
 
 
+def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
+    """By a worker that does not see the folder, say: another time it is graded, and until then nobody has 0 points."""
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    for name in ("ada", "eve"):
+        (tmp_path / name).write_text("no archive")
+    grade = leaderboard.grade
+
+    def elsewhere(name, source, options):
+        return grade(name, source if name == "eve" else tmp_path / "unseen" / name, options)
+
+    monkeypatch.setattr(leaderboard, "grade", elsewhere)
+    found = {name: tmp_path / name for name in ("ada", "eve")}
+    results = leaderboard.grade_all(
+        found, tmp_path / "parts", leaderboard.Options(), lambda: ThreadPoolExecutor(1), measured_with="x"
+    )
+    assert results[0]["problems"] == ["no such file or folder"]
+    assert [result.get("undecided", False) for result in results] == [True, False]
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["eve.json"]
+
+
 def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
     """By a worker that was started before they changed."""
 

@@ -5,7 +5,9 @@ import unicodedata
 
 import pytest
 
+from grader import grades
 from grader.errors import GraderError
+from grader.points import read_points
 from grader.roster import Student, read_roster, students, upload
 
 
@@ -37,6 +39,17 @@ def test_a_roster_is_read_as_spreadsheets_write_it(listed):
         ("b10901002", "Ada Lovelace"),
         ("b1090100", "Kim"),
     ]
+
+
+def test_a_gradebook_of_canvas_is_a_roster(tmp_path):
+    """Its ID is Canvas' own number of a student."""
+    text = (
+        "Student,ID,SIS User ID,SIS Login ID,Section,GAN (7)\n,,,,,Manual Posting\n    Points Possible,,,,,10\n"
+        '"Lovelace, Ada",12,b1,ada,hw6,\n"Student, Test",14,,5cf2,hw6,\n'
+    )
+    assert [(one.id, one.name) for one in roster_of(tmp_path / "r.csv", text)] == [("b1", "Lovelace, Ada")]
+    with pytest.raises(GraderError, match="line 4 has no id"):
+        roster_of(tmp_path / "r.csv", text.replace("b1,", ","))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +123,56 @@ def test_nobody_hands_in_for_another_by_an_id_in_a_file_name(tmp_path, eve):
     assert [bool(row.upload) for row in students(entries(tmp_path, [eve]), twins)] == [True, False]
 
 
+def test_what_was_typed_into_canvas_is_of_its_student(tmp_path):
+    listed = [Student("b1", "Ada Lovelace"), Student("b2", "Kim"), Student("b3", "Eve")]
+    found = entries(tmp_path, ["lovelaceada_12_text.html", "kim_LATE_13_link.html", "eve_14_345_gan.tgz"])
+    rows = students(found, listed)
+    assert [(row.upload.typed, row.upload.late, row.upload.readable) for row in rows] == [
+        (True, False, False), (True, True, False), (False, False, True),
+    ]  # fmt: skip
+    by_chance = entries(tmp_path, ["ada_2024_text.html", "bob_2024_text.html"])
+    assert [row.row for row in students(by_chance)] == [*by_chance]
+
+
+ADA, XIAO = "Ada Lovelace_11_assignsubmission_file_", "小美_12_assignsubmission_file_"
+
+
+@pytest.mark.parametrize(
+    ("names", "own", "others"),
+    [
+        ([ADA + "b1", XIAO + "b1"], 0, [1]),  # named by the platform, and by a file's name
+        ([XIAO + "b1", ADA + "gan", ADA + "2"], 2, [0]),
+        (["lovelaceada_11_100_b1", "mei_12_101_b1"], 0, [1]),
+        ([ADA + "b1", ADA.replace("11", "13") + "gan"], 0, [1]),  # a namesake who is not on the roster
+        ([ADA + "b1", "mei_12_101_b1"], 1, []),  # two platforms: as far as anybody knows one person
+    ],
+)
+def test_two_numbers_of_a_platform_are_two_people(tmp_path, names, own, others):
+    listed = [Student("b1", "Ada Lovelace"), Student("b2", "Eve")]
+    rows = students(entries(tmp_path, [f"{name}.tgz" for name in names]), listed)
+    assert rows[0].upload.entry == names[own] and not rows[0].unsure
+    assert [row.upload.entry for row in rows[2:]] == [names[place] for place in others]
+    assert all("under another number" in row.notes[-1] for row in rows[2:])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [ADA.replace("Ada Lovelace", "A. L.") + "b1", XIAO + "b1"],
+        [ADA + "gan", ADA.replace("11", "13") + "gan"],
+        [ADA + "b1", ADA.replace("11", "13") + "b1", "b1"],
+    ],
+)
+def test_where_nobody_can_tell_whose_an_upload_is_a_person_decides(tmp_path, names):
+    rows = students(entries(tmp_path, [f"{name}.tgz" for name in names]), [Student("b1", "Ada Lovelace")])
+    assert rows[0].unsure and rows[0].upload is None
+    assert sorted(row.upload.entry for row in rows[1:]) == sorted(names)
+    assert all("may be that of b1 Ada Lovelace" in row.notes[-1] for row in rows[1:])
+    results = grades.with_missing([], rows[:1])
+    (row,) = grades.graded(results, rows[:1], read_points())
+    assert (row["status"], row["grade"]) == ("broken", None) and "a person decides" in row["remarks"][0]
+
+
 def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
     found = entries(tmp_path, ["b10901001_10.tgz", "b10901001_9.tgz"])
     for path in found.values():
@@ -157,6 +220,15 @@ def test_a_name_is_found_in_all_its_forms(tmp_path, cell, name, entry):
     assert unicodedata.normalize("NFC", listed[0].name) == name
     (row,) = students(entries(tmp_path, [f"{entry}.tgz"]), listed)
     assert row.upload and row.id == "b1"
+
+
+def test_of_names_of_the_same_letters_each_is_found(tmp_path):
+    listed = [Student("b1", "陳怡君"), Student("b2", "陳君怡"), Student("b3", "Ada Lee")]
+    for ada in ("leeada_13_346_a", "leaead_13_346_a"):  # without an exact match, any order
+        for one in ("陳怡君_11_345_a", "怡君陳_11_345_a", "怡君 陳_11_assignsubmission_file_a"):
+            names = [one, "陳君怡_12_assignsubmission_file_a", ada]
+            rows = students(entries(tmp_path, [f"{name}.tgz" for name in reversed(names)]), listed)
+            assert [row.upload and row.upload.entry for row in rows] == names
 
 
 def test_an_id_is_found_in_all_its_forms(tmp_path):

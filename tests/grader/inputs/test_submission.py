@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from grader.inputs.images import decode, jpeg_quality
-from grader.inputs.submission import COUNT, BadSubmission, read_submission
+from grader.inputs.submission import COUNT, BadSubmission, NotRead, read_submission
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
 
@@ -98,6 +98,41 @@ def test_folder_without_permission(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.scandir", refused)  # no mode of a folder keeps root out
     assert "cannot be read (Permission denied): check its permissions" in problems(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["my.tgz", "my.zip", "my.npz"])
+def test_what_the_system_does_not_give_is_no_broken_archive(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"PK\3\4" if name != "my.tgz" else b"\x1f\x8b")
+    with pytest.raises(BadSubmission) as e:
+        read_submission(tmp_path / name)
+    assert type(e.value) is BadSubmission
+
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("gzip.open" if name == "my.tgz" else "zipfile.ZipFile", fails)
+    with pytest.raises(NotRead, match=r"my\....: cannot be read \(.*Input/output error"):
+        read_submission(tmp_path / name)
+    with pytest.raises(NotRead):
+        read_submission(tmp_path / "nowhere.tgz")
+
+
+def test_a_zip_that_names_a_place_outside_itself_is_broken(files, tmp_path):
+    """And no fault of the system's, though this is who says so."""
+    zip_of({"1.jpg": files["1.jpg"], "2.jpg": files["2.jpg"]}, tmp_path / "my.zip")
+    data = (tmp_path / "my.zip").read_bytes()
+    at = data.rindex(b"PK\1\2")  # the second entry's, whose place is told by a field of 64 bits
+    end = data.rindex(b"PK\5\6")
+    size, start = struct.unpack("<II", data[end + 12 : end + 20])
+    far = struct.pack("<HHQ", 1, 8, 2**63 - 1)
+    entry = (
+        data[at : at + 30] + struct.pack("<H", len(far)) + data[at + 32 : at + 42] + b"\xff" * 4 + data[at + 46 : end]
+    )
+    tail = data[end : end + 12] + struct.pack("<II", size + len(far), start) + data[end + 20 :]
+    (tmp_path / "my.zip").write_bytes(data[:at] + entry + far + tail)
+    with pytest.raises(BadSubmission, match=r"2\.jpg cannot be unpacked") as e:
+        read_submission(tmp_path / "my.zip")
+    assert type(e.value) is BadSubmission
 
 
 def test_broken_off_archive(files, tmp_path):
