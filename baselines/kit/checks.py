@@ -237,7 +237,6 @@ def check_step(
     loss like right_loss}, tells why. pair() makes (D, G), and batch() the arguments: (real, z), for G only z. Nothing
     but the optimizer may move the weights, unless the step `clips_weights`.
     """
-    remarks = []
     D, G = pair()
     network, other, letter = (D, G, "G") if trains == "D" else (G, D, "D")
     optimizer = WatchedSGD(network)
@@ -324,18 +323,22 @@ def check_step(
                 assert all(weight.requires_grad for weight in one.parameters()), (
                     f"the weights of {name} stay frozen after the step: call {name}.requires_grad_(True) again"
                 )
-        left = [weight.grad for weight in network.parameters()]
+        left, remarks = [weight.grad for weight in network.parameters()], []
         if trains == "G" and not has_values(left):
-            remarks = ["zero_grad() at the end leaves what D's step adds to G's gradients. Call it first"]
+            remarks += ["zero_grad() at the end alone leaves what D's step adds to G's gradients. Call it first"]
         if trains == "D":
             if all(g is None for g in left):
-                remarks = ["grad_norms.csv stays empty: zero_grad() at the end takes the gradients. Call it first"]
+                remarks += [
+                    "grad_norms.csv stays empty: zero_grad() at the end takes the gradients. Call it first, and only "
+                    "there"
+                ]
             elif not has_values(left):
                 raise AssertionError(
-                    "after the step all gradients are 0, and so is grad_norms.csv: call zero_grad() first"
+                    "after the step all gradients are 0, and so is grad_norms.csv: call zero_grad() first, and only "
+                    "there"
                 )
             if has_values(weight.grad for weight in other.parameters()):
-                remarks = [*remarks[:1], "G got gradients in D's step: detach() the fakes, which is faster"]
+                remarks += ["G got gradients in D's step: detach() the fakes, which is faster"]
                 other.zero_grad()  # as G's own step does before its backward()
         previous = found
     return remarks
