@@ -296,7 +296,6 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "Mismatch in shape: grad_output": "grad_outputs needs the shape of D's answers, [N]: ones_like, or sum D's answers",
     "'tuple'": TAKE_FIRST,
     "not tuple": TAKE_FIRST,
-    "the same device": "make α on the device of the pictures: device=real.device",
 }
 
 

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+from kit.device import kernel_error
+
+# get_device() has to say what is wrong with a card that is too old: until then, the checks run on the CPU
+CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, StopIteration)  # that stop a solution
-ON_DEVICE = "make it on the device of the pictures: ones_like, zeros_like or device=real.device"
+ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
+TWO_DEVICES = {"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE}
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
@@ -23,9 +27,6 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
     "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
     "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
-    "on the same device": ON_DEVICE,
-    "NVIDIA driver": ON_DEVICE,
-    "compiled with CUDA": ON_DEVICE,
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
@@ -158,7 +159,7 @@ def errors_in_words(say, meanings):
         said = str(error)
         if isinstance(error, NotImplementedError) and (not said or NOT_YET in said):  # nothing is written yet
             raise
-        for words, hint in meanings.items():
+        for words, hint in (meanings | TWO_DEVICES).items():
             if words.lower() in said.lower():
                 raise AssertionError(hint) from None
         if isinstance(error, AssertionError):  # a check's own words
@@ -348,7 +349,11 @@ def output_of(function, *inputs, shape=None, meanings=None):
     """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
     that names the inputs' shapes, or that `meanings` has for them, as `errors_in_words` wants it."""
     given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
-    with errors_in_words(lambda error: f"for {given} it stops with {error}", meanings or {}):
+
+    def say(error):
+        return f"for {given} it stops with {error}" if given else f"it stops with {error}"
+
+    with errors_in_words(say, meanings or {}):
         out = function(*inputs)
     assert out is not None, "it returns nothing: is the return missing?"
     if shape is not None:
