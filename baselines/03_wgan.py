@@ -289,9 +289,14 @@ def check_make_optimizers(make):
                 "as in the paper, or Adam with beta1 = 0"
             )
             assert not group.get("maximize"), f"optimizer_{letter} climbs: leave maximize out, the losses are minimised"
-            assert not group.get("weight_decay"), (
-                f"optimizer_{letter} has weight_decay, which the paper does not use: leave it out"
-            )
+            decay = group.get("weight_decay", 0)
+            assert decay == 0, f"optimizer_{letter} has weight_decay {decay}, which the paper does not use: set it to 0"
+            for name, limit in (("alpha", 1), ("eps", 1e-3)):  # a large eps leaves tiny steps
+                value = group.get(name)  # None where the optimizer has no such thing, in Adafactor two numbers
+                assert not isinstance(value, (int, float)) or 0 < value < limit, (
+                    f"optimizer_{letter} has {name} {value}: leave it out. RMSprop's third and fourth arguments are "
+                    "alpha and eps, not betas"
+                )
     done("make_optimizers")
 
 
