@@ -156,8 +156,8 @@ settings = make_settings(PRESETS, preset, overrides)
 # <details><summary>Hint 1</summary>
 #
 # The signatures are `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` and
-# `nn.InstanceNorm2d(num_features, affine=False)`. `Discriminator` calls `norm(channels)`, so it wants a function, not a
-# layer.
+# `nn.InstanceNorm2d(num_features, eps=1e-05, momentum=0.1, affine=False)`. `Discriminator` calls `norm(channels)`, so
+# it wants a function, not a layer.
 #
 # </details>
 #
@@ -178,8 +178,8 @@ settings = make_settings(PRESETS, preset, overrides)
 # <details><summary>提示 1</summary>
 #
 # 引數是這樣的：`Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` 和
-# `nn.InstanceNorm2d(num_features, affine=False)`。`Discriminator` 會呼叫 `norm(channels)`，所以要給它函式，不是給它一
-# 層。
+# `nn.InstanceNorm2d(num_features, eps=1e-05, momentum=0.1, affine=False)`。`Discriminator` 會呼叫 `norm(channels)`，所
+# 以要給它函式，不是給它一層。
 #
 # </details>
 #
@@ -217,7 +217,9 @@ def check_make_critic(make):
     assert len(norms) >= odd.layers - 1, (
         f"the critic has {len(norms)} norm layers, and should have {odd.layers - 1}: give Discriminator a norm"
     )
-    assert all([*norm.parameters()] for norm in norms), "the norm learns no scale and no shift: affine=True"
+    assert all([*norm.parameters()] for norm in norms), (
+        "the norm learns no scale and no shift: pass affine=True, by its name"
+    )
     done("make_critic")
 
 
