@@ -365,6 +365,9 @@ def check_gradient_penalty(penalty):
             lambda s: (s.flatten(1).norm(dim=1).mean() - 1) ** 2
         ),
         "this is the sum over the batch: take the mean": lambda s: len(s) * right(s),
+        "this is the gradient of the mean of D's answers: sum them, each has a picture of its own": (
+            lambda s: right(s / len(s))
+        ),
         "the penalty is halved": lambda s: right(s) / 2,
         "λ is already in: it belongs to the loss of D, not in here": lambda s: 10 * right(s),
         "settings.penalty is already in: it belongs to the loss of D": lambda s: settings.penalty * right(s),
