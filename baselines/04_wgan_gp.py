@@ -490,12 +490,11 @@ def discriminator_step(D, G, optimizer_D, real, z, penalty):
 def check_discriminator_step(step):
     calls = []
 
-    def stand_in(D=None, real=None, fake=None, *more):
+    def stand_in(D=None, real=None, fake=None, *more, **named):
         """No penalty, but as good to see λ by: it depends on D's weights, and on real and fake alike."""
         calls.append(1)
-        assert isinstance(D, nn.Module) and torch.is_tensor(real) and torch.is_tensor(fake) and not more, (
-            "call gradient_penalty(D, real, fake)"
-        )
+        pictures = torch.is_tensor(real) and torch.is_tensor(fake)
+        assert isinstance(D, nn.Module) and pictures and not more and not named, "call gradient_penalty(D, real, fake)"
         assert real.dim() == fake.dim() == 4, "gradient_penalty wants pictures, [N, 3, 64, 64]: fake is G(z)"
         return measure(D, real, fake)
 

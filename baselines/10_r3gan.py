@@ -481,9 +481,9 @@ def check_discriminator_step(step):
 
     called = []
 
-    def stand_in(scores=None, pictures=None, *more):
+    def stand_in(scores=None, pictures=None, *more, **named):
         called.append(True)
-        assert torch.is_tensor(scores) and torch.is_tensor(pictures) and not more, (
+        assert torch.is_tensor(scores) and torch.is_tensor(pictures) and not more and not named, (
             "call zero_centred_penalty(scores, pictures)"
         )
         assert scores.dim() == 1 and pictures.dim() == 4, (

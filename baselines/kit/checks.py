@@ -197,6 +197,8 @@ def stand_ins(function, **others):
     TODO alone, whatever the TODOs that it builds on are like."""
     names = inspect.unwrap(function).__globals__
     before = {name: names[name] for name in others if name in names}
+    for name, other in others.items():
+        other.__qualname__ = name  # which Python names when its arguments do not fit
     names.update(others)
     try:
         yield
