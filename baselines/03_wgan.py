@@ -97,6 +97,7 @@ import torch
 from torch import nn
 from kit.checks import (
     CHECK_DEVICE,
+    THROUGH_D,
     TORCH_SAYS,
     WatchedSGD,
     are_close,
@@ -379,10 +380,8 @@ def check_discriminator_step(step):
         "the sign is wrong: D(fake) should fall, D(real) should rise, and the loss is minimised": (
             lambda *given: -right(*given)
         ),
-        "only the reals count: add mean D(G(z)), and let its gradient through D": lambda D, G, real, *_: (
-            -D(real).mean()
-        ),
-        "only the fakes count: subtract mean D(real)": lambda D, G, real, z, clip: D(G(z)).mean(),
+        f"only the reals count: add mean D(G(z)), {THROUGH_D}": lambda D, G, real, *_: -D(real).mean(),
+        f"only the fakes count: subtract mean D(real), {THROUGH_D}": lambda D, G, real, z, clip: D(G(z)).mean(),
         "the loss is halved: W is the whole difference": lambda *given: right(*given) / 2,
         "this is the sum over the batch: take the mean": lambda D, G, real, *rest: len(real) * right(D, G, real, *rest),
         "this is 01's cross-entropy: no log, no BCE": log_loss,

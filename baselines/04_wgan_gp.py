@@ -88,6 +88,7 @@ import torch
 from torch import nn
 from kit.checks import (
     CHECK_DEVICE,
+    THROUGH_D,
     Waves,
     are_close,
     check_critic,
@@ -514,9 +515,8 @@ def check_discriminator_step(step):
         "the sign is wrong: mean D(fake) − mean D(real) is minimised": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - distance(D, G, real, z)
         ),
-        "the penalty has no part in the gradient: add penalty * gradient_penalty(D, real, fake) as a tensor": (
-            lambda D, G, real, z, penalty: distance(D, G, real, z)
-        ),
+        f"the penalty has no part in the gradient: add penalty * gradient_penalty(D, real, fake) as a tensor, "
+        f"{THROUGH_D}": lambda D, G, real, z, penalty: distance(D, G, real, z),
         "λ is missing: `penalty` times the gradient penalty": (
             lambda D, G, real, z, penalty: distance(D, G, real, z) + measure(D, real, G(z))
         ),
@@ -532,13 +532,13 @@ def check_discriminator_step(step):
         "λ belongs to the penalty alone, not to the whole loss": (
             lambda D, G, real, z, penalty: penalty * (distance(D, G, real, z) + measure(D, real, G(z)))
         ),
-        "only the penalty counts: add mean D(fake) − mean D(real)": (
+        f"only the penalty counts: add mean D(fake) − mean D(real), {THROUGH_D}": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z))
         ),
-        "only the reals count: add mean D(G(z)), and let its gradient through D": (
+        f"only the reals count: add mean D(G(z)), {THROUGH_D}": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - D(real).mean()
         ),
-        "only the fakes count: subtract mean D(real)": (
+        f"only the fakes count: subtract mean D(real), {THROUGH_D}": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) + D(G(z)).mean()
         ),
         "the penalty is taken at (real, real): it wants real and fake": (

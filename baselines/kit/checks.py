@@ -16,6 +16,7 @@ NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torc
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, StopIteration)  # that stop a solution
 ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
 TWO_DEVICES = {"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE}
+THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
