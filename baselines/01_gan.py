@@ -69,7 +69,7 @@
 
 # %%
 import torch
-from kit.checks import check_step, done
+from kit.checks import THROUGH_D, check_step, done
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -212,10 +212,10 @@ def check_discriminator_step(step):
         "labels swapped: reals are 1, fakes are 0": lambda D, G, real, z: (
             -((1 - D(real)).log().mean() + D(G(z)).log().mean()) / 2
         ),
-        "only the reals count: add BCE(D(G(z)), 0), and let its gradient through D": lambda D, G, real, z: (
-            -D(real).log().mean() / 2
+        f"only the reals count: add BCE(D(G(z)), 0), {THROUGH_D}": lambda D, G, real, z: -D(real).log().mean() / 2,
+        f"only the fakes count: add BCE(D(real), 1), {THROUGH_D}": lambda D, G, real, z: (
+            -(1 - D(G(z))).log().mean() / 2
         ),
-        "only the fakes count: add BCE(D(real), 1)": lambda D, G, real, z: -(1 - D(G(z))).log().mean() / 2,
         "fakes get the label 1 too: D should answer 0 for them": lambda D, G, real, z: (
             -(D(real).log().mean() + D(G(z)).log().mean()) / 2
         ),

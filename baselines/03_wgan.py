@@ -97,6 +97,7 @@ import torch
 from torch import nn
 from kit.checks import (
     CHECK_DEVICE,
+    THROUGH_D,
     TORCH_SAYS,
     WatchedSGD,
     are_close,
@@ -289,9 +290,14 @@ def check_make_optimizers(make):
                 "as in the paper, or Adam with beta1 = 0"
             )
             assert not group.get("maximize"), f"optimizer_{letter} climbs: leave maximize out, the losses are minimised"
-            assert not group.get("weight_decay"), (
-                f"optimizer_{letter} has weight_decay, which the paper does not use: leave it out"
-            )
+            decay = group.get("weight_decay", 0)
+            assert decay == 0, f"optimizer_{letter} has weight_decay {decay}, which the paper does not use: set it to 0"
+            for name, limit in (("alpha", 1), ("eps", 1e-3)):  # a large eps leaves tiny steps
+                value = group.get(name)  # None where the optimizer has no such thing, in Adafactor two numbers
+                assert not isinstance(value, (int, float)) or 0 < value < limit, (
+                    f"optimizer_{letter} has {name} {value}: leave it out. RMSprop's third and fourth arguments are "
+                    "alpha and eps, not betas"
+                )
     done("make_optimizers")
 
 
@@ -374,10 +380,8 @@ def check_discriminator_step(step):
         "the sign is wrong: D(fake) should fall, D(real) should rise, and the loss is minimised": (
             lambda *given: -right(*given)
         ),
-        "only the reals count: add mean D(G(z)), and let its gradient through D": lambda D, G, real, *_: (
-            -D(real).mean()
-        ),
-        "only the fakes count: subtract mean D(real)": lambda D, G, real, z, clip: D(G(z)).mean(),
+        f"only the reals count: add mean D(G(z)), {THROUGH_D}": lambda D, G, real, *_: -D(real).mean(),
+        f"only the fakes count: subtract mean D(real), {THROUGH_D}": lambda D, G, real, z, clip: D(G(z)).mean(),
         "the loss is halved: W is the whole difference": lambda *given: right(*given) / 2,
         "this is the sum over the batch: take the mean": lambda D, G, real, *rest: len(real) * right(D, G, real, *rest),
         "this is 01's cross-entropy: no log, no BCE": log_loss,

@@ -88,6 +88,7 @@ import torch
 from torch import nn
 from kit.checks import (
     CHECK_DEVICE,
+    THROUGH_D,
     Waves,
     are_close,
     check_critic,
@@ -156,8 +157,8 @@ settings = make_settings(PRESETS, preset, overrides)
 # <details><summary>Hint 1</summary>
 #
 # The signatures are `Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` and
-# `nn.InstanceNorm2d(num_features, affine=False)`. `Discriminator` calls `norm(channels)`, so it wants a function, not a
-# layer.
+# `nn.InstanceNorm2d(num_features, eps=1e-05, momentum=0.1, affine=False)`. `Discriminator` calls `norm(channels)`, so
+# it wants a function, not a layer.
 #
 # </details>
 #
@@ -178,8 +179,8 @@ settings = make_settings(PRESETS, preset, overrides)
 # <details><summary>提示 1</summary>
 #
 # 引數是這樣的：`Discriminator(width, layers=4, norm=nn.BatchNorm2d, probability=True)` 和
-# `nn.InstanceNorm2d(num_features, affine=False)`。`Discriminator` 會呼叫 `norm(channels)`，所以要給它函式，不是給它一
-# 層。
+# `nn.InstanceNorm2d(num_features, eps=1e-05, momentum=0.1, affine=False)`。`Discriminator` 會呼叫 `norm(channels)`，所
+# 以要給它函式，不是給它一層。
 #
 # </details>
 #
@@ -217,7 +218,9 @@ def check_make_critic(make):
     assert len(norms) >= odd.layers - 1, (
         f"the critic has {len(norms)} norm layers, and should have {odd.layers - 1}: give Discriminator a norm"
     )
-    assert all([*norm.parameters()] for norm in norms), "the norm learns no scale and no shift: affine=True"
+    assert all([*norm.parameters()] for norm in norms), (
+        "the norm learns no scale and no shift: pass affine=True, by its name"
+    )
     done("make_critic")
 
 
@@ -296,7 +299,6 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "Mismatch in shape: grad_output": "grad_outputs needs the shape of D's answers, [N]: ones_like, or sum D's answers",
     "'tuple'": TAKE_FIRST,
     "not tuple": TAKE_FIRST,
-    "the same device": "make α on the device of the pictures: device=real.device",
 }
 
 
@@ -364,6 +366,9 @@ def check_gradient_penalty(penalty):
             lambda s: (s.flatten(1).norm(dim=1).mean() - 1) ** 2
         ),
         "this is the sum over the batch: take the mean": lambda s: len(s) * right(s),
+        "this is the gradient of the mean of D's answers: sum them, each has a picture of its own": (
+            lambda s: right(s / len(s))
+        ),
         "the penalty is halved": lambda s: right(s) / 2,
         "λ is already in: it belongs to the loss of D, not in here": lambda s: 10 * right(s),
         "settings.penalty is already in: it belongs to the loss of D": lambda s: settings.penalty * right(s),
@@ -410,7 +415,7 @@ def check_alpha(penalty, count=32, calls=32):
         n = (1 - (1 + 4 * weight**2 * r.sum(1, keepdim=True)).clamp(min=0).sqrt()) / 2  # from Σ w² r = (n − 1) n
         return ((r * n / (n - 1)).clamp(min=0).sqrt() - 1) / 2
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # on two GPUs the default warns
         torch.manual_seed(0)
         alpha = torch.stack([drawn() for _ in range(calls)]).cpu()  # [calls, N, 384]
     assert alpha.isfinite().all(), "the penalty of some pictures has a gradient of NaN: is there a root of 0?"
@@ -486,12 +491,11 @@ def discriminator_step(D, G, optimizer_D, real, z, penalty):
 def check_discriminator_step(step):
     calls = []
 
-    def stand_in(D=None, real=None, fake=None, *more):
+    def stand_in(D=None, real=None, fake=None, *more, **named):
         """No penalty, but as good to see λ by: it depends on D's weights, and on real and fake alike."""
         calls.append(1)
-        assert isinstance(D, nn.Module) and torch.is_tensor(real) and torch.is_tensor(fake) and not more, (
-            "call gradient_penalty(D, real, fake)"
-        )
+        pictures = torch.is_tensor(real) and torch.is_tensor(fake)
+        assert isinstance(D, nn.Module) and pictures and not more and not named, "call gradient_penalty(D, real, fake)"
         assert real.dim() == fake.dim() == 4, "gradient_penalty wants pictures, [N, 3, 64, 64]: fake is G(z)"
         return measure(D, real, fake)
 
@@ -511,9 +515,8 @@ def check_discriminator_step(step):
         "the sign is wrong: mean D(fake) − mean D(real) is minimised": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - distance(D, G, real, z)
         ),
-        "the penalty has no part in the gradient: add penalty * gradient_penalty(D, real, fake) as a tensor": (
-            lambda D, G, real, z, penalty: distance(D, G, real, z)
-        ),
+        f"the penalty has no part in the gradient: add penalty * gradient_penalty(D, real, fake) as a tensor, "
+        f"{THROUGH_D}": lambda D, G, real, z, penalty: distance(D, G, real, z),
         "λ is missing: `penalty` times the gradient penalty": (
             lambda D, G, real, z, penalty: distance(D, G, real, z) + measure(D, real, G(z))
         ),
@@ -529,13 +532,13 @@ def check_discriminator_step(step):
         "λ belongs to the penalty alone, not to the whole loss": (
             lambda D, G, real, z, penalty: penalty * (distance(D, G, real, z) + measure(D, real, G(z)))
         ),
-        "only the penalty counts: add mean D(fake) − mean D(real)": (
+        f"only the penalty counts: add mean D(fake) − mean D(real), {THROUGH_D}": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z))
         ),
-        "only the reals count: add mean D(G(z)), and let its gradient through D": (
+        f"only the reals count: add mean D(G(z)), {THROUGH_D}": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - D(real).mean()
         ),
-        "only the fakes count: subtract mean D(real)": (
+        f"only the fakes count: subtract mean D(real), {THROUGH_D}": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) + D(G(z)).mean()
         ),
         "the penalty is taken at (real, real): it wants real and fake": (

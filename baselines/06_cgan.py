@@ -81,7 +81,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from kit.checks import CHECK_DEVICE, TinyD, TinyG, check_step, done, explained, stand_ins, tiny_batch
+from kit.checks import CHECK_DEVICE, THROUGH_D, TinyD, TinyG, check_step, done, explained, stand_ins, tiny_batch
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
@@ -549,10 +549,10 @@ def check_discriminator_step(step):
         "targets swapped: reals are 1, fakes are 0": lambda D, G, real, z, y: (
             (reject(p_of(D, real, y)) + accept(p_of(D, fakes_of(G, z, y), y))) / 2
         ),
-        "only the reals count: add BCE(D(G(z, y), y), 0), and let its gradient through D": lambda D, G, real, z, y: (
+        f"only the reals count: add BCE(D(G(z, y), y), 0), {THROUGH_D}": lambda D, G, real, z, y: (
             accept(p_of(D, real, y)) / 2
         ),
-        "only the fakes count: add BCE(D(real, y), 1), and let its gradient through D": lambda D, G, real, z, y: (
+        f"only the fakes count: add BCE(D(real, y), 1), {THROUGH_D}": lambda D, G, real, z, y: (
             reject(p_of(D, fakes_of(G, z, y), y)) / 2
         ),
         "fakes get the target 1 too: D should answer 0 for them": lambda D, G, real, z, y: (

@@ -86,7 +86,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_scalar, check_step, done, explained, gradients_of, tiny_batch
+from kit.checks import (
+    CHECK_DEVICE,
+    THROUGH_D,
+    are_close,
+    check_scalar,
+    check_step,
+    done,
+    explained,
+    gradients_of,
+    tiny_batch,
+)
 from kit.device import get_device, place, seed_everything
 from kit.faces import as_input, batches_of, find_faces, read_faces
 from kit.files import StepTable, atomic_write
@@ -943,10 +953,8 @@ def check_discriminator_step(step):
         "halve the loss, so that D learns more slowly than G": loss_with(lambda x: 2 * to_1(x), lambda x: 2 * to_0(x)),
         "the fakes count twice: halve both terms": loss_with(to_1, lambda x: 2 * to_0(x)),
         "the reals count twice: halve both terms": loss_with(lambda x: 2 * to_1(x), to_0),
-        "only the reals count: add half of mean D(fake)², and let its gradient through D": loss_with(to_1, nothing),
-        "only the fakes count: add half of mean (D(real) − 1)², and let its gradient through D": loss_with(
-            nothing, to_0
-        ),
+        f"only the reals count: add half of mean D(fake)², {THROUGH_D}": loss_with(to_1, nothing),
+        f"only the fakes count: add half of mean (D(real) − 1)², {THROUGH_D}": loss_with(nothing, to_0),
         "fakes get the label 1 too: D should answer 0 for them": loss_with(to_1, to_1),
         "fakes get the label −1: D should answer 0 for them": loss_with(to_1, lambda x: (x + 1) ** 2 / 2),
         "this is a critic's loss, without least squares: half of mean (D(real) − 1)² + mean D(fake)²": loss_with(

@@ -98,6 +98,7 @@ import torch
 from kit.augment import augmentation
 from kit.checks import (
     CHECK_DEVICE,
+    THROUGH_D,
     Waves,
     are_close,
     check_function,
@@ -481,9 +482,9 @@ def check_discriminator_step(step):
 
     called = []
 
-    def stand_in(scores=None, pictures=None, *more):
+    def stand_in(scores=None, pictures=None, *more, **named):
         called.append(True)
-        assert torch.is_tensor(scores) and torch.is_tensor(pictures) and not more, (
+        assert torch.is_tensor(scores) and torch.is_tensor(pictures) and not more and not named, (
             "call zero_centred_penalty(scores, pictures)"
         )
         assert scores.dim() == 1 and pictures.dim() == 4, (
@@ -542,7 +543,7 @@ def check_discriminator_step(step):
         "the penalties are subtracted: they should be small, and the loss is minimised, so add them": wrong(
             lambda loss, P1, P2, r1, r2: loss - r1 / 2 * P1 - r2 / 2 * P2
         ),
-        "only the penalties count: add loss_D(scores of reals, scores of fakes)": wrong(
+        f"only the penalties count: add loss_D(scores of reals, scores of fakes), {THROUGH_D}": wrong(
             lambda loss, P1, P2, r1, r2: r1 / 2 * P1 + r2 / 2 * P2
         ),
         "the sign of loss_D is wrong: it is minimised": wrong(

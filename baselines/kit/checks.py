@@ -7,11 +7,16 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+from kit.device import kernel_error
+
+# get_device() has to say what is wrong with a card that is too old: until then, the checks run on the CPU
+CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, StopIteration)  # that stop a solution
-ON_DEVICE = "make it on the device of the pictures: ones_like, zeros_like or device=real.device"
+ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
+TWO_DEVICES = {"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE}
+THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
@@ -23,9 +28,6 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
     "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
     "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
-    "on the same device": ON_DEVICE,
-    "NVIDIA driver": ON_DEVICE,
-    "compiled with CUDA": ON_DEVICE,
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
@@ -158,7 +160,7 @@ def errors_in_words(say, meanings):
         said = str(error)
         if isinstance(error, NotImplementedError) and (not said or NOT_YET in said):  # nothing is written yet
             raise
-        for words, hint in meanings.items():
+        for words, hint in (meanings | TWO_DEVICES).items():
             if words.lower() in said.lower():
                 raise AssertionError(hint) from None
         if isinstance(error, AssertionError):  # a check's own words
@@ -196,6 +198,8 @@ def stand_ins(function, **others):
     TODO alone, whatever the TODOs that it builds on are like."""
     names = inspect.unwrap(function).__globals__
     before = {name: names[name] for name in others if name in names}
+    for name, other in others.items():
+        other.__qualname__ = name  # which Python names when its arguments do not fit
     names.update(others)
     try:
         yield
@@ -237,7 +241,6 @@ def check_step(
     loss like right_loss}, tells why. pair() makes (D, G), and batch() the arguments: (real, z), for G only z. Nothing
     but the optimizer may move the weights, unless the step `clips_weights`.
     """
-    remarks = []
     D, G = pair()
     network, other, letter = (D, G, "G") if trains == "D" else (G, D, "D")
     optimizer = WatchedSGD(network)
@@ -324,18 +327,22 @@ def check_step(
                 assert all(weight.requires_grad for weight in one.parameters()), (
                     f"the weights of {name} stay frozen after the step: call {name}.requires_grad_(True) again"
                 )
-        left = [weight.grad for weight in network.parameters()]
+        left, remarks = [weight.grad for weight in network.parameters()], []
         if trains == "G" and not has_values(left):
-            remarks = ["zero_grad() at the end leaves what D's step adds to G's gradients. Call it first"]
+            remarks += ["zero_grad() at the end alone leaves what D's step adds to G's gradients. Call it first"]
         if trains == "D":
             if all(g is None for g in left):
-                remarks = ["grad_norms.csv stays empty: zero_grad() at the end takes the gradients. Call it first"]
+                remarks += [
+                    "grad_norms.csv stays empty: zero_grad() at the end takes the gradients. Call it first, and only "
+                    "there"
+                ]
             elif not has_values(left):
                 raise AssertionError(
-                    "after the step all gradients are 0, and so is grad_norms.csv: call zero_grad() first"
+                    "after the step all gradients are 0, and so is grad_norms.csv: call zero_grad() first, and only "
+                    "there"
                 )
             if has_values(weight.grad for weight in other.parameters()):
-                remarks = [*remarks[:1], "G got gradients in D's step: detach() the fakes, which is faster"]
+                remarks += ["G got gradients in D's step: detach() the fakes, which is faster"]
                 other.zero_grad()  # as G's own step does before its backward()
         previous = found
     return remarks
@@ -345,7 +352,11 @@ def output_of(function, *inputs, shape=None, meanings=None):
     """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
     that names the inputs' shapes, or that `meanings` has for them, as `errors_in_words` wants it."""
     given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
-    with errors_in_words(lambda error: f"for {given} it stops with {error}", meanings or {}):
+
+    def say(error):
+        return f"for {given} it stops with {error}" if given else f"it stops with {error}"
+
+    with errors_in_words(say, meanings or {}):
         out = function(*inputs)
     assert out is not None, "it returns nothing: is the return missing?"
     if shape is not None:

@@ -34,18 +34,26 @@ def get_device():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
         name = torch.cuda.get_device_name()
-        try:  # an old card (Kaggle's P100) is "available" and fails only at its first kernel
-            torch.zeros(1, device=device).add_(1).item()
-        except RuntimeError as error:
+        if error := kernel_error(device):
             raise SystemExit(
                 f"{name} cannot run torch {torch.__version__} ({error}).\n"
                 "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
-            ) from None
+            )
         torch.backends.cudnn.benchmark = True  # all batches have one size: the fastest kernels are worth a search
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))  # more would wait for each other
     where = name if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__} on {where}")
     return device
+
+
+def kernel_error(device):
+    """The error of this torch on a device that it cannot run on, else None. An old card (Kaggle's P100) is "available",
+    and fails only at its first kernel."""
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+    except (RuntimeError, torch.cuda.DeferredCudaCallError) as error:  # the second from the second time on
+        return error
+    return None
 
 
 def usable_cores(groups=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):

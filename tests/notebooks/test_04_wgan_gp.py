@@ -29,6 +29,15 @@ def test_a_linear_critic_is_penalised_for_its_slope(slope):
     assert penalty.item() == pytest.approx((slope - 1) ** 2, abs=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_check_of_alpha_is_quiet_on_two_gpus(monkeypatch):
+    states = [torch.zeros(16, dtype=torch.uint8) for _ in range(2)]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_rng_state", states.__getitem__)
+    monkeypatch.setattr("torch.cuda.set_rng_state", lambda state, device: states.__setitem__(device, state))
+    before_launch(MASTER)["check_alpha"](gradient_penalty, calls=2)
+
+
 def test_a_wrong_mixture_is_called_one_whatever_is_drawn():
     """Its penalty is a random number, which comes near to that of some other mistake now and then."""
 

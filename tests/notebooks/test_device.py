@@ -171,9 +171,10 @@ def test_processes_agree_on_gradients_that_are_free_of_their_scales(monkeypatch)
     assert torch.equal(network.module.weight.grad, seen[0] / 2)
 
 
-def test_a_card_that_is_too_old_is_told_at_once(monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError, torch.cuda.DeferredCudaCallError])
+def test_a_card_that_is_too_old_is_told_at_once(monkeypatch, error):
     def fails(*_, **__):
-        raise RuntimeError("no kernel image is available for execution on the device")
+        raise error("no kernel image is available for execution on the device")
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
