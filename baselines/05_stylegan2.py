@@ -31,9 +31,10 @@
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
-# You know the losses by now: a hinge loss, with a gradient penalty on every fourth step (here towards slope 0). Later
-# comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in the architecture, and it
-# costs: a step takes about ten times as long as one of 01.
+# $D$'s loss is the *hinge loss*, the mean of $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$: here $D$ scores fakes high,
+# and pictures that it is sure of no longer count. On every fourth step a gradient penalty as in 04 is added, here
+# towards slope 0. Later comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in
+# the architecture, and it costs: a step takes about ten times as long as one of 01.
 #
 # You do not write it. As in real work, the network comes from a package,
 # [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch). Your part is to **use it right**: set it up
@@ -55,8 +56,9 @@
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
-# 損失你都認得了：hinge 損失，每四步加一次梯度懲罰（這裡要求斜率接近 0）。訓練到後面，還會多一個懲罰：不管在 $w$ 的哪
-# 裡，走一步，圖片的變化都要一樣大。進步來自架構，代價是時間：一步大約是 01 的十倍。
+# $D$ 的損失是 *hinge 損失*，也就是 $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$ 的平均：在這裡，$D$ 給假圖的分數是高的，
+# 已經很有把握的圖片就不再管它。每四步再加一次像 04 那樣的梯度懲罰，這裡要求斜率接近 0。訓練到後面，還會多一個懲罰：不管
+# 在 $w$ 的哪裡，走一步，圖片的變化都要一樣大。進步來自架構，代價是時間：一步大約是 01 的十倍。
 #
 # 網路不用你寫。就像在實際工作裡，網路來自一個套
 # 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，
@@ -413,6 +415,9 @@ def check_generate(generate):
     assert seen, "make the pictures with G"
     styles, noise, overshooting = map(torch.cat, zip(*seen, strict=True))
     assert styles.shape != image_noise.shape, "G takes the styles first, then image_noise"
+    assert styles.shape[1:] != (3, 8) or len(styles) == 6, (
+        f"G made {len(styles)} pictures of 6 z: call it once, with all of them"
+    )
     assert styles.shape == (6, 3, 8), (
         f"G takes styles [N, G.num_layers, z_dim], one per layer: here [6, 3, 8], not {list(styles.shape)}"
     )
@@ -478,7 +483,7 @@ class StyleGenerator(nn.Module):
 # %% [markdown]
 # ## Training
 #
-# The package's step gives $D$ a hinge loss on a batch of reals and fakes. Then $G$ gets the mean score of its fakes:
+# The package's step gives $D$ the hinge loss on a batch of reals and fakes. Then $G$ gets the mean score of its fakes:
 # here $D$ scores fakes high. Nine times in ten, the layers of a fake take their styles from two different z, so that no
 # layer learns to rely on its neighbours. As before, samples come from `G_ema`, the running average of $S$ and $G$.
 

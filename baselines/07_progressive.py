@@ -87,9 +87,10 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_function, done, output_of, slopes
+from kit.checks import CHECK_DEVICE, are_close, check_function, done, errors_in_words, output_of, weighted_slopes
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.files import atomic_write
@@ -229,21 +230,21 @@ def check_stage(stage):
     hold, fade = (3, 5, 2), (4, 10, 0)
 
     def at(step, hold=hold, fade=fade):
-        try:
-            found = stage(step, hold, fade)
-        except (IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+        def say(error):
             given, takes_lists = ([*hold], [*fade]), False
             with suppress(Exception):
                 takes_lists = bool(stage(step, *given))
-            message = f"stage({step}, {hold}, {fade}) stops with {type(error).__name__}: {error}"
-            if takes_lists:
-                message = "hold and fade are tuples: make lists of them, [*hold]"
             if given != ([*hold], [*fade]):
-                message = "hold and fade are used again at the next step: leave them as they are"
-            raise AssertionError(message) from None
+                return "hold and fade are used again at the next step: leave them as they are"
+            if takes_lists:
+                return "hold and fade are tuples: make lists of them, [*hold]"
+            return f"stage({step}, {hold}, {fade}) stops with {error}"
+
+        with errors_in_words(say, {}):
+            found = stage(step, hold, fade)
         assert isinstance(found, (tuple, list)) and len(found) == 2, f"return resolution and α, not {found}"
         found = tuple(found)
-        assert isinstance(found[0], int), f"{found[0]} pixels are no size: the resolution is a whole number"
+        assert isinstance(found[0], Integral), f"{found[0]} pixels are no size: the resolution is a whole number"
         return found
 
     first, last = at(0), at(10**6)
@@ -445,7 +446,9 @@ def check_pixel_norm(norm):
     zeros = torch.zeros(2, 6, 3, 5, device=CHECK_DEVICE, requires_grad=True)
     out = output_of(norm, 1 * zeros, shape=zeros.shape)
     assert out.isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
-    assert slopes(out, [zeros])[0].isfinite().all(), "a pixel of zeros has a gradient of NaN: add 1e-8 under the root"
+    assert weighted_slopes(out, [zeros])[0].isfinite().all(), (
+        "a pixel of zeros has a gradient of NaN: add 1e-8 under the root"
+    )
     done("pixel_norm")
 
 
@@ -673,7 +676,7 @@ def check_minibatch_stddev(stddev):
     check_function(new_channel(stddev), new_channel(right), (x,), wrong)
     check_function(stddev, right, (x,), {})
     same = torch.ones(6, 5, 4, 3, device=CHECK_DEVICE, requires_grad=True)
-    (slope,) = slopes(stddev(1 * same), [same])
+    (slope,) = weighted_slopes(stddev(1 * same), [same])
     assert slope.isfinite().all(), "equal pictures have a gradient of NaN: add 1e-8 under the root"
     done("minibatch_stddev")
 

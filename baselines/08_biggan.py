@@ -86,7 +86,16 @@
 from dataclasses import dataclass, replace
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_gradients, check_scalar, done, explained, has_values, slopes
+from kit.checks import (
+    CHECK_DEVICE,
+    are_close,
+    check_gradients,
+    check_scalar,
+    done,
+    explained,
+    has_values,
+    weighted_slopes,
+)
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
@@ -585,7 +594,7 @@ def check_SelfAttention(make):
         for gamma in (0.0, -0.5):  # where it starts, and where it may go
             attention.gamma.data.fill_(gamma)
             out = attention(x)
-            assert has_values(slopes(out, [attention.gamma])), (
+            assert has_values(weighted_slopes(out, [attention.gamma])), (
                 f"with γ = {gamma} γ gets no gradient, and would stay so: x + γ o, without if, relu() or abs()"
             )
             assert torch.allclose(out, formula(x), atol=1e-4), "γ may be below 0 too: x + γ o, without relu() or abs()"

@@ -89,10 +89,12 @@ import torch
 from kit.checks import (
     CHECK_DEVICE,
     THROUGH_D,
+    TORCH_SAYS,
     are_close,
     check_scalar,
     check_step,
     done,
+    errors_in_words,
     explained,
     gradients_of,
     tiny_batch,
@@ -329,26 +331,33 @@ def tiny_domains():
     return real_A, 0.4 * real_A.flip(0, 2) + ramp - 0.2
 
 
-def l1(pictures, others):
+def right_l1(pictures, others):
     return (pictures - others).abs().mean()
 
 
-def of_patches(step):
-    """The same step. When targets do not fit D's answers, it says what shape these have."""
+NO_PICTURES = {  # there is no z here
+    "shapes cannot be multiplied": "G and D take pictures, [N, 3, 64, 64]: torch.cat joins batches along dim 0"
+}
+
+
+def with_shapes_here(step):
+    """The same step. When shapes do not fit, it says what D answers, and what both networks take."""
+    meanings = NO_PICTURES | {"must match the size": "D's answers are [N, 1, 6, 6]: use ones_like or zeros_like"}
 
     def explained_step(*arguments):
         try:
             return step(*arguments)
         except RuntimeError as error:
-            if "must match the size" not in str(error):
-                raise
-            raise AssertionError("D's answers are [N, 1, 6, 6]: use ones_like or zeros_like") from None
+            for words, hint in meanings.items():
+                if words in str(error):
+                    raise AssertionError(hint) from None
+            raise
 
     return explained_step
 
 
 def right_cycle_loss(G, real_A, real_B, fake_A, fake_B):
-    return l1(G.BA(fake_B), real_A) + l1(G.AB(fake_A), real_B)
+    return right_l1(G.BA(fake_B), real_A) + right_l1(G.AB(fake_A), real_B)
 
 
 # %% [markdown]
@@ -393,8 +402,9 @@ def check_cycle_loss(cycle_loss):
     real_A, real_B = tiny_domains()
 
     def value_and_gradient(loss_function):
-        loss = loss_function(G, real_A, real_B, G.BA(real_B), G.AB(real_A))
-        return check_scalar(loss), gradients_of(loss, G)
+        with errors_in_words(lambda error: f"cycle_loss stops with {error}", TORCH_SAYS | NO_PICTURES):
+            loss = loss_function(G, real_A, real_B, G.BA(real_B), G.AB(real_A))
+            return check_scalar(loss), gradients_of(loss, G)
 
     def two_ways(distance):  # of both round trips
         return lambda G, A, B, fake_A, fake_B: distance(G.BA(fake_B), A) + distance(G.AB(fake_A), B)
@@ -402,38 +412,41 @@ def check_cycle_loss(cycle_loss):
     lost = "part of the gradient is lost: it flows through both generators of a round trip, detach() nothing"
     summed = "the sum over all pixels: take the mean"
     mistakes = [
-        ("one direction only: B → A → B is missing", lambda G, A, B, fake_A, fake_B: l1(G.BA(fake_B), A)),
-        ("one direction only: A → B → A is missing", lambda G, A, B, fake_A, fake_B: l1(G.AB(fake_A), B)),
+        ("one direction only: B → A → B is missing", lambda G, A, B, fake_A, fake_B: right_l1(G.BA(fake_B), A)),
+        ("one direction only: A → B → A is missing", lambda G, A, B, fake_A, fake_B: right_l1(G.AB(fake_A), B)),
         ("this is L2, the square: take L1, abs()", two_ways(lambda x, y: (x - y).square().mean())),
-        ("this is half of it: each direction has its mean, and counts whole", two_ways(lambda x, y: l1(x, y) / 2)),
+        (
+            "this is half of it: each direction has its mean, and counts whole",
+            two_ways(lambda x, y: right_l1(x, y) / 2),
+        ),
         ("differences of both signs cancel: take abs() of each pixel", two_ways(lambda x, y: (x - y).mean())),
         ("differences of both signs cancel: take abs() before mean()", two_ways(lambda x, y: (x - y).mean().abs())),
         (
             "λ is already in: it belongs to the loss of the generators, not in here",
-            two_ways(lambda x, y: 10 * l1(x, y)),
+            two_ways(lambda x, y: 10 * right_l1(x, y)),
         ),
         (summed, two_ways(lambda x, y: (x - y).abs().sum())),
         (summed, two_ways(lambda x, y: (x - y).abs().sum() / len(x))),
         (
             "a fake is compared with a picture of its own domain: translate it back, and compare it with where it came "
             "from",
-            lambda G, A, B, fake_A, fake_B: l1(fake_A, A) + l1(fake_B, B),
+            lambda G, A, B, fake_A, fake_B: right_l1(fake_A, A) + right_l1(fake_B, B),
         ),
         (
             "this is the way there alone, which is to change the picture: translate the fakes back first",
-            lambda G, A, B, fake_A, fake_B: l1(fake_B, A) + l1(fake_A, B),
+            lambda G, A, B, fake_A, fake_B: right_l1(fake_B, A) + right_l1(fake_A, B),
         ),
         (
             "each fake goes through the same generator twice: G.BA takes fake_B back, G.AB takes fake_A",
-            lambda G, A, B, fake_A, fake_B: l1(G.AB(fake_B), A) + l1(G.BA(fake_A), B),
+            lambda G, A, B, fake_A, fake_B: right_l1(G.AB(fake_B), A) + right_l1(G.BA(fake_A), B),
         ),
         (
             "this is the identity loss: translate the fakes back, and not the real pictures",
-            lambda G, A, B, fake_A, fake_B: l1(G.AB(B), B) + l1(G.BA(A), A),
+            lambda G, A, B, fake_A, fake_B: right_l1(G.AB(B), B) + right_l1(G.BA(A), A),
         ),
         (
             "the real pictures are swapped: compare G.BA(fake_B) with real_A, where it came from",
-            lambda G, A, B, fake_A, fake_B: l1(G.BA(fake_B), B) + l1(G.AB(fake_A), A),
+            lambda G, A, B, fake_A, fake_B: right_l1(G.BA(fake_B), B) + right_l1(G.AB(fake_A), A),
         ),
     ]
     value, expected = value_and_gradient(right_cycle_loss)
@@ -618,14 +631,14 @@ def generator_step(G, D, optimizer_G, real_A, real_B, cycle_loss, cycle, identit
 
 
 # %% check="generator_step"
-def generators_loss(cycle_A, cycle_B, identity, fool_A=1.0, fool_B=1.0, target=1.0, square=torch.square, **changes):
+def right_generators_loss(cycle_A, cycle_B, identity, fool_A=1.0, fool_B=1.0, target=1.0, square=torch.square, **more):
     """The loss of the generators with a weight for each term, or with other arguments a wrong one."""
-    same, through = changes.get("same", l1), changes.get("through", lambda fake: fake)
+    same, through = more.get("same", right_l1), more.get("through", lambda fake: fake)
 
     def loss_of(D, G, real_A, real_B):
         fake_A, fake_B = G.BA(real_B), G.AB(real_A)
         adversarial = fool_A * square(D.A(fake_A) - target).mean() + fool_B * square(D.B(fake_B) - target).mean()
-        cycles = cycle_A * l1(G.BA(through(fake_B)), real_A) + cycle_B * l1(G.AB(through(fake_A)), real_B)
+        cycles = cycle_A * right_l1(G.BA(through(fake_B)), real_A) + cycle_B * right_l1(G.AB(through(fake_A)), real_B)
         return adversarial + cycles + identity * (same(G.AB(real_B), real_B) + same(G.BA(real_A), real_A))
 
     return loss_of
@@ -638,13 +651,13 @@ def check_generator_step(step):
 
 def check_with_weights(step, cycle, identity):
     def changed(**changes):
-        return generators_loss(**{"cycle_A": cycle, "cycle_B": cycle, "identity": identity} | changes)
+        return right_generators_loss(**{"cycle_A": cycle, "cycle_B": cycle, "identity": identity} | changes)
 
     def mixed_up(D, G, real_A, real_B):
         return changed()(Discriminators(D.B, D.A), G, real_A, real_B)
 
     def other_way(D, G, real_A, real_B):
-        own = l1(G.AB(real_A), real_A) + l1(G.BA(real_B), real_B)
+        own = right_l1(G.AB(real_A), real_A) + right_l1(G.BA(real_B), real_B)
         return changed(identity=0)(D, G, real_A, real_B) + identity * own
 
     def wrong_order(swap_fakes):
@@ -697,7 +710,7 @@ def check_with_weights(step, cycle, identity):
             fakes = G.BA(real_B), G.AB(real_A)
         counters = [part.register_forward_hook(lambda *_: passes.append(1)) for part in (G.AB, G.BA)]
         passes.clear()
-        result = of_patches(step)(G, D, optimizer, real_A, real_B, right_cycle_loss, cycle, identity)
+        result = with_shapes_here(step)(G, D, optimizer, real_A, real_B, right_cycle_loss, cycle, identity)
         for counter in counters:
             counter.remove()
         assert isinstance(result, (tuple, list)) and len(result) == 3, "return loss, fake_A, fake_B"
@@ -817,11 +830,14 @@ def check_exchange(exchange):
     def numbers(pictures):
         return [round(picture.flatten()[0].item()) for picture in pictures]
 
+    def say(error):
+        if error.startswith("IndexError"):
+            return "this place is not in the history: draw one of 0 … history.size − 1"
+        return f"exchange stops with {error}"
+
     def call(fakes):
-        try:
+        with errors_in_words(say, {"'History'": "the fakes of earlier steps are in history.pictures, a list"}):
             shown = exchange(history, fakes)
-        except IndexError:
-            raise AssertionError("this place is not in the history: draw one of 0 … history.size − 1") from None
         assert torch.is_tensor(shown) and shown.shape == fakes.shape, "return as many pictures, stacked: [N, 3, 64, 64]"
         assert shown.device == fakes.device, (
             f"D and the fakes are on {fakes.device}, but what is shown is on {shown.device}"
@@ -969,7 +985,7 @@ def check_discriminator_step(step):
         return ((D(real) - 1) ** 2).mean() / 2 + (D(fake) ** 2).mean() / 2
 
     def as_step(D, G, optimizer, real, fake):
-        return of_patches(step)(D, optimizer, real, fake)
+        return with_shapes_here(step)(D, optimizer, real, fake)
 
     D, G = tiny_networks()
     with torch.no_grad():
@@ -1003,7 +1019,8 @@ def load_domains(settings, device):
         domain_A, domain_B = faces, read_faces(find_faces(settings.faces_b))[0]
     else:
         name_A, name_B = settings.classes_a, settings.classes_b
-        labels, classes = read_labels(source, names, settings.attribute, f"{name_A}, {name_B}")
+        setting = "`classes_a` and `classes_b`"
+        labels, classes = read_labels(source, names, settings.attribute, f"{name_A}, {name_B}", setting)
         of_A = torch.tensor([i for i, name in enumerate(classes) if name in map(str.strip, name_A.split(","))])
         is_A = torch.isin(labels, of_A)
         domain_A, domain_B = faces[is_A], faces[(labels >= 0) & ~is_A]

@@ -106,6 +106,7 @@ from kit.checks import (
     check_scalar,
     check_step,
     done,
+    errors_in_words,
     gradients_of,
     has_values,
     output_of,
@@ -715,12 +716,8 @@ class ResidualBlock(nn.Module):
 def check_ResidualBlock(make):
     def built(channels, inner, groups, gain):
         torch.manual_seed(channels)
-        try:
+        with errors_in_words(lambda error: f"ResidualBlock{channels, inner, groups, gain} stops with: {error}", {}):
             block = make(channels, inner, groups, gain).to(CHECK_DEVICE)
-        except NotImplementedError:
-            raise
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-            raise AssertionError(f"ResidualBlock{channels, inner, groups, gain} stops with: {error}") from None
         kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
         assert not any(isinstance(module, kinds) for module in block.modules()), "there is no normalisation here"
         found = [module for module in block.modules() if isinstance(module, nn.Conv2d)]

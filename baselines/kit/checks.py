@@ -13,7 +13,8 @@ from kit.device import kernel_error
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
-ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, StopIteration)  # that stop a solution
+# what stops a solution
+ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration)
 ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
 TWO_DEVICES = {"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE}
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
@@ -31,7 +32,7 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
-    "all()",
+    "all(). And a loss class is made first, then called: nn.MSELoss()(a, b)",
 }
 
 
@@ -171,7 +172,13 @@ def errors_in_words(say, meanings):
 
 def explained(hint):
     """Turns an error inside of a solution into a hint, which says what the shapes should be."""
-    return errors_in_words(lambda error: f"{hint} (your code stopped with: {error})", {})
+    whatever_the_shapes = {
+        "inference tensor": "leave out inference_mode(): no gradient can flow through what it makes. detach() or "
+        "no_grad() is enough",
+        "leaf variable that requires grad": "this changes a tensor in place, for which a gradient is asked: make a new "
+        "tensor",
+    }
+    return errors_in_words(lambda error: f"{hint} (your code stopped with: {error})", whatever_the_shapes)
 
 
 def check_gradients(output, right, inputs):
@@ -182,7 +189,7 @@ def check_gradients(output, right, inputs):
         torch.linspace(0, 40, right.numel(), device=right.device).sin().view_as(right)
     )  # no place counts as another
     found = torch.autograd.grad((output * weights).sum(), [*inputs.values()], allow_unused=True)
-    expected = torch.autograd.grad((right * weights).sum(), [*inputs.values()])
+    expected = torch.autograd.grad((right * weights).sum(), [*inputs.values()], materialize_grads=True)  # 0 if unused
     for name, gradient, right_one in zip(inputs, found, expected, strict=True):
         assert has_values([gradient]) or not has_values([right_one]), f"{name} gets no gradient: {lost}"
     for name, gradient, right_one in zip(inputs, found, expected, strict=True):
@@ -365,7 +372,7 @@ def output_of(function, *inputs, shape=None, meanings=None):
     return out
 
 
-def slopes(out, inputs):
+def weighted_slopes(out, inputs):
     """The gradient for each input of a sum over `out` in which no two numbers have the same weight."""
     if not out.requires_grad:
         return [torch.zeros_like(one) for one in inputs]
@@ -389,7 +396,7 @@ def check_function(function, right, inputs, mistakes):
             f"the numbers differ from the formula's: the first are {first_of(out)}, and should be {first_of(expected)}"
         )
     variables = [one for one in inputs if torch.is_tensor(one) and one.requires_grad]
-    found, wanted = slopes(out, variables), slopes(expected, variables)
+    found, wanted = weighted_slopes(out, variables), weighted_slopes(expected, variables)
     assert are_close(found, wanted), (
         f"the values are right, but their gradient is not: its norm is {norm_of(found):.4f}, and should be "
         f"{norm_of(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"

@@ -29,13 +29,13 @@ def read_table(text, attribute):
     return {Path(file).stem: value for file, value in known.items()}
 
 
-def read_labels(source, names, attribute="hair", only=""):
+def read_labels(source, names, attribute="hair", only="", setting="`classes`"):
     """The label of each named picture of a folder or zip, int [N], −1 where there is none; and the classes' names.
 
     `attribute` says what the classes are of: "hair" or "eye" of a tags.csv, the beginning of a column's name in an
     attributes.csv; "" makes one class of all. Without a table, folders are the classes: aqua/1.jpg. `only` names the
     classes to take, separated by commas, in the order of their numbers; "" takes all, sorted. Raises SystemExit when
-    the table cannot be read, and when fewer than two classes are left.
+    the table cannot be read, and, naming the `setting` that says `only`, when fewer than two classes are left.
     """
     if not attribute:
         return torch.zeros(len(names), dtype=torch.long), ["face"]
@@ -52,7 +52,7 @@ def read_labels(source, names, attribute="hair", only=""):
     else:
         values = [Path(name).parent.name for name in names]
     found = sorted({value for value in values if value})
-    classes = [name.strip() for name in only.split(",") if name.strip()] or found
+    classes = [*dict.fromkeys(name.strip() for name in only.split(",") if name.strip())] or found
     if len(found) < 2 and table:
         raise SystemExit(f"{table} tells no two classes of {attribute!r} apart in {source}: set another `attribute`")
     if len(found) < 2:
@@ -60,8 +60,10 @@ def read_labels(source, names, attribute="hair", only=""):
             f"{source} has no labels: put a tags.csv (1,blue hair green eyes) beside the pictures, or each class into "
             "a folder of its own"
         )
-    if len(classes) < 2 or set(classes) - set(found):
-        raise SystemExit(f"`classes` is {only!r}: name two or more of {', '.join(found)}")
+    unknown = [name for name in classes if name not in found]
+    if unknown or len(classes) < 2:
+        wrong = f"there is no {', '.join(unknown)}" if unknown else f"{only!r} is one class"
+        raise SystemExit(f"{setting}: {wrong}: name two or more of {', '.join(found)}")
     return torch.tensor([classes.index(value) if value in classes else -1 for value in values]), classes
 
 

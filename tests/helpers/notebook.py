@@ -125,14 +125,19 @@ def before_launch(master) -> dict:
 
 def check(master, todo, solution) -> None:
     """Runs a notebook's cells from its first TODO to the check of `todo`, which gets the given solution."""
-    names = dict(before_todos(master))
+    names = before_todos(master)  # itself: what a solution defines may take the place of something, as in a notebook
+    before = dict(names)
     started = False
-    for name, source in cells(master).items():
-        started = started or name.startswith("todo-")
-        if started:
-            exec(compile(solution if name == f"todo-{todo}" else source, f"{master.stem} {name}", "exec"), names)
-        if name == f"check-{todo}":
-            return
+    try:
+        for name, source in cells(master).items():
+            started = started or name.startswith("todo-")
+            if started:
+                exec(compile(solution if name == f"todo-{todo}" else source, f"{master.stem} {name}", "exec"), names)
+            if name == f"check-{todo}":
+                return
+    finally:
+        names.clear()
+        names.update(before)
 
 
 def written(master) -> dict:

@@ -244,3 +244,17 @@ def test_shapes_are_told_apart_by_their_areas(notebook):
     for name, share in {"cross": 2.04, "disc": torch.pi, "ring": 0.75 * torch.pi, "square": 2.56}.items():
         assert abs(area[name] / size - share) < 0.15, name
     assert area["triangle"] < area["cross"]
+
+
+@pytest.mark.parametrize(
+    ("todo", "right", "hint"),
+    [
+        ("one_hot", "n_classes).float()", "keep y on the device of the labels"),
+        ("join", "torch.cat([z, y], 1)", "join_z: keep z and y on their device"),
+    ],
+)
+def test_what_is_fixed_on_one_device_is_told_before_samples_come_from_the_cpu(todo, right, hint):
+    names = dict(before_todos(MASTER), CHECK_DEVICE=torch.device("meta"))  # in place of a GPU
+    exec(cells(MASTER)[f"todo-{todo}"].replace(right, f"{right}.to(CHECK_DEVICE)"), names)
+    with pytest.raises(AssertionError, match=hint):
+        exec(cells(MASTER)[f"check-{todo}"], names)

@@ -148,6 +148,8 @@ def test_labels_divide_the_faces_into_domains_and_a_tenth_is_held_out(numbered, 
     assert torch.equal(domains(faces, tmp_path, classes_a="c,b", batch_size=1)[2], held_out_A)
     with pytest.raises(SystemExit, match="domain B, a: fewer faces"):
         domains(faces, tmp_path, classes_a="c,b", batch_size=19)
+    with pytest.raises(SystemExit, match="`classes_a` and `classes_b`: there is no x: name two or more of"):
+        domains(faces, tmp_path, classes_a="c,x")
 
 
 def test_two_sources_are_two_domains_and_need_no_labels(numbered, tmp_path):

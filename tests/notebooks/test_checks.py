@@ -57,6 +57,20 @@ def test_the_solved_notebook_is_done_without_remarks(master, capsys):
     assert "remark" not in said
 
 
+OURS = re.compile(  # names of the checks' own helpers that no student gives to theirs
+    r"(check|right|tiny|labelled|watch|with)_\w+|(Tiny|Labelled)\w+|[A-Z_]+|Plane|Bowl|penalty_of"
+)
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+def test_no_helper_of_a_student_takes_the_place_of_one_of_the_checks(master):
+    sources = [
+        s for n, s in cells(master).items() if n.startswith("check-") or s.startswith("# @title What the checks")
+    ]
+    defined = {match for source in sources for match in re.findall(r"^(?:class |def )?(\w+)(?:[(:]| = )", source, re.M)}
+    assert not [name for name in defined if not OURS.fullmatch(name)]
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [

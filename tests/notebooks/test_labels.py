@@ -76,12 +76,18 @@ def test_chosen_classes_in_their_order(tmp_path, as_zip):
     source, names = face_set(tmp_path, dict.fromkeys(["a/1.png", "b/2.png", "c/3.png", "a/4.png"], ""), as_zip)
     labels, classes = read_labels(source, names, only=" c, a")
     assert (labels.tolist(), classes) == ([1, -1, 0, 1], ["c", "a"])
-    for wrong in ("a", "a, mauve", ","):
-        if wrong == ",":
-            assert read_labels(source, names, only=wrong)[1] == ["a", "b", "c"]
-        else:
-            with pytest.raises(SystemExit, match=f"`classes` is '{wrong}': name two or more of a, b, c"):
-                read_labels(source, names, only=wrong)
+    labels, classes = read_labels(source, names, only="c, a, c")  # named twice
+    assert (labels.tolist(), classes) == ([1, -1, 0, 1], ["c", "a"])
+    assert read_labels(source, names, only=",")[1] == ["a", "b", "c"]
+    for only, wrong in (
+        ("a", "'a' is one class"),
+        ("a, a", "'a, a' is one class"),
+        ("a, mauve, c, x", "there is no mauve, x"),
+    ):
+        with pytest.raises(SystemExit, match=f"`classes`: {wrong}: name two or more of a, b, c"):
+            read_labels(source, names, only=only)
+    with pytest.raises(SystemExit, match="`classes_a` and `classes_b`: there is no x: name"):
+        read_labels(source, names, only="a, x", setting="`classes_a` and `classes_b`")
 
 
 def test_the_tagged_faces(shared):
