@@ -408,7 +408,8 @@ def main(
         if submission.resolve() in (output.resolve(), *output.resolve().parents):
             raise click.UsageError(f"--submission {submission} would hold the pictures of --output too: name another.")
         check_writable(submission.parent)
-    z = truncated(noise(G, COUNT if submission else SHOWN, seed), truncation)  # [1000 or 64, z_dim]
+    whole = noise(G, COUNT if submission else SHOWN, seed)  # [1000 or 64, z_dim]
+    z = truncated(whole, truncation)
     shown, row = sample(G, z[:SHOWN]), z[:COLUMNS]
     nearest = nearest_faces(shown, faces) if faces else None  # first: what is wrong with the faces shows now
     check_writable(output)
@@ -421,7 +422,7 @@ def main(
         frames[0], output / "walk.gif", "the first row, on such ways through three more rows and back", **loop
     )
     strengths = "the first row, left weaker (safer, paler, more alike), right stronger (more of them broken)"
-    write_picture(truncation_sweep(G, row), output / "truncation.png", strengths)
+    write_picture(truncation_sweep(G, whole[:COLUMNS]), output / "truncation.png", strengths)
     if nearest:
         from grader.metrics.copies import COPY
 
