@@ -398,6 +398,9 @@ def main(
       python -m baselines.sample --submission mine
       python -m baselines.sample --face-set made --count 10000
     """
+    shared.only_with("--face-set", face_set, count="--count")
+    alone = {"output": "--output", "faces": "--faces", "submission": "--submission"}
+    shared.only_with("a call without --face-set, which makes nothing else", not face_set, **alone)
     G = load_generator(weights)
     if face_set:
         check_writable(face_set.parent)
