@@ -24,7 +24,8 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
     """Gives write(name, bytes) for the files of a new set; a zip when `output` ends in .zip.
 
     All is written beside `output` and renamed when the block ends well; an error or Ctrl-C leaves nothing.
-    Raises DataError when something is there already, unless `overwrite` is set and it is a set of ours.
+    Raises DataError when something is there already, unless `overwrite` is set and it is a set of ours, and when
+    `output` has the name of another archive.
     """
     output = Path(output).resolve()
     _check_free(output, overwrite)

@@ -212,7 +212,15 @@ def test_the_same_seed_makes_the_same_pictures(tiny, tmp_path):
     assert made["a"] == made["b"] and len({*made.values()}) == 3
 
 
-def test_a_packed_submission_is_one_too(tiny, tmp_path):
+def test_truncation_multiplies_the_z_of_the_sweep_once(tiny, tmp_path):
+    for psi in (1, 0.4):
+        command("--weights", tiny, "--output", tmp_path / f"{psi}", "--truncation", psi)
+    sweeps = [read(tmp_path / f"{psi}/truncation.png") for psi in (1, 0.4)]
+    assert np.array_equal(*sweeps)
+
+
+@pytest.mark.parametrize("name", ["mine.tgz", "mine.TGZ", "mine.tar.gz"])
+def test_a_packed_submission_is_one_too(name, tiny, tmp_path):
     G = load_generator(tiny)
     play.write_submission(play.sample(G, play.noise(G, 1000, seed=0)), tmp_path / "mine.tgz")
     assert len(read_submission(tmp_path / "mine.tgz").pictures) == 1000
