@@ -37,6 +37,7 @@ FACES = 4000  # pictures of a face set
 AT_ONCE = 1000  # of them in memory: a multiple of the notebook's batch, so that it draws the same
 SHOWN, COLUMNS = 64, 8  # samples in a grid
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)  # of z, in truncation.png
+PACKED = (".tgz", ".tar.gz")  # a submission, where it is no folder
 QUALITY = 75  # of JPEG, as the notebooks store their pictures
 CAPTION = 16  # pixels
 
@@ -257,12 +258,12 @@ def captioned(picture: Image.Image, texts: dict[int, str]) -> Image.Image:
 
 def write_submission(pictures: torch.Tensor, output: Path) -> None:
     """Writes pictures uint8 [N, 3, 64, 64] as 1.jpg, 2.jpg … into a new folder, or packed flat where `output` ends in
-    .tgz: whole, or not at all. Raises CannotWrite."""
+    .tgz or .tar.gz: whole, or not at all. Raises CannotWrite."""
     from grader.pack import jpeg, tgz
 
     files = {f"{n}.jpg": jpeg(one, QUALITY) for n, one in enumerate(pictures.permute(0, 2, 3, 1).numpy(), 1)}
     with atomic(output) as unfinished:
-        if output.suffix == ".tgz":
+        if output.name.lower().endswith(PACKED):
             unfinished.write_bytes(tgz(files))
             return
         unfinished.mkdir()
@@ -300,10 +301,21 @@ def _finite(_context, _option, number: float) -> float:
     return number
 
 
-def _new(_context, _option, path: Path | None) -> Path | None:
-    if path and path.exists():
-        raise click.BadParameter(f"{path} is there already: name a new one.")
-    return path
+def _new(*packed: str):
+    """A callback that takes only the path of what is not there yet: a folder, or a file with one of these endings."""
+
+    def callback(_context, _option, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        from grader.inputs.submission import is_archive
+
+        if path.exists():
+            raise click.BadParameter(f"{path} is there already: name a new one.")
+        if is_archive(path.name) and not path.name.lower().endswith(packed):
+            raise click.BadParameter(f"{path}: name a folder, or what ends in {' or '.join(packed)}.")
+        return path
+
+    return callback
 
 
 @click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -342,14 +354,14 @@ def _new(_context, _option, path: Path | None) -> Path | None:
 @click.option(
     "--submission",
     type=click.Path(path_type=Path),
-    callback=_new,
+    callback=_new(*PACKED),
     help="A new folder for 1,000 pictures as the course takes them, or a new .tgz: `python -m grader score` scores "
     "them.  [default: none are made]",
 )
 @click.option(
     "--face-set",
     type=click.Path(path_type=Path),
-    callback=_new,
+    callback=_new(".zip"),
     help="A new folder or .zip for faces to train on, where there are no real ones: then only it is made.  "
     "[default: none is made]",
 )
