@@ -32,6 +32,7 @@ PROGRAMS = {
     "data": "data.cli",
     "baselines.run": "baselines.run",
     "baselines.sample": "baselines.sample",
+    "baselines.translate": "baselines.translate",
 }
 
 
@@ -202,6 +203,7 @@ def test_help_imports_nothing_heavy():
         ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
         ("baselines.run 99_gan", 2, "99_gan"),
         ("baselines.run 01_gan --set faces", 2, "is not of the form NAME=VALUE"),
+        ("baselines.translate 01", 2, "'01' is not one of '01_gan'"),
         ("baselines.sample --seed -1", 2, "--seed"),
         ("baselines.sample --truncation nan", 2, "nan is no number"),
         ("baselines.sample --submission a --output a/b", 2, "--submission a would hold the pictures of --output too"),
