@@ -36,6 +36,7 @@ MORE = {  # what makes a long command short
 }
 ELSEWHERE = {
     "python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server",
+    "python -m grader history runs/r3gan": "the same as of runs/wgan_gp, which is run",
     "python -m studies.release runs/r3gan --output mine.safetensors": "slow: tests/studies/test_release.py does it",
 }
 CODES = {f"python -m grader check notebooks/{name}.ipynb": 1 for name in ("01_gan", "zh/01_gan", "03_wgan")}
