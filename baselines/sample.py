@@ -1,7 +1,10 @@
 """Plays with a trained generator, without a GPU and without faces: `python -m baselines.sample`.
 
+    import torch
     from baselines.sample import load_generator
+
     G = load_generator()
+    pictures = G(torch.randn(8, G.settings.z_dim))  # [8, 3, 64, 64]
 
 Its weights and their card are in baselines/weights/; `python -m studies.release` makes them. Each command imports what
 it needs, so that --help answers at once.
@@ -49,9 +52,6 @@ class BadWeights(GraderError):
 def load_generator(path: Path | str = WEIGHTS) -> torch.nn.Module:
     """A trained G of notebook 10 in evaluation mode: z float [N, G.settings.z_dim] -> pictures float [N, 3, 64, 64],
     mostly in −1 … 1.
-
-        G = load_generator()
-        pictures = G(torch.randn(8, G.settings.z_dim))  # [8, 3, 64, 64]
 
     z is normal noise. G.settings are the notebook's settings that G was trained with. The file is a .safetensors of
     `python -m studies.release`, and G.weights its short hash: numbers and texts are read from it, and nothing is

@@ -123,6 +123,13 @@ def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path, requ
         assert "lr_G=0.0004" in done.stdout and len([*folder.glob("outputs/*.jpg")]) == 1000
 
 
+def test_the_generator_from_python_does_what_its_card_says():
+    card = (ROOT / "baselines/weights/README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
+    exec(code, names := {})
+    assert names["pictures"].shape == (8, 3, 64, 64)
+
+
 def test_the_grader_from_python_does_what_the_page_says(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/report.json.md").read_text(), re.MULTILINE | re.DOTALL)
