@@ -49,8 +49,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.
 
-    A set is a folder of 1.png, 2.png and so on, with an about.json that says what it is. If OUTPUT ends in .zip, it is
-    a zip of them. It appears whole or not at all.
+    A set is a folder of PNG pictures, with an about.json that says what it is. If OUTPUT ends in .zip, it is a zip of
+    them. It appears whole or not at all.
 
     \b
     Examples:
