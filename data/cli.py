@@ -116,8 +116,8 @@ def prepare(
 
     SOURCE is a folder, a .zip or a .tgz of JPEG, PNG, WebP or BMP pictures of any size. They keep their names.
 
-    Labels go along: tags.csv, attributes.csv and labels.csv. Without tags.csv and attributes.csv, folders are kept as
-    classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped.
+    Labels go along: tags.csv, attributes.csv and labels.csv. Without a tags.csv or attributes.csv that can be read,
+    folders are kept as classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped.
 
     \b
     Example:
