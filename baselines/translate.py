@@ -9,8 +9,13 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import click
 import jupytext
 import nbformat
+
+from baselines.run import NAMES
+from grader.cli import shared
+from grader.version import VERSION
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -137,6 +142,19 @@ def report(master: Path) -> str:
     return "\n".join(lines)
 
 
+@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(version)s")
+@click.argument("names", nargs=-1, required=True, type=click.Choice(NAMES), metavar="NAME...")
+def main(names: tuple[str, ...]) -> None:
+    """Lists what the translation of each notebook NAME lacks.
+
+    \b
+    Example:
+      python -m baselines.translate 01_gan
+    """
+    for name in names:
+        click.echo(report(TABLES.parent / f"{name}.py"))
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        print(report(TABLES.parent / f"{name}.py"))
+    shared.run(main, "python -m baselines.translate")

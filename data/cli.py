@@ -49,8 +49,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.
 
-    A set is a folder of 1.png, 2.png and so on, with an about.json that says what it is. If OUTPUT ends in .zip, it is
-    a zip of them. It appears whole or not at all.
+    A set is a folder of PNG pictures, with an about.json that says what it is. If OUTPUT ends in .zip, it is a zip of
+    them. It appears whole or not at all.
 
     \b
     Examples:
@@ -116,8 +116,8 @@ def prepare(
 
     SOURCE is a folder, a .zip or a .tgz of JPEG, PNG, WebP or BMP pictures of any size. They keep their names.
 
-    Labels go along: tags.csv, attributes.csv and labels.csv. Without tags.csv and attributes.csv, folders are kept as
-    classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped.
+    Labels go along: tags.csv, attributes.csv and labels.csv. Without a tags.csv or attributes.csv that can be read,
+    folders are kept as classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped.
 
     \b
     Example:

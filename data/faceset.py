@@ -15,16 +15,19 @@ from PIL import Image
 
 from data import DataError
 from grader.files import atomic
+from grader.inputs.submission import is_archive
 
 ABOUT = "about.json"  # what the set is; also the mark by which we know a folder of ours
 
 
 @contextmanager
 def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, bytes], None]]:
-    """Gives write(name, bytes) for the files of a new set; a zip when `output` ends in .zip.
+    """Gives write(name, bytes) for the files of a new set; a zip when `output` ends in .zip. An about.json with a seed
+    is the mark of a set that was drawn: the notebooks' last cell knows it by that.
 
     All is written beside `output` and renamed when the block ends well; an error or Ctrl-C leaves nothing.
-    Raises DataError when something is there already, unless `overwrite` is set and it is a set of ours.
+    Raises DataError when something is there already, unless `overwrite` is set and it is a set of ours, and when
+    `output` has the name of another archive.
     """
     output = Path(output).resolve()
     _check_free(output, overwrite)
@@ -72,6 +75,8 @@ def _is_zip(path: Path) -> bool:
 
 
 def _check_free(output: Path, overwrite: bool) -> None:
+    if is_archive(output.name) and not _is_zip(output):
+        raise DataError(f"{output}: a set is a folder or a .zip; name another output")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if output.is_dir() == _is_zip(output):

@@ -19,7 +19,7 @@ from data import DataError
 from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import printable
-from grader.files import DEVICES, natural
+from grader.files import DEVICES, natural, with_name
 from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.labels import TABLES
@@ -49,16 +49,19 @@ def prepare(
 ) -> Prepared:
     """Writes the first `limit` pictures of a folder, .zip or .tar[.gz] as a set of PNG [size, size].
 
-    Tables of labels go along. Where there are none, and the pictures lie in several folders, these are kept: they are
+    Tables of labels go along. Where none can be read, and the pictures lie in several folders, these are kept: they are
     the classes. A file that cannot be read is skipped. An output in the source is no part of it. Raises DataError when
     the source holds no readable picture, or the output is taken.
     """
-    source, output = Path(source).resolve(), Path(output).resolve()
+    given = with_name(Path(source))  # a link has a name of its own: what it leads to may be called by its content
+    source, output = given.resolve(), Path(output).resolve()
     if output == source or output in source.parents:
         raise DataError(f"{output}: would replace its own source; name another output")
     pictures, tables, skipped = _listed(source, output)
     pictures = sorted(pictures, key=natural)[:limit]
-    classes = [] if tables.keys() & {*TABLES} else _classes(pictures)
+    read = {table: _decoded(found) for table, found in tables.items()}
+    labelled = any(read[table][1] is not None for table in TABLES if table in read)
+    classes = [] if labelled else _classes(pictures)
     stems: dict[str, list[str]] = {}  # by name; a zip may hold a name twice
     for picture, stem in zip(pictures, _stems(pictures, keep_folders=bool(classes)), strict=True):
         stems.setdefault(picture, []).append(stem)
@@ -78,12 +81,14 @@ def prepare(
             reason = f" ({skipped[0]})" if skipped else ""
             raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")
         notes = [f"{len(classes):,} folders are kept, as classes: {_some(classes)}"] if classes else []
-        for table, found in tables.items():
-            data, more = _carried(table, found, written)
+        for table, (file, text, more) in read.items():
             notes += more
-            if data is not None:
-                write(table, data)
-        about = {"name": printable(name or source.stem), "count": count, "size": size, "source": printable(source.name)}
+            if text is not None:
+                data, more = _carried(table, file, text, written)
+                notes += more
+                if data is not None:
+                    write(table, data)
+        about = {"name": printable(name or given.stem), "count": count, "size": size, "source": printable(given.name)}
         write(ABOUT, about_json({**about, "filter": "bilinear"}))
     return Prepared(count, skipped, notes)
 
@@ -201,41 +206,50 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _carried(table: str, found: list[tuple[str, bytes | str]], written: dict[str, str]) -> tuple[bytes | None, list]:
+def _decoded(found: list[tuple[str, bytes | str]]) -> tuple[str, str | None, list[str]]:
+    """The name of the table that counts of those of one kind, the uppermost; its text, None where it has none that can
+    be read; and notes on that and on the others."""
+    (name, data), *others = found
+    notes = [f"{other} is not carried along: {name} comes first" for other, _ in others]
+    if isinstance(data, str):
+        return name, None, [*notes, f"{name} is not carried along: {data}"]
+    try:
+        text = data.decode("utf-8-sig")  # Excel adds a mark
+    except UnicodeDecodeError:
+        return name, None, [*notes, f"{name} is not carried along, as it is not in UTF-8: save it as CSV UTF-8"]
+    if not text.strip():
+        return name, None, [*notes, f"{name} is not carried along, as it is empty"]
+    return name, text, notes
+
+
+def _carried(table: str, name: str, text: str, written: dict[str, str]) -> tuple[bytes | None, list[str]]:
     """The table to write, or None, and notes on what of it does not go along; `written` are new names by old ones.
 
     TABLES are tied to the pictures by their stems, and stay as they are; LABELS names files.
     """
-    (name, data), *others = found
-    notes = [f"{other} is not carried along: {name} is" for other, _ in others]
-    if isinstance(data, str):
-        return None, [*notes, f"{name} is not carried along: {data}"]
-    try:
-        text = data.decode("utf-8-sig")  # Excel adds a mark
-    except UnicodeDecodeError:
-        return None, [*notes, f"{name} is not carried along, as it is not in UTF-8: save it as CSV UTF-8"]
     if table == LABELS:
-        return _relabelled(name, text, written, notes)
+        return _relabelled(name, text, written)
+    notes = []
     renamed = [old for old, new in written.items() if PurePosixPath(old).stem != PurePosixPath(new).stem]
     if renamed:
         example = f"{renamed[0]} (now {written[renamed[0]]})"
         notes.append(f"{name} does not know {len(renamed):,} faces by their new names, such as {example}")
-    return data, notes
+    return text.encode(), notes
 
 
-def _relabelled(name: str, text: str, written: dict[str, str], notes: list[str]) -> tuple[bytes | None, list[str]]:
+def _relabelled(name: str, text: str, written: dict[str, str]) -> tuple[bytes | None, list[str]]:
     """A labels.csv with the new names of the pictures."""
     try:
         header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())] or [[]]
     except csv.Error as error:
-        return None, [*notes, f"{name} is not carried along: {error}"]
+        return None, [f"{name} is not carried along: {error}"]
     if header != ["file", "label"]:
-        return None, [*notes, f"{name} is not carried along: it does not begin with the line file,label"]
+        return None, [f"{name} is not carried along: it does not begin with the line file,label"]
     folder, rows = PurePosixPath(name).parent, [row for row in rows if row]
     known = [(written.get(str(folder / row[0].replace("\\", "/"))), *row[1:]) for row in rows]
     known = [row for row in known if row[0]]
-    if len(known) < len(rows):
-        notes.append(f"{name}: {len(rows) - len(known):,} of {len(rows):,} rows name no face that was written")
+    lost = len(rows) - len(known)
+    notes = [f"{name}: {lost:,} of {len(rows):,} rows name no face that was written"] if lost else []
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([header, *known])
     return table.getvalue().encode(), notes

@@ -61,7 +61,7 @@ class Options:
 
     def resolved(self) -> Options:
         """The same for processes with another current folder."""
-        return replace(self, reference=self.reference and self.reference.resolve())
+        return replace(self, reference=self.reference and self.reference.absolute())  # its name stays
 
     def scorer(self, progress: Progress = silent) -> Scorer:
         from grader.scoring import Scorer

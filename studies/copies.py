@@ -178,7 +178,7 @@ def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:
         click.echo(f"{name:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("faces", type=click.Path(exists=True, path_type=Path))
 @click.argument("unseen", type=click.Path(exists=True, path_type=Path))
 @click.argument("submissions", nargs=-1, type=click.Path(exists=True, path_type=Path))

@@ -31,7 +31,7 @@ from studies.train_detector import GENERATED, face_probabilities
 BINS = 10
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Where to draw how right the probabilities are.")

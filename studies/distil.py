@@ -330,7 +330,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
     write_bytes(path, as_bytes(state))
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))

@@ -92,7 +92,7 @@ class Kept:
         return self.numbers[what]
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Inception's, to judge beside ours.")
 @click.option("--kept", type=click.Path(dir_okay=False, path_type=Path), help="Where numbers are kept, to go on later.")

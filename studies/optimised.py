@@ -58,7 +58,7 @@ def _network(features) -> nn.Module:
     return network if features is imagenet else lambda x: network(x / 255)
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("submission", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 @click.option("--network", "names", type=click.Choice(list(NETWORKS)), multiple=True, default=("imagenet",))

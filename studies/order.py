@@ -16,7 +16,7 @@ from grader.metrics.frechet import frechet_distance
 SHOWN, MARGIN = 14, 72  # pictures of each set; pixels on the left for its distance
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("archives", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 def main(archives, output):

@@ -77,7 +77,7 @@ def runs_given(_context, _argument, texts) -> list[tuple[str, str, Path]]:
     return [(label, notebook, Path(run)) for label, notebook, run in given]
 
 
-@click.command(cls=shared.Command)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, callback=runs_given)
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")

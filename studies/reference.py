@@ -40,7 +40,7 @@ def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, 
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.option("--features", type=click.Choice(list(FEATURES)), multiple=True, help="Only these.  [default: all]")
 @click.option("--threads", default=1, show_default=True)

@@ -228,7 +228,8 @@ def read_card(weights: Path) -> str:
 @click.option("--hardware", help="What it was trained on, in words.  [default: not told]")
 @click.option("--time", help="How long it took, in words.  [default: as RUN/log.csv has it]")
 def main(run, step, output, **told):
-    """Writes the weights of RUN, a folder that notebook 10 trained in, and the table of their card.
+    """Writes the weights of RUN, a folder that notebook 10 trained in, and the table of their card. Without --step it
+    takes the best checkpoint by RUN/history.csv, which `python -m grader history RUN` writes.
 
     \b
     Exit codes:

@@ -102,7 +102,7 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3, 
     return network.eval()
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/self_supervised", show_default=True, type=click.Path(path_type=Path))

@@ -133,7 +133,7 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
     return detector.eval()
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("source", metavar="FACES", type=click.Path(exists=True))
 @click.option("--more", multiple=True, type=click.Path(exists=True), help="Faces of another style; may be repeated.")
 @click.option(

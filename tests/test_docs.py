@@ -36,6 +36,7 @@ MORE = {  # what makes a long command short
 }
 ELSEWHERE = {
     "python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server",
+    "python -m grader history runs/r3gan": "the same as of runs/wgan_gp, which is run",
     "python -m studies.release runs/r3gan --output mine.safetensors": "slow: tests/studies/test_release.py does it",
 }
 CODES = {f"python -m grader check notebooks/{name}.ipynb": 1 for name in ("01_gan", "zh/01_gan", "03_wgan")}
@@ -120,6 +121,13 @@ def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path, requ
     assert done.returncode == CODES.get(command, 0), done.stdout[-2000:] + done.stderr[-2000:]
     if command == SCRIPT:
         assert "lr_G=0.0004" in done.stdout and len([*folder.glob("outputs/*.jpg")]) == 1000
+
+
+def test_the_generator_from_python_does_what_its_card_says():
+    card = (ROOT / "baselines/weights/README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
+    exec(code, names := {})
+    assert names["pictures"].shape == (8, 3, 64, 64)
 
 
 def test_the_grader_from_python_does_what_the_page_says(place, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -122,11 +123,14 @@ def detection_ratio(pictures):
 
 
 def drawn_faces(given):
-    """The training faces, if they were drawn here (an about.json says so), else None: the course's faces are no measure
-    for drawn ones."""
+    """The training faces, if they were drawn here, else None: the course's faces are no measure for drawn ones. Only of
+    a set that was drawn does the about.json name a seed."""
     faces = find_faces(given)
     inside = zipfile.Path(faces) if zipfile.is_zipfile(faces) else faces
-    return faces if (inside / "about.json").exists() else None
+    try:
+        return faces if "seed" in json.loads((inside / "about.json").read_text(encoding="utf-8")) else None
+    except Exception:  # none, or a broken one: what reads it may raise anything
+        return None
 
 
 def verdict(archive, folder, reference=None):

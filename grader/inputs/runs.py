@@ -136,6 +136,8 @@ def best(history: list[Checkpoint]) -> Checkpoint:
 
 def read_history(path: Path) -> list[Checkpoint]:
     """The scores of checkpoints in a history.csv: step, fd_imagenet, afd. Raises BadRun."""
+    if not path.exists():  # no training writes it
+        raise BadRun(f"{path}: does not exist: write it with python -m grader history {path.parent}")
     rows = read_rows(path, {"step": int, "fd_imagenet": float, "afd": float})
     return [Checkpoint(step, Path(f"samples/{step}.tgz"), distance, faces) for step, distance, faces in rows.tolist()]
 

@@ -34,6 +34,11 @@ def packed(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
+def is_archive(name: str) -> bool:
+    """Whether a name is that of any archive, one that is read here or not."""
+    return name.lower().endswith((*ARCHIVES, *OTHER_ARCHIVES))
+
+
 class BadSubmission(GraderError):
     """A submission that cannot be scored; `problems` are one line each, with the remedy."""
 
@@ -154,7 +159,7 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
 
 def _instead(source: Path, others: list[str]) -> str:
     """What a submission without a picture holds instead."""
-    packed = [name for name in others if name.lower().endswith(ARCHIVES + OTHER_ARCHIVES)]
+    packed = [name for name in others if is_archive(name)]
     if len(packed) > 1:
         return f"holds no picture but {len(packed)} archives ({_some(packed)}), and only one can count"
     if packed:

@@ -1,8 +1,9 @@
 """All that a GPU has to show, in ten minutes: `make gpu-check`.
 
-Each solved notebook runs whole at a small size, goes on, and is compared with a training that was not interrupted. Then
-01 trains at full size, in each layout and precision, beside a loop like the course's sample code. What comes of it goes
-into baselines/results/gpu_check/, as JSON and as a page. Without a GPU all of it runs too, at sizes for a CPU.
+First 01 trains at full size, in each layout and precision, beside a loop like the course's sample code. Then each
+solved notebook runs whole at a small size, goes on, and is compared with a training that was not interrupted. What
+comes of it goes into baselines/results/gpu_check/, as JSON and as a page. Without a GPU all of it runs too, at sizes
+for a CPU.
 """
 
 from __future__ import annotations

@@ -312,6 +312,23 @@ def test_one_folder_is_no_class_and_a_table_says_more_than_folders(tmp_path):
     assert files(tmp_path / "two") == ["1.png", "2.png", "about.json", "attributes.csv"]
 
 
+@pytest.mark.parametrize("table", ["1,水色 hair\n".encode("big5"), b"\n"])
+def test_folders_are_classes_where_no_table_can_be_read(table, tmp_path):
+    members = {"set/aqua/1.png": png(), "set/blue/1.png": png(seed=1), "set/tags.csv": table}
+    made = prepare(zipped(tmp_path / "set.zip", **members), tmp_path / "out", workers=1)
+    assert made.notes[0] == "2 folders are kept, as classes: aqua, blue"
+    assert made.notes[1].startswith("set/tags.csv is not carried along, as it is ")
+    assert files(tmp_path / "out") == ["about.json", "aqua/1.png", "blue/1.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not everybody may make links there")
+def test_the_name_is_that_of_the_link_not_of_what_it_leads_to(source, tmp_path):
+    (tmp_path / "faces.zip").symlink_to(zipped(tmp_path / "5d91aa1e", **{"1.png": png()}))
+    prepare(tmp_path / "faces.zip", tmp_path / "out", workers=1)
+    about = json.loads((tmp_path / "out/about.json").read_text())
+    assert (about["name"], about["source"]) == ("faces", "faces.zip")
+
+
 def test_labels_csv_goes_along_with_the_new_names(tmp_path):
     table = "\ufefffile,label\r\n1.jpg,aqua\r\nmore\\1.jpg,blue\r\n\r\n3.jpg,red\r\n9.jpg,red\r\n"
     members = {
@@ -330,7 +347,7 @@ def test_labels_csv_goes_along_with_the_new_names(tmp_path):
     ("name", "table", "reason"),
     [
         ("labels.csv", b"1.png,aqua\n", "it does not begin with the line file,label"),
-        ("labels.csv", b"", "it does not begin with the line file,label"),
+        ("labels.csv", b"", "as it is empty"),
         ("tags.csv", "1,水色 hair\n".encode("big5"), "as it is not in UTF-8: save it as CSV UTF-8"),
     ],
 )
@@ -354,14 +371,15 @@ def test_what_of_a_table_does_not_go_along_is_said(tmp_path):
     }
     made = prepare(zipped(tmp_path / "set.zip", **members), tmp_path / "out", workers=1)
     assert made.notes == [
-        "b/tags.csv is not carried along: tags.csv is",
+        "b/tags.csv is not carried along: tags.csv comes first",
         "tags.csv does not know 1 faces by their new names, such as b/1.png (now 1-2.png)",
     ]
     assert (tmp_path / "out/tags.csv").read_bytes() == b"1,aqua hair\n"
     raw = (tmp_path / "set.zip").read_bytes()
     (tmp_path / "set.zip").write_bytes(raw.replace(b"1,aqua", b"1,AQUA"))  # its checksum is wrong now
     notes = prepare(tmp_path / "set.zip", tmp_path / "out", overwrite=True, workers=1).notes
-    assert notes[1].startswith("tags.csv is not carried along: cannot be unpacked (Bad CRC-32")
+    assert notes[0] == "2 folders are kept, as classes: a, b"
+    assert notes[2].startswith("tags.csv is not carried along: cannot be unpacked (Bad CRC-32")
 
 
 def test_files_beside_the_pictures_take_neither_their_names_nor_their_places(source, tmp_path):

@@ -32,6 +32,7 @@ PROGRAMS = {
     "data": "data.cli",
     "baselines.run": "baselines.run",
     "baselines.sample": "baselines.sample",
+    "baselines.translate": "baselines.translate",
 }
 
 
@@ -203,6 +204,7 @@ def test_help_imports_nothing_heavy():
         ("grader slice grid.png -o text.txt/x", 2, "text.txt/x: cannot be written"),
         ("data render taken", 1, "taken: exists already"),
         ("data render text.txt/x --count 1 --workers 1", 1, "text.txt"),
+        ("data render x.tar.gz --count 1", 1, "x.tar.gz: a set is a folder or a .zip"),
         ("data render x --count 0", 2, "--count"),
         ("data prepare nowhere x", 2, "'nowhere' does not exist"),
         ("data prepare empty x --workers 1", 1, "empty: no picture in it could be read"),
@@ -211,6 +213,7 @@ def test_help_imports_nothing_heavy():
         ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
         ("baselines.run 99_gan", 2, "99_gan"),
         ("baselines.run 01_gan --set faces", 2, "is not of the form NAME=VALUE"),
+        ("baselines.translate 01", 2, "'01' is not one of '01_gan'"),
         ("baselines.sample --seed -1", 2, "--seed"),
         ("baselines.sample --truncation nan", 2, "nan is no number"),
         ("baselines.sample --submission a --output a/b", 2, "--submission a would hold the pictures of --output too"),
@@ -218,6 +221,10 @@ def test_help_imports_nothing_heavy():
         ("baselines.sample --faces empty", 2, "empty: holds no picture"),
         ("baselines.sample --faces text.txt", 2, "text.txt: not usable"),
         ("baselines.sample --weights text.safetensors", 2, "text.safetensors: holds no generator of notebook 10"),
+        ("baselines.sample --submission x.zip", 2, "x.zip: name a folder, or what ends in .tgz or .tar.gz"),
+        ("baselines.sample --face-set x.tgz", 2, "x.tgz: name a folder, or what ends in .zip"),
+        ("baselines.sample --count 9", 2, "--count is for --face-set"),
+        ("baselines.sample --face-set x --faces faces", 2, "--faces is for a call without --face-set"),
         ("baselines.sample --submission taken", 2, "taken is there already"),
         ("baselines.sample --submission text.txt/x", 2, "text.txt: cannot be written"),
         ("baselines.sample --face-set taken", 2, "taken is there already"),

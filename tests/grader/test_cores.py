@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -71,14 +70,14 @@ def test_on_windows_no_one_gets_more_processes_than_it_waits_for(monkeypatch):
     asked = []
 
     class Pool:
-        def __init__(self, count, **_):
+        def __init__(self, count, *_, **__):
             asked.append(count)
             raise OSError("enough")
 
     monkeypatch.setattr("grader.cores.os.name", "nt")
     monkeypatch.setattr(workers, "_Pool", Pool)
     monkeypatch.setattr(workers, "get_context", lambda how: None)
-    monkeypatch.setattr(parallel.multiprocessing, "get_context", lambda how: SimpleNamespace(Pool=Pool))
+    monkeypatch.setattr(parallel, "_processes", Pool)
     for jobs in (200, 7):
         with pytest.raises(OSError, match="enough"), workers.local(jobs):
             pass

@@ -322,6 +322,12 @@ def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
         subprocess.run(["rm", "-r", str(deep)], check=True)
 
 
+def test_a_reference_behind_a_link_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("faces.zip").symlink_to("5d91aa1e")
+    assert leaderboard.Options(Path("faces.zip")).resolved().reference == Path.cwd() / "faces.zip"
+
+
 PARENT = """
 import os, time
 from grader import workers

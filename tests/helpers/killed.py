@@ -54,7 +54,7 @@ def run(names: dict, folder: Path, seconds: float = 600.0) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("faces", type=click.Path(exists=True, path_type=Path))
 @click.argument("kills", type=int)

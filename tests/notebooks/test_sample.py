@@ -21,6 +21,7 @@ from grader.metrics import afd
 from grader.metrics.copies import COPY
 from grader.verdict import load_thresholds
 from kit.faces import read_faces
+from kit.score import drawn_faces
 from studies import release
 
 TINY = {"z_dim": 6, "width": 2, "largest_G": 16}
@@ -212,10 +213,18 @@ def test_the_same_seed_makes_the_same_pictures(tiny, tmp_path):
     assert made["a"] == made["b"] and len({*made.values()}) == 3
 
 
-def test_a_packed_submission_is_one_too(tiny, tmp_path):
+def test_truncation_multiplies_the_z_of_the_sweep_once(tiny, tmp_path):
+    for psi in (1, 0.4):
+        command("--weights", tiny, "--output", tmp_path / f"{psi}", "--truncation", psi)
+    sweeps = [read(tmp_path / f"{psi}/truncation.png") for psi in (1, 0.4)]
+    assert np.array_equal(*sweeps)
+
+
+@pytest.mark.parametrize("name", ["mine.tgz", "mine.TGZ", "mine.tar.gz"])
+def test_a_packed_submission_is_one_too(name, tiny, tmp_path):
     G = load_generator(tiny)
-    play.write_submission(play.sample(G, play.noise(G, 1000, seed=0)), tmp_path / "mine.tgz")
-    assert len(read_submission(tmp_path / "mine.tgz").pictures) == 1000
+    play.write_submission(play.sample(G, play.noise(G, 1000, seed=0)), tmp_path / name)
+    assert (tmp_path / name).is_file() and len(read_submission(tmp_path / name).pictures) == 1000
 
 
 def test_a_face_set_is_one_that_the_notebooks_and_the_grader_know(tiny, tmp_path, monkeypatch):
@@ -226,8 +235,16 @@ def test_a_face_set_is_one_that_the_notebooks_and_the_grader_know(tiny, tmp_path
     faces = read_faces(Path("made"))[0]
     G = load_generator(tiny)
     assert torch.equal(faces, play.sample(G, play.truncated(play.noise(G, 12, seed=5), 0.5)))
-    assert face_set_name(Path("made")) == "generated"
-    assert "generated" in {scale.get("reference") for scale in load_thresholds()["scale"]}
+    assert drawn_faces("made") == Path("made")
+
+
+def test_only_a_face_set_of_the_shipped_weights_as_they_are_has_the_demos_own_scale(tiny, shipped, tmp_path):
+    for G, psi in ((shipped, 1), (shipped, 0.3), (load_generator(tiny), 1)):
+        play.write_face_set(G, tmp_path / f"{G.weights}_{psi}", 2, truncation=psi)
+    names = {face_set_name(path) for path in tmp_path.iterdir()}
+    assert len(names) == 3
+    assert names & {scale.get("reference") for scale in load_thresholds()["scale"]} == {"generated"}
+    assert face_set_name(tmp_path / f"{shipped.weights}_1") == "generated"
 
 
 def test_a_large_face_set_is_never_whole_in_memory(tiny, tmp_path, monkeypatch):

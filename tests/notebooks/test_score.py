@@ -1,6 +1,7 @@
 """The score where it was trained: each part alone, with stand-ins for what is downloaded, and what fails says so."""
 
 import hashlib
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from data.prepare import prepare
+from data.render import render_set
 from grader.features.statistics import Statistics
 from grader.metrics.frechet import frechet_distance
 from kit import score
@@ -97,7 +100,7 @@ def test_afd_is_that_of_the_file_at_hand(run, monkeypatch, capsys):
     assert "AFD: 0.000 of the pictures have a face" in capsys.readouterr().out
 
 
-def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
+def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, capsys):
     package = run.folder / "site/grader"
     package.mkdir(parents=True)
     (package / "__main__.py").write_text("import sys; print('asked', *sys.argv[1:])")
@@ -108,7 +111,7 @@ def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
     )
     score.score_run(run)
     assert "--reference" not in capsys.readouterr().out
-    (run.folder / "faces/about.json").touch()  # drawn faces
+    shutil.copy(rendered / "about.json", "faces")
     score.score_run(run)
     assert "--reference faces\n" in capsys.readouterr().out
     (package / "__main__.py").write_text("import sys; sys.exit('it is broken')")
@@ -116,13 +119,23 @@ def test_the_grader_speaks_where_it_is_installed(run, monkeypatch, capsys):
     assert "grader: not measured (it is broken)" in capsys.readouterr().out
 
 
-def test_drawn_faces_are_known_in_a_zip_too(tmp_path):
-    for names in (["1.png"], ["1.png", "about.json"]):
-        with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
-            for name in names:
-                archive.writestr(name, b"")
-        found = score.drawn_faces(str(tmp_path / "faces.zip"))
-        assert found == (tmp_path / "faces.zip" if "about.json" in names else None)
+@pytest.mark.parametrize("name", ["set", "set.zip"])
+def test_drawn_faces_are_told_from_prepared_ones(name, tmp_path, rendered):
+    render_set(drawn := tmp_path / f"drawn/{name}", 2, workers=1)
+    prepare(rendered, prepared := tmp_path / f"prepared/{name}", limit=2, workers=1)
+    assert score.drawn_faces(str(drawn)) == drawn
+    assert score.drawn_faces(str(prepared)) is None
+
+
+@pytest.mark.parametrize("about", [None, b"", b"\xff", b"7", b"[" * 100_000])
+def test_faces_that_do_not_say_what_they_are_were_not_drawn(about, tmp_path):
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for file, data in {"1.png": b"", "about.json": about}.items():
+            if data is not None:
+                archive.writestr(file, data)
+    with zipfile.ZipFile(tmp_path / "faces.zip") as archive:
+        archive.extractall(tmp_path / "faces")
+    assert score.drawn_faces(str(tmp_path / "faces.zip")) is score.drawn_faces(str(tmp_path / "faces")) is None
 
 
 def test_the_grader_itself_speaks(run, monkeypatch, capsys):

@@ -20,3 +20,4 @@ def test_it_can_be_imported_and_has_help(module):
     if isinstance(command, click.Command):
         result = CliRunner().invoke(command, ["--help"])
         assert result.exit_code == 0 and result.output.startswith("Usage: "), result.output
+        assert command.help, "its help says nothing of what it does"

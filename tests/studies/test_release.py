@@ -95,7 +95,7 @@ def test_samples_that_are_known_faces_are_not_released(run, tmp_path, monkeypatc
     ("change", "options", "says"),
     [
         (None, ["--step", "300"], "choose a --step of 200"),
-        ("history.csv", [], "history.csv: cannot be read"),
+        ("history.csv", [], "history.csv: does not exist: write it with python -m grader history "),
         ("config.json", [], "name a run of notebook 10"),
         ("checkpoints/last.pt", [], "last.pt"),
     ],
