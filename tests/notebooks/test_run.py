@@ -614,6 +614,9 @@ def test_faces_that_are_alike_themselves_are_no_repeats():
     collapsed = similar.clone()
     collapsed[:100] = similar[:1]
     assert near_repeats(collapsed, limit_of_repeats(similar)) == pytest.approx(1 / 3)
+    twice = torch.cat([similar[:290], similar[:10]])  # as in many sets
+    assert limit_of_repeats(twice) == pytest.approx(limit_of_repeats(similar), rel=0.1)
+    assert limit_of_repeats(different[:1].expand(9, -1, -1, -1)) == 12
 
 
 def test_samples_are_of_evaluation_mode_and_fill_all_levels():
