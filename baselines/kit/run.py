@@ -24,9 +24,10 @@ from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeat
 LOSSES = ("loss_D", "loss_G")
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
-    *("faces", "run", "outputs", "steps", "hours", "processes", "half"),
-    *("checkpoint_every", "checkpoint_minutes", "log_every", "cool_down"),
+    *("faces", "faces_b", "run", "outputs", "steps", "hours", "processes", "half"),
+    *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every", "cool_down"),
     *("psi", "truncation"),  # they change samples only
+    "shape_steps",  # of a network that comes after the run
 )
 
 
@@ -93,15 +94,17 @@ class Run:
 
     # what the loop calls
 
-    def steps(self, *tensors, batch_size=0):
+    def steps(self, *tensors, batch_size=0, beside=()):
         """Yields (step, batch, …) from the step after the last checkpoint to the last one: a batch of each tensor, as
         `batches_of` makes them. Between steps it writes what was logged, samples and checkpoints, and it ends early
-        when the session's hours are over or an interrupt came."""
+        when the session's hours are over or an interrupt came. `beside` are sets that the loop deals out itself."""
         settings, began = self.settings, time.time()
-        if self.start and len(tensors[0]) != self.pictures:
-            counts = f"{self.pictures:,} then, {len(tensors[0]):,} now"
-            raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
-        self.pictures, self.alike = len(tensors[0]), limit_of_repeats(tensors[0])
+        pictures = [len(tensors[0]), *map(len, beside)]
+        for then, now in zip(self.pictures, pictures, strict=False):  # an older notebook counted the first set only
+            if then != now:
+                counts = f"{then:,} then, {now:,} now"
+                raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
+        self.pictures, self.alike = pictures, limit_of_repeats(tensors[0])
         batches = batches_of(
             *tensors, batch_size=batch_size or settings.batch_size, seed=settings.seed, start=self.start
         )
@@ -230,7 +233,8 @@ class Run:
         """Networks, optimizers and random states: all that an uninterrupted run would have at this step. The one before
         is kept as previous.pt."""
         state = {name: without_wrapper(part).state_dict() for name, part in self.parts.items()}
-        state |= {"step": self.step, "settings": self.config(), "pictures": self.pictures}
+        state |= {"step": self.step, "settings": self.config()}
+        state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:]}
         state |= {"scales": gradient_scales(self.parts)}
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
         if self.device.type == "cuda":
@@ -279,7 +283,7 @@ class Run:
                     raise SystemExit(f"{self.folder} holds a run with another {name}: set another `run`") from None
             for name, scale in gradient_scales(self.parts).items():
                 scale.copy_(state.get("scales", {}).get(name, scale))  # none where this run was not in float16 before
-            self.pictures = state["pictures"]
+            self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
             if "cuda_rng" in state and self.device.type == "cuda":

@@ -90,6 +90,16 @@ def test_a_run_does_not_go_on_with_another_number_of_faces(tmp_path):
         next(session(tmp_path).steps(torch.zeros(41, 1, 1, 1, dtype=torch.uint8)))
 
 
+def test_faces_that_the_loop_deals_out_itself_are_counted_too(tmp_path):
+    run, A, B = session(tmp_path, steps=2), *torch.zeros(2, 40, 1, 1, 1, dtype=torch.uint8)
+    for _ in run.steps(A, beside=[B[:30]]):
+        pass
+    assert last(tmp_path)["pictures"] == 40
+    with pytest.raises(SystemExit, match=r"other faces .30 then, 31 now."):
+        next(session(tmp_path).steps(A, beside=[B[:31]]))
+    next(session(tmp_path).steps(A, beside=[B[:30]]))
+
+
 def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, rendered):
     names = lesson(ROOT / "baselines/01_gan.py", norms_every=2, ema=0.9, n_critic=2, faces=str(rendered))
     names["fixed_noise"] = lambda settings: fixed_noise(settings, 50)
@@ -244,12 +254,13 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     with pytest.raises(SystemExit, match=r"batch_size: 8 then, 4 now, seed: 1 then, 2 now\): set another `run`"):
         session(tmp_path, batch_size=4, seed=2)
     free = {"steps": 8, "hours": 1.0, "checkpoint_every": 3, "checkpoint_minutes": 1.0, "log_every": 2, "faces": "x"}
+    free |= {"norms_every": 3}
     assert session(tmp_path, **free, half=True).start == 6
     assert "going on from step 6" in capsys.readouterr().out
     assert set(free) <= set(kit.run.FREE_SETTINGS)
 
 
-@pytest.mark.parametrize("name", ["psi", "truncation"])  # of 05 and of 08
+@pytest.mark.parametrize("name", ["psi", "truncation", "shape_steps"])  # of 05, of 08, of 06
 def test_a_run_goes_on_with_other_samples(tmp_path, name):
     own = make_dataclass("Own", [(name, float, 0.75)], bases=(Settings,), frozen=True)
     small = own(run=str(tmp_path / "gan"), outputs=str(tmp_path / "outputs"), steps=6, batch_size=8, z_dim=2, seed=1)
