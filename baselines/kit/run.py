@@ -17,7 +17,7 @@ from torch import distributed, nn
 
 from kit.device import gradient_scales, rank, without_wrapper, world_size
 from kit.faces import batches_of
-from kit.files import StepTable, atomic_write
+from kit.files import StepTable, atomic_write, failed_write_reported
 from kit.progress import progress
 from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
@@ -78,10 +78,11 @@ class Run:
         self.parts = {"G": G, "D": D, "G_ema": self.G_ema, **parts}
         if settings.batch_size % world_size():
             raise SystemExit(f"{world_size()} processes cannot share a batch of {settings.batch_size} evenly")
-        for name in ("checkpoints", "samples"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        with failed_write_reported(self.folder):
+            for name in ("checkpoints", "samples"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
-        self.pictures = 0  # real ones, how many
+        self.pictures = []  # real ones, how many: of the set that `steps` deals out, and of those beside it
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own

@@ -24,7 +24,16 @@ from kit.files import StepTable
 from kit.networks import Discriminator, Generator
 from kit.norms import layer_norms
 from kit.run import Run, fetch_run
-from kit.samples import fixed_noise, limit_of_repeats, near_repeats, output_folder, pack, sample, write_submission
+from kit.samples import (
+    fixed_noise,
+    limit_of_repeats,
+    near_repeats,
+    output_folder,
+    pack,
+    plot_losses,
+    sample,
+    write_submission,
+)
 from kit.settings import Settings
 from tests.helpers.notebook import equal, lesson
 
@@ -233,7 +242,10 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # a write beyond fails as on a full disk
     try:
-        with pytest.raises(SystemExit, match=r"last.pt cannot be written: .* MB are free. Earlier checkpoints are"):
+        whole = (
+            r"last.pt cannot be written: .*\. Earlier checkpoints are whole: make room \(.* MB are free\), and run the"
+        )
+        with pytest.raises(SystemExit, match=whole):
             run.save_checkpoint()
         run.log_rows = [(step, torch.zeros(2), 0.0) for step in range(1000)]
         with pytest.raises(SystemExit, match=r"log.csv cannot be written: File too large"):
@@ -245,8 +257,35 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
 
 
 def test_a_drive_that_is_gone_is_reported_in_a_line(tmp_path):
-    with pytest.raises(SystemExit, match=r"log.csv cannot be written: No such file or directory; 0 MB are free"):
+    with pytest.raises(SystemExit, match=r"log.csv cannot be written: No such file or directory\. ") as stopped:
         kit.files.atomic_write(tmp_path / "gone/log.csv", lambda path: path.write_text("x"))
+    assert "make room" not in str(stopped.value)
+
+
+def test_a_table_that_is_open_in_excel_is_to_be_closed(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    run = session(tmp_path)
+    run.log_rows = [(1, torch.zeros(2), 0.0)]
+    monkeypatch.setattr(kit.files, "open", refused, raising=False)
+    remedy = r"log\.csv cannot be written: Permission denied\. .*: if another program has it open, close it there; else"
+    with pytest.raises(SystemExit, match=remedy):
+        run.flush()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()  # as on a system that may not be written to, in place of a folder
+    line = r"{} cannot be written: (?:Not a directory|File exists)\. .* set another `run` or `outputs`, and run"
+    with pytest.raises(SystemExit, match=line.format("file/gan")):
+        session(tmp_path / "file")
+    run = session(tmp_path, outputs=str(tmp_path / "file"))
+    with pytest.raises(SystemExit, match=line.format("file")):
+        write_submission(run)
+    (run.folder / "losses.png").mkdir()
+    run.log_table.append([[1, 0, 0, 0]])
+    with pytest.raises(SystemExit, match=r"losses\.png cannot be written: Is a directory"):
+        plot_losses(run)
 
 
 def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, capsys):
