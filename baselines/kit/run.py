@@ -340,8 +340,12 @@ class Run:
 
 
 def holds_run(archive, name):
-    """Whether a zip holds a run. Cut off, it may still be read as one: as the last checkpoint in it, a zip as well."""
-    return zipfile.is_zipfile(archive) and zipfile.Path(archive, f"{name}/log.csv").exists()
+    """Whether a zip holds a run, whole. Cut off, it may still be read: as the last checkpoint in it, a zip as well."""
+    try:
+        with zipfile.ZipFile(archive) as files:
+            return f"{name}/log.csv" in files.namelist() and not files.testzip()
+    except Exception:  # a zip that is damaged may raise anything
+        return False
 
 
 def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
@@ -360,8 +364,9 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
         return
     path, files = max(runs, key=lambda one: len((one[1] / "log.csv").read_bytes()))
     for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for file in (files / name).iterdir():
+        with failed_write_reported(folder / name):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for file in (files / name).iterdir() if (files / name).is_dir() else ():  # without samples: they come later
             if file.is_file():
                 atomic_write(folder / name / file.name, lambda path, file=file: path.write_bytes(file.read_bytes()))
     print(f"took up the run in {path} (without it, a new one would begin)")

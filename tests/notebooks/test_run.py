@@ -4,6 +4,7 @@ import csv
 import inspect
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -596,6 +597,27 @@ def test_an_archive_that_was_cut_off_is_named_and_passed_over(tmp_path, capsys, 
     (tmp_path / "new/gan.zip").write_bytes((tmp_path / "gan.zip").read_bytes()[:end])
     assert session(tmp_path / "new").start == 0
     assert f"{tmp_path}/new/gan.zip is broken, or holds no run of this name: upload it again" in capsys.readouterr().out
+
+
+def test_an_archive_with_a_damaged_member_is_named_and_passed_over(tmp_path, capsys):
+    train(session(tmp_path))
+    data = bytearray((tmp_path / "gan.zip").read_bytes())
+    data[data.index(b"loss_D,loss_G") + 3] ^= 1
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/gan.zip").write_bytes(data)
+    assert session(tmp_path / "new").start == 0
+    assert "new/gan.zip is broken, or holds no run of this name: upload it again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_run_without_samples_is_taken_up(tmp_path, capsys, as_zip):
+    train(session(tmp_path / "kaggle", steps=2))
+    shutil.rmtree(tmp_path / "kaggle/gan/samples")
+    (tmp_path / "kaggle/gan.zip").unlink()
+    if as_zip:
+        shutil.make_archive(tmp_path / "gan", "zip", tmp_path / "kaggle", "gan")
+    fetch_run(tmp_path / "gan", [tmp_path / "kaggle"] * (not as_zip))
+    assert last(tmp_path)["step"] == 2
 
 
 # averages, samples, norms
