@@ -950,7 +950,7 @@ def growth_of(run):
     growth = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
     for number, row in enumerate(rows):
         growth.paste(row, (0, number * row.height))
-    growth.save(run.folder / "growth.png")
+    atomic_write(run.folder / "growth.png", partial(growth.save, format="PNG"))
     return growth
 
 

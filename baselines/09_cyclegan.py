@@ -1144,7 +1144,7 @@ def train(settings):
     measures = StepTable(run.folder / "samples/measures.csv", MEASURES, run.start)
     colour_classifier = fit_colour_classifier(train_A, train_B)
 
-    for step, real_A in run.steps(train_A):  # [batch_size, 3, 64, 64] in −1 … 1
+    for step, real_A in run.steps(train_A, beside=[train_B]):  # [batch_size, 3, 64, 64] in −1 … 1
         real_A, real_B = mirrored(real_A), mirrored(next(batches_B)[0])
         with frozen(D):  # no time for gradients of weights that stay as they are
             loss_G, fake_A, fake_B = generator_step(

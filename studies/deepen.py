@@ -67,7 +67,7 @@ def deepened(state: dict, changes: dict) -> dict:
     for name, value in changes.items():
         if name not in vars(before):
             raise ValueError(f"there is no setting {name}")
-        changes = changes | {name: as_kind(name, value, type(getattr(before, name)))}
+        changes = changes | {name: as_kind(name, value, getattr(before, name))}
     after = known_settings(asdict(before) | changes)
     losses_of, *made = definitions(MASTER, "losses_of", *NETWORKS.values()).values()
     losses_of(after.loss)

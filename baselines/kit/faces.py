@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
 PLACES = {"/kaggle/input": 7, "/content": 2, "/content/drive/MyDrive": 2, ".": 3, "..": 2}  # how deep to look
+SUBMISSION = {f"{number}.jpg" for number in range(1, 1001)}
 LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
 
 
@@ -32,6 +33,12 @@ def is_ignored(name):
 
 def is_picture(name):
     return name.lower().endswith(IMAGE_SUFFIXES) and not is_ignored(name)
+
+
+def is_submission(names):
+    """Whether the pictures among the names of files are exactly those that a notebook writes for the course."""
+    pictures = [Path(name).name for name in names if is_picture(name)]
+    return len(pictures) == len(SUBMISSION) and {*pictures} == SUBMISSION
 
 
 def natural_key(name):
@@ -66,6 +73,8 @@ def largest_set(place, depth, fewest, others=()):
     The `others`, places too, are not looked into."""
     counts, zips = {}, {}  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place):
+        if is_submission(names):  # fakes, wherever `outputs` put them
+            names = []
         folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
         folders[:] = [name for name in folders if Path(folder, name) not in others]
         if len(Path(folder).relative_to(place).parts) >= depth:
@@ -89,14 +98,15 @@ def largest_set(place, depth, fewest, others=()):
 
 
 def pictures_in(path, fewest):
-    """How many pictures a zip lists; 0 where it is too small, broken, that of a run, or in a run."""
+    """How many pictures a zip lists; 0 where it is too small, broken, a submission, that of a run, or in a run."""
     smallest = 78  # bytes that a file takes in a zip, without its name: most zips need not be opened
     try:
         in_run = (path.parent / "log.csv").exists() or (path.with_suffix("") / "log.csv").exists()
         files = {} if in_run or path.stat().st_size < smallest * fewest else files_of(path)
     except (OSError, SystemExit):
         return 0
-    return 0 if any(Path(name).name == "log.csv" for name in files) else sum(map(is_picture, files))
+    fakes = is_submission(files) or any(Path(name).name == "log.csv" for name in files)
+    return 0 if fakes else sum(map(is_picture, files))
 
 
 def data_set_roots(place):
@@ -129,7 +139,8 @@ def decode(data, size):
 def files_of(source):
     """{name: what reads its bytes} of the files in a folder or zip; names are relative, with forward slashes.
 
-    Files behind links are there too, each folder once. Raises SystemExit for a file that is no zip.
+    Files behind links are there too, each folder once; runs and submissions below a folder of pictures are not. Raises
+    SystemExit for a file that is no zip.
     """
     if source.is_file():
         try:
@@ -138,8 +149,12 @@ def files_of(source):
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
-    found, known = {}, {os.path.realpath(source)}
+    found, known, flat = {}, {os.path.realpath(source)}, False
     for folder, folders, names in os.walk(source, followlinks=True):
+        if flat and ("log.csv" in names or is_submission(names)):  # faces lie in /content itself, and fakes below
+            folders.clear()
+            continue
+        flat = flat or (Path(folder) == source and any(map(is_picture, names)))  # no folder below is a class
         places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
         folders[:] = [name for place, name in places.items() if place not in known][::-1]  # a link may lead in circles
         known.update(places)
@@ -164,14 +179,19 @@ def decoded(name, otherwise="utf-8"):
     return name.decode(otherwise, "surrogateescape").encode("utf-8", "backslashreplace").decode()
 
 
-@cache  # so that training again in the same session does not read the faces again
 def read_faces(source, size=64):
     """All pictures of a folder or zip in natural order: uint8 [N, 3, size, size], and their N names.
 
     What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
     """
+    names = tuple(sorted(filter(is_picture, files_of(source)), key=natural_key))
+    return read_pictures(source, names, size, source.stat().st_mtime_ns if source.is_file() else 0)
+
+
+@lru_cache(2)  # so that training again in the same session does not read the faces again; 09 has two sets
+def read_pictures(source, names, size, _changed):
+    """What `read_faces` returns, of pictures of these names. With other names, or another zip, it is read anew."""
     files, broken = files_of(source), []
-    names = sorted(filter(is_picture, files), key=natural_key)
 
     def read(name):
         try:  # a ZipFile reads one member at a time; decoding, the slow part, runs in parallel

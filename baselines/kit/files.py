@@ -1,12 +1,15 @@
 """Files that are whole at any moment, and tables with a row per step."""
 
 import csv
+import errno
 import os
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kit.device import rank
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or for this user, or for this file
 
 
 def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
@@ -24,18 +27,19 @@ def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
 
 
 @contextmanager
-def full_disk_reported(path):
-    """One line for a file that cannot be written, which is what a full disk looks like."""
+def failed_write_reported(path):
+    """One line for a file or folder that cannot be written: the disk is full, or it is open elsewhere, or protected."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        free = 0
-        with suppress(OSError):  # of a Drive that is gone
-            free = shutil.disk_usage(path.parent).free / 1e6
+        remedy, free = "if another program has it open, close it there; else set another `run` or `outputs`", 0
+        if getattr(error, "errno", errno.ENOSPC) in FULL:
+            with suppress(OSError):  # of a Drive that is gone
+                free = shutil.disk_usage(path.parent).free / 1e6
+            remedy = f"make room ({free:,.0f} MB are free)"
         raise SystemExit(
-            f"{path} cannot be written: {reason}; {free:,.0f} MB are free. Earlier checkpoints are whole: make room, "
-            "and run the notebook again to go on from the last one."
+            f"{path} cannot be written: {reason}. Earlier checkpoints are whole: {remedy}, and run the notebook again."
         ) from error
 
 
@@ -45,7 +49,7 @@ def atomic_write(path, write):
     if rank():
         return
     unfinished = path.with_name(path.name + ".part")
-    with full_disk_reported(path):
+    with failed_write_reported(path):
         try:
             write(unfinished)
             os.replace(unfinished, path)
@@ -70,5 +74,5 @@ class StepTable:
     def append(self, rows, path=None, mode="a"):
         if rank():
             return
-        with full_disk_reported(self.path), open(path or self.path, mode, newline="", encoding="utf-8") as file:
+        with failed_write_reported(self.path), open(path or self.path, mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kit.files import failed_write_reported
+
 
 def cut_grid(pixels, size=64):
     """The pictures, each uint8 [size, size, 3], of a grid [H, W, 3] as torchvision's save_image writes it; none if it
@@ -59,8 +61,9 @@ def read_grid(path):
 def cut_grids(paths, folder, most=1000):
     """Writes the first `most` pictures of some grids as 1.jpg, 2.jpg, … into a folder."""
     pictures = [picture for path in paths for picture in cut_grid(read_grid(path))]
-    for number, picture in enumerate(pictures[:most], 1):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(Path(folder, f"{number}.jpg"))
     if pictures:
+        with failed_write_reported(Path(folder)):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            for number, picture in enumerate(pictures[:most], 1):
+                Image.fromarray(picture).save(Path(folder, f"{number}.jpg"))
         print(f"{min(len(pictures), most):,} of {len(pictures):,} pictures are in {folder}/")

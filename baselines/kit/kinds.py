@@ -7,10 +7,15 @@ KINDS = {
     str: "text in quotes",
     tuple: "numbers in parentheses",
 }
+DIVISORS = ("_every", "n_critic", "batch_size", "accumulate")  # names, or their ends, of what training divides by
 
 
-def as_kind(name, value, kind):
-    """A setting's value as its type `kind`: 1e4 steps are 10,000. Raises SystemExit where it is of another type."""
+def as_kind(name, value, default):
+    """A setting's value as the type of its default: 1e4 steps are 10,000. Raises SystemExit where it is of another
+    type, or where training would divide by 0; with a default of 0, as 07 has one, it does not divide."""
+    kind = type(default)
+    if name.endswith(DIVISORS) and isinstance(value, (int, float)) and value < min(1, default):
+        raise SystemExit(f"`{name}` is {value}: set it to 1 or more")
     fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if fits or (kind is bool and isinstance(value, int)):
         return value

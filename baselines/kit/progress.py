@@ -17,7 +17,10 @@ def progress(steps, what, total=None, start=0):
         return Lines(steps, what, total, start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without ipywidgets it draws its bar of letters
-        from tqdm.auto import tqdm
+        if "KIT_WATCHED" in os.environ:  # who looks on is not at a notebook, and sees letters only
+            from tqdm import tqdm
+        else:
+            from tqdm.auto import tqdm
     return tqdm(steps, what, total, initial=start, mininterval=5, maxinterval=10)
 
 

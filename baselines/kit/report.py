@@ -2,11 +2,14 @@
 
 import csv
 import json
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from kit.files import atomic_write
 from kit.run import fetch_run
 from kit.samples import show
 
@@ -33,7 +36,7 @@ def plot_norms(run, *others):
     axes.xaxis.get_major_locator().set_params(integer=True)
     if axes.lines:
         axes.legend()
-    figure.savefig(run.folder / "grad_norms.png", dpi=120)
+    atomic_write(run.folder / "grad_norms.png", partial(figure.savefig, dpi=120, format="png"))
     show(figure)
 
 
@@ -52,7 +55,9 @@ def read_norms(path):
     if path.exists():
         with open(path, newline="", encoding="utf-8-sig") as file:  # Excel adds a mark
             for row in csv.DictReader(file):
-                steps.setdefault(row["step"], []).append(float(row["norm"]))
+                with suppress(TypeError, ValueError):  # a row is torn where a session died, or is still being written
+                    norm = float(row["norm"])
+                    steps.setdefault(row["step"], []).append(norm)
     layers = max(map(len, steps.values()), default=0)
     return np.array([norms for norms in steps.values() if len(norms) == layers])
 

@@ -17,16 +17,17 @@ from torch import distributed, nn
 
 from kit.device import gradient_scales, rank, without_wrapper, world_size
 from kit.faces import batches_of
-from kit.files import StepTable, atomic_write
+from kit.files import StepTable, atomic_write, failed_write_reported
 from kit.progress import progress
 from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
 LOSSES = ("loss_D", "loss_G")
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
-    *("faces", "run", "outputs", "steps", "hours", "processes", "half"),
-    *("checkpoint_every", "checkpoint_minutes", "log_every", "cool_down"),
+    *("faces", "faces_b", "run", "outputs", "steps", "hours", "processes", "half"),
+    *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every", "cool_down"),
     *("psi", "truncation"),  # they change samples only
+    "shape_steps",  # of a network that comes after the run
 )
 
 
@@ -77,10 +78,11 @@ class Run:
         self.parts = {"G": G, "D": D, "G_ema": self.G_ema, **parts}
         if settings.batch_size % world_size():
             raise SystemExit(f"{world_size()} processes cannot share a batch of {settings.batch_size} evenly")
-        for name in ("checkpoints", "samples"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        with failed_write_reported(self.folder):
+            for name in ("checkpoints", "samples"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
-        self.pictures = 0  # real ones, how many
+        self.pictures = []  # real ones, how many: of the set that `steps` deals out, and of those beside it
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
@@ -93,15 +95,17 @@ class Run:
 
     # what the loop calls
 
-    def steps(self, *tensors, batch_size=0):
+    def steps(self, *tensors, batch_size=0, beside=()):
         """Yields (step, batch, …) from the step after the last checkpoint to the last one: a batch of each tensor, as
         `batches_of` makes them. Between steps it writes what was logged, samples and checkpoints, and it ends early
-        when the session's hours are over or an interrupt came."""
+        when the session's hours are over or an interrupt came. `beside` are sets that the loop deals out itself."""
         settings, began = self.settings, time.time()
-        if self.start and len(tensors[0]) != self.pictures:
-            counts = f"{self.pictures:,} then, {len(tensors[0]):,} now"
-            raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
-        self.pictures, self.alike = len(tensors[0]), limit_of_repeats(tensors[0])
+        pictures = [len(tensors[0]), *map(len, beside)]
+        for then, now in zip(self.pictures, pictures, strict=False):  # an older notebook counted the first set only
+            if then != now:
+                counts = f"{then:,} then, {now:,} now"
+                raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
+        self.pictures, self.alike = pictures, limit_of_repeats(tensors[0])
         batches = batches_of(
             *tensors, batch_size=batch_size or settings.batch_size, seed=settings.seed, start=self.start
         )
@@ -230,7 +234,8 @@ class Run:
         """Networks, optimizers and random states: all that an uninterrupted run would have at this step. The one before
         is kept as previous.pt."""
         state = {name: without_wrapper(part).state_dict() for name, part in self.parts.items()}
-        state |= {"step": self.step, "settings": self.config(), "pictures": self.pictures}
+        state |= {"step": self.step, "settings": self.config()}
+        state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:]}
         state |= {"scales": gradient_scales(self.parts)}
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
         if self.device.type == "cuda":
@@ -279,7 +284,7 @@ class Run:
                     raise SystemExit(f"{self.folder} holds a run with another {name}: set another `run`") from None
             for name, scale in gradient_scales(self.parts).items():
                 scale.copy_(state.get("scales", {}).get(name, scale))  # none where this run was not in float16 before
-            self.pictures = state["pictures"]
+            self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
             if "cuda_rng" in state and self.device.type == "cuda":
@@ -335,8 +340,12 @@ class Run:
 
 
 def holds_run(archive, name):
-    """Whether a zip holds a run. Cut off, it may still be read as one: as the last checkpoint in it, a zip as well."""
-    return zipfile.is_zipfile(archive) and zipfile.Path(archive, f"{name}/log.csv").exists()
+    """Whether a zip holds a run, whole. Cut off, it may still be read: as the last checkpoint in it, a zip as well."""
+    try:
+        with zipfile.ZipFile(archive) as files:
+            return f"{name}/log.csv" in files.namelist() and not files.testzip()
+    except Exception:  # a zip that is damaged may raise anything
+        return False
 
 
 def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
@@ -355,8 +364,9 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
         return
     path, files = max(runs, key=lambda one: len((one[1] / "log.csv").read_bytes()))
     for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for file in (files / name).iterdir():
+        with failed_write_reported(folder / name):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for file in (files / name).iterdir() if (files / name).is_dir() else ():  # without samples: they come later
             if file.is_file():
                 atomic_write(folder / name / file.name, lambda path, file=file: path.write_bytes(file.read_bytes()))
     print(f"took up the run in {path} (without it, a new one would begin)")

@@ -4,6 +4,7 @@ import io
 import math
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torchvision.utils import make_grid
 
-from kit.files import atomic_write
+from kit.files import atomic_write, failed_write_reported
 
 SHOWN = 64  # of the 1,000 samples, in a grid
 ALIKE = 12  # levels of 255; of 1,000 real faces the nearest two are 17 apart
@@ -49,9 +50,13 @@ def near_repeats(pictures, limit=ALIKE):
 
 def limit_of_repeats(faces):
     """ALIKE, or less for faces [N, 3, H, W] that are more alike than usual, as drawn ones are: 0.7 times the distance
-    that one in a hundred of 1,000 of them stays under."""
-    some = faces[:: max(1, len(faces) // 1000)][:1000]
-    return min(ALIKE, 0.7 * nearest_distances(some).kthvalue(max(1, len(some) // 100)).values.item())
+    that one in a hundred of 1,000 of them stays under. Faces that are there twice, which many sets have, do not count:
+    with them it would be 0, and no collapse would be seen."""
+    distances = nearest_distances(faces[:: max(1, len(faces) // 1000)][:1000])
+    distances = distances[distances >= 1]
+    if not len(distances):
+        return ALIKE
+    return min(ALIKE, 0.7 * distances.kthvalue(max(1, len(distances) // 100)).values.item())
 
 
 def picture_grid(pictures, columns=8):
@@ -93,13 +98,13 @@ def write_submission(run):
     them where the run has one. Returns them."""
     pictures, archive = sample(run.G_ema, run.z), run.folder / "submission.tgz"
     outputs = output_folder(run.settings)
-    outputs.mkdir(parents=True, exist_ok=True)
     pack(pictures, archive)
-    with tarfile.open(archive) as packed:  # the folder holds exactly what the archive holds
-        for entry in packed:
+    with failed_write_reported(outputs), tarfile.open(archive) as packed:
+        outputs.mkdir(parents=True, exist_ok=True)
+        for entry in packed:  # the folder holds exactly what the archive holds
             (outputs / entry.name).write_bytes(packed.extractfile(entry).read())
-    if (labels := run.folder / "labels.csv").exists():  # only now: before, other pictures may lie there
-        (outputs / labels.name).write_bytes(labels.read_bytes())
+        if (labels := run.folder / "labels.csv").exists():  # only now: before, other pictures may lie there
+            (outputs / labels.name).write_bytes(labels.read_bytes())
     size = archive.stat().st_size / 1e6
     print(f"{len(pictures):,} pictures in {outputs}/ and in {archive} ({size:.2f} MB; the limit is 2 MB)")
     show(picture_grid(pictures[: run.shown]))
@@ -117,5 +122,5 @@ def plot_losses(run):
             axes.plot(np.atleast_1d(rows["step"])[window - 1 :], smooth, label=name)
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
-    figure.savefig(run.folder / "losses.png", dpi=120)
+    atomic_write(run.folder / "losses.png", partial(figure.savefig, dpi=120, format="png"))
     show(figure)

@@ -47,13 +47,13 @@ def t4_presets(course, **better):
 
 def make_settings(presets, preset, overrides):
     """The settings of a preset with some overridden. Raises SystemExit for a name that does not exist, and for a value
-    of another type."""
+    that cannot be."""
     if preset not in presets:
         raise SystemExit(f"there is no preset {preset!r}: use one of {', '.join(presets)}")
     known = [field.name for field in fields(presets[preset])]
     if unknown := set(overrides) - set(known):
         raise SystemExit(f"there is no setting {', '.join(sorted(unknown))}: use some of {', '.join(known)}")
-    overrides = {name: as_kind(name, value, type(getattr(presets[preset], name))) for name, value in overrides.items()}
+    overrides = {name: as_kind(name, value, getattr(presets[preset], name)) for name, value in overrides.items()}
     settings = replace(presets[preset], **overrides)
     settings = replace(settings, run=run_folder(settings.run))
     if "NBGRADER_EXECUTION" in os.environ:  # autograding is about the checks: small networks, two steps

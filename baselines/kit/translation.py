@@ -35,10 +35,8 @@ def translate_messages(names, table):
         builtins.print(*(translate(value) if isinstance(value, str) else value for value in values), **options)
 
     names["print"] = translated_print
-    if bar := names.get("tqdm"):
-        names["tqdm"] = lambda things=None, desc=None, *args, **options: bar(
-            things, desc and translate(desc), *args, **options
-        )
+    progress = names["progress"]
+    names["progress"] = lambda steps, what, *more: progress(steps, translate(what), *more)
     if "ipykernel" in sys.modules:
         from IPython import get_ipython
 

@@ -144,6 +144,36 @@ def test_what_systems_and_runs_leave_is_no_set_of_faces(tmp_path):
     assert find({tmp_path: 3}, str(few)) == few
 
 
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_submission_is_no_set_of_faces_wherever_it_lies(tmp_path, as_zip):
+    names = [f"{number}.jpg" for number in range(1, 1001)]
+    (tmp_path / "mine").mkdir()
+    for name in [*names, "labels.csv"]:
+        (tmp_path / "mine" / name).touch()
+    if as_zip:
+        with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+            for name in names:
+                archive.writestr(f"outputs/{name}", b"")
+    real = put(tmp_path / "drive/faces")
+    assert find({tmp_path: 1, tmp_path / "drive": 2}) == real
+    (tmp_path / "mine/1001.jpg").touch()
+    assert find({tmp_path: 1, tmp_path / "drive": 2}) == tmp_path / "mine"
+
+
+def test_fakes_below_the_faces_are_not_read(tmp_path):
+    """Where the faces lie in /content itself, training again reads those faces and no others."""
+    for name in ("a", "more/b", "runs/gan/samples/000002"):
+        save(tmp_path / f"{name}.png")
+    (tmp_path / "runs/gan/log.csv").touch()
+    (tmp_path / "mine").mkdir()
+    for number in range(1, 1001):
+        (tmp_path / f"mine/{number}.jpg").touch()
+    assert read_faces(tmp_path)[1] == ["a.png", "more/b.png"]
+    assert len(faces.files_of(tmp_path / "mine")) == 1000  # the one that you name
+    (tmp_path / "a.png").unlink()
+    assert len(faces.files_of(tmp_path)) == 1003  # folders of classes
+
+
 def test_it_looks_no_deeper_than_it_may(tmp_path):
     put(tmp_path / "a/b/c")
     assert find({tmp_path: 3}) == tmp_path / "a/b/c"
@@ -360,8 +390,20 @@ def test_a_broken_zip_is_refused_in_one_line(tmp_path, content):
 def test_faces_are_read_once_in_a_session(tmp_path, monkeypatch):
     save(tmp_path / "1.png")
     first = read_faces(tmp_path)
-    monkeypatch.setattr(faces, "decode", None)
-    assert read_faces(tmp_path) is first
+    with monkeypatch.context() as patched:
+        patched.setattr(faces, "decode", None)
+        assert read_faces(tmp_path) is first
+    save(tmp_path / "2.png")  # there were too few
+    assert len(read_faces(tmp_path)[1]) == 2
+
+
+def test_a_zip_that_was_uploaded_again_is_read_again(tmp_path):
+    save(tmp_path / "1.png")
+    for count in (1, 2):
+        with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+            for number in range(count):
+                archive.write(tmp_path / "1.png", f"{number}.png")
+        assert len(read_faces(tmp_path / "faces.zip")[1]) == count
 
 
 def test_too_few_faces_for_a_batch_are_told(rendered, tmp_path):

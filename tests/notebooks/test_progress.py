@@ -47,6 +47,13 @@ def test_who_looks_on(log, monkeypatch):
     assert watched()
 
 
+def test_who_looks_on_from_outside_a_notebook_gets_a_bar_of_letters(log, monkeypatch):
+    monkeypatch.setattr("tqdm.auto.tqdm", None)  # as with ipywidgets, whose bars papermill does not pass on
+    monkeypatch.setenv("KIT_WATCHED", "1")
+    assert [*progress(range(3), "training")] == [0, 1, 2]
+    assert "training: 100%" in log.readouterr().err
+
+
 def test_a_notebook_without_widgets_has_no_warning():
     code = (
         "import sys, types; sys.modules['ipykernel'] = types.ModuleType('ipykernel');"

@@ -53,6 +53,14 @@ def test_runs_of_one_setting_are_told_apart_by_their_folders(tmp_path, drawn, ca
     assert all(f"{label}: largest over smallest layer 4\n" in said for label in labels)
 
 
+@pytest.mark.parametrize("torn", ["5,2", "5,2,layers.2,", "5,2,layers.2,1e-"])
+def test_a_torn_row_is_passed_over(tmp_path, torn):
+    table = written(tmp_path / "wgan", {}, ROWS).folder / "grad_norms.csv"
+    with open(table, "a") as file:
+        file.write(f"5,1,layers.1,3.0\n{torn}")
+    assert report.read_norms(table).tolist() == [[8, 2], [4, 1], [6, 1.5]]
+
+
 def test_a_run_that_is_missing_is_named(tmp_path, drawn, capsys):
     report.plot_norms(written(tmp_path / "wgan", {"clip": 0.01}, ROWS), tmp_path / "wgan_gp")
     assert f"{tmp_path}/wgan_gp/grad_norms.csv has no norms yet: train that notebook too" in capsys.readouterr().out

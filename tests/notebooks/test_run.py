@@ -4,6 +4,7 @@ import csv
 import inspect
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,16 @@ from kit.files import StepTable
 from kit.networks import Discriminator, Generator
 from kit.norms import layer_norms
 from kit.run import Run, fetch_run
-from kit.samples import fixed_noise, limit_of_repeats, near_repeats, output_folder, pack, sample, write_submission
+from kit.samples import (
+    fixed_noise,
+    limit_of_repeats,
+    near_repeats,
+    output_folder,
+    pack,
+    plot_losses,
+    sample,
+    write_submission,
+)
 from kit.settings import Settings
 from tests.helpers.notebook import equal, lesson
 
@@ -88,6 +98,16 @@ def test_a_run_does_not_go_on_with_another_number_of_faces(tmp_path):
     train(session(tmp_path, steps=2))
     with pytest.raises(SystemExit, match=r"other faces .40 then, 41 now.: set another `run`"):
         next(session(tmp_path).steps(torch.zeros(41, 1, 1, 1, dtype=torch.uint8)))
+
+
+def test_faces_that_the_loop_deals_out_itself_are_counted_too(tmp_path):
+    run, A, B = session(tmp_path, steps=2), *torch.zeros(2, 40, 1, 1, 1, dtype=torch.uint8)
+    for _ in run.steps(A, beside=[B[:30]]):
+        pass
+    assert last(tmp_path)["pictures"] == 40
+    with pytest.raises(SystemExit, match=r"other faces .30 then, 31 now."):
+        next(session(tmp_path).steps(A, beside=[B[:31]]))
+    next(session(tmp_path).steps(A, beside=[B[:30]]))
 
 
 def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, rendered):
@@ -223,7 +243,10 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # a write beyond fails as on a full disk
     try:
-        with pytest.raises(SystemExit, match=r"last.pt cannot be written: .* MB are free. Earlier checkpoints are"):
+        whole = (
+            r"last.pt cannot be written: .*\. Earlier checkpoints are whole: make room \(.* MB are free\), and run the"
+        )
+        with pytest.raises(SystemExit, match=whole):
             run.save_checkpoint()
         run.log_rows = [(step, torch.zeros(2), 0.0) for step in range(1000)]
         with pytest.raises(SystemExit, match=r"log.csv cannot be written: File too large"):
@@ -235,8 +258,35 @@ def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
 
 
 def test_a_drive_that_is_gone_is_reported_in_a_line(tmp_path):
-    with pytest.raises(SystemExit, match=r"log.csv cannot be written: No such file or directory; 0 MB are free"):
+    with pytest.raises(SystemExit, match=r"log.csv cannot be written: No such file or directory\. ") as stopped:
         kit.files.atomic_write(tmp_path / "gone/log.csv", lambda path: path.write_text("x"))
+    assert "make room" not in str(stopped.value)
+
+
+def test_a_table_that_is_open_in_excel_is_to_be_closed(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    run = session(tmp_path)
+    run.log_rows = [(1, torch.zeros(2), 0.0)]
+    monkeypatch.setattr(kit.files, "open", refused, raising=False)
+    remedy = r"log\.csv cannot be written: Permission denied\. .*: if another program has it open, close it there; else"
+    with pytest.raises(SystemExit, match=remedy):
+        run.flush()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()  # as on a system that may not be written to, in place of a folder
+    line = r"{} cannot be written: (?:Not a directory|File exists)\. .* set another `run` or `outputs`, and run"
+    with pytest.raises(SystemExit, match=line.format("file/gan")):
+        session(tmp_path / "file")
+    run = session(tmp_path, outputs=str(tmp_path / "file"))
+    with pytest.raises(SystemExit, match=line.format("file")):
+        write_submission(run)
+    (run.folder / "losses.png").mkdir()
+    run.log_table.append([[1, 0, 0, 0]])
+    with pytest.raises(SystemExit, match=r"losses\.png cannot be written: Is a directory"):
+        plot_losses(run)
 
 
 def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, capsys):
@@ -244,12 +294,13 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     with pytest.raises(SystemExit, match=r"batch_size: 8 then, 4 now, seed: 1 then, 2 now\): set another `run`"):
         session(tmp_path, batch_size=4, seed=2)
     free = {"steps": 8, "hours": 1.0, "checkpoint_every": 3, "checkpoint_minutes": 1.0, "log_every": 2, "faces": "x"}
+    free |= {"norms_every": 3}
     assert session(tmp_path, **free, half=True).start == 6
     assert "going on from step 6" in capsys.readouterr().out
     assert set(free) <= set(kit.run.FREE_SETTINGS)
 
 
-@pytest.mark.parametrize("name", ["psi", "truncation"])  # of 05 and of 08
+@pytest.mark.parametrize("name", ["psi", "truncation", "shape_steps"])  # of 05, of 08, of 06
 def test_a_run_goes_on_with_other_samples(tmp_path, name):
     own = make_dataclass("Own", [(name, float, 0.75)], bases=(Settings,), frozen=True)
     small = own(run=str(tmp_path / "gan"), outputs=str(tmp_path / "outputs"), steps=6, batch_size=8, z_dim=2, seed=1)
@@ -548,6 +599,27 @@ def test_an_archive_that_was_cut_off_is_named_and_passed_over(tmp_path, capsys, 
     assert f"{tmp_path}/new/gan.zip is broken, or holds no run of this name: upload it again" in capsys.readouterr().out
 
 
+def test_an_archive_with_a_damaged_member_is_named_and_passed_over(tmp_path, capsys):
+    train(session(tmp_path))
+    data = bytearray((tmp_path / "gan.zip").read_bytes())
+    data[data.index(b"loss_D,loss_G") + 3] ^= 1
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/gan.zip").write_bytes(data)
+    assert session(tmp_path / "new").start == 0
+    assert "new/gan.zip is broken, or holds no run of this name: upload it again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_run_without_samples_is_taken_up(tmp_path, capsys, as_zip):
+    train(session(tmp_path / "kaggle", steps=2))
+    shutil.rmtree(tmp_path / "kaggle/gan/samples")
+    (tmp_path / "kaggle/gan.zip").unlink()
+    if as_zip:
+        shutil.make_archive(tmp_path / "gan", "zip", tmp_path / "kaggle", "gan")
+    fetch_run(tmp_path / "gan", [tmp_path / "kaggle"] * (not as_zip))
+    assert last(tmp_path)["step"] == 2
+
+
 # averages, samples, norms
 
 
@@ -614,6 +686,9 @@ def test_faces_that_are_alike_themselves_are_no_repeats():
     collapsed = similar.clone()
     collapsed[:100] = similar[:1]
     assert near_repeats(collapsed, limit_of_repeats(similar)) == pytest.approx(1 / 3)
+    twice = torch.cat([similar[:290], similar[:10]])  # as in many sets
+    assert limit_of_repeats(twice) == pytest.approx(limit_of_repeats(similar), rel=0.1)
+    assert limit_of_repeats(different[:1].expand(9, -1, -1, -1)) == 12
 
 
 def test_samples_are_of_evaluation_mode_and_fill_all_levels():

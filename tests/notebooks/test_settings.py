@@ -47,6 +47,15 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(preset, overrides, 
     assert str(stopped.value).startswith(said)
 
 
+@pytest.mark.parametrize("name", ["n_critic", "norms_every", "checkpoint_every", "log_every", "batch_size"])
+def test_what_training_divides_by_is_no_0(name):
+    for value in (0, -1, 0.0):
+        with pytest.raises(SystemExit, match=rf"^`{name}` is {value}: set it to 1 or more$"):
+            make_settings(PRESETS, "course", {name: value})
+    never = {"course": replace(PRESETS["course"], norms_every=0)}  # as 07 has it, which records none
+    assert make_settings(never, "course", {"norms_every": 0}).norms_every == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value", "kept"),
     [
@@ -77,7 +86,7 @@ def test_a_value_of_another_type_is_told_in_one_line(name, value, kept, capsys):
     assert str(stopped.value).startswith(f"{name} is {value!r}: it must be ")
     (as_kind,) = definitions(ROOT / "baselines/kit/settings.py", "as_kind").values()  # as studies.deepen takes it
     with pytest.raises(SystemExit, match=name):
-        as_kind(name, value, type(getattr(presets["course"], name)))
+        as_kind(name, value, getattr(presets["course"], name))
 
 
 def test_autograding_makes_it_small(monkeypatch):
