@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -110,7 +111,7 @@ def show_classes(pictures, classes, path):
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=120)
+    atomic_write(path, partial(figure.savefig, dpi=120, format="png"))
     show(figure)
 
 
