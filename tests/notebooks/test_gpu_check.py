@@ -22,7 +22,9 @@ def on_the_cpu(monkeypatch):
 def test_the_check_of_a_gpu_runs_to_its_end_and_writes_its_tables(tmp_path, on_the_cpu, monkeypatch):
     row = {"notebook": "01_gan", "seconds": 9, "result": "whole", "device": "cpu", "resumed": "equal"}
     check = gpu_check.check_notebook
-    monkeypatch.setattr(gpu_check, "check_notebook", lambda stem, *more: row if stem == "01_gan" else check(stem, *more))
+    monkeypatch.setattr(
+        gpu_check, "check_notebook", lambda stem, *more: row if stem == "01_gan" else check(stem, *more)
+    )
     name = "half, channels last"  # all variants differ in settings alone
     monkeypatch.setattr(gpu_check, "VARIANTS", {name: gpu_check.VARIANTS[name]})
     command = ["--output", str(tmp_path), "--only", "01_gan,nothing"]
