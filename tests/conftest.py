@@ -32,8 +32,11 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KIT_SCORE", "0")  # the last cell of a notebook takes 15 s: a test of it takes this away
     for variable in ("GRADER_INCEPTION", "GRADER_CASCADE"):
         monkeypatch.delenv(variable, raising=False)
-    for variable in ("https_proxy", "HTTPS_PROXY"):  # nobody answers there; servers of the tests speak http
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for name in (variable, variable.upper()):
+            monkeypatch.delenv(name, raising=False)
+            if variable == "https_proxy":  # nobody answers there; servers of the tests speak http
+                monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
 @pytest.fixture(autouse=True)
