@@ -21,8 +21,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
 
-# The grader and the data tools with the lowest versions that requirements.txt and pyproject.toml allow, Python's and
-# Dask's too, and with the newest, each in an environment that is thrown away once all passes.
+# The grader, the data tools and what notebooks share with the lowest versions that requirements.txt and pyproject.toml
+# allow, Python's and Dask's too, and with the newest, each in an environment that is thrown away once all passes.
+SHARED := $(foreach name,device faces labels run settings,tests/notebooks/test_$(name).py)
 test-oldest: PYTHON = 3.10
 test-oldest: RESOLUTION = lowest-direct
 test-newest: PYTHON = 3.13
@@ -32,7 +33,7 @@ test-oldest test-newest:
 	uv venv --quiet --clear --python $(PYTHON) $(VENV)/$@
 	uv pip install --quiet --python $(VENV)/$@ --resolution $(RESOLUTION) --requirement pyproject.toml --extra dask
 	uv pip install --quiet --python $(VENV)/$@ pytest pytest-xdist hypothesis jupytext nbformat papermill
-	OMP_NUM_THREADS=1 nice -n 15 $(VENV)/$@/bin/python -m pytest --numprocesses auto tests/grader tests/data
+	OMP_NUM_THREADS=1 nice -n 15 $(VENV)/$@/bin/python -m pytest --numprocesses auto tests/grader tests/data $(SHARED)
 	rm -rf $(VENV)/$@
 
 # A run killed with SIGKILL at 20 random moments; make test kills it three times.

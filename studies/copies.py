@@ -160,22 +160,23 @@ def study_disguises(sets: dict[str, np.ndarray]) -> None:
         near = copies(pictures, known, NEAR)
         copied = [copy for copy in near if copy.distance <= COPY]
         shares = [len(some) / len(pictures) for some in (copied, near, near_ones(pictures, near, known))]
-        click.echo("{:42s} copies {:6.1%}, near {:6.1%}, counted {:6.1%}".format(name, *shares))
+        click.echo("{:42s} copies {:6.1%}, near {:6.1%}, counted {:6.1%}".format(name[-42:], *shares))
 
 
-def study_duplicates(sets: dict[str, np.ndarray], known: np.ndarray) -> None:
+def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], known: np.ndarray) -> None:
+    """Of sets of real faces, and of submissions, whose copies of known faces are counted too."""
     click.echo(f"\nnear duplicates inside 1,000 pictures, limit {ALIKE}\n")
     click.echo(
         f"{'pictures':42s} {'repeated':>8s} {'alike':>7s} {'largest group':>14s} {'collapsed':>10s} {'copies':>7s}"
     )
-    for name, pictures in sets.items():
+    for name, pictures in (*faces.items(), *sent.items()):
         prints = fingerprints(pictures)
         repeats, groups = duplicates(prints, limit=0), duplicates(prints)
         repeated, alike = (sum(len(group.members) for group in found) / len(prints) for found in (repeats, groups))
         largest = len(groups[0].members) if groups else 0
         verdict = "yes" if collapsed(groups, len(prints)) else "no"
-        copied = f"{len(copies(pictures, known)):7d}" if "faces" not in name else ""
-        click.echo(f"{name:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
+        copied = f"{len(copies(pictures, known)):7d}" if name in sent else ""
+        click.echo(f"{name[-42:]:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
 
 
 @click.command(help=__doc__)
@@ -198,10 +199,10 @@ def main(faces, unseen, submissions, seed):
         for severity in (0.05, 0.1, 0.2, 0.3):
             collapse = planted_collapse(pictures, share, severity, rng)
             sets[f"faces, {share:.0%} varied by {severity} from ten"] = collapse
-    sets |= {str(path)[-42:]: read_submission(path).pictures for path in submissions}
-    study_duplicates(sets, known)
+    sent = {str(path): read_submission(path).pictures for path in submissions}
+    study_duplicates(sets, sent, known)
     beyond = {name: np.stack([apply(picture) for picture in others]) for name, apply in BEYOND.items()}
-    study_disguises({name: sets[name] for name in (str(path)[-42:] for path in submissions)} | beyond)
+    study_disguises(sent | beyond)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from grader.inputs.archives import members
 from grader.inputs.images import decode
 from studies import teacher
 from studies.corruptions import KINDS
-from studies.faces import read_faces, split, stored
+from studies.faces import hash_of, read_faces, split, stored
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 500  # of its 1,000 samples
@@ -132,7 +132,7 @@ def gather(shared: Path, runs: Path, folder: Path) -> list[Set]:
     net, sets = teacher.load(), []
     for name, (group, pictures, seen) in sources(shared, runs).items():
         print(f"\r{name}: {len(pictures)} pictures", end="\033[K", file=sys.stderr, flush=True)
-        path = folder / f"targets-{name}.npy"
+        path = folder / f"targets-{name}-{hash_of(seen)}.npy"
         sets.append(Set(group, pictures, _kept(path, partial(teacher.features, net, seen, half=True))))
     print(file=sys.stderr)
     return sets

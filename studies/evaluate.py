@@ -31,7 +31,7 @@ from grader.metrics import afd as detector
 from grader.metrics.copies import copies
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import KINDS
-from studies.faces import read_faces, split
+from studies.faces import hash_of, read_faces, split
 
 JUDGED = ("judged_200_4", "judged_150_4", "judged_90_5")  # best first, as the course's judge has them
 SUBMISSIONS = (*JUDGED, "gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
@@ -65,6 +65,7 @@ class Judge:
 
     def __init__(self, scale: str, features: Callable[[np.ndarray], np.ndarray], reference: Statistics):
         self.scale, self.features, self.reference = scale, features, reference
+        self.key = f"{scale} from {hash_of(reference.mean, reference.covariance)}"  # what numbers are kept by
 
     def distance(self, pictures: np.ndarray) -> float:
         return frechet_distance(self.features(pictures), self.reference)
@@ -75,16 +76,19 @@ class Judge:
 
 @dataclass
 class Kept:
-    """Numbers by what they are, kept in a file if there is one."""
+    """Numbers by what they are and the faces that they are of, kept in a file if there is one."""
 
     path: Path | None
     numbers: dict[str, list[float]]
+    faces: str  # their hash
 
     @classmethod
-    def read(cls, path: Path | None) -> Kept:
-        return cls(path, json.loads(path.read_text()) if path and path.exists() else {})
+    def read(cls, path: Path | None, faces: Faces) -> Kept:
+        arrays = (faces.train, faces.held_out, faces.real, faces.tagged, *faces.submissions.values())
+        return cls(path, json.loads(path.read_text()) if path and path.exists() else {}, hash_of(*arrays))
 
     def get(self, what: str, compute: Callable[[], list[float]]) -> list[float]:
+        what = f"{what}, faces {self.faces}"
         if what not in self.numbers:
             self.numbers[what] = compute()
             if self.path:
@@ -99,7 +103,8 @@ class Kept:
 @click.option("--threads", default=2, show_default=True)
 def main(shared, weights, kept, threads):
     torch.set_num_threads(threads)
-    faces, kept = Faces.read(shared), Kept.read(kept)
+    faces = Faces.read(shared)
+    kept = Kept.read(kept, faces)
     judges = {
         "ImageNet": Judge(imagenet.scale(), imagenet.describe, shipped_reference(imagenet).statistics),
         "anime": Judge(anime.scale(), anime.describe, shipped_reference(anime).statistics),
@@ -173,7 +178,7 @@ def _table(title, judges, rows, kept):
     for row, make in rows.items():
         sets, distances = cache(make), {}
         for name, judge in judges.items():
-            what = f"{row} by {judge.scale}"
+            what = f"{row} by {judge.key}"
             distances[name] = kept.get(what, lambda judge=judge, sets=sets: judge.distances(sets()))
         ranks = "".join(f"{rank(distances[name]):10.2f}" for name in judges)
         print(f"{row:<40}{ranks}  " + " ".join(f"{distance:.4g}" for distance in distances["ImageNet"]), flush=True)
@@ -186,7 +191,7 @@ def _floors(judge, faces, kept):
         unseen = judge.features(faces.held_out)
         return [frechet_distance(rng.permutation(unseen)[:1000], judge.reference) for _ in range(5)]
 
-    draws = kept.get(f"5 draws by {judge.scale}", drawn)
+    draws = kept.get(f"5 draws by {judge.key}", drawn)
     print(f"Floor: 5 draws of 1,000 faces held out {np.mean(draws):.2f} ± {np.std(draws):.2f}")
 
 
@@ -200,14 +205,14 @@ def _sizes(judge, faces, kept):
         return [frechet_distance(features[:count], reference) for count in counts]
 
     print(f"{'real faces':<12}distance to {len(faces.held_out):,} others")
-    for count, distance in zip(counts, kept.get(f"sizes by {judge.scale}", distances), strict=True):
+    for count, distance in zip(counts, kept.get(f"sizes by {judge.key}", distances), strict=True):
         print(f"{count:<12,}{distance:.2f}")
 
 
 def _memorised(judge, faces, kept):
     copied = faces.train[:1000]
     found = copies(copied, load_known().fingerprints)
-    (distance,) = kept.get(f"copied by {judge.scale}", lambda: [judge.distance(copied)])
+    (distance,) = kept.get(f"copied by {judge.key}", lambda: [judge.distance(copied)])
     print(f"1,000 of the reference's own faces, copied: {distance:.2f}, and {len(found)} named as copies")
 
 

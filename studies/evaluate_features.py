@@ -25,7 +25,7 @@ from grader.files import atomic, short_hash
 from grader.metrics.frechet import frechet_distance
 from studies import distil, teacher
 from studies.evaluate import JUDGED, SUBMISSIONS
-from studies.faces import read_faces, stored
+from studies.faces import hash_of, read_faces, stored
 
 CODECS = {"PNG": ("png", 0), "WebP 95": ("webp", 95), "JPEG 95": ("jpeg", 95), "JPEG 75": ("jpeg", 75)}
 TEACHER = "teacher 128"
@@ -54,19 +54,18 @@ def real_sets(shared: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
 class Distances:
     """Fréchet distances of sets in one candidate's features, which are kept in a folder."""
 
-    def __init__(self, name: str, features: Callable, folder: Path):
+    def __init__(self, name: str, features: Callable, folder: Path, reference: np.ndarray):
         self.name, self.features, self.folder = name, features, folder
-        self.reference: Statistics | None = None
+        self.reference = Statistics.of(self.kept("reference", reference))
 
-    def of(self, name: str, pictures: Callable[[], np.ndarray], count: int) -> float:
-        features = self.kept(name, pictures, count)
-        return frechet_distance(features, self.reference)
+    def of(self, name: str, pictures: np.ndarray) -> float:
+        return frechet_distance(self.kept(name, pictures), self.reference)
 
-    def kept(self, name: str, pictures: Callable[[], np.ndarray], count: int) -> np.ndarray:
-        path = self.folder / f"{self.name}-{name}-{count}.npy".replace(" ", "_")
+    def kept(self, name: str, pictures: np.ndarray) -> np.ndarray:
+        path = self.folder / f"{self.name}-{name}-{hash_of(pictures)}.npy".replace(" ", "_")
         if not path.exists():
             with atomic(path) as unfinished, open(unfinished, "wb") as file:
-                np.save(file, np.asarray(self.features(pictures()[:count]), np.float32))
+                np.save(file, np.asarray(self.features(pictures), np.float32))
         return np.load(path)
 
 
@@ -76,7 +75,7 @@ class Distances:
 @click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
 @click.option("--self-supervised", type=click.Path(exists=True, path_type=Path), help="Weights of that candidate.")
 @click.option("--folder", default="scratch/features", show_default=True, type=click.Path(path_type=Path))
-@click.option("--candidate", "named", multiple=True, help="Only these.")
+@click.option("--candidate", "named", multiple=True, help="Only these, and the teacher.")
 @click.option("--pictures", default=1000, show_default=True, help="Of each real set and submission.")
 @click.option("--per-checkpoint", default=1000, show_default=True, help="Of each set that Spearman is over.")
 @click.option("--threads", default=1, show_default=True)
@@ -84,19 +83,17 @@ def main(shared, runs, *, weights, self_supervised, folder, named, pictures, per
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     features = candidates(weights, self_supervised)
-    found = {name: Distances(name, some, folder) for name, some in features.items()}
-    found = {name: judge for name, judge in found.items() if not named or name.split(" ")[0] in named or name in named}
-    reference = cache(partial(distil.reference_faces, shared))
-    for judge in found.values():
-        judge.reference = Statistics.of(judge.kept("reference", reference, 2 * distil.REFERENCE))
+    for one in named:
+        if not any(one in (name, name.split(" ")[0]) for name in features):
+            raise click.BadParameter(f"there is no {one!r} among {', '.join(features)}", param_hint="--candidate")
+    chosen = [name for name in features if not named or name == TEACHER or {name, name.split(" ")[0]} & {*named}]
+    reference = distil.reference_faces(shared)
+    found = {name: Distances(name, features[name], folder, reference) for name in chosen}
 
-    submissions = {name: cache(partial(read_faces, shared / "submissions" / f"{name}.tgz")) for name in SUBMISSIONS}
+    submissions = {name: partial(read_faces, shared / "submissions" / f"{name}.tgz") for name in SUBMISSIONS}
     reals = dict(real_sets(shared, pictures))
-    rows = {
-        name: {row: judge.of(row, lambda p=p: p, pictures) for row, p in reals.items()}
-        | {row: judge.of(row, read, pictures) for row, read in submissions.items()}
-        for name, judge in found.items()
-    }
+    measured = reals | {name: read()[:pictures] for name, read in submissions.items()}
+    rows = {name: {row: judge.of(row, some) for row, some in measured.items()} for name, judge in found.items()}
     _table(["set", *rows], [[row, *(rows[name][row] for name in rows)] for row in (*reals, *SUBMISSIONS)])
     print()
     _table(
@@ -109,14 +106,14 @@ def main(shared, runs, *, weights, self_supervised, folder, named, pictures, per
         ],
     )
     checkpoints = {
-        f"{file.parts[-3]} {file.stem}": cache(partial(read_faces, file))
-        for file in sorted(runs.glob("*/samples/*.tgz"))
+        f"{file.parts[-3]} {file.stem}": partial(read_faces, file) for file in sorted(runs.glob("*/samples/*.tgz"))
     }
     sets = checkpoints | submissions
-    over = {
-        name: {row: judge.of(f"run {row}", read, per_checkpoint) for row, read in sets.items()}
-        for name, judge in found.items()
-    }
+    over = {name: {} for name in found}
+    for row, read in sets.items():
+        some = read()[:per_checkpoint]
+        for name, judge in found.items():
+            over[name][row] = judge.of(f"run {row}", some)
     held_out = [row for row in sets if row.split(" ")[0] not in distil.TRAINED_ON]
     print(
         f"\n{len(sets)} sets of {per_checkpoint} pictures; {len(held_out)} of them held out of the distillation (*)\n"

@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 
 from grader.cli import shared
+from grader.errors import GraderError
 from grader.files import atomic, check_writable, write_text
 from grader.inputs.runs import Checkpoint, best, read_history, read_rows
 
@@ -29,10 +30,20 @@ LIMITS = {"ten minutes": 10.05, "an hour": 60.3}  # in minutes, with the half pe
 OWN = ("run", "outputs", "steps", "hours", "checkpoint_every", "log_every", "cool_down", "pictures")  # no part of it
 
 
+def config_of(notebook: str, run: Path) -> dict:
+    """A run's settings. Raises OSError, and GraderError where a few steps of it cannot be timed for all."""
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    if "hold" in config:
+        raise GraderError(f"{run}: its steps grow with its pictures, so that the first ones tell nothing of the others")
+    if 'PRESETS["cpu"]' not in (BASELINES / f"{notebook}.py").read_text(encoding="utf-8"):
+        raise GraderError(f"{notebook} has no preset cpu, with which a step is timed")
+    return config
+
+
 def seconds_per_step(notebook: str, run: Path, faces: str) -> float:
     """The seconds of one step with a run's settings on one thread, in its fastest steps in a row. Raises OSError, and
-    subprocess.CalledProcessError when the notebook stops."""
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    GraderError when the notebook stops."""
+    config = config_of(notebook, run)
     settings = {name: value for name, value in config.items() if name not in OWN} | {"faces": faces or config["faces"]}
     with tempfile.TemporaryDirectory() as folder:
         settings |= {"run": f"{folder}/run", "outputs": f"{folder}/outputs", "steps": STEPS, "log_every": STEPS}
@@ -40,7 +51,12 @@ def seconds_per_step(notebook: str, run: Path, faces: str) -> float:
         for name, value in settings.items():
             command += ["--set", f"{name}={value}"]
         quiet = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "KIT_SCORE": "0"}
-        subprocess.run(command, env=os.environ | quiet, check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise GraderError(f"{notebook} does not train with the settings of {run}: {said}")
         seconds = read_rows(Path(folder, "run/log.csv"), {"seconds": float})["seconds"]
     return float((seconds[WINDOW:] - seconds[:-WINDOW]).min() / WINDOW)
 
@@ -86,7 +102,7 @@ def runs_given(_context, _argument, texts) -> list[tuple[str, str, Path]]:
 )
 def main(runs, output, faces, rounds):
     histories = [read_history(run / "history.csv") for _, _, run in runs]  # first: timing takes minutes
-    seeds = [json.loads((run / "config.json").read_text(encoding="utf-8"))["seed"] for _, _, run in runs]
+    seeds = [config_of(notebook, run)["seed"] for _, notebook, run in runs]
     check_writable(output)
     first = {label: (notebook, run) for label, notebook, run in reversed(runs)}  # its seeds take the same time
     times = {label: [] for label, _, _ in runs}

@@ -1,5 +1,6 @@
 """What several tests need: faces to train on, and the real data where it lies beside the checkout."""
 
+import hashlib
 import inspect
 import os
 import random
@@ -32,8 +33,11 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KIT_SCORE", "0")  # the last cell of a notebook takes 15 s: a test of it takes this away
     for variable in ("GRADER_INCEPTION", "GRADER_CASCADE"):
         monkeypatch.delenv(variable, raising=False)
-    for variable in ("https_proxy", "HTTPS_PROXY"):  # nobody answers there; servers of the tests speak http
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for name in (variable, variable.upper()):
+            monkeypatch.delenv(name, raising=False)
+            if variable == "https_proxy":  # nobody answers there; servers of the tests speak http
+                monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
 @pytest.fixture(autouse=True)
@@ -46,24 +50,29 @@ def same_random_numbers():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def described_once():
-    """The ImageNet network is slow, and many tests score the same pictures: it sees each once per process."""
+def described_once(tmp_path_factory):
+    """The ImageNet network is slow, and many tests score the same pictures: it sees each once, in whichever worker."""
     import numpy as np
 
     from grader.features import imagenet
 
-    describe, known = imagenet.describe, {}
+    describe, folder = imagenet.describe, tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "described"
+    folder.mkdir(exist_ok=True)
 
     def remembering(pictures, progress=None):
         if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8 or pictures.ndim != 4:
             return describe(pictures, progress)
-        keys = [picture.tobytes() for picture in pictures]
-        new = {key: number for number, key in enumerate(keys) if key not in known}
-        if new or not keys:
-            known.update(zip(new, describe(pictures[list(new.values())]), strict=True))
+        paths = [folder / hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
+        new = {path: number for number, path in enumerate(paths) if not path.exists()}
+        if new or not paths:
+            for path, features in zip(new, describe(pictures[list(new.values())]), strict=True):
+                unfinished = path.with_suffix(f".{os.getpid()}")
+                features.tofile(unfinished)
+                unfinished.replace(path)
         if progress:
-            progress(len(keys))
-        return np.stack([known[key] for key in keys])
+            progress(len(paths))
+        return np.stack([np.fromfile(path) for path in paths])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imagenet, "describe", remembering)
@@ -76,6 +85,22 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip(f"no real data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory) -> Path:
+    """A state dict as pytorch-fid's own, but random."""
+    import torch
+    from pytorch_fid import inception
+
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inception, "load_state_dict_from_url", lambda *args, **kwargs: {})
+        patch.setattr("torchvision.models.Inception3.load_state_dict", lambda self, state: None)
+        network = inception.fid_inception_v3()
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.save(network.state_dict(), path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import papermill
@@ -79,6 +81,18 @@ def check_two_processes(train, settings):
     return run
 
 
+@contextmanager
+def unmoved_by_cuda():
+    """Without a GPU .cuda() leaves things where they are, as notebook 05 has it, and not for longer than this."""
+    if torch.cuda.is_available():
+        yield
+        return
+    stays = {"cuda": lambda self, *_, **__: self}
+    with mock.patch.multiple(torch.Tensor, **stays), mock.patch.multiple(torch.nn.Module, **stays):
+        yield
+
+
+@unmoved_by_cuda()
 def execute(master, overrides, solved=True, until="", checks=None, before_training=lambda names: None) -> dict:
     """Runs a notebook's code in this process, with its parameters set, and returns its names. Where `until` is given it
     stops after the cell that holds this text, and leaves out the checks unless `checks` asks for them.
@@ -103,7 +117,13 @@ def lesson(master, **overrides) -> dict:
     return execute(master, SMOKE | overrides, until="def train(settings):")
 
 
+def uncalled(name, source) -> str:
+    """The source of a cell by its name; of a check's, without the call in its last line."""
+    return source.rpartition("\ncheck_")[0] if name.startswith("check-") else source
+
+
 @cache
+@unmoved_by_cuda()
 def before_todos(master) -> dict:
     """The names that a notebook's cells have defined when its first TODO comes."""
     names = {"__name__": "__main__"}
@@ -114,26 +134,35 @@ def before_todos(master) -> dict:
 
 
 @cache
+@unmoved_by_cuda()
 def before_launch(master) -> dict:
-    """The names that a solved notebook's cells have defined when training begins: its functions, `train` too."""
+    """The names that a solved notebook's cells have defined when training begins: its functions, `train` too. No check
+    is called."""
     names = {"__name__": "__main__"}
     for name, source in cells(master).items():
         if "run = launch(" in source:
             return names
-        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+        exec(compile(uncalled(name, source), f"{master.stem} {name}", "exec"), names)
 
 
-def check(master, todo, solution) -> None:
-    """Runs a notebook's cells from its first TODO to the check of `todo`, which gets the given solution."""
+@unmoved_by_cuda()
+def check(master, todo, solution, alone=True) -> None:
+    """Runs a notebook's cells from its first TODO to the check of `todo`, which gets the given solution. The checks
+    before it are not called, unless it is not `alone`."""
     names = before_todos(master)  # itself: what a solution defines may take the place of something, as in a notebook
     before = dict(names)
     started = False
     try:
         for name, source in cells(master).items():
             started = started or name.startswith("todo-")
+            last = name == f"check-{todo}"
+            if name == f"todo-{todo}":
+                source = solution
+            elif alone and not last:
+                source = uncalled(name, source)
             if started:
-                exec(compile(solution if name == f"todo-{todo}" else source, f"{master.stem} {name}", "exec"), names)
-            if name == f"check-{todo}":
+                exec(compile(source, f"{master.stem} {name}", "exec"), names)
+            if last:
                 return
     finally:
         names.clear()

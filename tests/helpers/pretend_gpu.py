@@ -15,6 +15,7 @@ import traceback
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -248,7 +249,7 @@ def differences(a, b, path=""):
     return [] if same else [path]
 
 
-def train_and_tell(stem, faces, folder, steps=3, checks=False, **overrides):
+def train_and_tell(stem, faces, folder, steps=3, checks=False, samples=1000, **overrides):
     """Runs a solved notebook whole, its checks only if asked to. Goes on with its training for as many steps, and
     trains for all of them without a break. Tells where each had the host wait, as far as the GPU is a pretended one,
     and where the last two ended differently."""
@@ -258,7 +259,7 @@ def train_and_tell(stem, faces, folder, steps=3, checks=False, **overrides):
     quiet = {"log_every": 1000, "checkpoint_every": 1000, "checkpoint_minutes": 1e9}
     overrides = small(folder, faces, **(quiet | {"steps": steps} | overrides))
     master = ROOT / f"baselines/{stem}.py"
-    names = execute(master, overrides, checks=checks, before_training=watch_training)
+    names = execute(master, overrides, checks=checks, before_training=partial(watch_training, samples=samples))
     run, settings, train = names["run"], names["settings"], names["train"]
     told = {
         "fresh": names["waits"],
@@ -274,8 +275,11 @@ def train_and_tell(stem, faces, folder, steps=3, checks=False, **overrides):
     return told
 
 
-def watch_training(names):
-    """Lets a notebook's training count where the host waits."""
+def watch_training(names, samples):
+    """Lets a notebook's training count where the host waits, and make so many samples of noise."""
+    fixed_noise, balanced_labels = names.get("fixed_noise"), names.get("balanced_labels")
+    names["fixed_noise"] = lambda settings, count=samples: fixed_noise(settings, count)
+    names["balanced_labels"] = lambda _, classes: balanced_labels(samples, classes)
     names["Run"].steps = watched(names["Run"].steps)
     train = names["train"]
 

@@ -14,18 +14,17 @@ from torchvision.utils import make_grid, save_image
 from baselines.build import ROOT
 from grader import pack
 from kit.grids import cut_grid, cut_grids
-from tests.helpers.notebook import SMOKE, before_launch, equal, run
+from tests.helpers.notebook import SMOKE, before_launch, equal, execute, run, unmoved_by_cuda
 
 MASTER = ROOT / "baselines/05_stylegan2.py"
 SMALL = {"batch_size": 2, "z_dim": 16}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cells():
-    """The names that the notebook's cells define before training. Without a GPU they leave .cuda() doing nothing."""
-    before = torch.Tensor.cuda, nn.Module.cuda
-    yield SimpleNamespace(**before_launch(MASTER))
-    torch.Tensor.cuda, nn.Module.cuda = before
+    """The names that the notebook's cells define before training."""
+    with unmoved_by_cuda():
+        yield SimpleNamespace(**before_launch(MASTER))
 
 
 @pytest.fixture
@@ -44,6 +43,12 @@ def test_it_runs_from_top_to_bottom(tmp_path, rendered):
         assert picture.size == (64, 64)
     assert (tmp_path / "run/losses.png").exists() and not (tmp_path / "singles").exists()
     assert not (tmp_path / "models").exists() and not (tmp_path / "results").exists()
+
+
+def test_what_it_does_to_torch_is_undone():
+    before = torch.Tensor.cuda, nn.Module.cuda
+    execute(MASTER, {}, until="mock.patch(")
+    assert (torch.Tensor.cuda, nn.Module.cuda) == before
 
 
 def test_it_resumes_as_if_never_interrupted(cells, settings, capsys):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from baselines.build import ROOT
 from kit.launch import launch
-from tests.helpers.notebook import SMOKE, before_todos, cells, equal, run
+from tests.helpers.notebook import SMOKE, before_todos, cells, equal, run, uncalled
 
 MASTER = ROOT / "baselines/09_cyclegan.py"
 CPU = torch.device("cpu")
@@ -30,9 +30,7 @@ def names():
         if started and "launch(train, settings" in source:
             return found
         if started:
-            if name.startswith("check-"):
-                source = source.rpartition("\ncheck_")[0]  # its call
-            exec(compile(source, name, "exec"), found)
+            exec(compile(uncalled(name, source), name, "exec"), found)
 
 
 def settings_for(faces, folder, **settings):

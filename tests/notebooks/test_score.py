@@ -15,6 +15,7 @@ from torch import nn
 
 from data.prepare import prepare
 from data.render import render_set
+from grader.features import devices, inception
 from grader.features.statistics import Statistics
 from grader.metrics.frechet import frechet_distance
 from kit import score
@@ -73,6 +74,14 @@ def test_fid_is_measured_with_the_given_network(run, monkeypatch, capsys):
             *(Statistics.of(network(some.float() / 255).double().numpy()) for some in (fake, real))
         )
     assert f"FID: {expected:.1f} against 40 training faces" in capsys.readouterr().out
+
+
+def test_its_inception_sees_what_the_graders_sees(inception_weights, monkeypatch):
+    monkeypatch.setattr(score, "obtain", lambda *_: inception_weights)
+    pictures, device = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), torch.device("cpu")
+    found = score.features(score.inception(device), pictures, device)
+    right = devices.features(inception.load(inception_weights), pictures.permute(0, 2, 3, 1).numpy())
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
 
 
 def test_the_distance_is_right_where_features_outnumber_pictures():

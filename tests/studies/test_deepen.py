@@ -10,12 +10,14 @@ from baselines.sample import MASTER
 from studies import deepen
 from tests.helpers.notebook import SMOKE, before_launch
 
-NOTEBOOK = before_launch(MASTER)
+
+def names(name):
+    return before_launch(MASTER)[name]
 
 
 def train(folder, faces, **others):
-    settings = NOTEBOOK["PRESETS"]["cpu"]
-    NOTEBOOK["train"](replace(settings, **SMOKE | {"faces": str(faces), "run": str(folder)} | others))
+    settings = names("PRESETS")["cpu"]
+    names("train")(replace(settings, **SMOKE | {"faces": str(faces), "run": str(folder)} | others))
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def command(*arguments):
 
 
 def networks(state):
-    settings = NOTEBOOK["R3GANSettings"](**state["settings"])
-    made = {name: NOTEBOOK[deepen.NETWORKS[name[0]]](settings) for name in ("G", "G_ema", "D")}
+    settings = names("R3GANSettings")(**state["settings"])
+    made = {name: names(deepen.NETWORKS[name[0]])(settings) for name in ("G", "G_ema", "D")}
     for name, network in made.items():
         network.load_state_dict(state[name])
     return made

@@ -92,6 +92,18 @@ def test_training_goes_on_and_what_is_saved_gives_the_same_features(sets, tmp_pa
     np.testing.assert_allclose(again, features, atol=0.02 * np.abs(features).max())  # float16
 
 
+def test_targets_are_kept_for_the_pictures_that_they_are_of(tmp_path, sets, monkeypatch):
+    made = []
+    monkeypatch.setattr(distil.teacher, "load", lambda: None)
+    monkeypatch.setattr(distil.teacher, "features", lambda _, seen, **__: made.append(seen) or seen[:, 0, 0])
+    for some in (sets[0], sets[0], sets[2]):  # of one name
+        pictures = some.pictures
+        monkeypatch.setattr(distil, "sources", lambda *_, pictures=pictures: {"x": ("faces", pictures, pictures)})
+        (found,) = distil.gather(None, None, tmp_path)
+        assert np.array_equal(found.features, pictures[:, 0, 0])
+    assert len(made) == 2
+
+
 def test_a_corrupted_set_shares_its_corruptions(monkeypatch):
     seen = []
     monkeypatch.setattr(distil, "KINDS", {kind: lambda p, *_, kind=kind: seen.append(kind) or p for kind in "abcdef"})

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import subprocess
 
 import pytest
 from click.testing import CliRunner
 
+from grader.errors import GraderError
 from studies import per_minute
 
 
@@ -53,6 +55,33 @@ def test_a_run_without_a_checkpoint_in_that_time_is_said_so(tmp_path, monkeypatc
     assert result.exit_code == 0, result.output
     assert "within ten minutes no checkpoint of 3,000 in 50.0 minutes" in result.output
     assert "within an hour 143.0 (AFD 0.900) at step 3,000" in result.output
+
+
+@pytest.mark.parametrize(
+    ("notebook", "settings", "says"),
+    [
+        ("07_progressive", {"hold": [1, 2, 3, 4]}, "the first ones tell nothing of the others"),
+        ("05_stylegan2", {}, "05_stylegan2 has no preset cpu"),
+    ],
+)
+def test_a_run_whose_steps_cannot_be_timed_is_refused_before_others_are(
+    notebook, settings, says, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(per_minute, "seconds_per_step", lambda *_: pytest.fail("timed"))
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 1} | settings))
+    (tmp_path / "history.csv").write_text("step,fd_imagenet,afd\n3000,143,0.9\n")
+    result = CliRunner().invoke(per_minute.main, [f"GAN:{notebook}:{tmp_path}", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2 and says in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_notebook_that_stops_is_told_in_its_own_last_line(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 1, "faces": "nowhere.zip"}))
+    stopped = subprocess.CompletedProcess([], 1, None, "Traceback\nnowhere.zip: no such file\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **options: stopped)
+    with pytest.raises(
+        GraderError, match=r"^01_gan does not train with the settings of .*: nowhere.zip: no such file$"
+    ):
+        per_minute.seconds_per_step("01_gan", tmp_path, "")
 
 
 @pytest.mark.parametrize(

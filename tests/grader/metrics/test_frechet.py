@@ -7,12 +7,19 @@ from scipy.linalg import sqrtm
 from grader.features.statistics import Statistics
 from grader.metrics.frechet import frechet_distance
 
-rng = np.random.default_rng(0)
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
-def sample(count, dim, rank=None, shift=0.0):
-    mixing = rng.normal(size=(rank or dim, dim))
-    return rng.normal(size=(count, rank or dim)) @ mixing + shift
+@pytest.fixture
+def sample(rng):
+    def sample(count, dim, rank=None, shift=0.0):
+        mixing = rng.normal(size=(rank or dim, dim))
+        return rng.normal(size=(count, rank or dim)) @ mixing + shift
+
+    return sample
 
 
 def by_square_root(a: Statistics, b: Statistics) -> float:
@@ -30,7 +37,7 @@ def exact(mean, covariance):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7])
-def test_closed_form_for_commuting_covariances(dim):
+def test_closed_form_for_commuting_covariances(dim, rng):
     """Diagonal covariances: Σ (μ₁ − μ₂)² + (σ₁ − σ₂)²."""
     mean_a, mean_b = rng.normal(size=(2, dim))
     sd_a, sd_b = rng.uniform(0.5, 2, size=(2, dim))
@@ -40,14 +47,14 @@ def test_closed_form_for_commuting_covariances(dim):
 
 
 @pytest.mark.parametrize(("count", "dim"), [(50, 8), (9, 8), (8, 8), (500, 64)])
-def test_agrees_with_scipy_square_root(count, dim):
+def test_agrees_with_scipy_square_root(count, dim, sample):
     features, reference = sample(count, dim), Statistics.of(sample(1000, dim, shift=0.3))
     expected = by_square_root(Statistics.of(features), reference)
     assert frechet_distance(features, reference) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("count", "dim", "rank"), [(20, 64, None), (200, 64, 5), (40, 40, 3)])
-def test_singular_covariances(count, dim, rank):
+def test_singular_covariances(count, dim, rank, sample):
     """N < d, or features that fill only a subspace. Both forms must give what the singular values of X L give."""
     features, reference = sample(count, dim, rank), Statistics.of(sample(300, dim, rank))
     rows = (features - features.mean(0)) / np.sqrt(count - 1)
@@ -59,7 +66,7 @@ def test_singular_covariances(count, dim, rank):
     assert frechet_distance(Statistics.of(features), reference) == pytest.approx(expected, rel=1e-6)
 
 
-def test_agrees_with_pytorch_fid(monkeypatch):
+def test_agrees_with_pytorch_fid(monkeypatch, sample):
     from pytorch_fid import fid_score
 
     # it still passes `disp`, which SciPy 1.18 has dropped
@@ -71,12 +78,12 @@ def test_agrees_with_pytorch_fid(monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "dim"), [(300, 16), (10, 64)])
-def test_identical_sets_are_at_distance_zero(count, dim):
+def test_identical_sets_are_at_distance_zero(count, dim, sample):
     features = sample(count, dim)
     assert frechet_distance(features, Statistics.of(features)) == pytest.approx(0, abs=1e-4)
 
 
-def test_one_picture_repeated():
+def test_one_picture_repeated(sample, rng):
     """No spread at all: the mean's distance plus the whole variance of the reference."""
     reference = Statistics.of(sample(100, 6))
     one = np.repeat(rng.normal(size=(1, 6)), 50, axis=0)
@@ -84,7 +91,7 @@ def test_one_picture_repeated():
     assert frechet_distance(one, reference) == pytest.approx(expected, rel=1e-6)
 
 
-def test_streamed_statistics_equal_those_at_once():
+def test_streamed_statistics_equal_those_at_once(sample):
     features = sample(1000, 12) + 1e4  # far from 0: summed squares would lose 8 digits
     whole, streamed = Statistics.of(features), Statistics.streamed(np.array_split(features, [1, 10, 400]))
     np.testing.assert_allclose(streamed.mean, whole.mean, rtol=1e-12)
@@ -93,7 +100,7 @@ def test_streamed_statistics_equal_those_at_once():
 
 
 @pytest.mark.parametrize("bad", [np.ones((1, 4)), np.ones(4), np.array([[1.0, np.nan], [1, 2]])])
-def test_bad_features_are_errors_not_numbers(bad):
+def test_bad_features_are_errors_not_numbers(bad, sample):
     with pytest.raises(ValueError, match="feature"):
         Statistics.of(bad)
     with pytest.raises(ValueError, match="feature"):
@@ -102,7 +109,7 @@ def test_bad_features_are_errors_not_numbers(bad):
         Statistics.streamed([np.atleast_2d(bad)[:1], np.atleast_2d(bad)[1:]] if bad.ndim == 2 else [])
 
 
-def test_different_dimensions_are_an_error():
+def test_different_dimensions_are_an_error(sample):
     with pytest.raises(ValueError, match="dimensions"):
         frechet_distance(sample(10, 4), Statistics.of(sample(10, 5)))
 
