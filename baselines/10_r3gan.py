@@ -158,7 +158,7 @@ CPU = replace(COURSE, width=16, largest_D=32, **FASTER)
 PRESETS["cpu"] = replace(CPU, steps=1900, ema=0.995, checkpoint_every=300)  # 12 minutes on one CPU core
 PRESETS["cpu_long"] = replace(CPU, steps=15_000, ema=0.997, checkpoint_every=1000)  # an hour and a half
 SMALL = replace(CPU, width=8, r1=1.0, r2=1.0)
-PRESETS["demo"] = replace(SMALL, steps=2000, ema=0.99, checkpoint_every=500)  # three minutes on two CPU cores
+PRESETS["demo"] = replace(SMALL, steps=1600, ema=0.99, checkpoint_every=400)  # three minutes on two CPU cores
 
 # %% tags=["parameters"]
 preset = "course"
