@@ -443,7 +443,7 @@ def right_join_z(z, y, *_, **__):  # your own may have more arguments
 
 def right_join_pictures(pictures, y, *_, **__):
     assert y is not None, "wrong_y is None in a run without wrong labels: ask `if wrong_y is not None`"
-    got = f"{list(pictures.shape)} and {list(y.shape)}"
+    got = f"{list(pictures.shape)}, {list(y.shape)}"
     shapes = f"join_pictures takes pictures [N, 3, H, W] and y [N, classes], and got {got}"
     assert pictures.dim() == 4 and y.dim() == 2 and len(pictures) == len(y), shapes
     return torch.cat([pictures, y[:, :, None, None].expand(-1, -1, *pictures.shape[2:])], 1)

@@ -522,8 +522,10 @@ def check_make_optimizers(make):
     def held_by(optimizer):
         ids = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         counts = {name: [id(weight) in ids for weight in part.parameters()] for name, part in parts.items()}
-        names = [name if all(held) else f"a part of {name}" for name, held in counts.items() if any(held)]
-        return " and ".join(names) or "nothing"
+        names = [
+            name if all(held) else f"{name} ({sum(held)}/{len(held)})" for name, held in counts.items() if any(held)
+        ]
+        return ", ".join(names) or "nothing"
 
     with explained("Adam takes one list of weights, [*G.AB.parameters(), *G.BA.parameters()], then lr and betas"):
         optimizers = make(G, D, lr_G, lr_D, betas)
@@ -532,7 +534,7 @@ def check_make_optimizers(make):
     for optimizer in optimizers:
         assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer: take Adam"
     held = [held_by(optimizer) for optimizer in optimizers]
-    assert held[0] == "G.AB and G.BA", f"the first holds {held[0]}: give it both generators, and no D"
+    assert held[0] == "G.AB, G.BA", f"the first holds {held[0]}: give it both generators, and no D"
     assert held[1:] == ["D.A", "D.B"], f"the second and third hold {held[1]} and {held[2]}, not D.A and D.B"
     otherwise = "they move the weights otherwise than Adam: pass it the learning rate and the betas, and nothing else"
     for name, optimizer, lr in zip(("G", "D.A", "D.B"), optimizers, (lr_G, lr_D, lr_D), strict=True):
