@@ -1111,20 +1111,21 @@ def record_trips(run, measures, colour_classifier, held_out_A, held_out_B):
 # ## Training
 #
 # Every step takes a batch from each domain, some pictures mirrored. It moves the generators, and then the
-# discriminators. The paper lets the learning rate fall to 0 in the second half of training. Here the samples come from
-# a running average of the generators' weights, which calms them as well.
+# discriminators. The paper lets the learning rate fall to 0 in the second half of training. With `ema` (all presets
+# but `course`) the samples come from a running average of the generators' weights, which calms them as well.
 #
-# Every checkpoint translates 1,000 faces of $A$, those held out first. It also translates held-out faces there and
-# back, as pictures (`samples/*_ABA.png`) and as numbers (`samples/measures.csv`, see "Going further").
+# Every `checkpoint_every` steps the run translates 1,000 faces of $A$, those held out first. It also translates
+# held-out faces there and back, as pictures (`samples/*_ABA.png`) and as numbers (`samples/measures.csv`, see "Going
+# further").
 
 # %% [markdown] lang="zh"
 # ## 訓練
 #
-# 每一步從兩個領域各拿一個批次，有些圖片會左右翻轉。先更新生成器，再更新判別器。論文在訓練的後半段讓學習率降到 0。這裡
-# 的樣本來自生成器權重的移動平均，同樣可以讓結果穩定下來。
+# 每一步從兩個領域各拿一個批次，有些圖片會左右翻轉。先更新生成器，再更新判別器。論文在訓練的後半段讓學習率降到 0。用
+# 了 `ema`（除了 `course`，所有設定組都用），樣本就來自生成器權重的移動平均，同樣可以讓結果穩定下來。
 #
-# 每個檢查點都會轉換 1,000 張 $A$ 的臉，先用保留的。保留的臉也會轉換過去、再轉換回來，存成圖片（`samples/*_ABA.png`）和
-# 數字（`samples/measures.csv`，請看「更進一步」）。
+# 每 `checkpoint_every` 步會轉換 1,000 張 $A$ 的臉，先用保留的。保留的臉也會轉換過去、再轉換回來，存成圖片
+# （`samples/*_ABA.png`）和數字（`samples/measures.csv`，請看「更進一步」）。
 
 
 # %%
