@@ -725,8 +725,8 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` grows without end | the penalty does not count: $\lambda$ is missing, or its gradient is lost | run the \
-#   checks of `gradient_penalty` and `discriminator_step` again |
+# | `loss_D` grows without end, below or above 0 | the penalty does not count: $\lambda$ is missing, or its gradient \
+#   is lost | run the checks of `gradient_penalty` and `discriminator_step` again |
 # | the slope of $D$ is far from 1: `loss_D` is large and positive | $\lambda$ is too small, or $D$ has BatchNorm, so \
 #   that no picture has a slope of its own | `penalty` 10; InstanceNorm |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
@@ -743,8 +743,8 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 一直變大，停不下來 | 懲罰沒有作用：少了 $\lambda$，或懲罰的梯度斷了 | 再執行一次 `gradient_penalty` 和 \
-#   `discriminator_step` 的檢查 |
+# | `loss_D` 離 0 越來越遠，停不下來，正負都有可能 | 懲罰沒有作用：少了 $\lambda$，或懲罰的梯度斷了 | \
+#   再執行一次 `gradient_penalty` 和 `discriminator_step` 的檢查 |
 # | $D$ 的斜率離 1 很遠：`loss_D` 是很大的正數 | $\lambda$ 太小；或 $D$ 有 BatchNorm，每張圖片就沒有自己的斜率 | \
 #   `penalty` 設成 10；用 InstanceNorm |
 # | `loss_G` → 0 | 評論家的 0 沒有意義：所有分數都可以加上同一個數 | 看 `loss_D` 和圖片 |

@@ -26,7 +26,7 @@
 # should look like. A mapping network $S$ first bends the noise into a style, $w = S(z)$. Noise is a round cloud: its
 # directions mean nothing. Those of $w$ are free to mean something: hair, pose, colour. The generator starts from a
 # learned constant. At every resolution the style scales the channels of the convolution's weights. Then StyleGAN2
-# divides by the size of the result (*demodulation*). StyleGAN1 normalised the picture itself, and left blobs
+# divides by the size of the result (*demodulation*). StyleGAN1 normalised the feature maps, and left blobs
 # ([Karras et al., 2020](https://arxiv.org/abs/1912.04958)):
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
@@ -51,7 +51,7 @@
 # DCGAN 對一張臉知道的一切，都得從入口的一個向量擠進去。StyleGAN 換一個想法：每個**解析度**各自該長什麼樣子？映射網路
 # （mapping network）$S$ 先把雜訊彎成風格（style），$w = S(z)$。雜訊像一團圓圓的雲，方向沒有意義。$w$ 的方向不受這個限
 # 制，可以有意義：頭髮、姿勢、顏色。生成器從一個學來的常數開始。在每個解析度，風格會縮放卷積權重的各個通道。接著
-# StyleGAN2 再除以結果的大小（*demodulation*）。StyleGAN1 是對圖片本身做正規化，結果會留下斑點
+# StyleGAN2 再除以結果的大小（*demodulation*）。StyleGAN1 是對特徵圖做正規化，結果會留下斑點
 # （[Karras et al., 2020](https://arxiv.org/abs/1912.04958)）：
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
@@ -622,7 +622,7 @@ score_run(run)
 # next cells cut them apart again: those in `results/`, where the command puts them, into `singles/`.
 
 # %% [markdown] lang="zh"
-# ## 還可以做什麼
+# ## 更進一步
 #
 # 套件自己的指令會輸出 8×8 的拼圖（加上 `--num_image_tiles 1` 就是單張圖片）。如果你只有拼圖，下面的儲存格會把它們切
 # 開：拼圖在 `results/`（指令會把它們放在那裡），切好的圖片放到 `singles/`。

@@ -443,7 +443,7 @@ def right_join_z(z, y, *_, **__):  # your own may have more arguments
 
 def right_join_pictures(pictures, y, *_, **__):
     assert y is not None, "wrong_y is None in a run without wrong labels: ask `if wrong_y is not None`"
-    got = f"{list(pictures.shape)} and {list(y.shape)}"
+    got = f"{list(pictures.shape)}, {list(y.shape)}"
     shapes = f"join_pictures takes pictures [N, 3, H, W] and y [N, classes], and got {got}"
     assert pictures.dim() == 4 and y.dim() == 2 and len(pictures) == len(y), shapes
     return torch.cat([pictures, y[:, :, None, None].expand(-1, -1, *pictures.shape[2:])], 1)
@@ -885,7 +885,7 @@ score_run(run, reference=find_faces(settings.faces))
 # setting `shape_steps` says how long it trains.
 
 # %% [markdown] lang="zh"
-# ## 延伸
+# ## 更進一步
 #
 # **論文自己的網路**：Mirza 和 Osindero 畫的是 28×28 的灰階數字，完全不用卷積。在 $G$ 裡，$z$ 接到 200 個隱藏單元，$y$
 # 接到 1,000 個。兩者合起來接到 1,200 個，再接到 784 個像素，值在 0 和 1 之間。在 $D$ 裡，隱藏單元是 *maxout*：每個單元

@@ -1067,7 +1067,8 @@ score_run(run)
 # | you see | cause | what to do |
 # |---|---|---|
 # | `loss_D` → 0, `loss_G` grows to 0.5 (least squares) | $D$ tells all | lower `lr_D` |
-# | `loss_G` → 0 | $D$ learns too little, or does not see the new block | raise `lr_D`; run the check of `fade` again |
+# | `loss_G` → 0 (least squares) | $D$ learns too little, or does not see the new block | raise `lr_D`; run the check \
+#   of `fade` again |
 # | `loss_D` grows as a resolution fades in | learning rates that suit 4×4 are too high for 32×32 | lower the last \
 #   two numbers of `lr_share` |
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
@@ -1080,7 +1081,7 @@ score_run(run)
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` → 0，`loss_G` 升到 0.5（least squares） | $D$ 全都認得出來 | 調低 `lr_D` |
-# | `loss_G` → 0 | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
+# | `loss_G` → 0（least squares） | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |
 # | 新的解析度有雜訊 | 區塊剛加進來：α 還小的時候很正常 | 等到淡入結束 |

@@ -522,8 +522,10 @@ def check_make_optimizers(make):
     def held_by(optimizer):
         ids = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         counts = {name: [id(weight) in ids for weight in part.parameters()] for name, part in parts.items()}
-        names = [name if all(held) else f"a part of {name}" for name, held in counts.items() if any(held)]
-        return " and ".join(names) or "nothing"
+        names = [
+            name if all(held) else f"{name} ({sum(held)}/{len(held)})" for name, held in counts.items() if any(held)
+        ]
+        return ", ".join(names) or "nothing"
 
     with explained("Adam takes one list of weights, [*G.AB.parameters(), *G.BA.parameters()], then lr and betas"):
         optimizers = make(G, D, lr_G, lr_D, betas)
@@ -532,7 +534,7 @@ def check_make_optimizers(make):
     for optimizer in optimizers:
         assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer: take Adam"
     held = [held_by(optimizer) for optimizer in optimizers]
-    assert held[0] == "G.AB and G.BA", f"the first holds {held[0]}: give it both generators, and no D"
+    assert held[0] == "G.AB, G.BA", f"the first holds {held[0]}: give it both generators, and no D"
     assert held[1:] == ["D.A", "D.B"], f"the second and third hold {held[1]} and {held[2]}, not D.A and D.B"
     otherwise = "they move the weights otherwise than Adam: pass it the learning rate and the betas, and nothing else"
     for name, optimizer, lr in zip(("G", "D.A", "D.B"), optimizers, (lr_G, lr_D, lr_D), strict=True):
@@ -1109,20 +1111,21 @@ def record_trips(run, measures, colour_classifier, held_out_A, held_out_B):
 # ## Training
 #
 # Every step takes a batch from each domain, some pictures mirrored. It moves the generators, and then the
-# discriminators. The paper lets the learning rate fall to 0 in the second half of training. Here the samples come from
-# a running average of the generators' weights, which calms them as well.
+# discriminators. The paper lets the learning rate fall to 0 in the second half of training. With `ema` (all presets
+# but `course`) the samples come from a running average of the generators' weights, which calms them as well.
 #
-# Every checkpoint translates 1,000 faces of $A$, those held out first. It also translates held-out faces there and
-# back, as pictures (`samples/*_ABA.png`) and as numbers (`samples/measures.csv`, see "Going further").
+# Every `checkpoint_every` steps the run translates 1,000 faces of $A$, those held out first. It also translates
+# held-out faces there and back, as pictures (`samples/*_ABA.png`) and as numbers (`samples/measures.csv`, see "Going
+# further").
 
 # %% [markdown] lang="zh"
 # ## 訓練
 #
-# 每一步從兩個領域各拿一個批次，有些圖片會左右翻轉。先更新生成器，再更新判別器。論文在訓練的後半段讓學習率降到 0。這裡
-# 的樣本來自生成器權重的移動平均，同樣可以讓結果穩定下來。
+# 每一步從兩個領域各拿一個批次，有些圖片會左右翻轉。先更新生成器，再更新判別器。論文在訓練的後半段讓學習率降到 0。用
+# 了 `ema`（除了 `course`，所有設定組都用），樣本就來自生成器權重的移動平均，同樣可以讓結果穩定下來。
 #
-# 每個檢查點都會轉換 1,000 張 $A$ 的臉，先用保留的。保留的臉也會轉換過去、再轉換回來，存成圖片（`samples/*_ABA.png`）和
-# 數字（`samples/measures.csv`，請看「更進一步」）。
+# 每 `checkpoint_every` 步會轉換 1,000 張 $A$ 的臉，先用保留的。保留的臉也會轉換過去、再轉換回來，存成圖片
+# （`samples/*_ABA.png`）和數字（`samples/measures.csv`，請看「更進一步」）。
 
 
 # %%

@@ -17,7 +17,7 @@
 # |---|---|
 # | **你會學到** | 不靠訣竅的現代 GAN：兩兩比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **時間** | `cpu`：一個 CPU 核心 12 分鐘。`cpu_long`：一個 CPU 核心 1 個半小時。`demo`（用 `make demo` 的臉）：兩個 \
+# | **時間** | `cpu`：一個 CPU 核心 12 分鐘。`cpu_long`：一個 CPU 核心 1 個半小時。`demo`（給 `make demo` 用）：兩個 \
 #   核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`、`large`：還沒在 GPU 上量過 |
 # | **等級** | **Boss**: {{Boss}} |
 
@@ -958,8 +958,8 @@ def train(settings):
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
 # 次這個儲存格，就會接著訓練。
 #
-# 用了 `cool_down`，訓練結束的時候就是停下來最好的時機。再訓練一次，學習率又會升高，要把時間全部跑完，學習率才會再降下
-# 來。
+# 用了 `cool_down`，訓練結束的時候就是停下來最好的時機。接著訓練的話，學習率又會升高，要到那一次訓練的最後，圖片才會再
+# 變好。
 
 # %%
 run = launch(train, settings)
@@ -1026,7 +1026,7 @@ score_run(run)
 # | `loss_D` → 0 and `loss_G` grows without end | $D$ is steep: a penalty does not count, or $\gamma$ is too small | \
 #   run the checks of `zero_centred_penalty` and `discriminator_step` again; raise `r1` and `r2` |
 # | both losses stay at 0.69, and samples are blurred | $\gamma$ is too large: $D$ is flat everywhere | lower `r1` and \
-#   `r2` by ten |
+#   `r2` to a tenth |
 # | a loss is NaN, or grows at once | the first steps are too large: no block starts at 0, or the rates are too high | \
 #   run the check of `ResidualBlock` again; lower `lr_G` and `lr_D` |
 # | one face repeated, “near repeats” rises | modes are lost | `loss` “relativistic”, both penalties on |

@@ -28,7 +28,6 @@ WRAPPED = re.compile(rf"(?<={CHINESE})[\n ](?={CHINESE})")  # a line break of th
 WORDS = re.compile(r"[A-Za-z]{2}[,:;.)`]* [A-Za-z(`]")  # two words, or more
 NOT_IN_SOURCE = {  # messages that no text of the kit's source is a template of
     "{0}: fill in the cell above (between {1} and {2} SOLUTION)",  # of a TODO; nbgrader looks for the marks
-    "[{0}] and [{1}]",  # shapes, joined
 }
 
 

@@ -358,7 +358,7 @@ def check_step(
 def output_of(function, *inputs, shape=None, meanings=None):
     """What a function returns for its inputs. Errors, and a tensor of another shape than `shape`, are told in a line
     that names the inputs' shapes, or that `meanings` has for them, as `errors_in_words` wants it."""
-    given = " and ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
+    given = ", ".join(str([*one.shape]) for one in inputs if torch.is_tensor(one))
 
     def say(error):
         return f"for {given} it stops with {error}" if given else f"it stops with {error}"

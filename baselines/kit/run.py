@@ -275,7 +275,8 @@ class Run:
             then, step = state["settings"], state["step"]
             changed = [name for name in now if then.get(name) != now[name] and name not in FREE_SETTINGS]
             if changed:
-                changes = ", ".join(f"{name}: {then.get(name)} then, {now[name]} now" for name in changed)
+                # no words between values: a translation would take them for its own
+                changes = ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in changed)
                 raise SystemExit(f"{self.folder} holds a run with other settings ({changes}): set another `run`")
             for name, part in self.parts.items():
                 try:

@@ -105,7 +105,7 @@ def test_tuples_in_settings_are_compared_by_what_they_hold(tmp_path, train):
     train(tmp_path, steps=1)
     run = train(tmp_path, steps=2, hold=[1, 1, 1, 1])
     assert run.start == 1 and run.settings.hold == (1, 1, 1, 1)  # `stage` gets a tuple all the same
-    with pytest.raises(SystemExit, match=r"fade: \[4, 2, 2, 2\] then, \[4, 2, 2, 3\] now"):
+    with pytest.raises(SystemExit, match=r"fade \[4, 2, 2, 2\] → \[4, 2, 2, 3\]"):
         train(tmp_path, steps=3, fade=(4, 2, 2, 3))
 
 

@@ -36,7 +36,9 @@ def test_a_mistake_gets_its_hint(master, case):
         check(master, case["todo"], solution_with(master, case))
     assert case["hint"] in str(caught.value)
     if translate.is_translated(master.stem):
-        assert re.search(translate.CHINESE, in_chinese(master)(str(caught.value))), f"not translated: {caught.value}"
+        said = in_chinese(master)(str(caught.value))
+        assert re.search(translate.CHINESE, said), f"not translated: {caught.value}"
+        assert " and " not in said.partition("Error: ")[0], f"half of it is translated: {said}"  # torch says the rest
 
 
 @pytest.mark.parametrize(("master", "case"), cases("right"))

@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import kit.run
+from baselines import translate
 from baselines.build import ROOT
 from kit.device import HalfPrecision, seed_everything
 from kit.files import StepTable
@@ -36,6 +37,7 @@ from kit.samples import (
     write_submission,
 )
 from kit.settings import Settings
+from kit.translation import translator
 from tests.helpers.notebook import equal, lesson
 
 KILLS = os.environ.get("KILLS", "3")  # `make test-kill` sets 20
@@ -291,8 +293,10 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
 
 def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, capsys):
     train(session(tmp_path))
-    with pytest.raises(SystemExit, match=r"batch_size: 8 then, 4 now, seed: 1 then, 2 now\): set another `run`"):
+    with pytest.raises(SystemExit, match=r"\(batch_size 8 → 4, seed 1 → 2\): set another `run`") as refused:
         session(tmp_path, batch_size=4, seed=2)
+    in_chinese = translator(translate.read_table("kit"))(str(refused.value))
+    assert in_chinese.endswith("gan 裡的訓練用的是別的設定（batch_size 8 → 4, seed 1 → 2）：把 `run` 設成別的名字")
     free = {"steps": 8, "hours": 1.0, "checkpoint_every": 3, "checkpoint_minutes": 1.0, "log_every": 2, "faces": "x"}
     free |= {"norms_every": 3}
     assert session(tmp_path, **free, half=True).start == 6
