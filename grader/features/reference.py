@@ -44,8 +44,8 @@ class Reference:
     """A set of real faces: its statistics, and the names that scores are labelled with, of the set and the features.
 
     `sample` holds the features [n, d] of up to 1,000 of the faces, where they are known: drawn at random, but in the
-    shipped ones of one end of the set; `held_out` tells that these are not among the faces of the statistics. `floors` are the distances of the same 1,000 faces
-    stored as JPEG, by quality, where they are known.
+    shipped ones of one end of the set; `held_out` tells that these are not among the faces of the statistics. `floors`
+    are the distances of the same 1,000 faces stored as JPEG, by quality, where they are known.
     """
 
     faces: str
