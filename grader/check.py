@@ -24,7 +24,7 @@ from grader.errors import GraderError
 from grader.files import left_behind
 from grader.inputs.archives import bytes_of
 
-SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
+SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "steps": 2, "width": 4, "batch_size": 8}
 MAX_BYTES = 64 * 2**20  # of a notebook, pictures in it included: the worst JSON of this size takes 1.7 GB
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
@@ -81,6 +81,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     deciding = {name: index for index, name in enumerate(names) if name}  # a TODO's last check: others are of attempts
     last, index = max(deciding.values(), default=-1), -1
     told, notes = set(), {}  # TODOs of which all is said; TODO -> how a cell failed that was to define it
+    earlier = {}  # TODO -> what its check said last
 
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
@@ -113,6 +114,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                     verdict = _verdict(shown, error)
                 else:
                     verdict = Todo(name, DONE) if name and _says_done(cell, name) else None
+                if verdict and name:
+                    earlier[name] = verdict
                 if not verdict or index < deciding.get(name, index):
                     continue
                 if name:
@@ -132,8 +135,10 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     for name in expected:
         if name not in told:
             yield from [notes[name]] if name in notes else []
-            missed = deciding.get(name, -1) > index
-            yield Todo(name, BROKEN, NOT_REACHED) if missed else Todo(name, MISSING, NO_CHECK)
+            if deciding.get(name, -1) > index:
+                yield earlier.get(name, Todo(name, BROKEN, NOT_REACHED))
+            else:
+                yield Todo(name, MISSING, NO_CHECK)
 
 
 def _read(path: Path) -> tuple[list[str], str]:

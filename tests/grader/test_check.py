@@ -100,6 +100,25 @@ def test_an_endless_loop_is_stopped(tmp_path):
     ]
 
 
+def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
+    """It may stand again after a cell that takes too long. Training takes two steps only."""
+    sources = (
+        "make_settings = PRESETS = print\nmake_settings(PRESETS, overrides['steps'])",
+        "def check_first():\n    print('first: done')\n\n\ncheck_first()",
+        "while True:\n    pass",
+        "check_first()",
+        "check_second()",
+    )
+    result = check(written(tmp_path, sources), "--seconds", "3")
+    assert result.stdout.splitlines() == [
+        "broken   while True:",
+        "         took longer than 3 s: is there an endless loop?",
+        "done     first",
+        "broken   second",
+        "         its check was not reached",
+    ]
+
+
 def test_the_kernel_is_this_interpreters_own_and_asserts_hold_in_it(tmp_path):
     """Whatever is installed under the name python3, and however this process was started."""
     spec = tmp_path / "kernels/python3/kernel.json"
