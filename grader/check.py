@@ -7,6 +7,7 @@ user's own code on the user's own machine: do not check notebooks of strangers o
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import os
 import re
@@ -274,6 +275,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     bound = {key: {n for s in _statements(source) or [] for n in _names(s)} for key, source in kit}
     known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
     wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
+    known -= {name for key, source in kit if key.startswith("todo-") for name in wanted if _defines(source, name)}
     own, invalid = [], {}  # (the names it binds, a statement), in order; TODO -> the cell that was to define it
     for source in sources:
         statements = _statements(source)
@@ -291,7 +293,14 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         broken = {invalid[name] for name in todos & {*invalid}}
         written = [text for names, text in own if names & todos]
         used = _used(written, helpers)
-        parts = [text for names, text in own if names & todos or (names, text) in used]  # as the student has them
+        looked_up = set().union(*map(_looked_up, [*written, *(text for _, text in used)]))
+        needed = sorted(looked_up - known - {*dir(builtins)})
+        before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
+        parts = [  # as the student has them
+            _narrowed(text, needed) if "*" in names and not names & todos else text
+            for i, (names, text) in enumerate(own)
+            if names & todos or (names, text) in used or ("*" in names and not names & wanted and needed and i < before)
+        ]
         places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
         first, after = places[0], places[-1] + 1
         filled = "\n".join([*parts[first:after], *broken])
@@ -300,13 +309,22 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
 
 
 def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
-    """The helpers that statements use, directly or through others; `import *` binds what nobody can tell."""
-    names, new = {"*"}, [*sources]
+    """The helpers that statements use, directly or through others."""
+    names, new = set(), [*sources]
     while new:
         found = {name for source in new for name in _looked_up(source)} - names
         names |= found
         new = [source for bound, source in helpers if bound & found]
     return [helper for helper in helpers if helper[0] & names]
+
+
+def _narrowed(source: str, names: list[str]) -> str:
+    """A statement with an `import *`, so that it binds these names alone: what else it has, such as another `any`,
+    would stand in the checks too."""
+    return (
+        f"globals().update((lambda own: exec({source!r}, own) or "
+        f"{{name: own[name] for name in {names!r} if name in own}})({{**globals()}}))"
+    )
 
 
 def _looked_up(source: str) -> set[str]:
