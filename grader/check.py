@@ -7,6 +7,7 @@ user's own code on the user's own machine: do not check notebooks of strangers o
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from grader.errors import GraderError
 from grader.files import left_behind
 from grader.inputs.archives import bytes_of
 
-SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "width": 4, "batch_size": 8}
+SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "steps": 2, "width": 4, "batch_size": 8}
 MAX_BYTES = 64 * 2**20  # of a notebook, pictures in it included: the worst JSON of this size takes 1.7 GB
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
@@ -81,6 +82,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     deciding = {name: index for index, name in enumerate(names) if name}  # a TODO's last check: others are of attempts
     last, index = max(deciding.values(), default=-1), -1
     told, notes = set(), {}  # TODOs of which all is said; TODO -> how a cell failed that was to define it
+    earlier = {}  # TODO -> what its check said last
 
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
@@ -113,6 +115,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                     verdict = _verdict(shown, error)
                 else:
                     verdict = Todo(name, DONE) if name and _says_done(cell, name) else None
+                if verdict and name:
+                    earlier[name] = verdict
                 if not verdict or index < deciding.get(name, index):
                     continue
                 if name:
@@ -132,8 +136,10 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     for name in expected:
         if name not in told:
             yield from [notes[name]] if name in notes else []
-            missed = deciding.get(name, -1) > index
-            yield Todo(name, BROKEN, NOT_REACHED) if missed else Todo(name, MISSING, NO_CHECK)
+            if deciding.get(name, -1) > index:
+                yield earlier.get(name, Todo(name, BROKEN, NOT_REACHED))
+            else:
+                yield Todo(name, MISSING, NO_CHECK)
 
 
 def _read(path: Path) -> tuple[list[str], str]:
@@ -269,6 +275,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     bound = {key: {n for s in _statements(source) or [] for n in _names(s)} for key, source in kit}
     known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
     wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
+    known -= {name for key, source in kit if key.startswith("todo-") for name in wanted if _defines(source, name)}
     own, invalid = [], {}  # (the names it binds, a statement), in order; TODO -> the cell that was to define it
     for source in sources:
         statements = _statements(source)
@@ -286,7 +293,14 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         broken = {invalid[name] for name in todos & {*invalid}}
         written = [text for names, text in own if names & todos]
         used = _used(written, helpers)
-        parts = [text for names, text in own if names & todos or (names, text) in used]  # as the student has them
+        looked_up = set().union(*map(_looked_up, [*written, *(text for _, text in used)]))
+        needed = sorted(looked_up - known - {*dir(builtins)})
+        before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
+        parts = [  # as the student has them
+            _narrowed(text, needed) if "*" in names and not names & todos else text
+            for i, (names, text) in enumerate(own)
+            if names & todos or (names, text) in used or ("*" in names and not names & wanted and needed and i < before)
+        ]
         places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
         first, after = places[0], places[-1] + 1
         filled = "\n".join([*parts[first:after], *broken])
@@ -295,13 +309,22 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
 
 
 def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
-    """The helpers that statements use, directly or through others; `import *` binds what nobody can tell."""
-    names, new = {"*"}, [*sources]
+    """The helpers that statements use, directly or through others."""
+    names, new = set(), [*sources]
     while new:
         found = {name for source in new for name in _looked_up(source)} - names
         names |= found
         new = [source for bound, source in helpers if bound & found]
     return [helper for helper in helpers if helper[0] & names]
+
+
+def _narrowed(source: str, names: list[str]) -> str:
+    """A statement with an `import *`, so that it binds these names alone: what else it has, such as another `any`,
+    would stand in the checks too."""
+    return (
+        f"globals().update((lambda own: exec({source!r}, own) or "
+        f"{{name: own[name] for name in {names!r} if name in own}})({{**globals()}}))"
+    )
 
 
 def _looked_up(source: str) -> set[str]:

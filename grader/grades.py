@@ -21,7 +21,7 @@ from grader.roster import Student
 MISSING = "missing"
 UNSURE = {  # what stands in place of MISSING where something was handed in, by nobody knows whom
     "status": "broken",
-    "problems": ["several people's uploads have this name or id: a person decides which counts"],
+    "problems": ["what has this name or id may be somebody else's: a person decides whose it is"],
     "undecided": True,
 }
 HEAD = "<body>"  # after which a page of a score gets its grade

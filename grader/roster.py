@@ -86,8 +86,8 @@ def _may_hold_pictures(entry: os.DirEntry) -> bool:
 
 @dataclass(frozen=True)
 class Student:
-    """One student, with the upload that counts, if there is one, and notes on how it was found. `unsure` is one with
-    uploads of several people, of which nobody knows whose is whose."""
+    """One student, with the upload that counts, if there is one, and notes on how it was found. `unsure` is one
+    without, for whom there are uploads of which nobody knows whose they are."""
 
     id: str
     name: str
@@ -157,6 +157,10 @@ def read_roster(path: Path) -> list[Student]:
     places = {key: next((head.index(one) for one in names if one in head), None) for key, names in COLUMNS.items()}
     if places["id"] is None:
         raise GraderError(f"{path}: has no column id: {remedy}")
+    if {"student", "id", "section"} <= {*head} and "sis user id" not in head:
+        raise GraderError(
+            f"{path}: a gradebook of Canvas without the column SIS User ID, whose ID is Canvas' own number: {remedy}"
+        )
     students = {}
     for number, row in enumerate(rows[1:], 2):
         cells = {
@@ -190,22 +194,40 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
     """
     listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance(found)
     reasons = {}  # why people with a row of their own are nobody on the roster
-    for entry, source in found.items():
-        one = upload(entry, source, canvas=entry not in by_chance)
-        uploads[_owner(one, listed) or one.person].append(one)
-    ours = []
+    handed_in = [upload(entry, source, canvas=entry not in by_chance) for entry, source in found.items()]
+    candidates = {one.entry: _candidates(one, listed) for one in handed_in}
+    owners, unsure = defaultdict(set), set()
+    for one in handed_in:
+        if len(candidates[one.entry]) == 1:
+            owners[one.person].update(candidates[one.entry])
+    for one in handed_in:
+        ids = candidates[one.entry]
+        if len(ids) != 1 and len(owners[one.person]) == 1:  # another file of the same person tells
+            ids = [*owners[one.person]]
+        uploads[ids[0] if len(ids) == 1 else one.person].append(one)
+        if len(ids) > 1:
+            unsure.update(ids)
+            rows = " or ".join(student.row for student in listed if student.id in ids)
+            reasons[one.person] = f"it may be that of {rows}: decide whose it is"
+    owned = {}
     for student in listed:
         some = uploads.pop(student.id, [])
-        own = _of_one(student, some, listed)
+        own = owned[student.id] = _of_one(student, some, listed)
         for one in some:
             if one not in own:
                 uploads[one.person].append(one)
+                unsure.update([student.id], _named(one, listed))
                 reasons[one.person] = (
                     f"named like {student.row}, but {one.platform.capitalize()} has it under another number"
                     if own
                     else f"it may be that of {student.row}, as others may: decide whose it is"
                 )
-        ours.append(_latest(student, own) if own or not some else replace(student, unsure=True))
+    ours = [
+        replace(student, unsure=True)
+        if student.id in unsure and not owned[student.id]
+        else _latest(student, owned[student.id])
+        for student in listed
+    ]
     for person, some in uploads.items():
         last = _latest(Student("", ""), some)
         name = last.upload.name if last.upload.platform else last.upload.entry
@@ -236,7 +258,7 @@ def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> l
         some = [one for one in uploads if one.platform == platform]
         for told in (_named, _told):
             if len({one.number for one in some}) > 1:
-                numbers = {one.number for one in some if told(one, roster) == student.id}
+                numbers = {one.number for one in some if student.id in told(one, roster)}
                 some = [one for one in some if one.number in numbers] or some
         if len({one.number for one in some}) > 1:
             return []
@@ -244,27 +266,26 @@ def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> l
     return own
 
 
-def _owner(one: Upload, roster: list[Student]) -> str | None:
-    """The id of the one student whom the platform names; else of the one whose id stands in the names of the entry or
-    its file, which anybody may write there."""
-    return _named(one, roster) or _told(one, roster)
+def _candidates(one: Upload, roster: list[Student]) -> list[str]:
+    """The ids of the students whose upload it may be: whom the platform names, an id in a file's name tells apart.
+    Where it names nobody, those whose ids stand there: anybody may write them."""
+    named, told = _named(one, roster), _told(one, roster)
+    return [id for id in named if id in told] or named or told
 
 
-def _named(one: Upload, roster: list[Student]) -> str | None:
-    """The id of the one student whom the platform names. In which order families and given names stand does not count,
+def _named(one: Upload, roster: list[Student]) -> list[str]:
+    """The ids of the students whom the platform names. In which order families and given names stand does not count,
     nor does any other where it tells nobody apart: 怡君陳 is 陳怡君, and not 陳君怡."""
     letters = _letters(one.name) if one.platform else ""
     known = ((student.id, _letters(student.name)) for student in roster if letters)
     alike = [(id, name) for id, name in known if sorted(name) == sorted(letters)]
-    alike = [(id, name) for id, name in alike if letters in name + name] or alike
-    return alike[0][0] if len(alike) == 1 else None
+    return [id for id, name in alike if letters in name + name] or [id for id, _ in alike]
 
 
-def _told(one: Upload, roster: list[Student]) -> str | None:
-    """The id of the one student whose id stands in the names of the entry or its file."""
+def _told(one: Upload, roster: list[Student]) -> list[str]:
+    """The ids that stand in the names of the entry or its file."""
     text = _plain(f"{one.entry}\n{one.source.name}")
-    ids = [student.id for student in roster if _whole(_plain(student.id), text)]
-    return ids[0] if len(ids) == 1 else None
+    return [student.id for student in roster if _whole(_plain(student.id), text)]
 
 
 def _whole(number: str, text: str) -> bool:

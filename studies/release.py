@@ -154,7 +154,7 @@ def in_words(score: Score, kept: tuple[str, ...] = ()) -> str:
 
 def facts_of(run: Path, step: int, config: dict) -> dict:
     """What the files of a run tell of its training up to a step."""
-    rows = read_rows(run / "log.csv", {"step": int, "seconds": float})
+    rows = read_rows(run / "log.csv", {"step": int, "seconds": float}, grows=True)
     seconds = float(rows["seconds"][rows["step"] <= step][-1])
     try:
         faces = torch.load(run / "checkpoints/last.pt", map_location="cpu", weights_only=True)["pictures"]

@@ -52,12 +52,17 @@ def read_gradient_norms(run: Path) -> LayerNorms:
     Raises BadRun.
     """
     path = run / "grad_norms.csv"
-    rows = read_rows(path, {"step": int, "layer": int, "norm": float}, grows=True)
+    rows, torn = _rows_and_torn(path, {"step": int, "layer": int, "norm": float}, grows=True)
     rows.sort(order=("step", "layer"))
     layers = np.unique(rows["layer"])
     last = rows["step"] == rows["step"][-1]
-    if last.sum() < len(layers):  # the training was cut off while it wrote them
+    step, comma, _ = torn.partition(b",")
+    # the training was cut off while it wrote them; where no other step tells how many layers there are, see of which
+    # step the torn line is
+    if last.sum() < len(layers) or (last.all() and torn and (not comma or step == b"%d" % rows["step"][-1])):
         rows = rows[~last]
+    if not len(rows):
+        raise _no_rows(path)
     steps = np.unique(rows["step"])
     if len(rows) != len(layers) * len(steps) or (rows["layer"].reshape(len(steps), -1) != layers).any():
         raise BadRun(f"{path}: holds {len(rows)} rows for {len(layers)} layers and {len(steps)} steps: train again")
@@ -73,11 +78,15 @@ def read_rows(path: Path, columns: dict[str, type], grows: bool = False) -> np.n
     Of a file that `grows` during a run, a last line that does not end is left out: it may be half a line.
     Whole numbers are 0 to 10^12, others 0 to 10^30: a number that is none has no quartiles and no place in a plot.
     """
+    return _rows_and_torn(path, columns, grows)[0]
+
+
+def _rows_and_torn(path: Path, columns: dict[str, type], grows: bool) -> tuple[np.ndarray, bytes]:
+    """The rows of read_rows, and the last line that was left out."""
     try:
         data = bytes_of(path)
-        if grows:
-            data = data[: data.rfind(b"\n") + 1]
-        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
+        end = data.rfind(b"\n") + 1 if grows else len(data)
+        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(data[:end]), "utf-8-sig", newline=""))
         cells = (tuple(kind(row[name]) for name, kind in columns.items()) for row in table)
         rows = np.fromiter(cells, [(name, np.int64 if kind is int else np.float64) for name, kind in columns.items()])
     except OSError:
@@ -85,13 +94,17 @@ def read_rows(path: Path, columns: dict[str, type], grows: bool = False) -> np.n
     except (KeyError, ValueError, TypeError, OverflowError, csv.Error):
         raise BadRun(f"{path}: not the columns {', '.join(columns)}, all of numbers: make it again") from None
     if not len(rows):
-        raise NoRows(f"{path}: holds no row: this run recorded nothing here yet")
+        raise _no_rows(path)
     for name, kind in columns.items():
         wrong = ~((rows[name] >= 0) & (rows[name] <= (1e12 if kind is int else 1e30)))  # NaN as well
         if wrong.any():
             row = rows[wrong.argmax()]
             raise BadRun(f"{path}: {name} is {row[name]} at step {row['step']}: did it diverge? Train again")
-    return rows
+    return rows, data[end:]
+
+
+def _no_rows(path: Path) -> NoRows:
+    return NoRows(f"{path}: holds no row: this run recorded nothing here yet")
 
 
 def _label(run: Path) -> str:

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -96,6 +97,25 @@ def test_an_endless_loop_is_stopped(tmp_path):
         "broken   discriminator_step",
         "         took longer than 3 s: is there an endless loop?",
         "broken   generator_step",
+        "         its check was not reached",
+    ]
+
+
+def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
+    """It may stand again after a cell that takes too long. Training takes two steps only."""
+    sources = (
+        "make_settings = PRESETS = print\nmake_settings(PRESETS, overrides['steps'])",
+        "def check_first():\n    print('first: done')\n\n\ncheck_first()",
+        "while True:\n    pass",
+        "check_first()",
+        "check_second()",
+    )
+    result = check(written(tmp_path, sources), "--seconds", "3")
+    assert result.stdout.splitlines() == [
+        "broken   while True:",
+        "         took longer than 3 s: is there an endless loop?",
+        "done     first",
+        "broken   second",
         "         its check was not reached",
     ]
 
@@ -313,10 +333,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    pass", "print(step())\nfor _ in (1, 2):\n    step()"], ["def step():\n    pass"]),
         (["def step(z):\n    return z", "with a():\n    z = run.G()"], ["def step(z):\n    return z"]),
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
-        (
-            ["from math import *\nx = 1", "def step():\n    return pi"],
-            ["from math import *", "def step():\n    return pi"],
-        ),
+        (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
+        (["from math import *", "def step():\n    return sum"], ["def step():\n    return sum"]),
         (["def step(a, a):\n    return b", "b = 1"], ["def step(a, a):\n    return b"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
@@ -327,6 +345,29 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
 def test_what_a_kit_takes_of_a_notebook(sources, cells):
     """All statements that change a TODO, or a helper of one, in their order."""
     assert _filled_in(KIT, sources) == [*cells, KIT[1][1]]
+
+
+@pytest.mark.parametrize("number", TODOS)
+def test_a_kit_takes_every_todo(number):
+    """Also where the kit has a variable of its name: 07 has a `fade`."""
+    (solved,) = (ROOT / "baselines/solved").glob(f"{number}_*.ipynb")
+    kit = _kit_notebook(ROOT / "notebooks", number, solved)
+    unwritten = {source for key, source in kit if key.startswith("todo-")}
+    assert unwritten.isdisjoint(_filled_in(kit, _read(solved)[0]))
+
+
+def test_an_import_of_all_binds_for_a_kit_only_what_a_todo_looks_up():
+    """Neither what the checks use, as `all` and `torch`, nor anything else."""
+    star = "try:\n    from mine import *\nexcept OSError:\n    pass"
+    sources = [star, "def half(x):\n    return all(x) + e", "def step():\n    return half(pi + torch)"]
+    first, *others = _filled_in(KIT, sources)
+    assert others == [*sources[1:], KIT[1][1]]
+    names, mine = {"torch": 1}, ModuleType("mine")
+    vars(mine).update(all=2, torch=2, pi=2, e=2, width=2)
+    with patch.dict(sys.modules, mine=mine):
+        exec(first, names)
+    del names["__builtins__"]
+    assert names == {"torch": 1, "pi": 2, "e": 2}
 
 
 def test_cells_that_python_cannot_read_are_one_line(tmp_path):

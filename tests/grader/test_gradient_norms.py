@@ -114,7 +114,7 @@ def test_unusable_runs(tmp_path, content):
     assert not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize("content", ["", HEAD, HEAD + "1,1,x"])
+@pytest.mark.parametrize("content", ["", HEAD, HEAD + "1,1,x", HEAD + "1,1,x,2\n1,2,y", HEAD + "1,1,x,2\n1"])
 def test_a_run_that_recorded_nothing_is_scored_without_norms(tmp_path, content):
     """The notebooks write the column names when a run begins; 05 and 07 record no norms."""
     (tmp_path / "grad_norms.csv").write_text(content)
@@ -126,14 +126,21 @@ def test_a_run_that_recorded_nothing_is_scored_without_norms(tmp_path, content):
     )
 
 
-@pytest.mark.parametrize("torn", ["3,1,x", "3,1,x,9\n", "3,1,x,9\n3,2,y,1"])
-def test_a_last_step_that_is_not_whole_does_not_count(tmp_path, torn):
-    whole = HEAD + "1,1,x,2\n1,2,y,3\n2,1,x,4\n2,2,y,5\n"
-    (tmp_path / "grad_norms.csv").write_text(whole)
+@pytest.mark.parametrize(
+    ("steps", "torn"),
+    [
+        *(("1,1,x,2\n1,2,y,3\n2,1,x,4\n2,2,y,5\n", torn) for torn in ("3", "3,1,x", "3,1,x,9\n", "3,1,x,9\n3,2,y,1")),
+        ("1,1,x,2\n1,2,y,3\n", "2,1,x"),
+        ("1,1,x,2\n2,1,x,4\n", "3,1,x"),
+    ],
+)
+def test_a_last_step_that_is_not_whole_does_not_count(tmp_path, steps, torn):
+    """And no other is lost, as of a file made by hand, whose last line does not end."""
+    (tmp_path / "grad_norms.csv").write_text(HEAD + steps)
     norms = read_run(tmp_path)
-    (tmp_path / "grad_norms.csv").write_text(whole + torn)
+    (tmp_path / "grad_norms.csv").write_text(HEAD + steps + torn)
     found = read_run(tmp_path)
-    assert found.steps == norms.steps == 2
+    assert found.steps == norms.steps
     np.testing.assert_array_equal(found.quartiles, norms.quartiles)
 
 

@@ -50,6 +50,8 @@ def test_a_gradebook_of_canvas_is_a_roster(tmp_path):
     assert [(one.id, one.name) for one in roster_of(tmp_path / "r.csv", text)] == [("b1", "Lovelace, Ada")]
     with pytest.raises(GraderError, match="line 4 has no id"):
         roster_of(tmp_path / "r.csv", text.replace("b1,", ","))
+    with pytest.raises(GraderError, match="without the column SIS User ID"):
+        roster_of(tmp_path / "r.csv", 'Student,ID,SIS Login ID,Section\n"Lovelace, Ada",12,ada,hw6\n')
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,39 @@ def test_where_nobody_can_tell_whose_an_upload_is_a_person_decides(tmp_path, nam
     assert (row["status"], row["grade"]) == ("broken", None) and "a person decides" in row["remarks"][0]
 
 
+@pytest.mark.parametrize(
+    ("names", "owners", "unsure"),
+    [
+        (["Wang Wei_5_assignsubmission_file_", "Wang Wei_6_assignsubmission_file_"], [], ["b1", "b2"]),
+        (["weiwang_5_100_hw6", "weiwang_6_101_hw6"], [], ["b1", "b2"]),
+        (["weiwang_5_100_b3"], [], ["b1", "b2"]),  # an id in a file's name does not count before the platform's name
+        (["weiwang_5_100_b1", "weiwang_6_101_hw6"], ["b1"], ["b2"]),
+        (["weiwang_5_100_b1", "weiwang_6_101_b1"], [], ["b1", "b2"]),
+        (["weiwang_5_100_b1", "eve_7_101_b1"], ["b1", "b3"], []),
+        (["weiwang_5_100_b1", "kim_7_101_b1"], ["b1"], []),  # of somebody who is not on the roster
+        (["b1_b3"], [], ["b1", "b3"]),
+    ],
+)
+def test_who_may_have_handed_in_is_not_missing(tmp_path, names, owners, unsure):
+    """Namesakes, and a file that names two ids: an import of 0 would be wrong for one of them."""
+    listed = [Student("b1", "Wang Wei"), Student("b2", "Wang Wei"), Student("b3", "Eve")]
+    rows = students(entries(tmp_path, [f"{name}.tgz" for name in names]), listed)
+    assert [row.id for row in rows[:3] if row.upload] == owners
+    assert [row.id for row in rows if row.unsure] == unsure
+    assert all("decide whose it is" in row.notes[-1] for row in rows[3:] if row.name != "kim")
+
+
+@pytest.mark.parametrize(
+    ("other", "counts"), [("nick_5_101_report.pdf", 0), ("nick_5_101_hw6-1.tgz", 1), ("nick_5_101_b1_b2.tgz", 1)]
+)
+def test_another_file_of_one_person_is_the_same_students(tmp_path, other, counts):
+    """A row of its own would be a second line of that student in the gradebook, with a grade of its own."""
+    listed = [Student("b1", "Nicholas Lee"), Student("b2", "Eve")]
+    row, eve = students(entries(tmp_path, ["nick_5_100_b1.tgz", other]), listed)
+    assert row.upload.source.name == ["nick_5_100_b1.tgz", other][counts]
+    assert "of 2 uploads" in row.notes[0] and not eve.unsure
+
+
 def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
     found = entries(tmp_path, ["b10901001_10.tgz", "b10901001_9.tgz"])
     for path in found.values():
@@ -201,7 +236,8 @@ def test_each_student_has_the_upload_that_counts(tmp_path, listed):
     assert rows[0].notes == ["the latest of 2 uploads; passed over: b10901001_first"]
     assert rows[1].upload.entry == "lovelaceada_LATE_12_345_gan-1" and "late, says Canvas" in rows[1].notes
     assert rows[2].upload is None
-    assert all("no one student" in row.notes[-1] for row in rows[3:])
+    assert "no one student" in rows[3].notes[-1]
+    assert rows[4].notes[-1] == "it may be that of B10901001 王小明 or b10901002 Ada Lovelace: decide whose it is"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def run(tmp_path, monkeypatch):
     config = asdict(G.settings) | {"faces": "/home/ada/faces", "seed": 3, "hours": 2.0}
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "cool_down"}))
     (folder / "history.csv").write_text("step,fd_imagenet,afd\n100,500,0.5\n200,400,0.7\n300,450,0.6\n")
-    (folder / "log.csv").write_text("step,loss_D,loss_G,seconds\n100,1,1,60\n200,1,1,120\n300,1,1,180\n")
+    torn = "\n4"
+    (folder / "log.csv").write_text("step,loss_D,loss_G,seconds\n100,1,1,60\n200,1,1,120\n300,1,1,180" + torn)
     torch.save({"pictures": 1234}, folder / "checkpoints/last.pt")
     weights = {name: weight + 1e-5 * torch.randn_like(weight) for name, weight in G.state_dict().items()}
     torch.save(weights, folder / "checkpoints/000200.pt")
