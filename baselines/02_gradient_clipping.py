@@ -81,7 +81,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from kit.checks import check_step, done, right_gradients, has_values, right_norm, tiny_pair
+from kit.checks import check_step, done, has_values, right_gradients, right_norm, tiny_pair
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch

@@ -106,8 +106,8 @@ from kit.checks import (
     done,
     errors_in_words,
     explained,
-    right_gradients,
     output_of,
+    right_gradients,
     tiny_batch,
     tiny_pair,
 )
