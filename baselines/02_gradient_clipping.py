@@ -81,7 +81,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from kit.checks import check_step, done, gradients_of, has_values, norm_of, tiny_pair
+from kit.checks import check_step, done, has_values, right_gradients, right_norm, tiny_pair
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -192,7 +192,7 @@ def check_clipped_step(clipped_step):
 
         def changed(D, *arguments):
             loss = loss_of(D, *arguments)
-            gradients = change(gradients_of(loss, D))
+            gradients = change(right_gradients(loss, D))
             return value * loss.detach() + sum(
                 (g * (weight - weight.detach())).sum() for g, weight in zip(gradients, D.parameters(), strict=True)
             )
@@ -212,13 +212,13 @@ def check_clipped_step(clipped_step):
     for max_norm in (23.7, 0.37):  # the gradient, whose norm is about 3, is short for one and long for the other
 
         def right(gradients, c=max_norm):
-            return scaled(gradients, norm_of(gradients), c)
+            return scaled(gradients, right_norm(gradients), c)
 
         mistakes = {
             "not clipped: call nn.utils.clip_grad_norm_ between backward() and optimizer.step(), with max_norm, not "
             "with a number": lambda g: g,
             "a short gradient got longer: it must pass unchanged, so multiply by min(1, c / ‖g‖)": (
-                lambda g, c=max_norm: [one * c / norm_of(g) for one in g]
+                lambda g, c=max_norm: [one * c / right_norm(g) for one in g]
             ),
             "clipped value by value, which changes the direction: take one norm over all parameters": (
                 lambda g, c=max_norm: [one.clamp(-c, c) for one in g]
@@ -228,15 +228,15 @@ def check_clipped_step(clipped_step):
             ),
             "this is the L1 norm: take the L2 norm": lambda g, c=max_norm: scaled(g, p_norm(g, 1), c),
             "this is the largest value: take the L2 norm": lambda g, c=max_norm: scaled(g, p_norm(g, torch.inf), c),
-            "this is the squared norm: take its root": lambda g, c=max_norm: scaled(g, norm_of(g) ** 2, c),
+            "this is the squared norm: take its root": lambda g, c=max_norm: scaled(g, right_norm(g) ** 2, c),
             "the biases are not clipped: use all parameters": lambda g, c=max_norm: [
-                scaled([one], norm_of(matrices(g)), c)[0] if one.dim() > 1 else one for one in g
+                scaled([one], right_norm(matrices(g)), c)[0] if one.dim() > 1 else one for one in g
             ],
             "the biases are not in the norm: use all parameters": (
-                lambda g, c=max_norm: scaled(g, norm_of(matrices(g)), c)
+                lambda g, c=max_norm: scaled(g, right_norm(matrices(g)), c)
             ),
             f"the norm is at most 1.0, whatever max_norm says (here {max_norm}): use max_norm": (
-                lambda g: scaled(g, norm_of(g), 1.0)
+                lambda g: scaled(g, right_norm(g), 1.0)
             ),
         }
 
@@ -244,8 +244,8 @@ def check_clipped_step(clipped_step):
             loss = loss_of(D, G, real, z)
             clipped_step(loss, D, optimizer, c)
             used, left = (optimizer.seen or [[]])[0], [weight.grad for weight in D.parameters()]
-            if has_values(used) and has_values(left) and norm_of(used) > 1.01 * c:
-                assert norm_of(left) > 1.01 * c, (
+            if has_values(used) and has_values(left) and right_norm(used) > 1.01 * c:
+                assert right_norm(left) > 1.01 * c, (
                     "clipped too late, optimizer.step() has used the long gradient: clip before it"
                 )
             return loss

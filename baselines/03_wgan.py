@@ -106,8 +106,8 @@ from kit.checks import (
     done,
     errors_in_words,
     explained,
-    gradients_of,
     output_of,
+    right_gradients,
     tiny_batch,
     tiny_pair,
 )
@@ -416,7 +416,7 @@ def check_clipping(step, loss_of, clip):
             for weight in D.parameters() if start_inside else ():
                 weight.clamp_(-clip, clip)
         before, G_before = [[w.detach().clone() for w in network.parameters()] for network in (D, G)]
-        steepest = max(g.abs().max().item() for g in gradients_of(loss_of(D, G, real, z), D))
+        steepest = max(g.abs().max().item() for g in right_gradients(loss_of(D, G, real, z), D))
         optimizer = WatchedSGD(D, lr=0.7 * clip / steepest)  # at most 0.7 of the way from 0 to the limit
         counters = {"desired output type": "clip D.parameters(), not BatchNorm's counters"}
         with errors_in_words(lambda error: f"the step stops with {error}", counters):

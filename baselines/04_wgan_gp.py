@@ -95,9 +95,9 @@ from kit.checks import (
     check_scalar,
     check_step,
     done,
-    gradients_of,
     has_values,
     output_of,
+    right_gradients,
     stand_ins,
     tiny_batch,
     tiny_pair,
@@ -302,7 +302,7 @@ USUAL_ERRORS = {  # a part of torch's words: ours
 }
 
 
-def penalty_of(penalty, D, real, fake):
+def check_penalty(penalty, D, real, fake):
     """The value of a penalty, as a tensor. Usual errors end in a line that says what to do."""
     before = [pictures.clone() for pictures in (real, fake)]
     value = output_of(penalty, D, real, fake, meanings=USUAL_ERRORS)
@@ -374,22 +374,22 @@ def check_gradient_penalty(penalty):
         "settings.penalty is already in: it belongs to the loss of D": lambda s: settings.penalty * right(s),
     }
     expected = right(slopes(D))
-    found = penalty_of(penalty, D, x, x.clone())  # wherever between them: x̂ = x
+    found = check_penalty(penalty, D, x, x.clone())  # wherever between them: x̂ = x
     assert found.isfinite(), "the penalty is no number: is there a root of less than 0? Square before you sum"
     if not are_close([found], [expected]):
         outside = (
             "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"
         )
-        assert are_close([penalty_of(penalty, D, x, x.clone())], [found]), outside  # another α, and not the same x̂
+        assert are_close([check_penalty(penalty, D, x, x.clone())], [found]), outside  # another α, and not the same x̂
         for hint, wrong in mistakes.items():
             assert not are_close([found], [wrong(slopes(D))]), hint
         plane = Plane().to(CHECK_DEVICE)
-        assert not are_close([penalty_of(penalty, plane, x, x.clone())], [right(slopes(plane))]), outside
+        assert not are_close([check_penalty(penalty, plane, x, x.clone())], [right(slopes(plane))]), outside
         raise AssertionError(
             f"the penalty is {found.item():.4f}, and should be {expected.item():.4f}: flatten each picture's gradient, "
             "take one norm of it, subtract 1, square, and take the mean"
         )
-    gradients, wanted = gradients_of(found, D), gradients_of(expected, D)
+    gradients, wanted = right_gradients(found, D), right_gradients(expected, D)
     assert has_values(gradients), "the penalty has no gradient for D's weights: create_graph=True, and no detach()"
     assert are_close(gradients, wanted), (
         "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"
@@ -409,7 +409,7 @@ def check_alpha(penalty, count=32, calls=32):
 
     def drawn():
         """α [N, 384] of one call, at each pixel of a picture's own columns."""
-        (gradient,) = gradients_of(penalty_of(penalty, D, real, fake), D)
+        (gradient,) = right_gradients(check_penalty(penalty, D, real, fake), D)
         # P = mean over i of (n_i − 1)² with n_i² = Σ w² x̂², so that ∂P/∂w · N / 2w = (n_i − 1) / n_i · x̂² =: r
         r = torch.stack([gradient[one.bool()] for one in own]) * count / (2 * weight)  # [N, 384]
         n = (1 - (1 + 4 * weight**2 * r.sum(1, keepdim=True)).clamp(min=0).sqrt()) / 2  # from Σ w² r = (n − 1) n

@@ -159,6 +159,8 @@ class StyleGANSettings(Settings):
         fixed = ("beta1", "beta2", "n_critic", "norms_every", "half")
         if changed := [name for name in fixed if getattr(self, name) != getattr(Settings, name)]:
             raise SystemExit(f"the package decides on {', '.join(changed)}: leave it as it is")
+        if self.lr_G <= 0:  # the package takes lr_D as a multiple of it
+            raise SystemExit(f"`lr_G` is {self.lr_G}: it must be more than 0")
 
 
 course = StyleGANSettings()  # the package's own settings, its batch of 5 taken 6 times as one of 30

@@ -96,7 +96,7 @@ from kit.checks import (
     done,
     errors_in_words,
     explained,
-    gradients_of,
+    right_gradients,
     tiny_batch,
 )
 from kit.device import get_device, place, seed_everything
@@ -404,7 +404,7 @@ def check_cycle_loss(cycle_loss):
     def value_and_gradient(loss_function):
         with errors_in_words(lambda error: f"cycle_loss stops with {error}", TORCH_SAYS | NO_PICTURES):
             loss = loss_function(G, real_A, real_B, G.BA(real_B), G.AB(real_A))
-            return check_scalar(loss), gradients_of(loss, G)
+            return check_scalar(loss), right_gradients(loss, G)
 
     def two_ways(distance):  # of both round trips
         return lambda G, A, B, fake_A, fake_B: distance(G.BA(fake_B), A) + distance(G.AB(fake_A), B)

@@ -107,9 +107,9 @@ from kit.checks import (
     check_step,
     done,
     errors_in_words,
-    gradients_of,
     has_values,
     output_of,
+    right_gradients,
     stand_ins,
     tiny_batch,
     tiny_pair,
@@ -406,7 +406,7 @@ def check_zero_centred_penalty(penalty):
             f"the penalty is {found.item():.4f}, and should be {right.item():.4f}: square the gradient, sum over each "
             "picture, and take the mean over the pictures"
         )
-    gradients, wanted = gradients_of(found, D), gradients_of(right, D)
+    gradients, wanted = right_gradients(found, D), right_gradients(right, D)
     assert has_values(gradients), "the penalty has no gradient for D's weights: create_graph=True, and no detach()"
     assert are_close(gradients, wanted), (
         "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"

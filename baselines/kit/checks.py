@@ -130,7 +130,7 @@ class WatchedSGD(torch.optim.SGD):
         return are_close([*self.network.parameters()], expected, 1e-5)
 
 
-def gradients_of(loss, network):
+def right_gradients(loss, network):
     """The gradient of a loss for each weight of a network; 0 for what the loss does not depend on."""
     weights = [*network.parameters()]
     if not loss.requires_grad:
@@ -176,7 +176,7 @@ def explained(hint):
         "inference tensor": "leave out inference_mode(): no gradient can flow through what it makes. detach() or "
         "no_grad() is enough",
         "leaf variable that requires grad": "this changes a tensor in place, for which a gradient is asked: make a new "
-        "tensor",
+        "tensor; change weights under torch.no_grad()",
     }
     return errors_in_words(lambda error: f"{hint} (your code stopped with: {error})", whatever_the_shapes)
 
@@ -194,8 +194,8 @@ def check_gradients(output, right, inputs):
         assert has_values([gradient]) or not has_values([right_one]), f"{name} gets no gradient: {lost}"
     for name, gradient, right_one in zip(inputs, found, expected, strict=True):
         assert are_close([gradient], [right_one]), (
-            f"the output is right, but the gradient for {name} is not: its norm is {norm_of([gradient]):.4f}, and "
-            f"should be {norm_of([right_one]):.4f}; is a part of the formula detached?"
+            f"the output is right, but the gradient for {name} is not: its norm is {right_norm([gradient]):.4f}, and "
+            f"should be {right_norm([right_one]):.4f}; is a part of the formula detached?"
         )
 
 
@@ -263,7 +263,7 @@ def check_step(
     previous = None
     for _ in range(3):
         loss_before = right_loss(D, G, *arguments)
-        expected, value = gradients_of(loss_before, network), loss_before.item()
+        expected, value = right_gradients(loss_before, network), loss_before.item()
         before = copy.deepcopy((D, G))
         others_before = [weight.detach().clone() for weight in other.parameters()]
         optimizer.forget()
@@ -297,7 +297,7 @@ def check_step(
             assert not piled_up, "gradients pile up from step to step: call zero_grad() before backward()"
             wrong = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
             twin = before[0 if trains == "D" else 1]
-            wrong = {hint: (gradients_of(loss, twin), loss.item()) for hint, loss in wrong.items()}
+            wrong = {hint: (right_gradients(loss, twin), loss.item()) for hint, loss in wrong.items()}
             for hint, (gradients, _) in wrong.items():
                 assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
             assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
@@ -308,8 +308,8 @@ def check_step(
                     assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
             raise AssertionError(
                 f"the gradient at optimizer_{trains}.step() is not that of the loss: its norm is "
-                f"{norm_of(found):.4f}, and should be {norm_of(expected):.4f}; the loss is {returned:.4f}, and should "
-                f"be {value:.4f}"
+                f"{right_norm(found):.4f}, and should be {right_norm(expected):.4f}; the loss is {returned:.4f}, and "
+                f"should be {value:.4f}"
             )
         assert abs(returned - scale * value) < 1e-3 * max(1, abs(scale * value)), (
             f"the gradient is right, but {returned:.4f} was returned instead of the loss, {scale * value:.4f}"
@@ -335,8 +335,6 @@ def check_step(
                     f"the weights of {name} stay frozen after the step: call {name}.requires_grad_(True) again"
                 )
         left, remarks = [weight.grad for weight in network.parameters()], []
-        if trains == "G" and not has_values(left):
-            remarks += ["zero_grad() at the end alone leaves what D's step adds to G's gradients. Call it first"]
         if trains == "D":
             if all(g is None for g in left):
                 remarks += [
@@ -352,6 +350,13 @@ def check_step(
                 remarks += ["G got gradients in D's step: detach() the fakes, which is faster"]
                 other.zero_grad()  # as G's own step does before its backward()
         previous = found
+    if trains == "G":
+        for weight in network.parameters():
+            weight.grad = torch.full_like(weight, 1e4)  # as D's step may leave there: a gradient of another size
+        optimizer.forget()
+        step(D, G, optimizer, *arguments)
+        if right_norm(optimizer.seen[0]) > 1e4:
+            remarks += ["zero_grad() at the end alone leaves what D's step adds to G's gradients. Call it first"]
     return remarks
 
 
@@ -392,19 +397,16 @@ def check_function(function, right, inputs, mistakes):
     if not are_close([out], [expected]):
         for hint, wrong in mistakes.items():
             assert not are_close([out], [wrong(*inputs)]), hint
-        raise AssertionError(
-            f"the numbers differ from the formula's: the first are {first_of(out)}, and should be {first_of(expected)}"
+        first, wanted = (
+            ", ".join(f"{value:.4g}" for value in tensor.detach().flatten()[:3].tolist()) for tensor in (out, expected)
         )
+        raise AssertionError(f"the numbers differ from the formula's: the first are {first}, and should be {wanted}")
     variables = [one for one in inputs if torch.is_tensor(one) and one.requires_grad]
     found, wanted = weighted_slopes(out, variables), weighted_slopes(expected, variables)
     assert are_close(found, wanted), (
-        f"the values are right, but their gradient is not: its norm is {norm_of(found):.4f}, and should be "
-        f"{norm_of(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"
+        f"the values are right, but their gradient is not: its norm is {right_norm(found):.4f}, and should be "
+        f"{right_norm(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"
     )
-
-
-def first_of(tensor, count=3):
-    return ", ".join(f"{value:.4g}" for value in tensor.detach().flatten()[:count].tolist())
 
 
 def check_critic(make, settings):
@@ -438,7 +440,7 @@ def check_critic(make, settings):
     return critic
 
 
-def norm_of(gradients):
+def right_norm(gradients):
     return sum(g.square().sum() for g in gradients if g is not None).sqrt().item()
 
 

@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,11 @@ def is_submission(names):
     return len(pictures) == len(SUBMISSION) and {*pictures} == SUBMISSION
 
 
+@cache  # once for each
+def tell_skipped(path):
+    print(f"skipped {path}, which looks like a submission: set `faces` to it if it is faces")
+
+
 def natural_key(name):
     """Sorts 2.jpg before 10.jpg, and no two names alike: the order of faces is part of what a run repeats."""
     parts = re.split("([0-9]+)", name)  # text, digits, text, …
@@ -71,10 +76,10 @@ def find_faces(given="", places=PLACES, fewest=1000):
 def largest_set(place, depth, fewest, others=()):
     """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`.
     The `others`, places too, are not looked into."""
-    counts, zips = {}, {}  # folder or zip -> number of pictures
+    counts, zips, fakes = {}, {}, []  # folder or zip -> number of pictures; fakes lie wherever `outputs` put them
     for folder, folders, names in os.walk(place):
-        if is_submission(names):  # fakes, wherever `outputs` put them
-            names = []
+        if is_submission(names) and Path(folder).name != "faces":
+            fakes.append(Path(folder))
         folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
         folders[:] = [name for name in folders if Path(folder, name) not in others]
         if len(Path(folder).relative_to(place).parts) >= depth:
@@ -86,9 +91,14 @@ def largest_set(place, depth, fewest, others=()):
     for folder in counts:
         by_parent.setdefault(folder.parent, []).append(folder)
     for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
-        several = len(children) > 2 and parent not in data_set_roots(place)
+        sure = [child for child in children if child not in fakes]  # beside few of them, submissions are no classes
+        several = len(sure or children) > 2 and parent not in data_set_roots(place)
         if several or (parent / "about.json").exists():  # which `python -m data` writes into a set
             counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
+            fakes = [folder for folder in fakes if folder.parent != parent]
+    for folder in fakes:
+        del counts[folder]
+        tell_skipped(folder)
     if known := [path for path in zips if path.name in ("faces.zip", "MLHW_6.zip")]:
         counts |= dict.fromkeys(known, 10**6)
     else:
@@ -105,8 +115,10 @@ def pictures_in(path, fewest):
         files = {} if in_run or path.stat().st_size < smallest * fewest else files_of(path)
     except (OSError, SystemExit):
         return 0
-    fakes = is_submission(files) or any(Path(name).name == "log.csv" for name in files)
-    return 0 if fakes else sum(map(is_picture, files))
+    if is_submission(files):
+        tell_skipped(path)
+        return 0
+    return 0 if any(Path(name).name == "log.csv" for name in files) else sum(map(is_picture, files))
 
 
 def data_set_roots(place):
@@ -139,8 +151,8 @@ def decode(data, size):
 def files_of(source):
     """{name: what reads its bytes} of the files in a folder or zip; names are relative, with forward slashes.
 
-    Files behind links are there too, each folder once; runs and submissions below a folder of pictures are not. Raises
-    SystemExit for a file that is no zip.
+    Files behind links are there too, each folder once; runs and a submission below a folder of pictures are not.
+    Raises SystemExit for a file that is no zip.
     """
     if source.is_file():
         try:
@@ -149,17 +161,24 @@ def files_of(source):
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
-    found, known, flat = {}, {os.path.realpath(source)}, False
+    found, known, on_top, fakes = {}, {os.path.realpath(source)}, 0, {}
     for folder, folders, names in os.walk(source, followlinks=True):
-        if flat and ("log.csv" in names or is_submission(names)):  # faces lie in /content itself, and fakes below
+        if on_top and "log.csv" in names:  # faces lie in /content itself, and a run below
             folders.clear()
             continue
-        flat = flat or (Path(folder) == source and any(map(is_picture, names)))  # no folder below is a class
+        files = fakes.setdefault(folder, {}) if on_top and is_submission(names) else found
+        if Path(folder) == source:
+            on_top = sum(map(is_picture, names))
         places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
         folders[:] = [name for place, name in places.items() if place not in known][::-1]  # a link may lead in circles
         known.update(places)
         for path in (Path(folder, name) for name in names):
-            found[decoded(os.fsencode(path.relative_to(source).as_posix()))] = path.read_bytes
+            files[decoded(os.fsencode(path.relative_to(source).as_posix()))] = path.read_bytes
+    for folder, files in fakes.items():
+        if len(fakes) > 1 and on_top < len(SUBMISSION):  # they are classes, and a cover or two lie on top
+            found |= files
+        else:
+            tell_skipped(folder)
     return found
 
 
@@ -185,12 +204,13 @@ def read_faces(source, size=64):
     What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
     """
     names = tuple(sorted(filter(is_picture, files_of(source)), key=natural_key))
-    return read_pictures(source, names, size, source.stat().st_mtime_ns if source.is_file() else 0)
+    return read_pictures(source, names, size, source.stat().st_mtime_ns)
 
 
 @lru_cache(2)  # so that training again in the same session does not read the faces again; 09 has two sets
 def read_pictures(source, names, size, _changed):
-    """What `read_faces` returns, of pictures of these names. With other names, or another zip, it is read anew."""
+    """What `read_faces` returns, of pictures of these names. With other names, or where the source changed, it is
+    read anew."""
     files, broken = files_of(source), []
 
     def read(name):

@@ -29,6 +29,7 @@ FREE_SETTINGS = (  # what may change when a run goes on
     *("psi", "truncation"),  # they change samples only
     "shape_steps",  # of a network that comes after the run
 )
+NEEDED = ("log.csv", "checkpoints/last.pt")  # to go on from
 
 
 @contextmanager
@@ -341,10 +342,11 @@ class Run:
 
 
 def holds_run(archive, name):
-    """Whether a zip holds a run, whole. Cut off, it may still be read: as the last checkpoint in it, a zip as well."""
+    """Whether a zip holds what a run goes on from, whole. Cut off, it may still be read: as the last checkpoint in it,
+    a zip as well."""
     try:
         with zipfile.ZipFile(archive) as files:
-            return f"{name}/log.csv" in files.namelist() and not files.testzip()
+            return all(files.read(f"{name}/{file}") for file in NEEDED)  # which looks at their checksums
     except Exception:  # a zip that is damaged may raise anything
         return False
 
@@ -368,6 +370,14 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
         with failed_write_reported(folder / name):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for file in (files / name).iterdir() if (files / name).is_dir() else ():  # without samples: they come later
-            if file.is_file():
-                atomic_write(folder / name / file.name, lambda path, file=file: path.write_bytes(file.read_bytes()))
+            if not file.is_file():
+                continue
+            try:
+                data = file.read_bytes()
+            except Exception as error:  # a zip that is damaged may raise anything
+                if Path(name, file.name).as_posix() in NEEDED:
+                    raise
+                print(f"left out {file}, which cannot be read: {error}")
+                continue
+            atomic_write(folder / name / file.name, lambda path, data=data: path.write_bytes(data))
     print(f"took up the run in {path} (without it, a new one would begin)")

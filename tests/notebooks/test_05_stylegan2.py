@@ -162,6 +162,11 @@ def test_settings_that_the_package_fixes_are_refused(cells, name):
         cells.make_settings(cells.PRESETS, "course", {name: 7})
 
 
+def test_a_learning_rate_that_nothing_can_be_a_multiple_of_is_refused(cells):
+    with pytest.raises(SystemExit, match=r"^`lr_G` is 0: it must be more than 0$"):
+        cells.make_settings(cells.PRESETS, "course", {"lr_G": 0})
+
+
 def test_it_trains_in_one_process_only(cells, settings):
     with pytest.raises(SystemExit, match="trains in one process"):
         cells.launch(cells.train, settings(processes=2), one_process=True)

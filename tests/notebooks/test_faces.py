@@ -1,6 +1,7 @@
 """Faces: found where Kaggle and Colab keep them, decoded and sorted as the grader does, dealt out in batches."""
 
 import io
+import os
 import random
 import struct
 import zipfile
@@ -158,6 +159,66 @@ def test_a_submission_is_no_set_of_faces_wherever_it_lies(tmp_path, as_zip):
     assert find({tmp_path: 1, tmp_path / "drive": 2}) == real
     (tmp_path / "mine/1001.jpg").touch()
     assert find({tmp_path: 1, tmp_path / "drive": 2}) == tmp_path / "mine"
+
+
+@pytest.fixture
+def twelve(monkeypatch):
+    """The names of a submission where it is small."""
+    names = {f"{number}.jpg" for number in range(1, 13)}
+    monkeypatch.setattr(faces, "SUBMISSION", names)
+    return names
+
+
+def put_named(folder, names):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_faces_that_are_named_as_a_submission_are_found(tmp_path, twelve, capsys):
+    """As the first 1,000 of the course's faces are, or classes of 1,000 faces each."""
+    faces_alone = put_named(tmp_path / "one/faces", twelve)
+    for name in ("aqua", "black", "blonde"):
+        put_named(tmp_path / "two/classes" / name, twelve)
+    assert find({tmp_path / "one": 2}) == faces_alone
+    assert find({tmp_path / "two": 2}) == tmp_path / "two/classes"
+    assert "skipped" not in capsys.readouterr().out
+
+
+def test_submissions_beside_the_faces_are_no_classes(tmp_path, twelve, capsys):
+    real = put(tmp_path / "hw6/real", 15)
+    skipped = [put_named(tmp_path / f"hw6/{name}", twelve) for name in ("mine", "other")]
+    assert find({tmp_path: 2}) == real
+    said = capsys.readouterr().out
+    assert all(f"skipped {folder}, which looks like a submission" in said for folder in skipped)
+
+
+def test_what_is_skipped_as_a_submission_is_named_once(tmp_path, twelve, capsys):
+    mine = put_named(tmp_path / "mine", twelve)
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for name in twelve:
+            archive.writestr(name, b"")
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="found no faces"):
+            find({tmp_path: 2})
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        f"skipped {path}, which looks like a submission: set `faces` to it if it is faces"
+        for path in (mine, tmp_path / "mine.zip")
+    ]
+    assert find({}, str(mine)) == mine
+
+
+def test_classes_below_a_cover_are_read(tmp_path, twelve, capsys):
+    save(tmp_path / "cover.png")
+    put_named(tmp_path / "aqua", twelve)
+    assert [*faces.files_of(tmp_path)] == ["cover.png"]
+    assert f"skipped {tmp_path / 'aqua'}, which looks like a submission" in capsys.readouterr().out
+    put_named(tmp_path / "black", twelve)
+    assert len(faces.files_of(tmp_path)) == 25
+    for number in range(11):
+        (tmp_path / f"{number}.jpg").touch()
+    assert len(faces.files_of(tmp_path)) == 12  # a whole set, and what was made of it
 
 
 def test_fakes_below_the_faces_are_not_read(tmp_path):
@@ -397,13 +458,18 @@ def test_faces_are_read_once_in_a_session(tmp_path, monkeypatch):
     assert len(read_faces(tmp_path)[1]) == 2
 
 
-def test_a_zip_that_was_uploaded_again_is_read_again(tmp_path):
-    save(tmp_path / "1.png")
-    for count in (1, 2):
-        with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
-            for number in range(count):
-                archive.write(tmp_path / "1.png", f"{number}.png")
-        assert len(read_faces(tmp_path / "faces.zip")[1]) == count
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_other_faces_of_the_same_names_are_read_again(tmp_path, as_zip):
+    source = tmp_path / ("faces.zip" if as_zip else "faces")
+    for level in (1, 2):
+        if source.is_dir():
+            source.rename(tmp_path / "old")
+        save(tmp_path / "faces/1.png", level)
+        if as_zip:
+            with zipfile.ZipFile(source, "w") as archive:
+                archive.write(tmp_path / "faces/1.png", "1.png")
+        os.utime(source, (level, level))
+        assert (read_faces(source)[0][:, 0] == level).all()
 
 
 def test_too_few_faces_for_a_batch_are_told(rendered, tmp_path):

@@ -613,6 +613,24 @@ def test_an_archive_with_a_damaged_member_is_named_and_passed_over(tmp_path, cap
     assert "new/gan.zip is broken, or holds no run of this name: upload it again" in capsys.readouterr().out
 
 
+def test_a_damaged_sample_in_an_archive_is_named_and_costs_no_run(tmp_path, capsys):
+    train(session(tmp_path, steps=4))
+    data = bytearray((tmp_path / "gan.zip").read_bytes())
+    for content in ((tmp_path / "gan/samples/000002.png").read_bytes(), b"layer,name"):
+        data[data.index(content) + 5] ^= 1
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/gan.zip").write_bytes(data)
+    assert session(tmp_path / "new").start == 4
+    assert {path.name for path in (tmp_path / "new/gan/samples").iterdir()} == {
+        "000002.tgz",
+        "000004.png",
+        "000004.tgz",
+    }
+    said = capsys.readouterr().out
+    for name in ("samples/000002.png", "grad_norms.csv"):
+        assert f"left out {tmp_path}/new/gan.zip/gan/{name}, which cannot be read: Bad CRC-32" in said
+
+
 @pytest.mark.parametrize("as_zip", [False, True])
 def test_a_run_without_samples_is_taken_up(tmp_path, capsys, as_zip):
     train(session(tmp_path / "kaggle", steps=2))
