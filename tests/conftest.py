@@ -56,23 +56,28 @@ def described_once(tmp_path_factory):
 
     from grader.features import imagenet
 
-    describe, folder = imagenet.describe, tmp_path_factory.getbasetemp()
+    describe, known, folder = imagenet.describe, {}, tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "described"
     folder.mkdir(exist_ok=True)
 
     def remembering(pictures, progress=None):
         if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8 or pictures.ndim != 4:
             return describe(pictures, progress)
-        paths = [folder / hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
-        new = {path: number for number, path in enumerate(paths) if not path.exists()}
-        if new or not paths:
-            for path, features in zip(new, describe(pictures[list(new.values())]), strict=True):
-                unfinished = path.with_suffix(f".{os.getpid()}")
-                features.tofile(unfinished)
-                unfinished.replace(path)
+        keys = [picture.tobytes() for picture in pictures]
+        path = folder / hashlib.sha256(pictures.tobytes()).hexdigest()
+        if path.exists():
+            known.update(zip(keys, np.fromfile(path).reshape(len(keys), -1), strict=True))
+        new = {key: number for number, key in enumerate(keys) if key not in known}
+        if new or not keys:
+            known.update(zip(new, describe(pictures[list(new.values())]), strict=True))
+        rows = np.stack([known[key] for key in keys])
+        if len(new) >= 100:  # a large set, which another worker may ask for; small ones are described in no time
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            rows.tofile(unfinished)
+            unfinished.replace(path)
         if progress:
-            progress(len(paths))
-        return np.stack([np.fromfile(path) for path in paths])
+            progress(len(keys))
+        return rows
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imagenet, "describe", remembering)
