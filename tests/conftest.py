@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import tempfile
+from contextlib import suppress
 from functools import partialmethod
 from pathlib import Path
 
@@ -73,8 +74,9 @@ def described_once(tmp_path_factory):
         rows = np.stack([known[key] for key in keys])
         if len(new) >= 100:  # a large set, which another worker may ask for; small ones are described in no time
             unfinished = path.with_suffix(f".{os.getpid()}")
-            rows.tofile(unfinished)
-            unfinished.replace(path)
+            with suppress(OSError):  # a test in which the disk is full
+                rows.tofile(unfinished)
+                unfinished.replace(path)
         if progress:
             progress(len(keys))
         return rows
