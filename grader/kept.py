@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 CODE = ("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py")
 MADE_OF = (*CODE, "thresholds.toml", "weights/*.safetensors")  # whatever a result changes with
+DRAWN_BY = ("report/*.py", "report/templates/*")  # whatever its page changes with besides
 
 
 def measured_with(scorer: Scorer) -> str:
@@ -34,8 +35,7 @@ def measured_with(scorer: Scorer) -> str:
     against = scorer.against
     digest = hashlib.sha256()
     said = [sorted(scorer.metrics), scorer.limits]
-    made_of = (path for pattern in MADE_OF for path in sorted(HERE.glob(pattern)))
-    said += [hashlib.sha256(path.read_bytes()).hexdigest() for path in made_of]
+    said += _hashes(MADE_OF)
     digest.update(json.dumps(said).encode())
     for reference in (against.real, against.anime):
         _add_reference(digest, reference)
@@ -47,6 +47,17 @@ def measured_with(scorer: Scorer) -> str:
     _add_reference(digest, against.real_inception)
     digest.update(json.dumps([sorted(against.missing), scorer.unseen]).encode())
     return f"{alike}-{digest.hexdigest()}"
+
+
+def drawn_by() -> str:
+    """Changes with all that draws a result's page, and with nothing that its numbers depend on."""
+    return hashlib.sha256(json.dumps(_hashes(DRAWN_BY)).encode()).hexdigest()
+
+
+def _hashes(patterns: tuple[str, ...]) -> list[str]:
+    """The hashes of the grader's own files of these names."""
+    paths = (path for pattern in patterns for path in sorted(HERE.glob(pattern)) if path.is_file())
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 def judge_alike(one: str, other: str) -> bool:

@@ -238,13 +238,14 @@ def grade(name: str, source: Path, options: Options) -> dict:
     pictures = submission.pictures
     score = scorer.score(replace(submission, source=Path(source.name)))
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
-    page = {"page": as_html(score)} if options.pages else {}
+    page = {"page": as_html(score), "drawn_by": kept.drawn_by()} if options.pages else {}
     return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
 
 
 def _has_page(result: dict, path: Path, options: Options) -> bool:
+    """Whether a result has the page that is wanted of it, as it would be drawn now."""
     wanted = result["status"] == GRADED and getattr(options, "pages", False)
-    return not wanted or path.with_suffix(".html").is_file()
+    return not wanted or (path.with_suffix(".html").is_file() and result.get("drawn_by") == kept.drawn_by())
 
 
 @lru_cache(maxsize=1)

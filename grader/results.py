@@ -130,10 +130,12 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class ByLabel:
-    """A conditional set against real `faces`: a score for each label that was asked for, and of each picture the label
-    that was its `target` and the one that was `found` in it, int [N], as places in the real faces' `names`."""
+    """A conditional set against real `faces`: a score for each label that was asked for, its distances `by` these
+    features, and of each picture the label that was its `target` and the one that was `found` in it, int [N], as places
+    in the real faces' `names`."""
 
     faces: str
+    by: str
     names: list[str]
     target: np.ndarray
     found: np.ndarray

@@ -46,11 +46,14 @@ def check(notebook, seconds, kit, as_json):
       python -m grader check handed_in.ipynb --kit notebooks/
     """
     import json
+    import os
     from dataclasses import asdict
 
     from grader import check as checks
     from grader.errors import printable
 
+    if os.environ.get("NO_COLOR"):  # rich follows it by itself, click does not
+        click.get_current_context().color = False
     todos = []
     for todo in checks.check_notebook(notebook, seconds, kit):
         todos.append(todo)

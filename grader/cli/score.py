@@ -126,7 +126,9 @@ def score(
     files.check_apart([output / name for name in report.NAMES], [submission, reference, labels, weights, cascade])
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
-    if run and not (read.norms or read.history):
+    for problem in read.problems if read else []:
+        shared.note(f"not drawn: {problem}")
+    if read and not (read.norms or read.history or read.problems):
         shared.note(f"{run}: has no gradient norms and no history.csv, so --run draws nothing")
     with shared.bars() as progress:
         result = grader.score(

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -157,19 +158,27 @@ def read_history(path: Path) -> list[Checkpoint]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's gradient norms and the scores of its checkpoints, None where it has none."""
+    """A run's gradient norms and the scores of its checkpoints, None where it has none that can be used; `problems` say
+    why of a file that is there."""
 
     norms: LayerNorms | None
     history: list[Checkpoint] | None
+    problems: list[str] = field(default_factory=list)
 
 
 def read_run(run: Path) -> Run:
-    """What a run has of the two. Raises BadRun."""
-    try:
-        norms = read_gradient_norms(run) if (run / "grad_norms.csv").exists() else None
-    except NoRows:  # the notebooks begin each run with a line of column names
-        norms = None
-    return Run(
-        norms,
-        read_history(run / "history.csv") if (run / "history.csv").exists() else None,
-    )
+    """What a run has of the two. One that cannot be used is a problem, and no error: of a run that diverged late there
+    are still pictures to score."""
+    found, problems = {}, []
+    for name, read in (("grad_norms.csv", _norms_so_far), ("history.csv", read_history)):
+        try:
+            found[name] = read(run / name) if (run / name).exists() else None
+        except BadRun as error:
+            problems += error.problems
+    return Run(found.get("grad_norms.csv"), found.get("history.csv"), problems)
+
+
+def _norms_so_far(path: Path) -> LayerNorms | None:
+    with suppress(NoRows):  # the notebooks begin each run with a line of column names
+        return read_gradient_norms(path.parent)
+    return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grader.features import imagenet
 from grader.features.statistics import Statistics
 from grader.inputs.labels import LabelledFaces
 from grader.metrics.colours import ColourClassifier, colours
@@ -70,7 +71,7 @@ class RealLabels:
                     spread=spread,
                 )
             )
-        return ByLabel(self.faces, self.names, target, found, scores)
+        return ByLabel(self.faces, imagenet.scale(), self.names, target, found, scores)
 
 
 def distance_and_floor(features: np.ndarray, real: np.ndarray, draws: int = DRAWS) -> tuple[float, float]:

@@ -50,8 +50,11 @@ def prdc(features: np.ndarray, real: np.ndarray, k: int = 5) -> PRDC:
     features, real = checked(features), checked(real)
     if features.shape[1] != real.shape[1]:
         raise ValueError(f"features have {features.shape[1]} dimensions, the real ones have {real.shape[1]}")
-    if not 1 <= k < min(len(features), len(real)):
-        raise ValueError(f"no {k}-th neighbour among {len(features)} feature vectors and {len(real)} real ones")
+    if k < 1:
+        raise ValueError(f"no {k}-th neighbour")
+    for some, what in ((features, "pictures"), (real, "real faces")):
+        if len(some) <= k:
+            raise ValueError(f"needs {k + 1} {what} or more")
     distances = cdist(real, features)  # [M, N]
     in_real = distances < _radii(real, k)[:, None]  # is feature n in the ball of real m?
     in_features = distances < _radii(features, k)  # is real m in the ball of feature n?

@@ -87,16 +87,16 @@ def kid(sample: Sample, against: Against) -> list[Measure]:
 
 
 def prdc(sample: Sample, against: Against) -> list[Measure]:
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
-    from grader.metrics.prdc import prdc
+    from grader.metrics.prdc import PRDC, prdc
     from grader.results import Measure
 
     real = against.real
     try:
         shares = prdc(sample.features, real.sample)
     except ValueError as error:  # fewer pictures than neighbours
-        return [Measure("precision", real.features, real.faces, None, note=str(error))]
+        return [Measure(share.name, real.features, real.faces, None, note=str(error)) for share in fields(PRDC)]
     return [Measure(name, real.features, real.faces, share) for name, share in asdict(shares).items()]
 
 

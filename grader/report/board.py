@@ -15,7 +15,7 @@ from grader.results import DISTANCES
 
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
 
-HIDDEN = ("strip", "key", "prints", "measured_with")  # of a result, in the .json
+HIDDEN = ("strip", "key", "prints", "measured_with", "drawn_by")  # of a result, in the .json
 
 
 def ranked(results: list[dict]) -> list[dict]:
@@ -39,6 +39,10 @@ def ranked(results: list[dict]) -> list[dict]:
                 remarks.append("optimised against the grader?")
         elif "integrity" in result:
             remarks.append("copies were not looked for")
+        graded = result["status"] == "graded"
+        judged = any(passed is not None for passed in offline.get("passed", {}).values())
+        if graded and not judged:
+            remarks.append("not judged: other faces, or a measure is missing")
         remarks += result.get("not_looked_for", [])
         remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
         rows.append(
@@ -46,10 +50,11 @@ def ranked(results: list[dict]) -> list[dict]:
                 "name": printable(result["name"]),
                 "passed": NEEDS_REVIEW if withheld else offline.get("best") or "",
                 "values": {column: values.get(column) for column in columns},
+                "against": [one["reference"] for one in result.get("measures", []) if one.get("reference")],
                 "remarks": [printable(remark) for remark in remarks],
                 "notes": [printable(note) for note in result.get("notes", [])],
-                "graded": result["status"] == "graded",
-                "judged": any(passed is not None for passed in offline.get("passed", {}).values()),
+                "graded": graded,
+                "judged": judged,
                 "withheld": bool(withheld),
                 "missing": result["status"] == "missing",
                 "strip": result.get("strip"),
@@ -113,7 +118,8 @@ def as_page(rows: list[dict], title: str) -> str:
     """The table of `ranked` as one page."""
     columns = list(rows[0]["values"]) if rows else []
     values = {"rows": rows, "columns": columns, "lower": [column for column in columns if column in DISTANCES]}
-    return page_of("leaderboard.html.j2", values | {"title": title, "distances": DISTANCES})
+    against = dict.fromkeys(faces for row in rows for faces in row["against"])  # each once
+    return page_of("leaderboard.html.j2", values | {"title": title, "distances": DISTANCES, "against": list(against)})
 
 
 def plain(value):

@@ -35,6 +35,7 @@ def as_dict(score: Score) -> dict:
 def _by_label(found: ByLabel) -> dict:
     return {
         "faces": found.faces,
+        "by": found.by,
         "overall": asdict(found.overall),
         "labels": [asdict(one) for one in found.labels],
         "names": found.names,

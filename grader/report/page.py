@@ -82,7 +82,7 @@ def page_of(template: str, values: dict) -> str:
         "number": words.number,
         "spread": words.spread,
         "bar": words.bar,
-        "good": words.GOOD,
+        "good": words.good,
         "tiers": load_thresholds()["tiers"],
         "sentences": words.sentences,
         "warnings": words.warnings,

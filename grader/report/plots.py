@@ -118,7 +118,9 @@ def of_run(run: Run, distances: Lines, ratios: Lines) -> list[dict]:
     if history := run.history:
         drawn = _light_and_dark(lambda figure: _draw_history(figure, history, distances, ratios))
         text = f"Scores of {len(history)} checkpoints; the best by {DISTANCES[0]} is step {best(history).step:,}"
+        if lines := distances | ratios:
+            text += ". Dotted: the tiers" + ", and what real faces score" * (REAL in lines)
         if distances:
-            text += ". Dotted: the tiers, if the history is against the same faces as this score"
+            text += f"; those of {DISTANCES[0]} hold if the history is against the same faces as this score"
         plots.append({"title": "Training history", "text": text, **drawn})
     return plots

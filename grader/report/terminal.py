@@ -10,9 +10,9 @@ from rich.text import Text
 
 from grader.errors import printable
 from grader.report.words import (
-    GOOD,
     LABEL_COLUMNS,
     bar,
+    good,
     label_rows,
     label_sentence,
     name,
@@ -21,7 +21,7 @@ from grader.report.words import (
     spread,
     warnings,
 )
-from grader.results import DISTANCES, ByLabel, Score
+from grader.results import DISTANCES, ByLabel, Measure, Score
 from grader.verdict import load_thresholds
 
 SCORES, WORDS, TIERS = range(3)  # what there is room for: the scores alone, words on them, the tiers
@@ -31,10 +31,8 @@ WORDY = 56  # columns for words beside the scores
 def show(score: Score, console: Console | None = None) -> None:
     """Prints the tables, the verdicts, and what is not as it should be with the pictures."""
     console = console or Console(highlight=False)
-    for room in (TIERS, WORDS, SCORES):
-        tables = as_tables(score, room)
-        if max(_width(table, console) for table in tables) <= console.width:
-            break
+    rooms = zip(*(as_tables(score, room) for room in (TIERS, WORDS, SCORES)), strict=True)
+    tables = [next((one for one in same if _width(one, console) <= console.width), same[-1]) for same in rooms]
     console.print(*tables, *map(Text, sentences(score)), *(Text(line, "red") for line in warnings(score)), sep="\n")
 
 
@@ -65,9 +63,9 @@ def as_tables(score: Score, room: int = TIERS) -> list:
         if measure.measure in (*DISTANCES[:-1], "AFD"):
             floor = number(measure, measure.floor) if measure.floor is not None else ""
             tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in shown)
-            row, into = (name(measure), number(measure, measure.value), floor, *tiers), table
+            row, into = (_name(measure, score), number(measure, measure.value), floor, *tiers), table
         else:
-            row = name(measure), number(measure, measure.value) + spread(measure), GOOD[measure.measure]
+            row = _name(measure, score), number(measure, measure.value) + spread(measure), good(measure)
             into = others
         into.add_row(*row[: len(into.columns)])
     table.add_section()
@@ -80,14 +78,21 @@ def as_tables(score: Score, room: int = TIERS) -> list:
 
 def _label_table(found: ByLabel, style: dict, columns: int):
     """What was found by label as a rich table of the first columns."""
-    table = Table(
-        title=escape(f"by label, against {found.faces}"), caption=label_sentence(found), caption_justify="left", **style
-    )
+    distances = "FD-ImageNet and KID " * (columns == len(LABEL_COLUMNS))
+    title = escape(printable(f"by label, {distances}against {found.faces}"))
+    table = Table(title=title, caption=label_sentence(found), caption_justify="left", **style)
     for heading in LABEL_COLUMNS[:columns]:
         table.add_column(heading, justify="left" if heading == LABEL_COLUMNS[0] else "right", no_wrap=True)
     for row in label_rows(found):
         table.add_row(*map(escape, row[:columns]), end_section=row[0] == found.labels[-1].target)
     return table
+
+
+def _name(measure: Measure, score: Score) -> str:
+    """A row's name; where it is against other faces than the title says, with those."""
+    if measure.reference in (None, score.reference):
+        return name(measure)
+    return f"{name(measure)}\nagainst {escape(printable(measure.reference))}"
 
 
 def _cell(text: str, passed: bool | None) -> str:

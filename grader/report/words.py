@@ -6,11 +6,11 @@ import numpy as np
 
 from grader.features.reference import NAME
 from grader.inputs.submission import COUNT
-from grader.results import ByLabel, LabelScore, Measure, Score
+from grader.results import DISTANCES, ByLabel, LabelScore, Measure, Score
 from grader.verdict import load_thresholds
 
 GOOD = {  # what is good of each measure, in a few words
-    "FD-ImageNet": "lower; real faces stand in the next column",
+    "FD-ImageNet": "lower",
     "FD-anime": "lower: the second opinion of a network trained on anime faces",
     "FID": "lower; the number that papers report",
     "KID": "lower, 0 for real faces; free of FID’s bias by the number of pictures",
@@ -69,6 +69,12 @@ def warnings(score: Score) -> list[str]:
     return lines
 
 
+def good(measure: Measure) -> str:
+    """What is good of a measure, in a few words."""
+    beside = measure.measure == DISTANCES[0] and measure.floor is not None
+    return GOOD[measure.measure] + "; see Real faces" * beside
+
+
 def name(measure: Measure) -> str:
     """What was measured, and by what: "FID (inception)", if the name does not tell. Which weights exactly stands in
     report.json."""
@@ -77,12 +83,16 @@ def name(measure: Measure) -> str:
 
 
 def number(measure: Measure, value: float | None) -> str:
-    """A distance to four significant digits or whole, a ratio to three decimals, "–" for what could not be had."""
+    """A distance to four significant digits or whole, a ratio to three decimals, "–" for what could not be had. It gets
+    more digits where it would else read as a threshold that it is not: 445.04 beside "≤ 445 ✗"."""
     if value is None:
         return "–"
     if 1e4 <= value < 1e9:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if measure.lower_is_better else f"{value:.3f}"
+    least, kind = (4, "g") if measure.lower_is_better else (3, "f")
+    texts = (f"{value:.{digits}{kind}}" for digits in range(least, 18))
+    others = {*measure.thresholds.values()} - {value}
+    return next((text for text in texts if float(text) not in others), repr(value))
 
 
 def spread(measure: Measure) -> str:

@@ -48,6 +48,14 @@ def test_a_solved_notebook_is_done():
     assert result.stdout == "done     discriminator_step\ndone     generator_step\n"
 
 
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colours_are_left_out_where_no_color_asks_for_that(monkeypatch, no_color):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr("grader.check.check_notebook", lambda *_: [SimpleNamespace(name="x", status=NOT_YET, hint="")])
+    result = CliRunner().invoke(cli.main, ["check", "x.ipynb"], color=True)
+    assert ("\x1b[" in result.stdout) == (not no_color)
+
+
 @pytest.mark.skipif(not find_spec("stylegan2_pytorch"), reason="needs stylegan2_pytorch")
 def test_the_stylegan_notebook_is_checked_without_a_gpu():
     result = check(ROOT / "baselines/solved/05_stylegan2.ipynb")

@@ -208,7 +208,7 @@ def measured(monkeypatch):
 
     def grade(name, source, options):
         names.append(name)
-        page = {"page": f"<body>report of {name}"} if options.pages else {}
+        page = {"page": f"<body>report of {name}", "drawn_by": kept.drawn_by()} if options.pages else {}
         return result(name, 50.0, "Medium") | page
 
     monkeypatch.setattr(leaderboard.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
@@ -238,6 +238,12 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
         assert CliRunner().invoke(cli.main, command).exit_code == 0
         assert len(measured) == 4  # once more for the pages
         assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
+    monkeypatch.setattr(kept, "drawn_by", lambda: "a newer grader")
+    assert CliRunner().invoke(cli.main, command[:4]).exit_code == 0
+    assert len(measured) == 4  # without pages nothing has changed
+    assert CliRunner().invoke(cli.main, command).exit_code == 0
+    assert len(measured) == 6
+    assert "drawn_by" not in Path("leaderboard.json").read_text()
 
 
 def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypatch, measured):

@@ -65,14 +65,26 @@ def test_the_key_follows_the_code_and_the_weights(scorer, copied, file, old, new
     assert kept.measured_with(scorer) == before
 
 
+@pytest.mark.parametrize(
+    ("file", "line"), [("report/page.py", b"# other\n"), ("report/templates/report.html.j2", b"<p>")]
+)
+def test_a_page_follows_what_draws_it_and_the_numbers_do_not(scorer, copied, file, line):
+    page, numbers, data = kept.drawn_by(), kept.measured_with(scorer), (copied / file).read_bytes()
+    (copied / file).write_bytes(data + line)
+    assert kept.drawn_by() != page and kept.measured_with(scorer) == numbers
+    (copied / file).write_bytes(data)
+    assert kept.drawn_by() == page
+
+
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
     """The grader's own files in another place, to be changed; the largest ones are cut."""
     folder = tmp_path_factory.mktemp("copied")
     with pytest.MonkeyPatch.context() as patch:
-        for path in (path for pattern in kept.MADE_OF for path in kept.HERE.glob(pattern)):
+        patterns = (*kept.MADE_OF, *kept.DRAWN_BY)
+        for path in (path for pattern in patterns for path in kept.HERE.glob(pattern) if path.is_file()):
             copy = folder / path.relative_to(kept.HERE)
-            copy.parent.mkdir(exist_ok=True)
+            copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes()[: 2**16])
         patch.setattr(kept, "HERE", folder)
         yield folder

@@ -183,6 +183,25 @@ def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):
     assert "Gradient norms" in page
 
 
+def test_a_run_that_diverged_stops_no_score(outputs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/history.csv").write_text("step,fd_imagenet,afd\n10,500,0.1\n")
+    (tmp_path / "run/grad_norms.csv").write_text("step,layer,name,norm\n1,1,x,nan\n")
+    done = run(outputs, "--offline", "--output", tmp_path, "--metrics", "afd", "--run", tmp_path / "run")
+    assert done.exit_code == 0 and "grad_norms.csv: norm is nan at step 1" in done.stderr
+    assert "note: not drawn: " in done.stderr and "draws nothing" not in done.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert "Training history" in page and "Gradient norms" not in page
+
+
+def test_a_few_pictures_have_each_share_with_its_reason():
+    sample = Sample(None, np.zeros((5, imagenet.DIM)), None, silent)
+    found = METRICS["prdc"](sample, Against(shipped_reference()))
+    assert [(one.measure, one.value, one.note) for one in found] == [
+        (name, None, "needs 6 pictures or more") for name in ("precision", "recall", "density", "coverage")
+    ]
+
+
 def test_from_python_in_three_lines(outputs, generated):
     from grader import score
 

@@ -167,8 +167,13 @@ def test_bad_features_are_errors_not_numbers(bad):
 
 def test_too_few_for_k_neighbours_is_an_error():
     few, many = sample(5, 4, 18), sample(6, 4, 19)
-    for features, real, k in ((few, many, 5), (many, few, 5), (many, many, 6), (many, many, 0)):
-        with pytest.raises(ValueError, match=f"no {k}-th neighbour"):
+    for features, real, k, says in (
+        (few, many, 5, "needs 6 pictures or more"),
+        (many, few, 5, "needs 6 real faces or more"),
+        (many, many, 6, "needs 7 pictures"),
+        (many, many, 0, "no 0-th neighbour"),
+    ):
+        with pytest.raises(ValueError, match=says):
             prdc(features, real, k)
     assert prdc(many, many, 5).coverage == 1
 

@@ -59,7 +59,7 @@ def score(tmp_path_factory):
     one = LabelScore("<i>aqua", 500, 0.9, 0.95, 80.5, 60.5, 0.12, 0.03)
     target = np.arange(1000) % 2
     by_label = ByLabel(
-        "tagged (hair)", ["<i>aqua", "[red]"], target, rng.permutation(target), [one, replace(one, target="[red]")]
+        "tagged (hair)", "f", ["<i>aqua", "[red]"], target, rng.permutation(target), [one, replace(one, target="[red]")]
     )
     return ShownScore(submission, "crypko", measures, verdicts, rng.random(1000), integrity, by_label)
 
@@ -168,6 +168,29 @@ def test_a_narrow_terminal_keeps_the_score_and_loses_the_tiers(score):
         assert ("Strong" in table) == tiers
 
 
+def on_terminal(score, width):
+    from rich.console import Console
+
+    console = Console(record=True, width=width, file=io.StringIO())
+    show(score, console)
+    return console.export_text()
+
+
+def test_a_long_label_takes_no_tiers_from_the_other_table(score):
+    found = replace(score.by_label, labels=[replace(one, target="silver-white") for one in score.by_label.labels])
+    wide, narrow = (on_terminal(replace(score, by_label=found), width) for width in (120, 80))
+    assert "mistaken for" in wide and "by label, FD-ImageNet and KID against tagged (hair)" in wide
+    assert "mistaken for" not in narrow and "Strong" in narrow and "silver-white" in narrow
+    assert "by label, against tagged (hair)" in narrow
+
+
+def test_a_row_against_other_faces_than_the_title_says_so(score):
+    fid = Measure("FID", "inception", "mine [x]", 27.0)
+    text = on_terminal(replace(score, measures=[*score.measures, fid]), 80)
+    assert re.search(r"FID \(inception\) +27 .*\n *against mine \[x\]", text)
+    assert text.count("against mine") == 1 and "Strong" in text
+
+
 def test_the_report_begins_with_what_a_person_wants(pages):
     page = (pages / "report.html").read_text()
     order = ('class="badge', 'class="scale', ">Samples<", ">Best and worst samples<", ">Copies of known faces<")
@@ -196,6 +219,8 @@ def test_every_state_of_a_score_has_its_page(score):
     text = as_html(replace(honest, measures=measures, verdicts=verdicts))
     assert 'class="tier">Strong<' in text and "Boss asks for FD-ImageNet" in text and "≤ 240," in text
     assert "Copies were not looked for" in text
+    blank = replace(score.integrity, copies=[], closest=[])
+    assert "No picture shows enough to be compared with a known face." in as_html(replace(score, integrity=blank))
     for count in (0, 1, 2):
         text = as_html(few(score, count))
         assert "No verdict" in text and ("Samples" in text) == (count > 0)
@@ -254,6 +279,29 @@ def test_numbers_are_written_out():
     ]
 
 
+def test_a_number_does_not_read_as_a_threshold_that_it_is_not():
+    measures = [Measure("FD-ImageNet", imagenet.scale(), "crypko", value) for value in (445.04, 445.0, 445.0004)]
+    measures += [Measure("AFD", afd.scale(), None, 0.4996)]
+    judged, _ = judge(measures, load_thresholds())
+    assert [words.number(one, one.value) for one in judged] == ["445.04", "445", "445.0004", "0.4996"]
+    assert [one.passed["Medium"] for one in judged] == [False, True, False, False]
+
+
+def test_real_faces_are_referred_to_only_where_they_have_a_number(score):
+    (row,) = (one for one in score.measures if one.measure == "FD-ImageNet")
+    assert words.good(row) == "lower; see Real faces" and words.good(replace(row, floor=None)) == "lower"
+
+
+def test_the_page_says_what_is_dotted(pages):
+    run, bars, same = replace(read_run(pages / "run"), norms=None), {"Simple": 0.1}, "the same faces as this score"
+    texts = [
+        plots.of_run(run, *lines)[0]["text"] for lines in (({}, {}), ({}, bars), (bars, bars), ({plots.REAL: 1}, bars))
+    ]
+    assert ["Dotted: the tiers" in text for text in texts] == [False, True, True, True]
+    assert [same in text for text in texts] == [False, False, True, True]
+    assert ["real faces" in text for text in texts] == [False, False, False, True]
+
+
 def test_the_history_is_drawn_with_the_tiers(pages, score):
     from matplotlib.figure import Figure
 
@@ -297,6 +345,20 @@ def test_a_row_that_was_not_judged_is_not_called_without_a_tier():
         return board.as_page(board.ranked([result]), "board")
 
     assert ">no tier<" in page("embedded") and ">no tier<" not in page("drawn")
+
+
+def test_the_board_says_which_faces_it_is_against_and_why_nothing_is_judged():
+    def result(name, *references, passed=None):
+        measures = [
+            {"measure": "FD-ImageNet", "by": "x", "value": 9.0, "reference": reference} for reference in references
+        ]
+        verdict = {"family": "embedded", "best": None, "withheld": [], "passed": {"Simple": passed}}
+        return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
+
+    rows = board.ranked([result("a", "mine", None), result("b", "mine", "<another>", passed=False)])
+    assert "Compared with the faces of “mine” and “&lt;another&gt;”." in board.as_page(rows, "board")
+    reason = "not judged: other faces, or a measure is missing"
+    assert {row["name"]: row["remarks"] for row in rows} == {"a": [reason], "b": []}
 
 
 def test_the_board_takes_its_columns_from_the_measures(tmp_path):
