@@ -320,11 +320,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -348,12 +349,18 @@ plot_losses(run)
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/clipping --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/clipping --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)
@@ -396,8 +403,8 @@ score_run(run)
 #   `max_norm` |
 # | one face repeated, “near repeats” rises | mode collapse: $G$ found one face that $D$ accepts | take an earlier \
 #   checkpoint; lower `lr_G`, and set another `run` |
-# | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
-#   compare with the picture at the top |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train on: for 500 steps of \
+#   $G$, with `ema` for 5 / (1 − `ema`), which is 5,000 for 0.999; then compare with the picture at the top |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -412,4 +419,5 @@ score_run(run)
 # | 什麼都不動：損失幾乎不變 | `max_norm` 小得太多：梯度接近 Adam 的 ε（1e-8） | 調高 `max_norm` |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：$G$ 找到一張 $D$ 會接受的臉 | 用更早的檢查 \
 #   點；調低 `lr_G`，並把 `run` 設成別的名字 |
-# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再訓練 500 步，然後和最上面的圖比較 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
+#   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |

@@ -679,11 +679,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -712,7 +713,8 @@ plot_losses(run)
 # **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (this notebook) and
 # gradient penalty (04). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
 # x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
-# why. With `{"batch_norm": False, "layers": 12}` you see more.
+# why. With `{"batch_norm": False, "layers": 12}`, and `layers` 12 in 04, you see more. Set another `run` for them, and
+# name the other notebook's in the cell below.
 #
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
@@ -725,7 +727,8 @@ plot_losses(run)
 #
 # **第 2 題。** 畫出判別器在兩種設定下的梯度範數：權重裁剪（這份筆記本）和梯度懲罰（04）。判別器至少要有 4 層。y 軸是梯
 # 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 說明曲線在哪裡上升、在哪裡下降、差幾倍、為什麼。用
-# `{"batch_norm": False, "layers": 12}` 會看得更清楚。
+# `{"batch_norm": False, "layers": 12}`，04 也把 `layers` 設成 12，會看得更清楚。這時 `run` 要設成別的資料夾，並在下面的
+# 儲存格寫上另一份筆記本的資料夾。
 #
 # 兩次訓練的結果都有了，下面的儲存格就會把兩種設定畫在一起。如果換過工作階段，先把另一次訓練的 `.zip` 放回 `runs/`。在
 # Kaggle 上，用 *Add Input* 把它加進來。
@@ -740,12 +743,18 @@ plot_norms(run, "runs/wgan_gp")
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/wgan --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/wgan --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)
@@ -789,8 +798,8 @@ score_run(run)
 #   it |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \
 #   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
-# | noise, or grey squares | too few steps; with `ema`, the average is still young | wait for 500 steps more; then \
-#   compare with the picture at the top |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train on: for 500 steps of \
+#   $G$, with `ema` for 5 / (1 − `ema`), which is 5,000 for 0.999; then compare with the picture at the top |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -805,4 +814,5 @@ score_run(run)
 #   這正是報告要呈現的；04 會解決 |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家時很少見，所以是 $D$ 太弱 | 調高 \
 #   `n_critic`，或調低 `lr_G`；用更早的檢查點 |
-# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再等 500 步，然後和最上面的圖比較 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
+#   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |

@@ -626,11 +626,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -659,7 +660,8 @@ plot_losses(run)
 # **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (03) and gradient
 # penalty (this notebook). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
 # x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
-# why. With `layers` 12 in both, and `batch_norm` False in 03, you see more.
+# why. With `layers` 12 in both, and `batch_norm` False in 03, you see more. Set another `run` for them, and name the
+# other notebook's in the cell below.
 #
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
@@ -672,7 +674,8 @@ plot_losses(run)
 #
 # **第 2 題**：畫出判別器在兩種設定下的梯度範數：權重裁剪（03）和梯度懲罰（這份筆記本）。判別器至少要有 4 層。y 軸是梯
 # 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 請說明曲線在哪裡上升或下降、差幾倍、為什麼。兩份筆記本都把
-# `layers` 設成 12，03 再把 `batch_norm` 設成 False，會看得更清楚。
+# `layers` 設成 12，03 再把 `batch_norm` 設成 False，會看得更清楚。這時 `run` 要設成別的資料夾，並在下面的儲存格寫上
+# 另一份筆記本的資料夾。
 #
 # 只要兩次訓練的結果都在，下面的儲存格就會把兩種設定畫出來。如果另一次訓練是之前連線時做的，把它的 `.zip` 放回
 # `runs/`。在 Kaggle 上，用 *Add Input* 加進來。
@@ -687,12 +690,18 @@ plot_norms(run, "runs/wgan")
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/wgan_gp --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/wgan_gp --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)
@@ -727,16 +736,17 @@ score_run(run)
 # |---|---|---|
 # | `loss_D` grows without end, below or above 0 | the penalty does not count: $\lambda$ is missing, or its gradient \
 #   is lost | run the checks of `gradient_penalty` and `discriminator_step` again |
-# | the slope of $D$ is far from 1: `loss_D` is large and positive | $\lambda$ is too small, or $D$ has BatchNorm, so \
-#   that no picture has a slope of its own | `penalty` 10; InstanceNorm |
+# | `loss_D` is far below 0 | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
+# | `loss_D` is large and positive | in the first 20 steps slopes are far from 1 yet, and the penalty counts \
+#   $\lambda$ times; later the steps of $D$ are too large | wait; later lower `lr_D` |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
 # | NaN | the root of 0 has no gradient; or half precision in $D$ | write $+ 10^{-12}$ under the root; `half=False` \
 #   for $D$ |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \
 #   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
-# | noise, or grey squares | too few steps; with `ema`, the average is still young | wait for 500 steps more; then \
-#   compare with the picture at the top |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train on: for 500 steps of \
+#   $G$, with `ema` for 5 / (1 − `ema`), which is 5,000 for 0.999; then compare with the picture at the top |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -745,10 +755,12 @@ score_run(run)
 # |---|---|---|
 # | `loss_D` 離 0 越來越遠，停不下來，正負都有可能 | 懲罰沒有作用：少了 $\lambda$，或懲罰的梯度斷了 | \
 #   再執行一次 `gradient_penalty` 和 `discriminator_step` 的檢查 |
-# | $D$ 的斜率離 1 很遠：`loss_D` 是很大的正數 | $\lambda$ 太小；或 $D$ 有 BatchNorm，每張圖片就沒有自己的斜率 | \
-#   `penalty` 設成 10；用 InstanceNorm |
+# | `loss_D` 遠低於 0 | $\lambda$ 太小，斜率超過 1 | `penalty` 設成 10 |
+# | `loss_D` 是很大的正數 | 最初 20 步斜率離 1 還很遠，而且懲罰要乘上 $\lambda$；後來才這樣的話，是 $D$ 的每一步太 \
+#   大 | 先等等；後來才這樣的話，調低 `lr_D` |
 # | `loss_G` → 0 | 評論家的 0 沒有意義：所有分數都可以加上同一個數 | 看 `loss_D` 和圖片 |
 # | NaN | 0 的平方根沒有梯度；或 $D$ 用了半精度 | 在根號裡寫上 $+ 10^{-12}$；$D$ 要用 `half=False` |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家很少會這樣，所以是 $D$ 太弱 | 調高 \
 #   `n_critic`，或調低 `lr_G`；用更早的檢查點 |
-# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再等 500 步，然後和最上面的圖比較 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
+#   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |

@@ -526,11 +526,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings, one_process=True)  # the package has its own way with several GPUs
@@ -556,6 +557,9 @@ plot_losses(run)
 # `python -m grader score outputs`.
 #
 # $\psi$ changes samples only, not the training. So try others: set `run.G_ema.psi = 0.6`, and run the cell again.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/stylegan2 --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -564,6 +568,9 @@ plot_losses(run)
 # `python -m grader score outputs` 替它們評分。
 #
 # $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：設定 `run.G_ema.psi = 0.6`，再執行一次這個儲存格。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/stylegan2 --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)

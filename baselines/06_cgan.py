@@ -745,11 +745,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -773,6 +774,9 @@ plot_losses(run)
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`, with `labels.csv` beside the
 # pictures. Score them with `python -m grader score outputs`. With `--by-label FACES` the grader also tells in how many
 # of them the label shows, and scores each class by itself against real faces that have labels.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/cgan --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -780,6 +784,9 @@ plot_losses(run)
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。圖片旁邊有
 # `labels.csv`。用 `python -m grader score outputs` 替它們評分。加上 `--by-label FACES`，評分程式還會告訴你有多少張照標
 # 籤畫對了，並且替每個類別單獨評分，和有標籤的真實人臉比較。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/cgan --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)
@@ -855,8 +862,8 @@ score_run(run, reference=find_faces(settings.faces))
 # | one face per label | mode collapse within the labels | take an earlier checkpoint; lower `lr_G` |
 # | the faces are good, the colours are wrong | $D$ never looks at the label | `wrong_labels` True; run the check of \
 #   `join` again |
-# | noise, or grey squares | too few steps; with `ema`, the average is still young | train for 500 steps more; then \
-#   compare with the picture at the top |
+# | noise, or grey squares | too few steps; with `ema`, the average is still young | train on: for 500 steps of \
+#   $G$, with `ema` for 5 / (1 − `ema`), which is 5,000 for 0.999; then compare with the picture at the top |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -870,7 +877,8 @@ score_run(run, reference=find_faces(settings.faces))
 #   和 `lr_G` |
 # | 每個標籤都只畫一張臉 | 同一個標籤裡發生模式崩潰（mode collapse） | 用更早的檢查點；調低 `lr_G` |
 # | 臉畫得好，顏色卻不對 | $D$ 從來不看標籤 | 把 `wrong_labels` 設成 True；再執行一次 `join` 的檢查 |
-# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 再訓練 500 步，然後和最上面的圖比較 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
+#   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |
 
 # %% [markdown]
 # ## Going further
@@ -965,13 +973,14 @@ class PaperDiscriminator(nn.Module):
 
 
 # %% fold="Training them"
-def train_on_shapes(settings, device):
-    """Trains the paper's pair on shapes. Returns its G."""
+def train_on_shapes(settings, run):
+    """Trains the paper's pair on shapes, for no more steps than the run has. Returns its G."""
     seed_everything(settings.seed)
+    device = run.device
     G, D = PaperGenerator(settings.z_dim, len(SHAPES)).to(device), PaperDiscriminator(len(SHAPES)).to(device)
     optimizer_G = torch.optim.Adam(G.parameters(), 2e-4, (0.5, 0.999))
     optimizer_D = torch.optim.Adam(D.parameters(), 2e-4, (0.5, 0.999))
-    steps = min(settings.shape_steps, settings.steps)
+    steps = min(settings.shape_steps, max(settings.steps, run.step))  # of a run that is only opened, `steps` is 1
     for _ in progress(range(steps), "shapes", steps):
         labels = torch.randint(len(SHAPES), (64,), device=device)
         y = one_hot(labels, len(SHAPES))
@@ -990,5 +999,5 @@ def sample_shapes(G, z_dim, columns=10):
 
 
 # %%
-G_shapes = train_on_shapes(settings, run.device)
+G_shapes = train_on_shapes(settings, run)
 show_classes(sample_shapes(G_shapes, settings.z_dim), SHAPES, run.folder / "shapes.png")

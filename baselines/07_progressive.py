@@ -985,11 +985,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings, one_process=True)  # the deviation over a batch needs the whole of it
@@ -1028,12 +1029,18 @@ show(growth_of(run))
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/progressive --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/progressive --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)
@@ -1073,7 +1080,7 @@ score_run(run)
 #   two numbers of `lr_share` |
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
 # | noise at a new resolution | the block has just come: this is normal while α is small | wait until it is held |
-# | the slope of $D$ is far from 1 (`wgan-gp`) | $\lambda$ is too small | `penalty` 10 |
+# | `loss_D` is far below 0 (`wgan-gp`) | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -1085,4 +1092,4 @@ score_run(run)
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |
 # | 新的解析度有雜訊 | 區塊剛加進來：α 還小的時候很正常 | 等到淡入結束 |
-# | $D$ 的斜率離 1 很遠（`wgan-gp`） | $\lambda$ 太小 | `penalty` 設成 10 |
+# | `loss_D` 遠低於 0（`wgan-gp`） | $\lambda$ 太小，斜率超過 1 | `penalty` 設成 10 |

@@ -1107,11 +1107,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -1166,6 +1167,9 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`. `labels.csv` beside them says which class each picture should show:
 # `python -m grader score outputs --by-label FACES` scores each class by itself.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/biggan --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -1173,6 +1177,9 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。旁邊的 `labels.csv` 寫著每張圖片該是哪個類
 # 別：`python -m grader score outputs --by-label FACES` 會替每個類別分開評分。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/biggan --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)

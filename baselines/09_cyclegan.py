@@ -1161,16 +1161,19 @@ def train(settings):
             run.record_norms(layer_norms(D.B))
         if step % settings.checkpoint_every == 0:
             record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
+    if run.step > run.start and run.step % settings.checkpoint_every:  # the session's end has samples too
+        record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
     return run
 
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 
 # %%
 run = launch(train, settings, one_process=True)

@@ -6,8 +6,9 @@
 # | **You learn** | a modern GAN without tricks: a loss that compares pairs, two gradient penalties, and residual \
 #   blocks without normalisation |
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **Time** | `cpu`: 12 minutes on one CPU core. `cpu_long`: 1½ hours on one. `demo`, for `make demo`: 3 minutes on \
-#   two. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. `course`, `large`: not measured on a GPU |
+# | **Time** | `cpu`: 12 minutes on one CPU core, for **Strong**. `cpu_long`: 1½ hours on one, for **Boss**. `demo`, \
+#   for `make demo`: 3 minutes on two. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. `course`, `large`: \
+#   not measured on a GPU |
 # | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown] lang="zh"
@@ -17,8 +18,9 @@
 # |---|---|
 # | **你會學到** | 不靠訣竅的現代 GAN：兩兩比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **時間** | `cpu`：一個 CPU 核心 12 分鐘。`cpu_long`：一個 CPU 核心 1 個半小時。`demo`（給 `make demo` 用）：兩個 \
-#   核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`、`large`：還沒在 GPU 上量過 |
+# | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong**。`cpu_long`：一個 CPU 核心 1 個半小時，能過 **Boss**。 \
+#   `demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
+#   小時。`course`、`large`：還沒在 GPU 上量過 |
 # | **等級** | **Boss**: {{Boss}} |
 
 # %% [markdown]
@@ -125,9 +127,16 @@ from torch.nn import functional as F
 
 # %% [markdown]
 # ## Settings
+#
+# On a GPU take the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for. At their end, and at that of `cpu`
+# and `cpu_long`, the learning rates go down (`cool_down`). On a CPU that was worth as much as the second half of the
+# steps. `course` and `large` do without it.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 有 GPU 的話，在 `t4_1h`、`t4_3h`、`t4_12h` 裡，選時間夠用的、最長的一個。它們和 `cpu`、`cpu_long` 一樣，最後學習率會
+# 降低（`cool_down`）。在 CPU 上，這一段的效果和後半段的所有步數一樣大。`course` 和 `large` 沒有這一段。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -949,14 +958,15 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on.
+# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
+# `"steps": 1` to `overrides`.
 #
 # The end of a run with `cool_down` is the best place to stop. If you train on, the learning rates go
 # up again, and pictures are good only at the end of that session.
 
 # %% [markdown] lang="zh"
 # 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。
+# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
 #
 # 用了 `cool_down`，訓練結束的時候就是停下來最好的時機。接著訓練的話，學習率又會升高，要到那一次訓練的最後，圖片才會再
 # 變好。
@@ -985,12 +995,18 @@ plot_losses(run)
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
+#
+# An earlier checkpoint may be better. `python -m grader history runs/r3gan --pack best` puts the best one into
+# the run's `submission.tgz`.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
+#
+# 更早的檢查點可能更好：用 `python -m grader history runs/r3gan --pack best`，就能把最好的一個放進訓練
+# 資料夾的 `submission.tgz`。
 
 # %%
 pictures = write_submission(run)
@@ -1032,7 +1048,8 @@ score_run(run)
 # | one face repeated, “near repeats” rises | modes are lost | `loss` “relativistic”, both penalties on |
 # | samples repeat training faces, and get worse late | few faces: $D$ knows them by heart | `augment` \
 #   “color,translation,cutout” |
-# | noise | with `ema`, the average is still young | wait for 500 steps more |
+# | noise | with `ema`, the average is still young | train on, for 5 / (1 − `ema`) steps of $G$: 5,000 for \
+#   0.999 |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -1046,7 +1063,7 @@ score_run(run)
 #   查；調低 `lr_G` 和 `lr_D` |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 有些模式不見了 | `loss` 用 `"relativistic"`，兩個懲罰都打開 |
 # | 樣本和訓練用的臉一樣，後來還越來越差 | 臉太少：$D$ 把它們背起來了 | `augment` 設成 `"color,translation,cutout"` |
-# | 雜訊 | 如果用了 `ema`，平均值還太新 | 再等 500 步 |
+# | 雜訊 | 如果用了 `ema`，平均值還太新 | 接著訓練，$G$ 要 5 / (1 − `ema`) 步：0.999 是 5,000 步 |
 
 # %% [markdown]
 # ## Going further

@@ -31,11 +31,15 @@ def plot_norms(run, *others):
         layers = np.arange(1, len(median) + 1)
         (line,) = axes.plot(layers, median, marker="o", label=label)
         axes.fill_between(layers, low, high, alpha=0.2, color=line.get_color())
-        print(f"{label}: largest over smallest layer {median.max() / max(median.min(), 1e-45):.3g}")
+        ratio = median.max() / median.min() if median.min() > 0 else np.inf  # 0 where a gradient underflows
+        print(f"{label}: largest over smallest layer {ratio:.3g}")
     axes.set(yscale="log", xlabel="layer of D, from the picture up", ylabel="L2 norm of the gradient")
     axes.xaxis.get_major_locator().set_params(integer=True)
     if axes.lines:
         axes.legend()
+    counts = {len(line.get_xdata()) for line in axes.lines}
+    if len(counts) > 1:
+        print(f"D has not as many layers in each run ({', '.join(map(str, sorted(counts)))}): set `layers` alike")
     atomic_write(run.folder / "grad_norms.png", partial(figure.savefig, dpi=120, format="png"))
     show(figure)
 
@@ -68,4 +72,7 @@ def setting_of(folder):
     settings = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     if "penalty" in settings:
         return f"gradient penalty λ = {settings['penalty']:g}"
-    return f"weight clipping c = {settings['clip']:g}" if "clip" in settings else folder.name
+    if "clip" not in settings:
+        return folder.name
+    clipping = f"weight clipping c = {settings['clip']:g}"
+    return clipping if settings.get("batch_norm", True) else f"{clipping} without BatchNorm"

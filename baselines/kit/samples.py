@@ -105,6 +105,8 @@ def write_submission(run):
             (outputs / entry.name).write_bytes(packed.extractfile(entry).read())
         if (labels := run.folder / "labels.csv").exists():  # only now: before, other pictures may lie there
             (outputs / labels.name).write_bytes(labels.read_bytes())
+        else:  # those of another notebook's pictures
+            (outputs / labels.name).unlink(missing_ok=True)
     size = archive.stat().st_size / 1e6
     print(f"{len(pictures):,} pictures in {outputs}/ and in {archive} ({size:.2f} MB; the limit is 2 MB)")
     show(picture_grid(pictures[: run.shown]))

@@ -44,6 +44,11 @@ def score_run(run, faces=None, reference=None, fid=None):
     if "NBGRADER_EXECUTION" in os.environ or os.environ.get("KIT_SCORE") == "0":
         return
     archive = run.folder / "submission.tgz"
+    if not archive.exists():
+        print(f"no {archive}: run the cell of Your submission first")
+        return
+    if run.last.exists() and archive.stat().st_mtime < run.last.stat().st_mtime:
+        print(f"{archive} is older than the last checkpoint: run the cell of Your submission again")
 
     def distance():
         if not (run.device.type == "cuda" if fid is None else fid):

@@ -208,9 +208,9 @@ def test_d_is_frozen_in_the_steps_of_g_on_shapes(notebook):
         seen.append([weight.grad for weight in D.parameters()])
         return loss
 
-    settings = notebook.ConditionalSettings(steps=2, shape_steps=2, z_dim=5)
+    settings = notebook.ConditionalSettings(steps=1, shape_steps=2, z_dim=5)  # as where a run is opened
     with stand_ins(notebook.train_on_shapes, generator_step=watched):
-        notebook.train_on_shapes(settings, torch.device("cpu"))
+        notebook.train_on_shapes(settings, SimpleNamespace(device=torch.device("cpu"), step=9))
     assert len(seen) == 2 and not any(gradient is not None for gradients in seen for gradient in gradients)
 
 

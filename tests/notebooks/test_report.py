@@ -53,6 +53,17 @@ def test_runs_of_one_setting_are_told_apart_by_their_folders(tmp_path, drawn, ca
     assert all(f"{label}: largest over smallest layer 4\n" in said for label in labels)
 
 
+def test_other_numbers_of_layers_and_gradients_of_0_are_told(tmp_path, drawn, capsys):
+    run = written(tmp_path / "deep", {"clip": 0.01, "batch_norm": False}, [(1, 1, 0.0), (1, 2, 2.0), (1, 3, 4.0)])
+    written(tmp_path / "wgan", {"clip": 0.01, "batch_norm": True}, ROWS)
+    report.plot_norms(run, tmp_path / "wgan")
+    assert capsys.readouterr().out.splitlines() == [
+        "weight clipping c = 0.01 without BatchNorm: largest over smallest layer inf",
+        "weight clipping c = 0.01: largest over smallest layer 4",
+        "D has not as many layers in each run (2, 3): set `layers` alike",
+    ]
+
+
 @pytest.mark.parametrize("torn", ["5,2", "5,2,layers.2,", "5,2,layers.2,1e-"])
 def test_a_torn_row_is_passed_over(tmp_path, torn):
     table = written(tmp_path / "wgan", {}, ROWS).folder / "grad_norms.csv"

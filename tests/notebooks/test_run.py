@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import json
 import os
 import resource
 import shutil
@@ -110,6 +111,17 @@ def test_faces_that_the_loop_deals_out_itself_are_counted_too(tmp_path):
     with pytest.raises(SystemExit, match=r"other faces .30 then, 31 now."):
         next(session(tmp_path).steps(A, beside=[B[:31]]))
     next(session(tmp_path).steps(A, beside=[B[:30]]))
+
+
+def test_a_run_is_opened_without_training_by_steps_of_1(tmp_path, capsys):
+    """As the notebooks say. Nothing in its folder changes but for tables, which are written anew."""
+    train(session(tmp_path, hours=1.0))
+    files = {path: path.read_bytes() for path in (tmp_path / "gan").rglob("*.*")}
+    run, state = train(session(tmp_path, hours=1.0, steps=1)), last(tmp_path)
+    assert run.step == 6 and run.pictures == [40]
+    assert equal(run.G_ema.state_dict(), state["G_ema"]) and equal(run.G.state_dict(), state["G"])
+    assert {path: path.read_bytes() for path in (tmp_path / "gan").rglob("*.*")} == files
+    assert json.loads((tmp_path / "gan/config.json").read_text())["steps"] == 6
 
 
 def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, rendered):
@@ -736,6 +748,10 @@ def test_a_submission_is_an_archive_and_the_same_single_files(tmp_path, capsys):
     assert len([*(tmp_path / "outputs").iterdir()]) == 1000
     assert "1,000 pictures in" in capsys.readouterr().out
     assert output_folder(run.settings) == tmp_path / "outputs"
+    (tmp_path / "outputs/labels.csv").write_text("those of another notebook's pictures")
+    run.z = run.z[:2]
+    write_submission(run)
+    assert not (tmp_path / "outputs/labels.csv").exists()
     pack(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), tmp_path / "two.tgz")
     with tarfile.open(tmp_path / "two.tgz") as archive:
         assert archive.getnames() == ["1.jpg", "2.jpg"]

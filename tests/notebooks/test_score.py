@@ -1,6 +1,7 @@
 """The score where it was trained: each part alone, with stand-ins for what is downloaded, and what fails says so."""
 
 import hashlib
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -34,7 +35,7 @@ def run(tmp_path, monkeypatch):
     pack(pictures, tmp_path / "submission.tgz")
     (tmp_path / "faces").mkdir()
     settings = SimpleNamespace(faces="faces")
-    return SimpleNamespace(folder=tmp_path, settings=settings, device=torch.device("cpu"))
+    return SimpleNamespace(folder=tmp_path, settings=settings, device=torch.device("cpu"), last=tmp_path / "last.pt")
 
 
 def test_nothing_is_at_hand_and_the_notebook_goes_on(run, monkeypatch, capsys):
@@ -49,6 +50,24 @@ def test_nothing_is_at_hand_and_the_notebook_goes_on(run, monkeypatch, capsys):
 
 def no(name):
     raise ImportError(name)
+
+
+def test_without_a_submission_nothing_is_measured(run, monkeypatch, capsys):
+    monkeypatch.setattr(score, "inception", no)
+    (run.folder / "submission.tgz").unlink()
+    score.score_run(run, fid=True)
+    said = capsys.readouterr().out
+    assert said == f"no {run.folder}/submission.tgz: run the cell of Your submission first\n"
+
+
+def test_a_submission_from_before_the_last_checkpoint_is_said_to_be_old(run, capsys):
+    archive = run.folder / "submission.tgz"
+    run.last.touch()
+    for age, old in ((-10, True), (10, False)):  # in seconds; the checkpoint's own comes first in a whole run
+        os.utime(archive, (run.last.stat().st_mtime + age,) * 2)
+        score.score_run(run)
+        line = f"{archive} is older than the last checkpoint: run the cell of Your submission again\n"
+        assert (line in capsys.readouterr().out) == old
 
 
 def test_without_a_gpu_fid_waits_for_a_request(run, capsys):
