@@ -97,6 +97,8 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
                 if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
                     client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
                 todo = name or next((one for one in expected if _defines(cell.source, one)), None)
+                if todo and not name:  # written again: what was said of it before says nothing
+                    earlier.pop(todo, None)
                 if not todo and names[index + 1] not in notes and _statements(cell.source) is None:
                     todo = names[index + 1]  # not valid: the next check is what it may spoil
                 if index > deciding.get(todo, index):  # all is said
@@ -322,6 +324,7 @@ def _narrowed(source: str, names: list[str]) -> str:
     """A statement with an `import *`, so that it binds these names alone: what else it has, such as another `any`,
     would stand in the checks too."""
     return (
+        f"# {_first_line(source)}\n"
         f"globals().update((lambda own: exec({source!r}, own) or "
         f"{{name: own[name] for name in {names!r} if name in own}})({{**globals()}}))"
     )

@@ -238,7 +238,7 @@ def grade(name: str, source: Path, options: Options) -> dict:
     pictures = submission.pictures
     score = scorer.score(replace(submission, source=Path(source.name)))
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
-    page = {"page": as_html(score), "drawn_by": kept.drawn_by()} if options.pages else {}
+    page = {"page": as_html(score), "drawn_by": _drawn_by()} if options.pages else {}
     return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
 
 
@@ -255,6 +255,12 @@ def _scorer(options: Options) -> Scorer:
 
     torch.set_num_threads(1)  # there is a process for each core
     return options.scorer()
+
+
+@lru_cache(maxsize=1)
+def _drawn_by() -> str:
+    """As the code was when this process began to grade: a later file on the disk does not draw its pages."""
+    return kept.drawn_by()
 
 
 @lru_cache(maxsize=1)

@@ -157,7 +157,8 @@ def read_roster(path: Path) -> list[Student]:
     places = {key: next((head.index(one) for one in names if one in head), None) for key, names in COLUMNS.items()}
     if places["id"] is None:
         raise GraderError(f"{path}: has no column id: {remedy}")
-    if {"student", "id", "section"} <= {*head} and "sis user id" not in head:
+    marked = any(cell.strip().casefold() in NOBODY for row in rows for cell in row[:1])
+    if marked and {"student", "id"} <= {*head} and "sis user id" not in head:
         raise GraderError(
             f"{path}: a gradebook of Canvas without the column SIS User ID, whose ID is Canvas' own number: {remedy}"
         )
@@ -201,9 +202,9 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
         if len(candidates[one.entry]) == 1:
             owners[one.person].update(candidates[one.entry])
     for one in handed_in:
-        ids = candidates[one.entry]
-        if len(ids) != 1 and len(owners[one.person]) == 1:  # another file of the same person tells
-            ids = [*owners[one.person]]
+        ids, told = candidates[one.entry], owners[one.person]
+        if told and (len(ids) != 1 or len(told) > 1):  # other files of the same person tell, or contradict
+            ids = [*told]
         uploads[ids[0] if len(ids) == 1 else one.person].append(one)
         if len(ids) > 1:
             unsure.update(ids)

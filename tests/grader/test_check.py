@@ -110,19 +110,25 @@ def test_an_endless_loop_is_stopped(tmp_path):
 
 
 def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
-    """It may stand again after a cell that takes too long. Training takes two steps only."""
+    """It may stand again after a cell that takes too long, but not after another attempt. Training takes two steps."""
     sources = (
         "make_settings = PRESETS = print\nmake_settings(PRESETS, overrides['steps'])",
         "def check_first():\n    print('first: done')\n\n\ncheck_first()",
+        "def third():\n    pass",
+        "def check_third():\n    print('third: done')\n\n\ncheck_third()",
+        "def third():\n    return 1",
         "while True:\n    pass",
         "check_first()",
         "check_second()",
+        "check_third()",
     )
     result = check(written(tmp_path, sources), "--seconds", "3")
     assert result.stdout.splitlines() == [
         "broken   while True:",
         "         took longer than 3 s: is there an endless loop?",
         "done     first",
+        "broken   third",
+        "         its check was not reached",
         "broken   second",
         "         its check was not reached",
     ]

@@ -51,7 +51,9 @@ def test_a_gradebook_of_canvas_is_a_roster(tmp_path):
     with pytest.raises(GraderError, match="line 4 has no id"):
         roster_of(tmp_path / "r.csv", text.replace("b1,", ","))
     with pytest.raises(GraderError, match="without the column SIS User ID"):
-        roster_of(tmp_path / "r.csv", 'Student,ID,SIS Login ID,Section\n"Lovelace, Ada",12,ada,hw6\n')
+        roster_of(tmp_path / "r.csv", 'Student,ID,Section\n    Points Possible,,\n"Lovelace, Ada",12,hw6\n')
+    text = 'Student,ID,Section\n"Lovelace, Ada",b1,hw6\n'  # a list from elsewhere
+    assert [one.id for one in roster_of(tmp_path / "r.csv", text)] == ["b1"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,13 @@ def test_two_numbers_of_a_platform_are_two_people(tmp_path, names, own, others):
     assert rows[0].upload.entry == names[own] and not rows[0].unsure
     assert [row.upload.entry for row in rows[2:]] == [names[place] for place in others]
     assert all("under another number" in row.notes[-1] for row in rows[2:])
+
+
+def test_one_person_who_names_two_ids_is_neither(tmp_path):
+    listed = [Student("b1", "Ada Lovelace"), Student("b2", "Eve")]
+    rows = students(entries(tmp_path, ["nick_5_100_b1.tgz", "nick_5_101_b2.tgz"]), listed)
+    assert [(row.unsure, row.upload) for row in rows[:2]] == [(True, None)] * 2
+    assert "b1 Ada Lovelace or b2 Eve" in rows[2].notes[-1]
 
 
 @pytest.mark.parametrize(
