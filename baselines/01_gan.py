@@ -357,8 +357,8 @@ plot_losses(run)
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
 # `python -m grader score outputs`.
 #
-# An earlier checkpoint may be better. `python -m grader history runs/gan --pack best` puts the best one into
-# the run's `submission.tgz`.
+# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
+# `submission.tgz`. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -366,8 +366,8 @@ plot_losses(run)
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history runs/gan --pack best`，就能把最好的一個放進訓練
-# 資料夾的 `submission.tgz`。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
+# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)

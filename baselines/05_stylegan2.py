@@ -558,8 +558,8 @@ plot_losses(run)
 #
 # $\psi$ changes samples only, not the training. So try others: set `run.G_ema.psi = 0.6`, and run the cell again.
 #
-# An earlier checkpoint may be better. `python -m grader history runs/stylegan2 --pack best` puts the best one into
-# the run's `submission.tgz`.
+# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
+# `submission.tgz`. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -569,8 +569,8 @@ plot_losses(run)
 #
 # $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：設定 `run.G_ema.psi = 0.6`，再執行一次這個儲存格。
 #
-# 更早的檢查點可能更好：用 `python -m grader history runs/stylegan2 --pack best`，就能把最好的一個放進訓練
-# 資料夾的 `submission.tgz`。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
+# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)

@@ -775,8 +775,8 @@ plot_losses(run)
 # pictures. Score them with `python -m grader score outputs`. With `--by-label FACES` the grader also tells in how many
 # of them the label shows, and scores each class by itself against real faces that have labels.
 #
-# An earlier checkpoint may be better. `python -m grader history runs/cgan --pack best` puts the best one into
-# the run's `submission.tgz`.
+# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
+# `submission.tgz`. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -785,8 +785,8 @@ plot_losses(run)
 # `labels.csv`。用 `python -m grader score outputs` 替它們評分。加上 `--by-label FACES`，評分程式還會告訴你有多少張照標
 # 籤畫對了，並且替每個類別單獨評分，和有標籤的真實人臉比較。
 #
-# 更早的檢查點可能更好：用 `python -m grader history runs/cgan --pack best`，就能把最好的一個放進訓練
-# 資料夾的 `submission.tgz`。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
+# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)

@@ -1168,8 +1168,8 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # `python -m grader score outputs`. `labels.csv` beside them says which class each picture should show:
 # `python -m grader score outputs --by-label FACES` scores each class by itself.
 #
-# An earlier checkpoint may be better. `python -m grader history runs/biggan --pack best` puts the best one into
-# the run's `submission.tgz`.
+# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
+# `submission.tgz`. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -1178,8 +1178,8 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # `python -m grader score outputs` 替它們評分。旁邊的 `labels.csv` 寫著每張圖片該是哪個類
 # 別：`python -m grader score outputs --by-label FACES` 會替每個類別分開評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history runs/biggan --pack best`，就能把最好的一個放進訓練
-# 資料夾的 `submission.tgz`。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
+# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)

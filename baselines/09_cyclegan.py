@@ -1161,8 +1161,6 @@ def train(settings):
             run.record_norms(layer_norms(D.B))
         if step % settings.checkpoint_every == 0:
             record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
-    if run.step > run.start and run.step % settings.checkpoint_every:  # the session's end has samples too
-        record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
     return run
 
 

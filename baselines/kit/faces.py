@@ -92,7 +92,7 @@ def largest_set(place, depth, fewest, others=()):
         by_parent.setdefault(folder.parent, []).append(folder)
     for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
         sure = [child for child in children if child not in fakes]  # beside few of them, submissions are no classes
-        several = len(sure or children) > 2 and parent not in data_set_roots(place)
+        several = len(sure) > 2 and parent not in data_set_roots(place)
         if several or (parent / "about.json").exists():  # which `python -m data` writes into a set
             counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
             fakes = [folder for folder in fakes if folder.parent != parent]
@@ -166,7 +166,10 @@ def files_of(source):
         if on_top and "log.csv" in names:  # faces lie in /content itself, and a run below
             folders.clear()
             continue
-        files = fakes.setdefault(folder, {}) if on_top and is_submission(names) else found
+        files = found
+        if on_top and is_submission(names):
+            files = fakes.setdefault(Path(folder), {})
+            folders.clear()
         if Path(folder) == source:
             on_top = sum(map(is_picture, names))
         places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
@@ -175,7 +178,7 @@ def files_of(source):
         for path in (Path(folder, name) for name in names):
             files[decoded(os.fsencode(path.relative_to(source).as_posix()))] = path.read_bytes
     for folder, files in fakes.items():
-        if len(fakes) > 1 and on_top < len(SUBMISSION):  # they are classes, and a cover or two lie on top
+        if len(fakes) > 1 and on_top < 10:  # they are classes, and a cover or two lie on top
             found |= files
         else:
             tell_skipped(folder)
@@ -204,13 +207,18 @@ def read_faces(source, size=64):
     What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
     """
     names = tuple(sorted(filter(is_picture, files_of(source)), key=natural_key))
-    return read_pictures(source, names, size, source.stat().st_mtime_ns)
+    return read_pictures(source, names, size, times_of(source, names))
+
+
+def times_of(source, names):
+    """When a zip, or some 50 of the files in a folder, were written: all 71,314 would take long on a network drive."""
+    paths = [source] if source.is_file() else [source / name for name in names[:: len(names) // 50 + 1]]
+    return tuple(path.stat().st_mtime_ns for path in paths if path.exists())
 
 
 @lru_cache(2)  # so that training again in the same session does not read the faces again; 09 has two sets
-def read_pictures(source, names, size, _changed):
-    """What `read_faces` returns, of pictures of these names. With other names, or where the source changed, it is
-    read anew."""
+def read_pictures(source, names, size, _times):
+    """What `read_faces` returns, of pictures of these names. With other names or other times they are read anew."""
     files, broken = files_of(source), []
 
     def read(name):

@@ -176,14 +176,20 @@ def put_named(folder, names):
     return folder
 
 
-def test_faces_that_are_named_as_a_submission_are_found(tmp_path, twelve, capsys):
-    """As the first 1,000 of the course's faces are, or classes of 1,000 faces each."""
+def test_faces_that_are_named_as_a_submission_are_found_where_something_speaks_for_them(tmp_path, twelve, capsys):
+    """As the first 1,000 of the course's faces are, or a class of 1,000 faces. Several such folders alone may be the
+    submissions of several runs."""
     faces_alone = put_named(tmp_path / "one/faces", twelve)
     for name in ("aqua", "black", "blonde"):
         put_named(tmp_path / "two/classes" / name, twelve)
+        put_named(tmp_path / "three/classes" / name, [*twelve, "13.jpg"])
+    put_named(tmp_path / "three/classes/pink", twelve)
     assert find({tmp_path / "one": 2}) == faces_alone
-    assert find({tmp_path / "two": 2}) == tmp_path / "two/classes"
+    assert find({tmp_path / "three": 2}) == tmp_path / "three/classes"
     assert "skipped" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        find({tmp_path / "two": 2})
+    assert capsys.readouterr().out.count("skipped") == 3
 
 
 def test_submissions_beside_the_faces_are_no_classes(tmp_path, twelve, capsys):
@@ -468,7 +474,7 @@ def test_other_faces_of_the_same_names_are_read_again(tmp_path, as_zip):
         if as_zip:
             with zipfile.ZipFile(source, "w") as archive:
                 archive.write(tmp_path / "faces/1.png", "1.png")
-        os.utime(source, (level, level))
+        os.utime(source if as_zip else source / "1.png", (level, level))
         assert (read_faces(source)[0][:, 0] == level).all()
 
 
