@@ -166,8 +166,8 @@ FASTER = {"batch_size": 16, "lr_G": 1e-3, "lr_D": 1e-3, "r1": 0.1, "r2": 0.1, "p
 CPU = replace(COURSE, width=16, largest_D=32, **FASTER)
 PRESETS["cpu"] = replace(CPU, steps=1900, ema=0.995, checkpoint_every=300)  # 12 minutes on one CPU core
 PRESETS["cpu_long"] = replace(CPU, steps=15_000, ema=0.997, checkpoint_every=1000)  # an hour and a half
-SMALL = replace(CPU, width=8, r1=1.0, r2=1.0)
-PRESETS["demo"] = replace(SMALL, steps=1600, ema=0.99, checkpoint_every=400)  # three minutes on two CPU cores
+DEMO = replace(CPU, width=8, r1=0.3, r2=0.3, ema=0.99)
+PRESETS["demo"] = replace(DEMO, steps=1600, checkpoint_every=400)  # three minutes on two CPU cores
 
 # %% tags=["parameters"]
 preset = "course"
