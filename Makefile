@@ -6,7 +6,7 @@ DEMO   := runs/demo
 WANTS_UV = @command -v uv > /dev/null || { echo "uv is missing, which finds the versions: pip install uv"; exit 2; }
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-oldest test-newest test-kill bench bench-training gpu-check fuzz screenshots notebooks nbgrader lint lock
+.PHONY: demo test test-long test-oldest test-newest test-kill bench bench-training gpu-check fuzz screenshots notebooks nbgrader lint lock
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -20,6 +20,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal
+
+# What repeats at length what other tests show in short. CI runs it too.
+test-long: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist worksteal -m long
 
 # The grader, the data tools and what notebooks share with the lowest versions that requirements.txt and pyproject.toml
 # allow, Python's and Dask's too, and with the newest, each in an environment that is thrown away once all passes.

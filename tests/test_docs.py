@@ -40,6 +40,12 @@ ELSEWHERE = {
     "python -m grader check notebooks/03_wgan.ipynb": "one kernel more: tests/grader/test_check.py does it",
     "python -m studies.release runs/r3gan --output mine.safetensors": "slow: tests/studies/test_release.py does it",
 }
+LONG = {
+    "torchrun --nproc-per-node 2 baselines/01_gan.py --preset t4_3h",
+    "python -m grader check notebooks/zh/01_gan.ipynb",
+    "python -m baselines.sample --faces faces.zip",
+    SCRIPT,
+}
 CODES = {f"python -m grader check notebooks/{name}.ipynb": 1 for name in ("01_gan", "zh/01_gan")}
 
 
@@ -105,7 +111,14 @@ def graded(place):
     return place
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith(("make ", ". "))])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=[pytest.mark.long] if command in LONG else [])
+        for command in commands()
+        if not command.startswith(("make ", ". "))
+    ],
+)
 def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path, request):
     if command in ELSEWHERE:
         pytest.skip(ELSEWHERE[command])

@@ -36,6 +36,7 @@ def settings(cells, tmp_path, rendered):
     return settings
 
 
+@pytest.mark.long
 def test_it_runs_from_top_to_bottom(tmp_path, rendered):
     run(ROOT / "baselines/solved/05_stylegan2.ipynb", tmp_path, rendered, **SMALL, steps=1)
     assert len(list((tmp_path / "outputs").iterdir())) == 1000

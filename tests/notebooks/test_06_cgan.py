@@ -74,6 +74,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, rendered, notebook, 
         assert equal(resumed[name], whole[name]), f"{name} differs after a resume"
 
 
+@pytest.mark.long
 def test_trains_in_two_processes(tmp_path, rendered, notebook):
     small = settings_in(notebook, tmp_path, rendered, steps=2, processes=2, wrong_labels=True)
     trained = check_two_processes(notebook.train, small)

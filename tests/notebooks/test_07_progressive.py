@@ -47,6 +47,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_it_runs_from_top_to_bottom(tmp_path, rendered):
     tiny = {name: list(value) for name, value in GROWTH.items()} | {"z_dim": 16, "checkpoint_every": 100}
     text = run(ROOT / "baselines/solved/07_progressive.ipynb", tmp_path, rendered, **tiny, steps=16)

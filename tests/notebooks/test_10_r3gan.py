@@ -29,6 +29,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
     check_resume(names("train"), small, tmp_path, rendered, augment="color,translation,cutout")
 
 
+@pytest.mark.long
 def test_trains_in_two_processes(tmp_path, rendered):
     check_two_processes(names("train"), small(tmp_path, rendered, steps=2, processes=2, augment="translation"))
 

@@ -212,6 +212,7 @@ def with_parameters(**overrides):
     return notebook
 
 
+@pytest.mark.long
 def test_a_notebook_has_two_processes_train_until_an_interrupt(tmp_path, rendered):
     notebook = with_parameters(faces=rendered, steps=100_000, processes=2)
     failed = nbformat.v4.new_code_cell("raise ValueError('a slip')", metadata={"tags": ["raises-exception"]})
