@@ -118,9 +118,7 @@ def _resume(url: str, part: Path) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
-        if (
-            not resumed and (total or 0) < have
-        ):  # a page of the network's own, or another file: what we have is worth more
+        if not resumed and (total or 0) < have:  # a page of the network's, or another file: ours is worth more
             sends = "a file of unknown length" if total is None else f"{total:,} bytes, fewer than are in {part}"
             raise DataError(
                 f"{url}: the server sends {sends}; name a mirror with --url, or remove {part} to start over"

@@ -258,8 +258,8 @@ def _defines(source: str, name: str) -> bool:
 
 def _kit_notebook(kit: Path, number: str, path: Path) -> list[tuple[str, str]]:
     """(id, source) of the code cells of the kit's notebook with the TODOs of `number`. Raises BadNotebook."""
-    found = [path for path in sorted(kit.glob("*.ipynb")) if not left_behind(path.name)]
-    for notebook in found if kit.is_dir() else [kit]:
+    notebooks = [one for one in sorted(kit.glob("*.ipynb")) if not left_behind(one.name)] if kit.is_dir() else [kit]
+    for notebook in notebooks:
         try:
             cells = [cell for cell in json.loads(notebook.read_bytes())["cells"] if cell["cell_type"] == "code"]
             found = [(cell["id"], "".join(cell["source"])) for cell in cells]

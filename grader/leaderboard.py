@@ -242,10 +242,10 @@ def grade(name: str, source: Path, options: Options) -> dict:
     return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
 
 
-def _has_page(result: dict, path: Path, options: Options) -> bool:
-    """Whether a result has the page that is wanted of it, as it would be drawn now."""
+def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool:
+    """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`."""
     wanted = result["status"] == GRADED and getattr(options, "pages", False)
-    return not wanted or (path.with_suffix(".html").is_file() and result.get("drawn_by") == kept.drawn_by())
+    return not wanted or (path.with_suffix(".html").is_file() and result.get("drawn_by") == drawn_by)
 
 
 @lru_cache(maxsize=1)
@@ -282,14 +282,14 @@ def grade_all(
     `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
     happens twice is given up. `measured_with` is that of grader.kept: where it changes, all are graded again.
     """
-    results, waiting = {}, {}
+    results, waiting, drawn_by = {}, {}, kept.drawn_by()
     for name, source in found.items():
         path = parts / f"{kept.file_name(name)}.json"
         try:
             key = kept.key(source, measured_with)
         except OSError:
             key = None  # grading it says why; it is tried again each time
-        if key and (before := kept.read(path, key)) and _has_page(before, path, options):
+        if key and (before := kept.read(path, key)) and _has_page(before, path, options, drawn_by):
             results[name] = before | {"name": name}
             done(1)
         else:

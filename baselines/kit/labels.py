@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +12,7 @@ from PIL import Image
 
 from kit.faces import files_of, find_faces, is_ignored, on_device, read_faces
 from kit.files import atomic_write
-from kit.samples import picture_grid, show
+from kit.samples import picture_grid, show, show_plot
 
 LABEL_TABLES = ("tags.csv", "attributes.csv")
 
@@ -111,8 +110,7 @@ def show_classes(pictures, classes, path):
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    atomic_write(path, partial(figure.savefig, dpi=120, format="png"))
-    show(figure)
+    show_plot(figure, path)
 
 
 def animate(frames, path, most=24, limit=2e6):

@@ -3,15 +3,13 @@
 import csv
 import json
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from kit.files import atomic_write
 from kit.run import fetch_run
-from kit.samples import show
+from kit.samples import show_plot
 
 
 def plot_norms(run, *others):
@@ -40,8 +38,7 @@ def plot_norms(run, *others):
     counts = {len(line.get_xdata()) for line in axes.lines}
     if len(counts) > 1:
         print(f"D has not as many layers in each run ({', '.join(map(str, sorted(counts)))}): set `layers` alike")
-    atomic_write(run.folder / "grad_norms.png", partial(figure.savefig, dpi=120, format="png"))
-    show(figure)
+    show_plot(figure, run.folder / "grad_norms.png")
 
 
 def run_beside(folder, beside):

@@ -73,6 +73,12 @@ def show(picture):
     plt.close("all")
 
 
+def show_plot(figure, path):
+    """Shows a figure and saves it as PNG."""
+    atomic_write(path, partial(figure.savefig, dpi=120, format="png"))
+    show(figure)
+
+
 def pack(pictures, path):
     """A flat .tgz of 1.jpg, 2.jpg, … of pictures uint8 [N, 3, H, W]: the form in which the course takes them."""
 
@@ -124,5 +130,4 @@ def plot_losses(run):
             axes.plot(np.atleast_1d(rows["step"])[window - 1 :], smooth, label=name)
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
-    atomic_write(run.folder / "losses.png", partial(figure.savefig, dpi=120, format="png"))
-    show(figure)
+    show_plot(figure, run.folder / "losses.png")

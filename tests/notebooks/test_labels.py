@@ -250,7 +250,7 @@ def test_an_animation_stays_under_its_limit(tmp_path):
 
 def test_a_grid_has_a_row_per_class(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr("kit.labels.show", shown.append)
+    monkeypatch.setattr("kit.samples.show", shown.append)
     show_classes(torch.zeros(6, 3, 64, 64, dtype=torch.uint8), ["aqua", "black"], tmp_path / "grid.png")
     (figure,) = shown
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["aqua", "black"]

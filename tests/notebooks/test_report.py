@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kit import report
+from kit import report, samples
 
 
 def written(folder, settings, rows):
@@ -21,7 +21,7 @@ def written(folder, settings, rows):
 def drawn(monkeypatch):
     """The figures that were shown."""
     figures = []
-    monkeypatch.setattr(report, "show", figures.append)
+    monkeypatch.setattr(samples, "show", figures.append)
     monkeypatch.setattr(report, "fetch_run", lambda folder: None)
     return figures
 
@@ -84,7 +84,7 @@ def test_no_norms_at_all(tmp_path, drawn, capsys):
 
 
 def test_the_other_run_is_taken_from_where_a_session_left_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(report, "show", lambda figure: None)
+    monkeypatch.setattr(samples, "show", lambda figure: None)
     monkeypatch.setattr(
         report, "fetch_run", lambda folder: written(folder, {"penalty": 7.0}, ROWS) and print("took up", folder.name)
     )
