@@ -64,16 +64,19 @@ class TinyG(nn.Module):
 
 
 class Waves(nn.Module):
-    """pictures [N, 3, 64, 64], or one alone, -> any number for each: a sum of tanh. No two pictures have one slope."""
+    """pictures [N, 3, 64, 64], or one alone, -> any number for each: a sum of tanh. No two pictures have one slope, not
+    even x and −x."""
 
     def __init__(self):
         super().__init__()
         repeatable = torch.Generator().manual_seed(9)
         self.directions = nn.Parameter(torch.randn(4, 3 * 64 * 64, generator=repeatable) / 64)
+        self.offsets = nn.Parameter(torch.tensor([0.2, -0.3, 0.1, 0.4]))
         self.heights = nn.Parameter(torch.tensor([0.9, -0.6, 0.5, 0.4]))
 
     def forward(self, pictures):
-        return torch.tanh(pictures.flatten(-3) @ self.directions.T) @ self.heights  # [N, 12288] -> [N, 4] -> [N]
+        maps = torch.tanh(pictures.flatten(-3) @ self.directions.T + self.offsets)  # [N, 12288] -> [N, 4]
+        return maps @ self.heights  # [N]
 
 
 def tiny_pair(probability=True, sign=1):
