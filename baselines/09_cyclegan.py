@@ -315,12 +315,15 @@ class TinyPatchD(nn.Module):
 
 
 def tiny_networks():
-    """(D, G): Discriminators and Generators with weights that are always the same, and of which no two are alike."""
+    """(D, G): Discriminators and Generators with weights that are always the same, and of which no two are alike. Answers
+    of both D have both signs."""
     D, G = Discriminators(TinyPatchD(), TinyPatchD()), Generators(TinyTranslator(), TinyTranslator())
     repeatable = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in [*D.parameters(), *G.parameters()]:
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
+        D.A.layers[-1].bias -= 4.4
+        D.B.layers[-1].bias -= 0.8
     return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
 
 
@@ -823,11 +826,12 @@ def exchange(history, fakes):
 # %% check="exchange"
 def check_exchange(exchange):
     numbered = iter(range(10**6))
+    motif = torch.linspace(1, -1, 48, device=CHECK_DEVICE).view(3, 4, 4)
 
     def new_fakes(count=8):
-        """Pictures that hold their own number, small here: [count, 3, 4, 4]."""
+        """Pictures of one motif that hold their own number, small here: [count, 3, 4, 4]."""
         fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=CHECK_DEVICE).requires_grad_()
-        return fakes.view(-1, 1, 1, 1).repeat(1, 3, 4, 4)  # not expanded: it may be written to
+        return fakes.view(-1, 1, 1, 1) * motif
 
     def numbers(pictures):
         return [round(picture.flatten()[0].item()) for picture in pictures]
@@ -851,6 +855,7 @@ def check_exchange(exchange):
         assert not any(picture.requires_grad for picture in history.pictures), (
             "the history keeps the fakes with their gradients, and all networks' memory with them: detach() the fakes"
         )
+        assert torch.equal(shown, shown[:, :1, :1, :1] * motif), "pictures have changed: show and keep them as they are"
         return shown
 
     def check_all_are_there(before, new, shown, room, hint):
