@@ -352,7 +352,7 @@ def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
 
 
 def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path, mean_colours_as_inception):
-    """Told by their sha256, whatever the folder is called; one byte more, and it is another set."""
+    """Told by their sha256, whatever the folder is called; one byte or picture more, and it is another set."""
     folder = tmp_path / "anything"
     folder.mkdir()
     for number in range(300):
@@ -364,6 +364,10 @@ def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path
         report = json.loads(run(outputs, *options).stdout)
         assert report["reference"] == report["measures"][0]["reference"] == "crypko"
         assert None not in report["verdicts"][1]["passed"].values()
+        (folder / "1_flip.png").write_bytes((rendered / "1.png").read_bytes())
+        assert not faces.is_course(folder)
+        (folder / "1_flip.png").rename(folder / "notes.txt")
+        assert faces.is_course(folder)
         with open(folder / "7.jpg", "ab") as file:
             file.write(b"\0")
         report = json.loads(run(outputs, *options).stdout)
