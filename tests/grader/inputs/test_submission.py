@@ -428,5 +428,7 @@ def test_a_submission_knows_how_its_pictures_are_stored(tmp_path):
     assert read_submission(folder_of(jpegs, tmp_path / "jpegs"), loose=True).quality == 75
     assert read_submission(folder_of(pngs, tmp_path / "pngs"), loose=True).quality is None
     assert read_submission(folder_of(jpegs | pngs, tmp_path / "both"), loose=True).quality is None
-    large = {f"{number}.jpg": encoded(size=(256, 256)) for number in range(3)}  # shrunk, so that no pixel is stored like this
+    large = {
+        f"{number}.jpg": encoded(size=(256, 256)) for number in range(3)
+    }  # shrunk, so that no pixel is stored like this
     assert read_submission(folder_of(large, tmp_path / "large"), loose=True).quality is None
