@@ -18,8 +18,11 @@ from grader.inputs.submission import COUNT, BadSubmission, read_submission
 from grader.metrics import afd
 from grader.metrics.frechet import frechet_distance
 from grader.progress import Progress, silent
+from grader.report import words
 from grader.report.plots import plot_history
+from grader.results import Measure
 from grader.scoring import real_faces
+from grader.verdict import judge, load_thresholds
 
 
 def score_history(
@@ -73,7 +76,13 @@ def as_table(history: list[Checkpoint], reference: Reference):
     table = Table(title=f"against {escape(reference.faces)}", title_justify="left")
     for column in ("step", "FD-ImageNet", "AFD", ""):
         table.add_column(column, justify="right")
-    for checkpoint in history:
+    scores = [
+        [Measure("FD-ImageNet", reference.features, reference.faces, checkpoint.distance) for checkpoint in history],
+        [Measure("AFD", afd.scale(), None, checkpoint.faces) for checkpoint in history],
+    ]
+    thresholds = load_thresholds()
+    distances, faces = (judge(measures, thresholds)[0] for measures in scores)
+    for checkpoint, *measures in zip(history, distances, faces, strict=True):
         mark = "[green]best[/]" if checkpoint == best(history) else ""
-        table.add_row(f"{checkpoint.step:,}", f"{checkpoint.distance:.4g}", f"{checkpoint.faces:.3f}", mark)
+        table.add_row(f"{checkpoint.step:,}", *(words.number(one, one.value) for one in measures), mark)
     return table

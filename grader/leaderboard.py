@@ -237,6 +237,12 @@ def grade(name: str, source: Path, options: Options) -> dict:
         return about | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
     pictures = submission.pictures
     score = scorer.score(replace(submission, source=Path(source.name)))
+    failed = [  # here and now, where it could be had
+        f"{one.measure} by {one.by}: {one.note}"
+        for one in score.measures
+        if one.value is None and one.note not in scorer.against.missing.values()
+    ]
+    about |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
     page = {"page": as_html(score), "drawn_by": _drawn_by()} if options.pages else {}
     return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
@@ -327,7 +333,8 @@ def grade_all(
                     alike = kept.judge_alike(there, measured_with)
                     if result["status"] == GRADED and not alike:
                         result["notes"] = [*result.get("notes", []), ELSEWHERE]
-                    stored = there == measured_with and not result.get("undecided")
+                    failed = result.pop("failed", False)  # another time it may be measured
+                    stored = there == measured_with and not failed and not result.get("undecided")
                     keep(futures[future], result, stored, decided=alike)
         return True
 

@@ -222,9 +222,12 @@ def _with_anime(against: Against, source: Path | None, progress: Progress) -> Ag
 
 def _with_cascade(against: Against, cascade: Path | None, offline: bool) -> Against:
     try:
-        return replace(against, cascade=downloads.obtain(downloads.CASCADE, cascade, offline))
+        return replace(against, cascade=afd.load_cascade(downloads.obtain(downloads.CASCADE, cascade, offline)))
     except downloads.AssetError as error:
-        return replace(against, missing=against.missing | {"lbpcascade": str(error)})
+        reason = str(error)
+    except Exception as error:  # OpenCV is not there, another one, or has an error of its own
+        reason = f"OpenCV does not run it ({first_line(error)}): pip install 'opencv-python-headless<5'"
+    return replace(against, missing=against.missing | {"lbpcascade": reason})
 
 
 def _with_inception(

@@ -56,14 +56,17 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     step = step or best(read_history(run / "history.csv")).step
     G = read_checkpoint(run / f"checkpoints/{step:06d}.pt", config)
     dtype, pictures = in_half_precision(G)  # [1000, 3, 64, 64]
+    megabytes = sum(weight.numel() for weight in G.state_dict().values()) * dtype.itemsize / 1e6
+    if output.resolve() == play.WEIGHTS.resolve() and megabytes > play.MOST_BYTES / 1e6:
+        raise CannotRelease(
+            f"{run}: {megabytes:.1f} MB of weights, and {play.MOST_BYTES / 1e6:g} MB may ship: name another --output"
+        )
     checked = check_copies(pictures)
     facts = facts_of(run, step, config) | told | {"precision": str(dtype).removeprefix("torch.")}
     facts |= {"parameters": sum(weight.numel() for weight in G.parameters()), "copies": checked, **scores(G)}
     settings = {name: value for name, value in asdict(G.settings).items() if name not in NOT_TOLD}
     texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
     weights = save({name: weight.to(dtype) for name, weight in G.state_dict().items()}, texts)
-    if len(weights) > play.MOST_BYTES:
-        raise CannotRelease(f"{run}: {len(weights) / 1e6:.1f} MB of weights, more than {play.MOST_BYTES / 1e6:g}")
     write_bytes(output, weights)
     if not card:
         return None
@@ -220,7 +223,13 @@ def read_card(weights: Path) -> str:
 @click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--step", type=click.IntRange(1), help="The checkpoint.  [default: the best one in RUN/history.csv]")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=play.WEIGHTS, show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=play.WEIGHTS,
+    help="The file for the weights. By default it is that of the weights which ship with this project, 10 MB at most: "
+    "they and their card are replaced.",
+)
 @click.option(
     "--command", help="How it was trained, where it took more than one command.  [default: by RUN's settings]"
 )
@@ -234,15 +243,16 @@ def main(run, step, output, **told):
     \b
     Exit codes:
       0    written
-      1    the samples do not pass the copy check, or RUN is no run of
-           notebook 10; nothing was written
+      1    the samples do not pass the copy check, RUN is no run of
+           notebook 10, or its weights are too large to ship; nothing
+           was written
       2    wrong use, or a file that cannot be read or written
       130  stopped by Ctrl-C
 
     \b
     Examples:
       python -m grader history runs/r3gan
-      python -m studies.release runs/r3gan --hardware "one T4"
+      python -m studies.release runs/r3gan --output mine.safetensors
     """
     card = release(run, step, output, {name: text for name, text in told.items() if text})
     shared.wrote(*filter(None, (output, card)))

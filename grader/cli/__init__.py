@@ -49,8 +49,9 @@ def main():
     \b
     Exit codes of every command:
       0    done
-      1    what was handed in is not as it should be: a line for each problem
-      2    wrong use, or a file that cannot be read or written: one line
+      1    what was handed in is not as it should be, or (to score, pack and
+           slice) cannot be read: a line for each problem
+      2    wrong use, or another file that cannot be read or written: one line
       130  stopped by Ctrl-C
     """
 

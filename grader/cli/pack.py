@@ -63,7 +63,7 @@ def slice_(grids, output):
     \b
     Exit codes:
       0    cut
-      1    one of GRIDS is no such grid; nothing was written
+      1    one of GRIDS is no such grid, or cannot be read; nothing was written
       2    wrong use, or a folder that cannot be written or is there already
 
     \b

@@ -105,8 +105,9 @@ def score(
     \b
     Exit codes:
       0    scored, whatever the score
-      1    SUBMISSION is not of this form: a line for each problem
-      2    wrong use, or a file that cannot be read or written
+      1    SUBMISSION is not of this form, or cannot be read: a line for each
+           problem
+      2    wrong use, or another file that cannot be read or written
       130  stopped by Ctrl-C; no report was written
 
     \b

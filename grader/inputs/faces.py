@@ -49,10 +49,11 @@ def identity(files: Iterable[tuple[str, Callable]]) -> tuple[int, str]:
 
 
 def is_course(source: Path) -> bool:
-    """Whether a folder or archive holds the course's faces to the byte, as published. Nothing else can be told for
-    sure: faces shrunk or stored again may have been changed. False for what cannot be read."""
+    """Whether the pictures of a folder or archive are the course's faces to the byte, as published, and no other: what
+    lies beside them would be read as a face too. Nothing else can be told for sure: faces shrunk or stored again may
+    have been changed. False for what cannot be read."""
     try:
-        if sum(NUMBERED.fullmatch(name) is not None for name, _ in members(source)) != COUNT:  # read nothing yet
+        if sum(name.lower().endswith(ENDINGS) for name, _ in members(source)) != COUNT:  # read nothing yet
             return False
         return identity(members(source)) == (COUNT, IDENTITY)
     except (BadArchive, OSError):

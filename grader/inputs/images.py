@@ -75,18 +75,25 @@ def _decode(data: bytes, size: int | None, shrink: bool) -> tuple[np.ndarray, st
         return np.asarray(picture), mode
 
 
-def jpeg_quality(data: bytes) -> int | None:
-    """The quality 1 … 100 that a JPEG was stored with, told from its first table; None for other and damaged files.
+def jpeg_quality(data: bytes, size: int) -> int | None:
+    """The quality 1 … 100 that a JPEG of [size, size] was stored with, told from its first table; None for other and
+    damaged files, and for one of another size: once it is shrunk, its pixels do not show how it was stored.
 
-    The tables of the Independent JPEG Group, which all common programs take, are one table times a factor.
+    The tables of the Independent JPEG Group, which all common programs take, are one table times a factor, and at least
+    1: at quality 100, where the factor is 0, nothing but ones.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
-                percent = 100 * sum(picture.quantization[0]) / LUMA
+                if picture.size != (size, size):
+                    return None
+                table = picture.quantization[0]
     except Exception:  # as above
         return None
+    if max(table) == 1:
+        return 100
+    percent = 100 * sum(table) / LUMA
     return round(min(max((200 - percent) / 2 if percent <= 100 else 5000 / percent, 1), 100))
 
 

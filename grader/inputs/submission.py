@@ -52,7 +52,7 @@ class NotRead(BadSubmission):
 @dataclass(frozen=True)
 class Submission:
     """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be. `quality`
-    is that of the JPEGs, the median one; None where most are stored otherwise."""
+    is that of the JPEGs of 64x64, the median one; None where most are stored otherwise."""
 
     source: Path
     names: list[str]
@@ -88,7 +88,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
                 data = read()
                 pictures[name], mode = decode(data, SIZE, shrink=loose)
                 modes[mode] += 1
-                qualities.append(jpeg_quality(data))
+                qualities.append(jpeg_quality(data, SIZE))
             except WrongSize as error:
                 problems.append(f"{name} {error}: write pictures of {SIZE}x{SIZE}")
             except UnreadablePicture as error:

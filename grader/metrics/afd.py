@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from torch import nn
 
 from grader.features.imagenet import DIM
 from grader.files import short_hash
+
+if TYPE_CHECKING:
+    import cv2
 
 WEIGHTS = Path(__file__).parents[1] / "weights/detector.safetensors"
 
@@ -70,7 +74,22 @@ def ratio(features: np.ndarray) -> float:
     return float(np.mean(faces(features) >= THRESHOLD))
 
 
-def cascade_faces(pictures: np.ndarray, cascade: Path, min_neighbors: int = MIN_NEIGHBORS) -> np.ndarray:
+def load_cascade(path: Path) -> cv2.CascadeClassifier:
+    """The cascade in a file. Raises ImportError, AttributeError, ValueError and cv2.error, by the OpenCV that is there,
+    and OSError."""
+    import cv2
+
+    classifier = cv2.CascadeClassifier()
+    # from memory, as OpenCV opens no path that Windows' code page cannot write
+    storage = cv2.FileStorage(path.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    if not classifier.read(storage.getFirstTopLevelNode()):
+        raise ValueError(f"{path} holds no cascade")
+    return classifier
+
+
+def cascade_faces(
+    pictures: np.ndarray, classifier: cv2.CascadeClassifier, min_neighbors: int = MIN_NEIGHBORS
+) -> np.ndarray:
     """Whether the cascade finds a face in each of pictures uint8 [N, H, W, 3]: bool [N].
 
     Grey, histogram equalised, scale factor 1.1, faces of 24 pixels and more, as everyone runs it. Nothing is padded:
@@ -78,11 +97,6 @@ def cascade_faces(pictures: np.ndarray, cascade: Path, min_neighbors: int = MIN_
     """
     import cv2
 
-    classifier = cv2.CascadeClassifier()
-    # from memory, as OpenCV opens no path that Windows' code page cannot write
-    storage = cv2.FileStorage(cascade.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-    if not classifier.read(storage.getFirstTopLevelNode()):
-        raise ValueError(f"{cascade} holds no cascade")
     found = [
         classifier.detectMultiScale(
             cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),

@@ -11,6 +11,7 @@ from grader.errors import printable
 from grader.files import BOM, natural, write_text
 from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
+from grader.report.words import read, written
 from grader.results import DISTANCES
 
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
@@ -23,7 +24,9 @@ def ranked(results: list[dict]) -> list[dict]:
     graded last."""
     columns, rows = _columns(results), []
     for result in sorted(results, key=lambda result: natural(result["name"])):
-        values = {_column(measure): measure["value"] for measure in result.get("measures", [])}
+        measures = {_column(measure): measure for measure in result.get("measures", [])}
+        values = {column: measures[column]["value"] if column in measures else None for column in columns}
+        texts = {column: _written(measures[column]) if column in measures else written(None, "") for column in columns}
         verdicts = {verdict["family"]: verdict for verdict in result.get("verdicts", [])}
         offline = verdicts.get("embedded", {})
         withheld = offline.get("withheld", [])
@@ -49,7 +52,8 @@ def ranked(results: list[dict]) -> list[dict]:
             {
                 "name": printable(result["name"]),
                 "passed": NEEDS_REVIEW if withheld else offline.get("best") or "",
-                "values": {column: values.get(column) for column in columns},
+                "values": values,
+                "texts": texts,
                 "against": [one["reference"] for one in result.get("measures", []) if one.get("reference")],
                 "remarks": [printable(remark) for remark in remarks],
                 "notes": [printable(note) for note in result.get("notes", [])],
@@ -88,8 +92,12 @@ def _columns(results: list[dict]) -> list[str]:
 
 def _distance(row: dict) -> float:
     """The distance to rank by, as it is shown: who has the same number has the same rank."""
-    value = next((value for column, value in row["values"].items() if column in DISTANCES), None)
-    return float("inf") if value is None else float(f"{value:.4g}")
+    column = next((column for column in row["values"] if column in DISTANCES), None)
+    return float("inf") if row["values"].get(column) is None else read(row["texts"][column])
+
+
+def _written(measure: dict) -> str:
+    return written(measure["value"], measure["measure"], measure.get("thresholds", {}).values())
 
 
 def write(results: list[dict], page: Path) -> list[Path]:
@@ -119,7 +127,7 @@ def as_page(rows: list[dict], title: str) -> str:
     columns = list(rows[0]["values"]) if rows else []
     values = {"rows": rows, "columns": columns, "lower": [column for column in columns if column in DISTANCES]}
     against = dict.fromkeys(faces for row in rows for faces in row["against"])  # each once
-    return page_of("leaderboard.html.j2", values | {"title": title, "distances": DISTANCES, "against": list(against)})
+    return page_of("leaderboard.html.j2", values | {"title": title, "against": list(against)})
 
 
 def plain(value):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from grader.features.reference import NAME
@@ -83,16 +85,27 @@ def name(measure: Measure) -> str:
 
 
 def number(measure: Measure, value: float | None) -> str:
+    """A value of a measure, see `written`."""
+    return written(value, measure.measure, measure.thresholds.values())
+
+
+def written(value: float | None, measure: str, thresholds: Iterable[float] = ()) -> str:
     """A distance to four significant digits or whole, a ratio to three decimals, "–" for what could not be had. It gets
     more digits where it would else read as a threshold that it is not: 445.04 beside "≤ 445 ✗"."""
     if value is None:
         return "–"
-    if 1e4 <= value < 1e9:
-        return f"{value:,.0f}"
-    least, kind = (4, "g") if measure.lower_is_better else (3, "f")
-    texts = (f"{value:.{digits}{kind}}" for digits in range(least, 18))
-    others = {*measure.thresholds.values()} - {value}
-    return next((text for text in texts if float(text) not in others), repr(value))
+    least, kind = (4, "g") if measure in DISTANCES else (3, "f")
+    if 1e4 <= float(f"{value:.4g}") < 1e9:
+        least, kind = 0, "f"
+    comma = "," * (not least)
+    others = {*thresholds} - {value}
+    texts = (f"{value:{comma}.{digits}{kind}}" for digits in range(least, 18))
+    return next((text for text in texts if read(text) not in others), repr(value))
+
+
+def read(text: str) -> float:
+    """The number that is `written` so."""
+    return float(text.replace(",", ""))
 
 
 def spread(measure: Measure) -> str:

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli
-from grader.history import Checkpoint, as_csv
+from grader.features.reference import shipped_reference
+from grader.history import Checkpoint, as_csv, as_table
 from grader.inputs.runs import BadRun, read_history
 
 
@@ -61,6 +62,14 @@ def test_the_best_checkpoint_is_found_and_packed(collapsing, rendered):
     assert (collapsing / "history.png").stat().st_size > 10_000
     (best,) = (line for line in result.stdout.splitlines() if "best" in line)
     assert "20" in best
+
+
+def test_its_table_writes_numbers_as_the_page_does():
+    """None reads as a threshold that it is not."""
+    faces = shipped_reference()
+    history = [Checkpoint(1000, Path("1000"), 445.04, 0.4996), Checkpoint(2000, Path("2000"), 12346.4, 0.5)]
+    cells = [[*column.cells] for column in as_table(history, faces).columns]
+    assert cells == [["1,000", "2,000"], ["445.04", "12,346"], ["0.4996", "0.500"], ["[green]best[/]", ""]]
 
 
 def test_a_folder_without_checkpoints(tmp_path):

@@ -14,7 +14,9 @@ import tarfile
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +25,10 @@ from PIL import Image
 
 from grader import cli, leaderboard, workers
 from grader.inputs import submission
+from grader.inputs.submission import Submission
+from grader.metrics.registry import Against
 from grader.report import board
+from grader.results import Measure, Score
 from tests.conftest import ROOT
 
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
@@ -200,6 +205,31 @@ def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
     assert results[0]["problems"] == ["no such file or folder"]
     assert [result.get("undecided", False) for result in results] == [True, False]
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["eve.json"]
+
+
+def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
+    """A GPU without memory, say: the row says so, and the grade rests on the other measures until then."""
+    fid, pictures = Measure("FID", "inception", "faces", None, note="out of memory"), np.zeros((6, 64, 64, 3), np.uint8)
+
+    def grade(*measures):
+        score = Score(whole, "faces", [Measure("KID", "inception", "faces", 1.0), *measures], [], np.zeros(6))
+        scorer = SimpleNamespace(score=lambda _: score, against=Against(None, missing={"lbpcascade": "no OpenCV"}))
+        monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
+        (result,) = leaderboard.grade_all(
+            {"eve": path}, tmp_path / "parts", leaderboard.Options(), lambda: ThreadPoolExecutor(1), measured_with="x"
+        )
+        return result
+
+    whole, path = Submission(tmp_path / "eve.tgz", [f"{n}.jpg" for n in range(6)], pictures, ["a note"]), tmp_path / "e"
+    path.touch()
+    monkeypatch.setattr(submission, "read_submission", lambda source: whole)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    once = grade(fid)
+    assert once["notes"] == ["a note", "FID by inception: out of memory"]
+    assert not once.get("undecided") and "failed" not in once
+    missing = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV")  # known before, and part of the key
+    assert [one["value"] for one in grade(replace(fid, value=90.0), missing)["measures"]] == [1.0, 90.0, None]
+    assert grade(fid)["notes"] == ["a note"]  # kept
 
 
 def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):

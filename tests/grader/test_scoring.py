@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -287,7 +288,7 @@ def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
 
 def test_the_cascade_with_five_neighbors_finds_what_its_readme_settings_find(shared):
     pictures = read_submission(shared / "submissions/gan_fair.tgz").pictures
-    found = afd.cascade_faces(pictures, shared / "lbpcascade_animeface.xml", min_neighbors=5)
+    found = afd.cascade_faces(pictures, afd.load_cascade(shared / "lbpcascade_animeface.xml"), min_neighbors=5)
     assert found.mean() == pytest.approx(0.364, abs=1e-9)
     assert found.dtype == np.bool_
 
@@ -308,6 +309,7 @@ def mean_colours_as_inception(monkeypatch):
     monkeypatch.setattr("grader.features.inception.load", lambda weights: None)
     monkeypatch.setattr("grader.features.devices.features", features)
     monkeypatch.setattr("grader.features.inception.DIM", 3)
+    monkeypatch.setattr("grader.metrics.afd.load_cascade", lambda path: path)
     monkeypatch.setattr("grader.metrics.afd.cascade_faces", lambda pictures, cascade: np.ones(len(pictures), bool))
     return features
 
@@ -337,10 +339,8 @@ def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
     notes = [measure.note for measure in scored.measures if measure.value is None]
     assert len(notes) == 2 and all("nowhere: no such file" in note for note in notes)
 
-    cascade, against = tmp_path / "cascade.xml", Against(None)
-    cascade.write_text("<?xml version='1.0'?><opencv_storage><x>1</x></opencv_storage>")
-    sample = Sample(scored.submission.pictures[:2], None, None, silent)
-    (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade=cascade))
+    against, sample = Against(None), Sample(scored.submission.pictures[:2], None, None, silent)
+    (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade="no classifier"))
     assert measure.value is None and "OpenCV does not run it" in measure.note
 
     def out_of_memory(*_):
@@ -351,8 +351,20 @@ def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
     assert measure.value is None and measure.note == "CUDA out of memory"
 
 
+@pytest.mark.parametrize("opencv", ["none", "another", "there"])
+def test_a_cascade_that_opencv_does_not_run_is_missing_before_the_work(opencv, tmp_path, monkeypatch):
+    """So that it is said once, and no result without it is taken for good once OpenCV is mended."""
+    (tmp_path / "cascade.xml").write_text("<?xml version='1.0'?><opencv_storage><x>1</x></opencv_storage>")
+    monkeypatch.setattr("grader.inputs.downloads.obtain", lambda *_: tmp_path / "cascade.xml")
+    if opencv != "there":
+        monkeypatch.setitem(sys.modules, "cv2", {"none": None, "another": SimpleNamespace()}[opencv])
+    missing = Scorer.prepare(metrics=["lbpcascade"]).against.missing
+    assert "OpenCV does not run it" in missing["lbpcascade"]
+    assert "pip install 'opencv-python-headless<5'" in missing["lbpcascade"]
+
+
 def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path, mean_colours_as_inception):
-    """Told by their sha256, whatever the folder is called; one byte more, and it is another set."""
+    """Told by their sha256, whatever the folder is called; one byte or picture more, and it is another set."""
     folder = tmp_path / "anything"
     folder.mkdir()
     for number in range(300):
@@ -364,6 +376,10 @@ def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path
         report = json.loads(run(outputs, *options).stdout)
         assert report["reference"] == report["measures"][0]["reference"] == "crypko"
         assert None not in report["verdicts"][1]["passed"].values()
+        (folder / "1_flip.png").write_bytes((rendered / "1.png").read_bytes())
+        assert not faces.is_course(folder)
+        (folder / "1_flip.png").rename(folder / "notes.txt")
+        assert faces.is_course(folder)
         with open(folder / "7.jpg", "ab") as file:
             file.write(b"\0")
         report = json.loads(run(outputs, *options).stdout)

@@ -412,13 +412,14 @@ def test_a_message_names_what_was_found_instead(tmp_path):
     assert "beside an archive (a.tgz)" in problems(folder)
 
 
-@pytest.mark.parametrize("quality", [20, 50, 75, 90, 95, 100])
+@pytest.mark.parametrize("quality", [20, 50, 75, 90, 95, 99, 100])
 def test_the_quality_of_a_jpeg_is_told_from_its_tables(quality):
     picture, file = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
-    assert abs(jpeg_quality(file.getvalue()) - quality) <= 1
-    assert jpeg_quality(encoded(form="PNG")) is None
-    assert jpeg_quality(file.getvalue()[:30]) is None
+    assert abs(jpeg_quality(file.getvalue(), 64) - quality) <= (quality < 99)
+    assert jpeg_quality(file.getvalue(), 256) is None
+    assert jpeg_quality(encoded(form="PNG"), 64) is None
+    assert jpeg_quality(file.getvalue()[:30], 64) is None
 
 
 def test_a_submission_knows_how_its_pictures_are_stored(tmp_path):
@@ -427,3 +428,7 @@ def test_a_submission_knows_how_its_pictures_are_stored(tmp_path):
     assert read_submission(folder_of(jpegs, tmp_path / "jpegs"), loose=True).quality == 75
     assert read_submission(folder_of(pngs, tmp_path / "pngs"), loose=True).quality is None
     assert read_submission(folder_of(jpegs | pngs, tmp_path / "both"), loose=True).quality is None
+    large = {
+        f"{number}.jpg": encoded(size=(256, 256)) for number in range(3)
+    }  # shrunk, so that no pixel is stored like this
+    assert read_submission(folder_of(large, tmp_path / "large"), loose=True).quality is None

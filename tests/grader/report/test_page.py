@@ -5,7 +5,7 @@ import io
 import re
 import shutil
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -271,12 +271,8 @@ def test_the_scale_leads_to_real_faces():
 
 def test_numbers_are_written_out():
     distance = Measure("FID", "inception", None, 0.0)
-    assert [words.number(distance, value) for value in (None, 64.93, 9999.4, 98765.4)] == [
-        "–",
-        "64.93",
-        "9999",
-        "98,765",
-    ]
+    texts = {None: "–", 64.93: "64.93", 9999.4: "9999", 9999.7: "10,000", 12346.4: "12,346", 2e9: "2e+09"}
+    assert [words.number(distance, value) for value in texts] == [*texts.values()]
 
 
 def test_a_number_does_not_read_as_a_threshold_that_it_is_not():
@@ -285,6 +281,19 @@ def test_a_number_does_not_read_as_a_threshold_that_it_is_not():
     judged, _ = judge(measures, load_thresholds())
     assert [words.number(one, one.value) for one in judged] == ["445.04", "445", "445.0004", "0.4996"]
     assert [one.passed["Medium"] for one in judged] == [False, True, False, False]
+
+
+def test_the_board_writes_numbers_as_the_page_does():
+    """444.96 passes Medium and 445.04 does not: neither reads as 445, and they share no rank."""
+    values = {"eve": 12346.4, "ada": 444.96, "kim": 445.04, "bob": 445.041}
+    measures = [Measure("FD-ImageNet", imagenet.scale(), "crypko", value) for value in values.values()]
+    judged, _ = judge(measures, load_thresholds())
+    about = {"status": "graded", "problems": []}
+    results = [about | {"name": name, "measures": [asdict(one)]} for name, one in zip(values, judged, strict=True)]
+    rows = board.ranked(results)
+    shown = [(row["name"], row["rank"], row["texts"]["FD-ImageNet"]) for row in rows]
+    assert shown == [("ada", 1, "444.96"), ("bob", 2, "445.04"), ("kim", 2, "445.04"), ("eve", 4, "12,346")]
+    assert all(f">{text}</td>" in board.as_page(rows, "board") for *_, text in shown)
 
 
 def test_real_faces_are_referred_to_only_where_they_have_a_number(score):
