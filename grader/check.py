@@ -283,7 +283,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         statements = _statements(source)
         if statements is None:  # it stands for the TODOs that it was to define, and says what is wrong
             invalid |= {name: source for name in wanted if _defines(source, name)}
-        for statement in statements or []:
+        for statement in _one_by_one(statements or []):
             if (names := _names(statement)) and not names & known:
                 own.append((names, ast.unparse(statement)))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
@@ -308,6 +308,15 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         filled = "\n".join([*parts[first:after], *broken])
         cells += [*parts[:first], filled, *parts[after:]] if filled else [source]
     return cells
+
+
+def _one_by_one(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements, with one for each name that an import binds: a kit may know only some of them."""
+    for statement in statements:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield from (type(statement)(**vars(statement) | {"names": [alias]}) for alias in statement.names)
+        else:
+            yield statement
 
 
 def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:

@@ -349,6 +349,10 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
         (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
         (["from math import *", "def step():\n    return sum"], ["def step():\n    return sum"]),
+        (  # of an import, what the kit does not know
+            ["from torch import autograd, width\nimport math, torch", "def step():\n    return [autograd, math]"],
+            ["from torch import autograd", "import math", "def step():\n    return [autograd, math]"],
+        ),
         (["def step(a, a):\n    return b", "b = 1"], ["def step(a, a):\n    return b"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
