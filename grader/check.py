@@ -296,7 +296,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         written = [text for names, text in own if names & todos]
         used = _used(written, helpers)
         looked_up = set().union(*map(_looked_up, [*written, *(text for _, text in used)]))
-        needed = sorted(looked_up - known - {*dir(builtins)})
+        needed = sorted(looked_up - known - (wanted - todos) - {*dir(builtins)})
         before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
         parts = [  # as the student has them
             _narrowed(text, needed) if "*" in names and not names & todos else text

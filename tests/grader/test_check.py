@@ -1,6 +1,7 @@
 """`grader check` on notebooks in every state of being filled in."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -386,6 +387,16 @@ def test_an_import_of_all_binds_for_a_kit_only_what_a_todo_looks_up():
         exec(first, names)
     del names["__builtins__"]
     assert names == {"torch": 1, "pi": 2, "e": 2}
+
+
+def test_an_import_of_all_replaces_no_other_todo_in_a_kit():
+    """It stands again before each TODO that needs it, and has a name that is another's. Its own may come of it."""
+    kit = [("todo-e", "def e():\n    pass"), ("todo-half", "def half():\n    pass")]
+    sources = ["from math import *", "base = e\n\n\ndef e():\n    return base", "def half():\n    return e() / tau"]
+    names = {}
+    for source in _filled_in(kit, sources):
+        exec(source, names)
+    assert names["half"]() == math.e / math.tau
 
 
 def test_cells_that_python_cannot_read_are_one_line(tmp_path):
