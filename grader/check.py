@@ -96,9 +96,10 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
             for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
                 if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
                     client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
-                todo = name or next((one for one in expected if _defines(cell.source, one)), None)
-                if todo and not name:  # written again: what was said of it before says nothing
-                    earlier.pop(todo, None)
+                defined = [one for one in expected if _defines(cell.source, one)]
+                for one in defined:  # written again: what was said of it before says nothing
+                    earlier.pop(one, None)
+                todo = name or next(iter(defined), None)
                 if not todo and names[index + 1] not in notes and _statements(cell.source) is None:
                     todo = names[index + 1]  # not valid: the next check is what it may spoil
                 if index > deciding.get(todo, index):  # all is said

@@ -115,13 +115,15 @@ def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
     sources = (
         "make_settings = PRESETS = print\nmake_settings(PRESETS, overrides['steps'])",
         "def check_first():\n    print('first: done')\n\n\ncheck_first()",
-        "def third():\n    pass",
+        "def third():\n    pass\n\n\ndef fourth():\n    pass",
         "def check_third():\n    print('third: done')\n\n\ncheck_third()",
-        "def third():\n    return 1",
+        "def check_fourth():\n    print('fourth: done')\n\n\ncheck_fourth()",
+        "def third():\n    return 1\n\n\ndef fourth():\n    return 1",
         "while True:\n    pass",
         "check_first()",
         "check_second()",
         "check_third()",
+        "check_fourth()",
     )
     result = check(written(tmp_path, sources), "--seconds", "3")
     assert result.stdout.splitlines() == [
@@ -129,6 +131,8 @@ def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
         "         took longer than 3 s: is there an endless loop?",
         "done     first",
         "broken   third",
+        "         its check was not reached",
+        "broken   fourth",
         "         its check was not reached",
         "broken   second",
         "         its check was not reached",
