@@ -96,9 +96,10 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
             for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
                 if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
                     client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
-                todo = name or next((one for one in expected if _defines(cell.source, one)), None)
-                if todo and not name:  # written again: what was said of it before says nothing
-                    earlier.pop(todo, None)
+                defined = [one for one in expected if _defines(cell.source, one)]
+                for one in defined:  # written again: what was said of it before says nothing
+                    earlier.pop(one, None)
+                todo = name or next(iter(defined), None)
                 if not todo and names[index + 1] not in notes and _statements(cell.source) is None:
                     todo = names[index + 1]  # not valid: the next check is what it may spoil
                 if index > deciding.get(todo, index):  # all is said
@@ -283,7 +284,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         statements = _statements(source)
         if statements is None:  # it stands for the TODOs that it was to define, and says what is wrong
             invalid |= {name: source for name in wanted if _defines(source, name)}
-        for statement in statements or []:
+        for statement in _one_by_one(statements or []):
             if (names := _names(statement)) and not names & known:
                 own.append((names, ast.unparse(statement)))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
@@ -296,7 +297,7 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         written = [text for names, text in own if names & todos]
         used = _used(written, helpers)
         looked_up = set().union(*map(_looked_up, [*written, *(text for _, text in used)]))
-        needed = sorted(looked_up - known - {*dir(builtins)})
+        needed = sorted(looked_up - known - (wanted - todos) - {*dir(builtins)})
         before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
         parts = [  # as the student has them
             _narrowed(text, needed) if "*" in names and not names & todos else text
@@ -308,6 +309,15 @@ def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         filled = "\n".join([*parts[first:after], *broken])
         cells += [*parts[:first], filled, *parts[after:]] if filled else [source]
     return cells
+
+
+def _one_by_one(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements, with one for each name that an import binds: a kit may know only some of them."""
+    for statement in statements:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield from (type(statement)(**vars(statement) | {"names": [alias]}) for alias in statement.names)
+        else:
+            yield statement
 
 
 def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:

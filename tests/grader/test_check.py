@@ -1,6 +1,7 @@
 """`grader check` on notebooks in every state of being filled in."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -114,13 +115,15 @@ def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
     sources = (
         "make_settings = PRESETS = print\nmake_settings(PRESETS, overrides['steps'])",
         "def check_first():\n    print('first: done')\n\n\ncheck_first()",
-        "def third():\n    pass",
+        "def third():\n    pass\n\n\ndef fourth():\n    pass",
         "def check_third():\n    print('third: done')\n\n\ncheck_third()",
-        "def third():\n    return 1",
+        "def check_fourth():\n    print('fourth: done')\n\n\ncheck_fourth()",
+        "def third():\n    return 1\n\n\ndef fourth():\n    return 1",
         "while True:\n    pass",
         "check_first()",
         "check_second()",
         "check_third()",
+        "check_fourth()",
     )
     result = check(written(tmp_path, sources), "--seconds", "3")
     assert result.stdout.splitlines() == [
@@ -128,6 +131,8 @@ def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
         "         took longer than 3 s: is there an endless loop?",
         "done     first",
         "broken   third",
+        "         its check was not reached",
+        "broken   fourth",
         "         its check was not reached",
         "broken   second",
         "         its check was not reached",
@@ -349,6 +354,10 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
         (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
         (["from math import *", "def step():\n    return sum"], ["def step():\n    return sum"]),
+        (  # of an import, what the kit does not know
+            ["from torch import autograd, width\nimport math, torch", "def step():\n    return [autograd, math]"],
+            ["from torch import autograd", "import math", "def step():\n    return [autograd, math]"],
+        ),
         (["def step(a, a):\n    return b", "b = 1"], ["def step(a, a):\n    return b"]),
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
@@ -382,6 +391,16 @@ def test_an_import_of_all_binds_for_a_kit_only_what_a_todo_looks_up():
         exec(first, names)
     del names["__builtins__"]
     assert names == {"torch": 1, "pi": 2, "e": 2}
+
+
+def test_an_import_of_all_replaces_no_other_todo_in_a_kit():
+    """It stands again before each TODO that needs it, and has a name that is another's. Its own may come of it."""
+    kit = [("todo-e", "def e():\n    pass"), ("todo-half", "def half():\n    pass")]
+    sources = ["from math import *", "base = e\n\n\ndef e():\n    return base", "def half():\n    return e() / tau"]
+    names = {}
+    for source in _filled_in(kit, sources):
+        exec(source, names)
+    assert names["half"]() == math.e / math.tau
 
 
 def test_cells_that_python_cannot_read_are_one_line(tmp_path):
