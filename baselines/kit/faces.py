@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 
 from kit.device import rank, usable_cores, world_size
+from kit.files import failed_disk_reported, open_zip
 from kit.progress import progress
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
 PLACES = {"/kaggle/input": 7, "/content": 2, "/content/drive/MyDrive": 2, ".": 3, "..": 2}  # how deep to look
+LABEL_TABLES = ("tags.csv", "attributes.csv")
 SUBMISSION = {f"{number}.jpg" for number in range(1, 1001)}
 LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
 
@@ -46,6 +48,23 @@ def tell_skipped(path):
     print(f"skipped {path}, which looks like a submission: set `faces` to it if it is faces")
 
 
+@cache
+def tell_unlisted(folder, reason):
+    print(f"left out {folder}, which cannot be read: {reason}")
+
+
+def pass_over(error):
+    """What becomes of a folder that cannot be listed while faces are searched: it may be anybody's."""
+    with suppress(OSError), failed_disk_reported(error.filename):
+        raise error
+
+
+def leave_out(error):
+    """What becomes of a folder of faces that cannot be listed."""
+    pass_over(error)
+    tell_unlisted(error.filename, error.strerror)
+
+
 def natural_key(name):
     """Sorts 2.jpg before 10.jpg, and no two names alike: the order of faces is part of what a run repeats."""
     parts = re.split("([0-9]+)", name)  # text, digits, text, …
@@ -61,7 +80,9 @@ def find_faces(given="", places=PLACES, fewest=1000):
     Raises SystemExit when there is none.
     """
     if given:
-        if not Path(given).exists():
+        with failed_disk_reported(given):
+            there = Path(given).exists()
+        if not there:
             raise SystemExit(f"no faces at {given!r}: set `faces` to a folder or a zip of face pictures")
         return Path(given)
     for place, depth in places.items():
@@ -77,7 +98,7 @@ def largest_set(place, depth, fewest, others=()):
     """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`.
     The `others`, places too, are not looked into."""
     counts, zips, fakes = {}, {}, []  # folder or zip -> number of pictures; fakes lie wherever `outputs` put them
-    for folder, folders, names in os.walk(place):
+    for folder, folders, names in os.walk(place, onerror=pass_over):
         if is_submission(names) and Path(folder).name != "faces":
             fakes.append(Path(folder))
         folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
@@ -92,7 +113,9 @@ def largest_set(place, depth, fewest, others=()):
         by_parent.setdefault(folder.parent, []).append(folder)
     for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
         sure = [child for child in children if child not in fakes]  # beside few of them, submissions are no classes
-        several = len(sure) > 2 and parent not in data_set_roots(place)
+        tagged = len(children) == len(sure) or len(children) == 1  # no submission lies beside the faces
+        tagged = tagged and any((parent / name).exists() for name in LABEL_TABLES)
+        several = (tagged or len(sure) > 2) and parent not in data_set_roots(place)
         if several or (parent / "about.json").exists():  # which `python -m data` writes into a set
             counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
             fakes = [folder for folder in fakes if folder.parent != parent]
@@ -103,7 +126,7 @@ def largest_set(place, depth, fewest, others=()):
         counts |= dict.fromkeys(known, 10**6)
     else:
         counts |= {path: pictures_in(path, fewest) for path in zips}
-    best = max(counts, key=counts.get, default=None)
+    best = max(counts, key=lambda path: (counts[path], path in by_parent), default=None)  # with all that lies beside
     return best if best and counts[best] >= fewest else None
 
 
@@ -156,13 +179,13 @@ def files_of(source):
     """
     if source.is_file():
         try:
-            archive = zipfile.ZipFile(source)
+            archive = open_zip(source)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
     found, known, on_top, fakes = {}, {os.path.realpath(source)}, 0, {}
-    for folder, folders, names in os.walk(source, followlinks=True):
+    for folder, folders, names in os.walk(source, onerror=leave_out, followlinks=True):
         if on_top and "log.csv" in names:  # faces lie in /content itself, and a run below
             folders.clear()
             continue
@@ -204,10 +227,12 @@ def decoded(name, otherwise="utf-8"):
 def read_faces(source, size=64):
     """All pictures of a folder or zip in natural order: uint8 [N, 3, size, size], and their N names.
 
-    What cannot be read is counted and left out. Raises SystemExit when nothing can be read.
+    What cannot be read is counted and left out. Raises SystemExit when nothing can be read, or the disk fails: a part
+    of the faces would be another set.
     """
-    names = tuple(sorted(filter(is_picture, files_of(source)), key=natural_key))
-    return read_pictures(source, names, size, times_of(source, names))
+    with failed_disk_reported(source):
+        names = tuple(sorted(filter(is_picture, files_of(source)), key=natural_key))
+        return read_pictures(source, names, size, times_of(source, names))
 
 
 def times_of(source, names):
@@ -223,7 +248,9 @@ def read_pictures(source, names, size, _times):
 
     def read(name):
         try:  # a ZipFile reads one member at a time; decoding, the slow part, runs in parallel
-            return decode(files[name](), size)
+            with failed_disk_reported(source):
+                data = files[name]()
+            return decode(data, size)
         except Exception as error:
             broken.append(f"{name}: {error}")
 

@@ -4,12 +4,17 @@ import csv
 import errno
 import os
 import shutil
+import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kit.device import rank
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or for this user, or for this file
+OF_ONE_FILE = (  # what says nothing of the disk: a link to nowhere, a file of somebody else, an archive that is damaged
+    *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL),
+    None,
+)
 
 
 def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
@@ -41,6 +46,32 @@ def failed_write_reported(path):
         raise SystemExit(
             f"{path} cannot be written: {reason}. Earlier checkpoints are whole: {remedy}, and run the notebook again."
         ) from error
+
+
+@contextmanager
+def failed_disk_reported(path):
+    """One line where a Drive or a disk fails: no file is to blame, and all that comes after would be missing too."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OF_ONE_FILE:
+            raise
+        raise SystemExit(
+            f"{path} cannot be read: {error.strerror}. Mount the Drive again, or check the disk, and run the notebook "
+            "again."
+        ) from error
+
+
+def open_zip(path):
+    """A ZipFile. zipfile calls a file broken whose end a failing disk does not give: that is told apart here."""
+    with failed_disk_reported(path):
+        try:
+            return zipfile.ZipFile(path)
+        except zipfile.BadZipFile:
+            with open(path, "rb") as file:
+                file.seek(max(0, path.stat().st_size - 2**17))  # more than zipfile looks at
+                file.read()
+            raise
 
 
 def atomic_write(path, write):

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kit.faces import files_of, find_faces, is_ignored, on_device, read_faces
-from kit.files import atomic_write
+from kit.faces import LABEL_TABLES, files_of, find_faces, is_ignored, on_device, read_faces
+from kit.files import atomic_write, failed_disk_reported
 from kit.samples import picture_grid, show, show_plot
-
-LABEL_TABLES = ("tags.csv", "attributes.csv")
 
 
 def read_table(text, attribute):
@@ -44,9 +42,12 @@ def read_labels(source, names, attribute="hair", only="", setting="`classes`"):
     table = min(tables, default=None)
     if table:
         try:
-            known = read_table(files[table]().decode("utf-8-sig"), attribute)  # Excel adds a mark
+            with failed_disk_reported(source):
+                data = files[table]()
+            known = read_table(data.decode("utf-8-sig"), attribute)  # Excel adds a mark
         except Exception as error:  # a broken zip may raise anything
-            hint = "write rows as 1,blue hair green eyes"
+            encoded = isinstance(error, UnicodeDecodeError)  # by Excel, in Big5
+            hint = "save it as CSV UTF-8" if encoded else "write rows as 1,blue hair green eyes"
             raise SystemExit(f"{table} in {source} is no table ({error}): {hint}") from None
         values = [known.get(Path(name).stem) for name in names]
     else:
@@ -123,4 +124,4 @@ def animate(frames, path, most=24, limit=2e6):
         gif, scale = io.BytesIO(), 0.8 * scale
         first.save(gif, "GIF", save_all=True, append_images=others, duration=[250] * len(others) + [2000], loop=0)
     atomic_write(path, lambda path: path.write_bytes(gif.getvalue()))
-    show(Image.open(path))
+    show(gif.getvalue())

@@ -42,12 +42,14 @@ def plot_norms(run, *others):
 
 
 def run_beside(folder, beside):
-    """Where another run lies: in its folder, beside the run at hand (on a Drive), or fetched into its folder."""
-    for place in (folder, beside.with_name(folder.name)):
+    """Where another run lies: in its folder, or beside the run at hand (on a Drive); there or here its zip may lie."""
+    beside = beside.with_name(folder.name)
+    for place in (folder, beside):
         if (place / "grad_norms.csv").exists():
             return place
-    fetch_run(folder)
-    return folder
+    place = beside if beside.with_name(f"{beside.name}.zip").exists() else folder
+    fetch_run(place)
+    return place
 
 
 def read_norms(path):

@@ -1,6 +1,7 @@
 """A run: one folder with settings, losses, samples and checkpoints, from which training goes on."""
 
 import copy
+import io
 import json
 import os
 import random
@@ -17,7 +18,7 @@ from torch import distributed, nn
 
 from kit.device import gradient_scales, rank, without_wrapper, world_size
 from kit.faces import batches_of
-from kit.files import StepTable, atomic_write, failed_write_reported
+from kit.files import StepTable, atomic_write, failed_disk_reported, failed_write_reported, open_zip
 from kit.progress import progress
 from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
@@ -253,8 +254,8 @@ class Run:
         """(path, state) of the last checkpoint that is whole, or None. Sets a broken one aside, and says so."""
         for path in filter(Path.exists, (self.last, self.previous)):
             try:
-                with zipfile.ZipFile(path) as archive:  # what torch.save writes; torch.load checks no checksums
-                    damaged = archive.testzip()
+                with failed_disk_reported(path), open_zip(path) as archive:  # torch.save writes zips
+                    damaged = archive.testzip()  # torch.load checks no checksums
             except zipfile.BadZipFile:
                 damaged = "its end"
             if not damaged:  # on the CPU: an Adam with its step counters on a GPU waits for it at every step
@@ -266,8 +267,9 @@ class Run:
 
     def load_checkpoint(self):
         """The step to go on from, 0 without a checkpoint. Refuses to mix runs with different settings."""
-        if rank() == 0 and not self.read_checkpoint():  # broken files are set aside before the others look
-            fetch_run(self.folder)
+        if rank() == 0:
+            found = self.read_checkpoint()  # broken files are set aside before the others look
+            fetch_run(self.folder, step=found[1]["step"] if found else 0)
         if world_size() > 1:
             distributed.barrier()
         now, found, step = self.config(), self.read_checkpoint(), 0
@@ -345,27 +347,57 @@ def holds_run(archive, name):
     """Whether a zip holds what a run goes on from, whole. Cut off, it may still be read: as the last checkpoint in it,
     a zip as well."""
     try:
-        with zipfile.ZipFile(archive) as files:
+        with failed_disk_reported(archive), open_zip(archive) as files:
             return all(files.read(f"{name}/{file}") for file in NEEDED)  # which looks at their checksums
     except Exception:  # a zip that is damaged may raise anything
         return False
 
 
-def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
+def steps_logged(path, name):
+    """The last step in the log.csv of a run, a folder or a zip that holds the folder `name`; 0 where there is none."""
+    try:
+        files = zipfile.Path(path, f"{name}/") if path.is_file() else path
+        rows = (files / "log.csv").read_text(encoding="utf-8").splitlines()
+    except Exception:  # a zip that is damaged may raise anything
+        return 0
+    steps = (row.partition(",")[0] for row in rows)
+    return max((int(step) for step in steps if step.isdecimal()), default=0)
+
+
+def step_saved(files):
+    """The step of the last checkpoint in a run's folder; 0 where it cannot be read. A log may be ahead of it."""
+    try:
+        data = io.BytesIO((files / "checkpoints/last.pt").read_bytes())
+        return torch.load(data, map_location="cpu", weights_only=True)["step"]
+    except Exception:  # a checkpoint that is damaged may raise anything
+        return 0
+
+
+def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
     """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, the folder that Kaggle
-    made of it, or one from before the Drive was mounted. Of several, the one that got furthest."""
+    made of it, or one from before the Drive was mounted. Of several, the one that got furthest. Where the folder holds
+    a run, which is at `step`, that stays as it is, and a line tells of one that got further."""
     archive, places = folder.with_name(f"{folder.name}.zip"), [*map(Path, places)]
+    zips = [archive] * archive.exists() + [path for place in places for path in place.rglob(archive.name)]
+    unpacked = [path.parents[1] for place in places for path in place.rglob("checkpoints/last.pt")]
+    unpacked = [path for path in unpacked if path.name == folder.name and path.resolve() != folder.resolve()]
+    steps = {path: steps_logged(path, folder.name) for path in zips + unpacked}
     runs = []
-    for path in [archive] * archive.exists() + [path for place in places for path in place.rglob(archive.name)]:
+    for path in zips:
+        if step and steps[path] <= step:  # to look at its checksums would take long
+            continue
         if holds_run(path, folder.name):
             runs.append((path, zipfile.Path(path, f"{folder.name}/")))
         else:
             print(f"{path} is broken, or holds no run of this name: upload it again")
-    unpacked = [path.parents[1] for place in places for path in place.rglob("checkpoints/last.pt")]
-    runs += [(path, path) for path in unpacked if path.name == folder.name and (path / "log.csv").exists()]
+    runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:
         return
-    path, files = max(runs, key=lambda one: len((one[1] / "log.csv").read_bytes()))
+    path, files = max(runs, key=lambda run: steps[run[0]])
+    if step:
+        if (further := step_saved(files)) > step:
+            print(f"{path} holds a run that got further, to step {further:,}: to go on from there, rename {folder}")
+        return
     for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
         with failed_write_reported(folder / name):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -373,7 +405,8 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs")):
             if not file.is_file():
                 continue
             try:
-                data = file.read_bytes()
+                with failed_disk_reported(path):
+                    data = file.read_bytes()
             except Exception as error:  # a zip that is damaged may raise anything
                 if Path(name, file.name).as_posix() in NEEDED:
                     raise

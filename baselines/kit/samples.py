@@ -65,11 +65,12 @@ def picture_grid(pictures, columns=8):
 
 
 def show(picture):
-    """Shows a picture or a figure where there is a notebook; a script has only its files."""
+    """Shows a picture, a figure or the bytes of a GIF where there is a notebook; a script has only its files."""
     if "ipykernel" in sys.modules:
-        from IPython.display import display
+        from IPython import display
 
-        display(picture)
+        moves = isinstance(picture, bytes)  # a PIL picture would be its first frame
+        display.display(display.Image(picture, format="gif") if moves else picture)
     plt.close("all")
 
 

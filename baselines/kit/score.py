@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import urllib.request
-import zipfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from kit.faces import PLACES, decode, find_faces, read_faces
+from kit.faces import PLACES, decode, files_of, find_faces, is_ignored, read_faces
 from kit.files import atomic_write
 from kit.progress import watched
 
@@ -131,11 +131,13 @@ def drawn_faces(given):
     """The training faces, if they were drawn here, else None: the course's faces are no measure for drawn ones. Only of
     a set that was drawn does the about.json name a seed."""
     faces = find_faces(given)
-    inside = zipfile.Path(faces) if zipfile.is_zipfile(faces) else faces
-    try:
-        return faces if "seed" in json.loads((inside / "about.json").read_text(encoding="utf-8")) else None
-    except Exception:  # none, or a broken one: what reads it may raise anything
-        return None
+    files = files_of(faces)  # a zip made by hand has it in a folder
+    for name in files:
+        if Path(name).name == "about.json" and not is_ignored(name):
+            with suppress(Exception):  # of a broken one: what reads it may raise anything
+                if "seed" in json.loads(files[name]()):
+                    return faces
+    return None
 
 
 def verdict(archive, folder, reference=None):

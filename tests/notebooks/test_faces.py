@@ -1,5 +1,6 @@
 """Faces: found where Kaggle and Colab keep them, decoded and sorted as the grader does, dealt out in batches."""
 
+import errno
 import io
 import os
 import random
@@ -100,6 +101,24 @@ def pack(path, count=10, *others):
         for name in (*(f"set/{number}.jpg" for number in range(count)), *others):
             archive.writestr(name, b"")
     return path
+
+
+@pytest.mark.parametrize("table", faces.LABEL_TABLES)
+def test_a_table_of_labels_and_the_faces_below_it_are_one_set(tmp_path, twelve, table):
+    """As Kaggle unpacks a zip."""
+    images = put(tmp_path / "tagged/images", 13)
+    mine = put_named(tmp_path / "drawn/images", twelve)
+    for folder in (tmp_path, images.parent, mine.parent):
+        (folder / table).touch()
+    assert find({tmp_path: 7}) == tmp_path / "tagged"
+    assert find({tmp_path / "drawn": 2, tmp_path: 2}) == tmp_path / "tagged"  # the place itself may hold anything
+    put(tmp_path / "more/images")
+    put_named(tmp_path / "more/mine", twelve)
+    (tmp_path / "more" / table).touch()
+    images.parent.rename(tmp_path / ".hidden")
+    assert find({tmp_path: 7}) == tmp_path / "drawn"
+    mine.rename(tmp_path / ".gone")
+    assert find({tmp_path: 7}) == tmp_path / "more/images"  # a submission lies beside them
 
 
 def test_any_zip_of_enough_pictures_is_a_set(tmp_path):
@@ -384,6 +403,52 @@ def test_a_broken_picture_is_named_and_counted_and_the_others_are_read(tmp_path,
     assert pictures.shape == (3, 3, 64, 64) and pictures.dtype == torch.uint8 and pictures.is_contiguous()
     assert pictures[:, 0, 0, 0].tolist() == [1, 2, 10]
     assert "left out 2 pictures that cannot be read, such as 3.png: " in capsys.readouterr().out
+
+
+FAILS = "/proc/self/mem"  # Linux answers as a Drive that is gone: Input/output error
+GONE = r"cannot be read: Input/output error\. Mount the Drive again"
+on_linux = pytest.mark.skipif(not os.path.exists(FAILS), reason=f"no {FAILS}")
+
+
+@on_linux
+def test_a_disk_that_fails_costs_no_faces(tmp_path, capsys):
+    """A part of them would be other faces, with which no run goes on."""
+    save(tmp_path / "faces/1.png")
+    (tmp_path / "faces/2.png").symlink_to(FAILS)
+    (tmp_path / "faces/3.png").symlink_to("nothing")
+    with pytest.raises(SystemExit, match=f"^{tmp_path}/faces {GONE}"):
+        read_faces(tmp_path / "faces")
+    (tmp_path / "faces/2.png").unlink()
+    save(tmp_path / "faces/2.png")
+    assert read_faces(tmp_path / "faces")[1] == ["1.png", "2.png"]
+    assert "left out 1 pictures that cannot be read, such as 3.png" in capsys.readouterr().out
+    (tmp_path / "faces.zip").symlink_to(FAILS)
+    with pytest.raises(SystemExit, match=f"^{tmp_path}/faces.zip {GONE}"):
+        read_faces(tmp_path / "faces.zip")
+
+
+def test_a_folder_that_cannot_be_listed_drops_out_of_no_set_in_silence(tmp_path, monkeypatch, capsys):
+    for name in ("a", "b"):
+        save(tmp_path / f"faces/{name}/1.png")
+    why, scandir = [], os.scandir
+
+    def scan(folder):
+        if why and os.path.basename(folder) == "b":
+            raise OSError(why[0], os.strerror(why[0]), str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    why.append(errno.EIO)
+    for look in (lambda: read_faces(tmp_path / "faces"), lambda: faces.find_faces("", {tmp_path: 2}, fewest=1)):
+        with pytest.raises(SystemExit, match=f"^{tmp_path}/faces/b {GONE}"):
+            look()
+    why[0] = errno.EACCES
+    assert faces.find_faces("", {tmp_path: 2}, fewest=1) == tmp_path / "faces/a"
+    assert capsys.readouterr().out == ""
+    assert read_faces(tmp_path / "faces")[1] == ["a/1.png"]
+    assert capsys.readouterr().out == f"left out {tmp_path}/faces/b, which cannot be read: Permission denied\n"
+    why.clear()
+    assert read_faces(tmp_path / "faces")[1] == ["a/1.png", "b/1.png"]
 
 
 @pytest.mark.parametrize("as_zip", [False, True])

@@ -1,11 +1,13 @@
 """kit/labels.py: what tells of labels, read as the grader reads it; and samples that say what they should show."""
 
+import base64
 import csv
 import io
 import shutil
+import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,10 +126,17 @@ def test_faces_without_labels(tmp_path, as_zip, files, attribute, hint):
 
 
 @AS
-@pytest.mark.parametrize("data", [b"1,aqua hair\n\xff\xfe\n", b'1,"' + b"a" * 200_000 + b'"\n'], ids=["bytes", "field"])
-def test_a_table_that_is_none(tmp_path, as_zip, data):
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        ("1,黑 hair\n2,藍 hair\n".encode("big5"), "save it as CSV UTF-8"),
+        (b'1,"' + b"a" * 200_000 + b'"\n', "write rows as 1,blue hair green eyes"),
+    ],
+    ids=["Big5", "field"],
+)
+def test_a_table_that_is_none(tmp_path, as_zip, data, hint):
     source, names = face_set(tmp_path, {"1.png": "", "tags.csv": data}, as_zip)
-    with pytest.raises(SystemExit, match=r"tags\.csv in .* is no table \(.*\): write rows as 1,blue hair green eyes"):
+    with pytest.raises(SystemExit, match=rf"tags\.csv in .* is no table \(.*\): {hint}"):
         read_labels(source, names)
 
 
@@ -246,6 +255,15 @@ def test_an_animation_stays_under_its_limit(tmp_path):
     with Image.open(tmp_path / "large.gif") as gif:  # from the first frame to the last
         gif.seek(3)
         assert np.abs(np.asarray(gif.convert("RGB"), float) - noise[5]).mean() < 30
+
+
+def test_an_animation_moves_in_a_notebook(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    animate([Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")], tmp_path / "two.gif")
+    data, _ = shown[0]._repr_mimebundle_()
+    assert base64.b64decode(data["image/gif"]) == (tmp_path / "two.gif").read_bytes()
 
 
 def test_a_grid_has_a_row_per_class(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The report's plot: both settings where both runs are there, a line where one is not."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_the_other_run_is_taken_from_where_a_session_left_it(tmp_path, monkeypat
     report.plot_norms(written(tmp_path / "wgan", {"clip": 0.01}, ROWS), tmp_path / "wgan_gp")
     said = capsys.readouterr().out
     assert "took up wgan_gp" in said and "gradient penalty λ = 7" in said
+
+
+def test_the_other_run_is_taken_from_its_zip_beside_the_run_on_a_drive(tmp_path, drawn, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = written(tmp_path / "drive/runs/wgan_gp", {"penalty": 7.0}, ROWS)
+    fetched = []
+    monkeypatch.setattr(report, "fetch_run", fetched.append)
+    assert report.run_beside(Path("runs/wgan"), run.folder) == Path("runs/wgan")
+    (tmp_path / "drive/runs/wgan.zip").touch()
+    assert report.run_beside(Path("runs/wgan"), run.folder) == tmp_path / "drive/runs/wgan"
+    assert fetched == [Path("runs/wgan"), tmp_path / "drive/runs/wgan"]
 
 
 def test_the_other_run_is_found_beside_the_run_on_a_drive(tmp_path, drawn, monkeypatch, capsys):

@@ -191,6 +191,19 @@ def test_a_broken_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, ca
     assert all(equal(checkpoints[0][name], checkpoints[1][name]) for name in ("G", "G_ema", "optimizer_G", "rng"))
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no /proc/self/mem, which answers Input/output error")
+def test_a_checkpoint_or_an_archive_on_a_disk_that_fails_is_not_taken_for_a_broken_one(tmp_path):
+    train(session(tmp_path, steps=4))
+    files = [tmp_path / "gan.zip", *(tmp_path / f"gan/checkpoints/{name}.pt" for name in ("previous", "last"))]
+    for path in files:
+        path.unlink()
+    for path in files:
+        path.symlink_to("/proc/self/mem")
+        with pytest.raises(SystemExit, match=f"^{path} cannot be read: Input/output error. Mount the Drive again"):
+            session(tmp_path)
+        assert path.is_symlink()
+
+
 @pytest.mark.parametrize(("archive", "start"), [(True, 6), (False, 0)])
 def test_with_both_checkpoints_broken_the_archive_is_taken_up_or_a_run_begins_anew(tmp_path, capsys, archive, start):
     train(session(tmp_path))
@@ -604,6 +617,29 @@ def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
     assert last(drive.parent)["step"] == 2
     assert f"took up the run in {tmp_path / 'content/runs/gan'}" in capsys.readouterr().out
     assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_run_that_got_further_elsewhere_is_told_and_overwrites_none(tmp_path, monkeypatch, capsys, as_zip):
+    here, there = tmp_path / "drive/gan", tmp_path / ("there/gan.zip" if as_zip else "there/gan")
+    monkeypatch.setattr(fetch_run, "__defaults__", ([tmp_path / "there", tmp_path / "drive"], 0))
+    train(session(here.parent, steps=2))
+    train(session(tmp_path / "4", steps=4))
+    there.parent.mkdir()
+    (tmp_path / "4" / there.name).rename(there)
+    told = f"{there} holds a run that got further, to step 4: to go on from there, rename {here}\n"
+    capsys.readouterr()
+    assert session(here.parent).start == 2
+    assert told in capsys.readouterr().out
+    here.rename(tmp_path / "renamed")
+    assert session(here.parent).start == 4  # as it was told
+    train(session(here.parent, steps=4))
+    with open(here / "log.csv", "a") as file:  # killed between two checkpoints
+        file.write("5,0.5,0.5,1.000\n")
+    if not as_zip:
+        shutil.copyfile(here / "log.csv", there / "log.csv")
+    assert session(here.parent).start == 4
+    assert "got further" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("end", [-1, -50, 5000, 0])

@@ -155,6 +155,13 @@ def test_drawn_faces_are_told_from_prepared_ones(name, tmp_path, rendered):
     assert score.drawn_faces(str(prepared)) is None
 
 
+def test_drawn_faces_are_known_in_a_zip_made_by_hand(tmp_path):
+    """It has the folder in it."""
+    render_set(tmp_path / "hand/faces", 2, workers=1)
+    path = shutil.make_archive(tmp_path / "mine", "zip", tmp_path / "hand")
+    assert score.drawn_faces(path) == Path(path)
+
+
 @pytest.mark.parametrize("about", [None, b"", b"\xff", b"7", b"[" * 100_000])
 def test_faces_that_do_not_say_what_they_are_were_not_drawn(about, tmp_path):
     with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
