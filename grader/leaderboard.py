@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from grader import kept
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import PARTS, check_apart, left_behind, natural, write_text
+from grader.files import PARTS, check_apart, check_closed, left_behind, natural, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
@@ -148,7 +148,7 @@ def make(
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
     worth = grading.read_points(points or grading.DEFAULT)
-    given = filter(None, (roster, points, public, reports, options.reference))
+    given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours)
@@ -157,7 +157,9 @@ def make(
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
     needed = (roster, points, options.reference, parts, folder, *archives, *entries.values())
-    check_apart([page, *board.beside(page), *tables, *filter(None, [public]), *pages], needed)
+    written = [page, *board.beside(page), *tables, *filter(None, [public]), *pages]
+    check_apart(written, needed)
+    check_closed(written)
     counting = {student.upload.entry: student for student in students if student.upload}
     if not counting:
         raise BadSubmission(
@@ -182,11 +184,11 @@ def make(
     key = grades.secret(parts) if public else None
     board.write(results, page)
     if roster or points:
-        grade_tables.write(rows, page)
+        grades.write_tables(rows, page, parts)
     if public:
         grades.write_public(results, public, key)
     if reports:
-        grades.remove_pages(reports, grades.page_names(students), parts)
+        grades.remove_pages(reports, grades.page_names(students))
         grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
 

@@ -94,7 +94,9 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
         results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=progress)
     count = Counter(result["status"] for result in results)
     nothing = f"; {count['missing']} on the roster handed nothing in" if count["missing"] else ""
-    submitted = count.total() - count["missing"]
+    if count["unsure"]:
+        nothing += f"; of {count['unsure']} nobody can tell which upload is theirs"
+    submitted = count.total() - count["missing"] - count["unsure"]
     click.echo(f"{submitted:,} submissions, {count[BROKEN]} of which could not be graded{nothing}", err=True)
     more = [*(grades.beside(output) if roster or points else []), *filter(None, (public, reports))]
     shared.wrote(output, *board.beside(output), *more)

@@ -262,8 +262,75 @@ def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypa
         Path("roster.csv").write_text(f"id,name\n{roster}\n")
         command = ["leaderboard", "class", "--roster", "roster.csv", "--reports", reports]
         assert CliRunner().invoke(cli.main, command).exit_code == 0
-        assert {path.stem for path in Path(reports).iterdir()} - {"ours"} == pages
+        assert {path.stem for path in Path(reports).glob("[!.]*")} - {"ours"} == pages
     assert Path("one/ours.html").is_file() and Path("two/b2.html").is_file()
+
+
+def test_pages_are_removed_for_a_board_of_another_name_too(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    for output, id in (("one.html", "b1"), ("two.html", "b2")):
+        Path("roster.csv").write_text(f"id,name\n{id},Ada\n")
+        command = ["leaderboard", "class", "-o", output, "--roster", "roster.csv", "--reports", "reports"]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+    assert {path.stem for path in Path("reports").glob("[!.]*")} == {"b1", "b2"}  # b1.tgz has a row of its own
+    Path("class/b1.tgz").rename("class/b2.tgz")
+    assert CliRunner().invoke(cli.main, [*command[:3], "three.html", *command[4:]]).exit_code == 0
+    assert {path.stem for path in Path("reports").glob("[!.]*")} == {"b2"}
+
+
+def test_what_a_person_typed_into_a_table_is_kept(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("b1.tgz").write_bytes(b"x")
+    command = ["leaderboard", ".", "--points", str(ROOT / "grader/points.toml")]
+    for _ in range(2):
+        done = CliRunner().invoke(cli.main, command)
+        assert done.exit_code == 0 and "kept as" not in done.stderr
+    for kept_as in ("leaderboard.grades.before.csv", "leaderboard.grades.before2.csv"):
+        Path("leaderboard.grades.csv").write_text(f"decided by hand: {kept_as}")
+        done = CliRunner().invoke(cli.main, command)
+        assert done.stderr.count("kept as") == 1 and f"that version is kept as {kept_as}" in done.stderr
+        assert Path(kept_as).read_text() == f"decided by hand: {kept_as}"
+        assert [row["name"] for row in read(Path("leaderboard.grades.csv"))] == ["b1"]  # and no table is a submission
+
+
+def test_a_table_that_another_program_has_open_stops_it_before_the_work(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    Path("leaderboard.csv").touch()
+
+    def locked(source, target):  # as Windows does while Excel has it open
+        raise PermissionError(13, "Permission denied", source, 5, target)
+
+    monkeypatch.setattr(os, "replace", locked)
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class"])
+    assert (done.exit_code, measured) == (2, [])
+    assert done.stderr == (
+        "leaderboard.csv: cannot be written (Permission denied): close it in other programs, or check its permissions, "
+        "and run the same command again\n"
+    )
+
+
+def test_who_has_no_upload_is_no_submission_and_not_on_the_public_board(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    for number in (5, 6):
+        Path("class", f"Wei_{number}_assignsubmission_file_.tgz").write_bytes(b"x")
+    Path("roster.csv").write_text("id,name\nb1,Wei\nb2,Eve\n")
+    command = ["leaderboard", "class", "--roster", "roster.csv", "--public", "public.html", "--reports", "reports"]
+    done = CliRunner().invoke(cli.main, command)
+    assert (
+        "2 submissions, 0 of which could not be graded; 1 on the roster handed nothing in; of 1 nobody" in done.stderr
+    )
+    assert "2 submissions, 0 of which could not be graded. 1 handed nothing in. Of 1 nobody" in (
+        Path("leaderboard.html").read_text()
+    )
+    public = Path("public.html").read_text()
+    assert "2 submissions, 0 of which" in public and "nobody" not in public and public.count("<tr>") == 3
+    shown = {path.stem: "On the public board" in path.read_text() for path in Path("reports").glob("*.html")}
+    assert (shown.pop("b1"), shown.pop("b2")) == (False, False) and [*shown.values()] == [True, True]
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
@@ -287,5 +354,5 @@ def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
     assert rows[0]["version"] in Path(ROOT / "pyproject.toml").read_text()
     sheet = read(Path("leaderboard.grades.csv"))
     assert [(row["late_days"], row["grade"]) for row in sheet] == [("1", "1"), ("1", "1"), ("0", "0")]
-    assert sorted(path.name for path in Path("reports").iterdir()) == ["b1.html", "b2.html", "b3.html"]
+    assert sorted(path.name for path in Path("reports").glob("*.html")) == ["b1.html", "b2.html", "b3.html"]
     assert "1 handed nothing in" in Path("leaderboard.html").read_text()

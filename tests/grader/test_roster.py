@@ -181,7 +181,7 @@ def test_where_nobody_can_tell_whose_an_upload_is_a_person_decides(tmp_path, nam
     assert all("may be that of b1 Ada Lovelace" in row.notes[-1] for row in rows[1:])
     results = grades.with_missing([], rows[:1])
     (row,) = grades.graded(results, rows[:1], read_points())
-    assert (row["status"], row["grade"]) == ("broken", None) and "a person decides" in row["remarks"][0]
+    assert (row["status"], row["grade"]) == ("unsure", None) and "a person decides" in row["remarks"][0]
 
 
 @pytest.mark.parametrize(
