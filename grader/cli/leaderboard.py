@@ -69,7 +69,8 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     is new or has changed.
 
     With --roster or --points it also writes OUTPUT's name with .grades.csv, .moodle.csv and .canvas.csv: a grade for
-    each student, for a spreadsheet, Moodle's import, and Canvas or NTU COOL. The latest upload of each student counts.
+    each student, for a spreadsheet, Moodle's import, and Canvas or NTU COOL. The latest upload of each student that can
+    be graded counts.
 
     \b
     Exit codes:

@@ -17,6 +17,7 @@ from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
 from grader.roster import Student, Upload, upload
+from grader.roster import students as students_of
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
@@ -139,7 +140,8 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
     [
         ((86400, 86500, 86700), 0.1, ["", "", "2"], ["", "", "1.6"]),
         ((86400, 86500, 86700), 0, ["", "", "2"], ["2", "2", "2"]),  # a late day costs nothing
-        ((86400, 90000, 86700), 0.1, ["1", "2", "2"], ["1.8", "1.6", "1.6"]),  # no download takes an hour
+        ((86400, 90000, 86700), 0.1, ["", "", "2"], ["", "", "1.6"]),  # downloaded twice
+        ((-100, 86400, 86700), 0.1, ["0", "1", "2"], ["2", "1.8", "1.6"]),
         ((0, 100, 86700), 0.1, ["0", "1", "2"], ["2", "1.8", "1.6"]),
     ],
 )
@@ -160,6 +162,32 @@ def test_a_download_of_moodle_may_not_tell_the_days(tmp_path, monkeypatch, measu
     assert done.stderr.count("time of their download") == (days[0] == "")
     assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in points]
     assert [row["uploaded"] == "" for row in sheet] == [day == "" for day in days]
+
+
+@pytest.mark.parametrize(
+    ("times", "unknown"),
+    [
+        ((-90_000, -5000, 60, 200), ()),
+        ((-90_000, 60, 200), (1, 2)),  # most are late: one was downloaded before the others, say
+        ((-90_000, -89_900, 200), (2,)),  # downloaded before the deadline, and what is new again after it
+        ((60,), (0,)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:uploads from Moodle")
+def test_of_a_download_of_moodle_what_came_before_the_deadline_is_in_time(tmp_path, times, unknown):
+    points = replace(read_points(), deadline=NOW, per_day=0.1)
+    found = {f"Kim_{number}_assignsubmission_file_": tmp_path / f"{number}.tgz" for number in range(len(times))}
+    for path, time in zip(found.values(), times, strict=True):
+        path.touch()
+        os.utime(path, (NOW.timestamp() + time,) * 2)
+    found["Kim_9_assignsubmission_onlinetext_"] = tmp_path  # written by the download, whatever the files are
+    listed = students_of(found, None, NOW)
+    results = [result(student.row, 50.0, "Strong") for student in listed]
+    rows = grades.graded(results, listed, points)[: len(times)]
+    assert [row["grade"] is None for row in rows] == [place in unknown for place in range(len(times))]
+    assert [row["late_days"] for row in rows] == [
+        None if place in unknown else int(time > 0) for place, time in enumerate(times)
+    ]
 
 
 def test_the_public_board_names_nobody(classroom, tmp_path):
@@ -331,6 +359,45 @@ def test_who_has_no_upload_is_no_submission_and_not_on_the_public_board(tmp_path
     assert "2 submissions, 0 of which" in public and "nobody" not in public and public.count("<tr>") == 3
     shown = {path.stem: "On the public board" in path.read_text() for path in Path("reports").glob("*.html")}
     assert (shown.pop("b1"), shown.pop("b2")) == (False, False) and [*shown.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("names", "fails", "counts", "grade"),
+    [
+        (["b1/pictures.tgz", "b1/zcode.zip"], "zcode", "pictures.tgz", "2"),  # in a folder of Moodle's, say
+        (["b1/v1.tgz", "b1/v2.tgz"], None, "v2.tgz", "2"),
+        (["b1/v1.tgz", "b1/v2.tgz"], "v", "v2.tgz", "0"),
+        (["b1_pictures.tgz", "b1_zcode.zip"], "zcode", "b1_pictures.tgz", "2"),
+        (["ada_7_456_pictures.tgz", "ada_7_457_code.zip"], "code", "ada_7_456_pictures.tgz", "2"),
+        (["ada_7_456_v1.tgz", "ada_7_457_v2.tgz"], None, "ada_7_457_v2.tgz", "2"),
+        (["ada_7_456_v1.tgz", "b1.tgz"], None, "b1.tgz", ""),  # of which time is known
+        (["ada_7_456_v1.tgz", "b1.tgz"], "b1", "ada_7_456_v1.tgz", "2"),
+    ],
+)
+def test_the_latest_upload_that_can_be_graded_counts(tmp_path, monkeypatch, measured, names, fails, counts, grade):
+    """Code that lies beside the pictures is no reason for 0 points."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(names):
+        path = Path("class", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (1000 + number,) * 2)
+    Path("roster.csv").write_text("id,name\nb1,Ada\n")
+
+    def grade_one(name, source, options):
+        if fails and fails in source.name:
+            return {"name": name, "status": "broken", "problems": ["holds no picture"]}
+        return result(name, 50.0, "Medium", submission=source.name)
+
+    monkeypatch.setattr(leaderboard, "grade", grade_one)
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv"])
+    assert done.exit_code == 0, done.output
+    (row,) = read(Path("leaderboard.grades.csv"))
+    assert row["grade"] == grade
+    (entry,) = json.loads(Path("leaderboard.json").read_text())
+    assert entry.get("submission", counts) == counts and "2 uploads" in row["notes"]
+    assert ("(holds no picture)" in row["notes"]) == (fails is not None) and "beside it" not in row["notes"]
+    assert ("decide which of 2 uploads" in row["notes"]) == entry.get("undecided", False) == (grade == "")
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
