@@ -86,6 +86,17 @@ def check_apart(written: Iterable[Path], needed: Iterable[Path | None]) -> None:
         seen.add(real)
 
 
+def check_closed(written: Iterable[Path]) -> None:
+    """Fails before the work where a file that is to be written again is open in a program that locks it: Excel does so
+    on Windows. Raises CannotWrite."""
+    for path in written:
+        if path.is_file():
+            try:
+                os.replace(path, path)  # changes nothing, and is refused as the later one would be
+            except OSError as error:
+                raise CannotWrite(error.errno, error.strerror, str(path)) from None
+
+
 def _place(path: Path) -> tuple[int, int] | str:
     """The same for all names of a file that is there: there are systems to which a and A are one."""
     try:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
-import os
 import secrets
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from grader.errors import printable
-from grader.files import natural, write_text
+from grader.files import natural, short_hash, write_bytes, write_text
 from grader.kept import file_name
 from grader.points import Points
 from grader.report import board
+from grader.report import grades as tables
 from grader.report.page import page_of
 from grader.roster import Student
 
-MISSING = "missing"
-UNSURE = {  # what stands in place of MISSING where something was handed in, by nobody knows whom
-    "status": "broken",
+MISSING, UNSURE = "missing", "unsure"
+NOTHING = {"status": MISSING, "problems": ["handed nothing in"]}
+ANYBODYS = {  # where something was handed in, by nobody knows whom
+    "status": UNSURE,
     "problems": ["what has this name or id may be somebody else's: a person decides whose it is"],
     "undecided": True,
 }
@@ -32,8 +35,7 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
     by_name = {result["name"]: result for result in results}
     rows = []
     for student in sorted(students, key=lambda student: natural(student.row)):
-        nothing = {"name": student.row, "status": MISSING, "problems": ["handed nothing in"]}
-        result = by_name.get(student.row, nothing | (UNSURE if student.unsure else {}))
+        result = by_name.get(student.row, {"name": student.row} | (ANYBODYS if student.unsure else NOTHING))
         about = {"id": student.id, "name": student.name}
         time = student.upload and student.upload.uploaded
         uploaded = time and time.isoformat(timespec="seconds")
@@ -52,8 +54,9 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
         row, result, upload = shown[printable(student.row)], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         time = upload and upload.uploaded
-        # Canvas says that it is late, and not by how much
-        unknown = bool(upload and points.deadline and (upload.late or not upload.dated))
+        # Canvas says that it is late, and not by how much; what was downloaded before the deadline is not late
+        unsaid = upload and not upload.dated and points.deadline and upload.time > points.deadline
+        unknown = bool((upload and points.deadline and upload.late) or unsaid)
         days = None if unknown else points.late_days(time)
         grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
         called_so = upload and upload.platform == "canvas" and points.deadline and len(platforms) > 1
@@ -77,6 +80,37 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
     return rows
 
 
+def write_tables(rows: list[dict], page: Path, parts: Path) -> list[Path]:
+    """Writes the tables of grades. One that a person has changed since is kept beside, as NAME.before.csv, with a
+    warning: what they decided by hand stands nowhere else. Raises OSError."""
+    record = parts / "tables.json"
+    try:
+        written = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        written = {}
+    changed = {path: kept for path in tables.beside(page) if (kept := _changed(path, written.get(path.name)))}
+    for path, copy in changed.items():
+        write_bytes(copy, path.read_bytes())
+        warnings.warn(f"{path} may have been changed by hand: that version is kept as {copy.name}", stacklevel=2)
+    paths = tables.write(rows, page)
+    write_text(record, json.dumps({path.name: short_hash(path) for path in paths}))
+    return paths
+
+
+def _changed(path: Path, written: str | None) -> Path | None:
+    """A new name for a table that is not as it was written."""
+    if not path.is_file() or short_hash(path) == written:
+        return None
+    names = (path.with_suffix(f".before{number}.csv") for number in ("", *range(2, 10_000)))
+    return next(name for name in names if not name.exists())
+
+
+def kept_tables(page: Path) -> list[Path]:
+    """The tables that were kept before others were written."""
+    pattern = f"{glob.escape(page.stem)}.*.before*.csv"
+    return [path for path in page.parent.glob(pattern) if path.is_file()]
+
+
 def secret(parts: Path) -> str:
     """What makes the codes of the public board: made once for a class, so that a student keeps one code."""
     path = parts / "secret.txt"
@@ -91,11 +125,11 @@ def code(name: str, key: str) -> str:
 
 
 def write_public(results: list[dict], page: Path, key: str) -> None:
-    """The board with a code in the place of each name, and nothing that names a file or another student. Who handed
-    nothing in is not on it. Raises OSError."""
+    """The board with a code in the place of each name, and nothing that names a file or another student. Who has no
+    upload is not on it. Raises OSError."""
     rows = []
     for result in results:
-        if result["status"] != MISSING:
+        if result["status"] not in (MISSING, UNSURE):
             problems = ["could not be graded"] if result["problems"] else []
             rows.append(result | {"name": code(result["name"], key), "problems": problems, "notes": [], "shares": {}})
     write_text(page, board.as_page(board.ranked(rows), page.stem))
@@ -108,17 +142,15 @@ def page_names(students: list[Student]) -> list[str]:
     return [f"{file_name(name, alone=alike[name.lower()] == 1)}.html" for name in names]
 
 
-def remove_pages(folder: Path, but: list[str], parts: Path) -> None:
+def remove_pages(folder: Path, but: list[str]) -> None:
     """Removes from the folder of reports the pages that were written into it before, `but` those that are now to be
-    written: with another roster, a student would have two pages, and perhaps two grades. Raises OSError."""
-    path, place = parts / "pages.txt", os.path.realpath(folder)
-    try:
-        written = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        written = {}
-    for name in set(written.get(place, [])) - {*but}:
-        (folder / name).unlink(missing_ok=True)
-    write_text(path, json.dumps(written | {place: but}))
+    written: with another roster, a student would have two pages, and perhaps two grades. The list of them lies in that
+    folder, for a board of another name finds it there too. Raises OSError."""
+    path = folder / ".pages.txt"
+    written = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for name in {*written} - {*but}:
+        (folder / Path(name).name).unlink(missing_ok=True)
+    write_text(path, "".join(f"{name}\n" for name in but))
 
 
 def write_pages(
@@ -129,7 +161,7 @@ def write_pages(
     problems = {result["name"]: result["problems"] for result in results}
     for student, row, name in zip(students, rows, page_names(students), strict=True):
         own = row | {"title": student.row, "problems": problems[student.row]}
-        own["code"] = code(student.row, key) if key else None
+        own["code"] = code(student.row, key) if key and student.upload else None  # as write_public has it
         if report := pages.get(student.row):
             text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:

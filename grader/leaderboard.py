@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from grader import kept
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import PARTS, check_apart, left_behind, natural, write_text
+from grader.files import PARTS, check_apart, check_closed, left_behind, natural, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
@@ -34,6 +34,7 @@ from grader.workers import TooSlow, bounded, dask, local
 if TYPE_CHECKING:
     import numpy as np
 
+    from grader.roster import Student
     from grader.scoring import Scorer
 
 NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
@@ -73,14 +74,15 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
     a row that names its kind. `ours` are files of the teacher's, which are none.
 
-    A student's folder that holds one archive and no picture stands for that archive, as course platforms pack them.
-    Names are what comes before an archive's ending. Raises GraderError.
+    A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
+    several, each is an upload of its own, NAME/ARCHIVE. Names are what comes before an archive's ending. Raises
+    GraderError.
     """
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
-    found = {}
+    found, names = {}, set()
     entries = [entry for entry in entries if not left_behind(entry.name) and entry not in ours]
     for entry in sorted(
         entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
@@ -88,32 +90,38 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
         whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
         endings = [ending for ending in ARCHIVES + OTHER_ARCHIVES if whole.lower().endswith(ending)]
         name = whole if entry.is_dir() else whole[: len(whole) - len(next(iter(endings), ""))]
-        if not name or name in found:
+        if not name or name in names:
             name = whole
-        while name in found:  # a plain file beside an archive, or the same name in another encoding
+        while name in names:  # a plain file beside an archive, or the same name in another encoding
             name += "_"
-        found[name] = _handed_in(entry) if entry.is_dir() else entry
+        names.add(name)
+        archives = _archives(entry) if entry.is_dir() else []
+        if len(archives) > 1:
+            found |= {f"{name}/{archive.name}": archive for archive in archives}
+        else:
+            found[name] = archives[0] if archives else entry
     return found
 
 
-def _handed_in(folder: Path) -> Path:
-    """The one archive of a folder without the course's pictures, or else the folder itself."""
+def _archives(folder: Path) -> list[Path]:
+    """The archives of a folder without the course's pictures; none of one with them."""
     archives = []
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
-            if NUMBERED.fullmatch(path.name) or len(archives) > 1:
-                return folder
+            if NUMBERED.fullmatch(path.name):
+                return []
             if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
                 archives.append(path)
-    return archives[0] if len(archives) == 1 else folder
+    return archives
 
 
-def _beside(source: Path, folder: Path) -> list[str]:
-    """A note on what lies in a student's folder beside the one archive that is graded."""
+def _beside(source: Path, folder: Path, uploads: Collection[Path]) -> list[str]:
+    """A note on what lies in a student's folder beside the archive that is graded, and is no upload of its own."""
     if source.parent == folder:
         return []
     with suppress(OSError):
-        names = [path.name for path in source.parent.iterdir() if path != source and not left_behind(path.name)]
+        others = (path for path in source.parent.iterdir() if path not in uploads)
+        names = [path.name for path in others if not left_behind(path.name)]
         return [f"beside it lies {printable(name)}: passed over" for name in sorted(names, key=natural)[:3]]
     return []
 
@@ -148,18 +156,19 @@ def make(
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
     worth = grading.read_points(points or grading.DEFAULT)
-    given = filter(None, (roster, points, public, reports, options.reference))
+    given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours)
-    students = classroom.dated(classroom.students(entries, listed), worth.deadline)
+    students = classroom.students(entries, listed, worth.deadline)
     tables = grade_tables.beside(page) if roster or points else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
     needed = (roster, points, options.reference, parts, folder, *archives, *entries.values())
-    check_apart([page, *board.beside(page), *tables, *filter(None, [public]), *pages], needed)
-    counting = {student.upload.entry: student for student in students if student.upload}
-    if not counting:
+    written = [page, *board.beside(page), *tables, *filter(None, [public]), *pages]
+    check_apart(written, needed)
+    check_closed(written)
+    if not any(student.upload for student in students):
         raise BadSubmission(
             f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
         )
@@ -167,13 +176,17 @@ def make(
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
-    done = progress("submissions", len(counting))
-    found = {entry: student.upload.source for entry, student in counting.items()}
-    results = grade_all(found, parts, options, executor, done, kept.measured_with(scorer))
-    for place, result in enumerate(results):
-        student = counting[result["name"]]
-        notes = [*result.get("notes", []), *_beside(student.upload.source, folder.resolve())]
-        results[place] = result | {"name": student.row, "notes": notes}
+    measured_with = kept.measured_with(scorer)
+
+    def grade_some(found: dict[str, Path]) -> list[dict]:
+        return grade_all(found, parts, options, executor, progress("submissions", len(found)), measured_with)
+
+    students, counting = _settled(students, grade_some)
+    results = []
+    for student, result in counting:
+        notes = [*result.get("notes", []), *_beside(student.upload.source, folder.resolve(), entries.values())]
+        undecided = {"undecided": True} if student.undecided else {}
+        results.append(result | undecided | {"name": student.row, "notes": notes})
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
     shares = plagiarism.shared(prints, progress("submissions compared", len(prints)))
     results = [result | {"shares": shares.get(result["name"], {})} for result in results]
@@ -182,13 +195,29 @@ def make(
     key = grades.secret(parts) if public else None
     board.write(results, page)
     if roster or points:
-        grade_tables.write(rows, page)
+        grades.write_tables(rows, page, parts)
     if public:
         grades.write_public(results, public, key)
     if reports:
-        grades.remove_pages(reports, grades.page_names(students), parts)
+        grades.remove_pages(reports, grades.page_names(students))
         grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
+
+
+def _settled(
+    students: list[Student], grade_some: Callable[[dict[str, Path]], list[dict]]
+) -> tuple[list[Student], list[tuple[Student, dict]]]:
+    """The students with the upload that counts, and its result for each who has one. A student's other uploads are
+    graded too, where the latest fails or nobody knows which it is: the code that lies beside the pictures is no reason
+    for 0 points."""
+    results, tried = {}, {}
+    while wanted := {one.entry: one.source for student in students for one in student.to_grade(tried)}:
+        for result in grade_some(wanted):
+            results[result["name"]] = result
+            failed = result["status"] == BROKEN and not result.get("undecided")
+            tried[result["name"]] = result["problems"][0] if failed else ""
+    students = [student.settled(tried) for student in students]
+    return students, [(student, results[student.upload.entry]) for student in students if student.upload]
 
 
 def _prints(result: dict) -> np.ndarray:

@@ -41,11 +41,13 @@ COLUMNS = {  # in a gradebook of Canvas "ID" is Canvas' own number
 NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
 DOWNLOAD = timedelta(minutes=10)  # in which a class is packed; no class hands in as fast
+TRIES = 5  # uploads of one student that are graded to find the one that counts
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An entry of a class folder: `number` is the platform's own of the student, `file` that of the file."""
+    """An entry of a class folder, or FOLDER/ARCHIVE for one of several archives in one: `number` is the platform's own
+    of the student, `file` that of the file."""
 
     entry: str
     source: Path
@@ -61,7 +63,7 @@ class Upload:
     @property
     def person(self) -> tuple[str, str]:
         """Who handed it in, by the platform's number; without one, no two uploads are known to be of one person."""
-        return self.platform, self.number or self.entry
+        return self.platform, self.number or _owner(self.entry)
 
     @property
     def uploaded(self) -> datetime | None:
@@ -84,15 +86,24 @@ def _may_hold_pictures(entry: os.DirEntry) -> bool:
     return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
 
 
+def _owner(entry: str) -> str:
+    """The name of what lies in the class folder: all that is in a student's folder is theirs."""
+    return entry.partition("/")[0]
+
+
 @dataclass(frozen=True)
 class Student:
-    """One student, with the upload that counts, if there is one, and notes on how it was found. `unsure` is one
-    without, for whom there are uploads of which nobody knows whose they are."""
+    """One student, with the upload that counts, if there is one, and `others` that were passed over, the likeliest
+    first. `unsure` is one without, for whom there are uploads of which nobody knows whose they are."""
 
     id: str
     name: str
     upload: Upload | None = None
-    notes: list[str] = field(default_factory=list)
+    others: list[Upload] = field(default_factory=list)
+    ordered: bool = True  # it is known which of the uploads is the latest
+    failed: dict[str, str] = field(default_factory=dict)  # entry -> why it cannot be graded
+    undecided: bool = False  # another upload may count as well as this one
+    reasons: list[str] = field(default_factory=list)  # for which it has a row of its own
     unsure: bool = False
 
     @property
@@ -100,17 +111,72 @@ class Student:
         """The name of the student's row."""
         return " ".join(filter(None, (self.id, self.name)))
 
+    @property
+    def notes(self) -> list[str]:
+        """How the upload was found, and what was passed over."""
+        notes = []
+        if self.others:
+            uploads = f"{len(self.others) + 1} uploads"
+            if self.undecided:
+                which = f"decide which of {uploads} counts: nobody can tell which is the latest that can be graded"
+            elif self.upload.entry not in self.failed and self.failed:
+                which = f"the latest of {uploads} that can be graded"
+            elif not self.ordered:
+                which = f"one of {uploads}"
+            elif any(one.readable != self.upload.readable for one in self.others):
+                which = f"the latest archive of {uploads}"
+            else:
+                which = f"the latest of {uploads}"
+            for one in reversed(self.others[:3]):
+                why = f" ({self.failed[one.entry]})" if one.entry in self.failed else ""
+                notes.append(f"{which}; passed over: {one.entry}{why}")
+        if self.upload and self.upload.late:
+            notes.append("late, says Canvas")
+        return [printable(note) for note in (*notes, *self.reasons)]
+
+    def to_grade(self, tried: dict[str, str]) -> list[Upload]:
+        """The uploads to grade next, before it is known which counts. `tried` are those that were: entry -> why it
+        cannot be graded, "" where it can. Where it is known which is the latest, the ones before wait until it fails.
+        """
+        untried = [one for one in self._candidates[:TRIES] if one.entry not in tried]
+        if not self.ordered:
+            return untried
+        return [] if any(tried.get(one.entry) == "" for one in self._candidates) else untried[:1]
+
+    def settled(self, tried: dict[str, str]) -> Student:
+        """The same with the upload that counts, when no more is to be graded: the latest that can be."""
+        if self.upload is None:
+            return self
+        candidates = self._candidates
+        fine = [one for one in candidates if tried.get(one.entry) == ""]
+        unread = any(one.entry not in tried for one in candidates)
+        last = (fine or candidates)[0]
+        return replace(
+            self,
+            upload=last,
+            others=[one for one in (self.upload, *self.others) if one is not last],
+            failed={one.entry: why for one in candidates if (why := tried.get(one.entry))},
+            undecided=(len(fine) > 1 or unread) if not self.ordered else (unread and not fine),
+        )
+
+    @property
+    def _candidates(self) -> list[Upload]:
+        """The uploads of which one may count, the likeliest first: none that is no archive before one that is."""
+        return [self.upload, *(one for one in self.others if one.readable)] if self.upload else []
+
 
 def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
     """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
-    time = _time(source)
-    if found := MOODLE.fullmatch(entry):
+    time, owner = _time(source), _owner(entry)
+    if found := MOODLE.fullmatch(owner):
         typed = found["kind"] == "onlinetext"
-        return Upload(entry, source, time, found["name"], found["number"], platform="moodle", typed=typed)
-    if canvas and (found := CANVAS.fullmatch(entry)):
+        return Upload(
+            entry, source, time, found["name"], found["number"], platform="moodle", typed=typed, dated=not typed
+        )
+    if canvas and (found := CANVAS.fullmatch(owner)):
         file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
         return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
-    return Upload(entry, source, time, entry)
+    return Upload(entry, source, time, owner)
 
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
@@ -188,14 +254,18 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def students(found: dict[str, Path], roster: list[Student] | None = None) -> list[Student]:
+def students(
+    found: dict[str, Path], roster: list[Student] | None = None, deadline: datetime | None = None
+) -> list[Student]:
     """Each student with the upload that counts: those of the roster first, then uploads that are nobody's on it.
 
-    Of several uploads the latest counts, but none that cannot be graded before one that can. A note names the others.
+    Of several uploads the latest counts, but none that is no archive before one that is. A note names the others.
+    Warns where the times are those of a download.
     """
-    listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance(found)
+    listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance({*map(_owner, found)})
     reasons = {}  # why people with a row of their own are nobody on the roster
-    handed_in = [upload(entry, source, canvas=entry not in by_chance) for entry, source in found.items()]
+    handed_in = [upload(entry, source, canvas=_owner(entry) not in by_chance) for entry, source in found.items()]
+    handed_in = _dated(handed_in, deadline)
     candidates = {one.entry: _candidates(one, listed) for one in handed_in}
     owners, unsure = defaultdict(set), set()
     for one in handed_in:
@@ -231,24 +301,26 @@ def students(found: dict[str, Path], roster: list[Student] | None = None) -> lis
     ]
     for person, some in uploads.items():
         last = _latest(Student("", ""), some)
-        name = last.upload.name if last.upload.platform else last.upload.entry
         reason = reasons.get(person, "its name has the id of no one student of the roster")
-        ours.append(Student("", name, last.upload, [*last.notes, reason] if roster else last.notes))
+        ours.append(replace(last, name=last.upload.name, reasons=[reason] if roster else []))
     return _apart(ours)
 
 
-def dated(students: list[Student], deadline: datetime | None) -> list[Student]:
-    """The same without the times of Moodle's uploads, where they are of one moment after the deadline: many versions of
-    Moodle date files by the download, and the whole class would be late."""
-    times = [one.upload.time for one in students if one.upload and one.upload.platform == "moodle"]
-    if deadline is None or len(times) < 2 or min(times) <= deadline or max(times) - min(times) > DOWNLOAD:
-        return students
-    unknown = "all uploads from Moodle have the time of their download: which of them are late is not known"
-    warnings.warn(unknown, stacklevel=2)
-    return [
-        replace(one, upload=replace(one.upload, dated=False)) if one.upload and one.upload.platform == "moodle" else one
-        for one in students
-    ]
+def _dated(uploads: list[Upload], deadline: datetime | None) -> list[Upload]:
+    """The same without the times of Moodle's uploads, where they look like those of downloads: many versions of Moodle
+    date files so, and a whole class would be late. Of real times most are before the deadline, and those not all of one
+    moment."""
+    files = [one for one in uploads if one.platform == "moodle" and one.dated]
+    late = [one for one in files if deadline and one.time > deadline]
+    early = [one for one in files if one not in late]
+    times = [one.time for one in early]
+    of_one_moment = len({one.person for one in early}) > 1 and max(times) - min(times) <= DOWNLOAD
+    if len(late) <= len(early) and not of_one_moment:
+        return uploads
+    if late:
+        unknown = "uploads from Moodle seem to have the time of their download: which of them are late is not known"
+        warnings.warn(unknown, stacklevel=3)
+    return [replace(one, dated=False) if one.platform == "moodle" else one for one in uploads]
 
 
 def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> list[Upload]:
@@ -303,15 +375,15 @@ def _letters(name: str) -> str:
 def _latest(student: Student, uploads: list[Upload]) -> Student:
     if not uploads:
         return student
-    ordered = sorted(uploads, key=lambda one: (one.readable, one.time, natural(one.entry)))
-    alike = (one for one in ordered if one.platform == ordered[-1].platform)
-    *_, last = sorted(alike, key=lambda one: (one.readable, one.file))  # of Canvas' files no time is known
-    others = [one for one in ordered if one is not last]
-    latest = "the latest" if all(one.readable == last.readable for one in others) else "the latest archive"
-    notes = [f"{latest} of {len(uploads)} uploads; passed over: {one.entry}" for one in others[-3:]]
-    if last.late:
-        notes.append("late, says Canvas")
-    return Student(student.id, student.name, last, [printable(note) for note in notes])
+
+    def place(one: Upload) -> tuple:  # of Canvas' files no time is known, and their numbers are
+        return one.readable, one.uploaded is not None, one.file, one.time, natural(one.entry)
+
+    last, *others = sorted(uploads, key=place, reverse=True)
+    readable = [one for one in uploads if one.readable]
+    orders = [{one.file for one in readable if one.file}, {one.uploaded for one in readable if one.uploaded}]
+    ordered = len(readable) < 2 or len(readable) in map(len, orders)
+    return replace(student, upload=last, others=others, ordered=ordered)
 
 
 def _apart(found: list[Student]) -> list[Student]:

@@ -69,7 +69,8 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     is new or has changed.
 
     With --roster or --points it also writes OUTPUT's name with .grades.csv, .moodle.csv and .canvas.csv: a grade for
-    each student, for a spreadsheet, Moodle's import, and Canvas or NTU COOL. The latest upload of each student counts.
+    each student, for a spreadsheet, Moodle's import, and Canvas or NTU COOL. The latest upload of each student that can
+    be graded counts.
 
     \b
     Exit codes:
@@ -94,7 +95,9 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
         results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=progress)
     count = Counter(result["status"] for result in results)
     nothing = f"; {count['missing']} on the roster handed nothing in" if count["missing"] else ""
-    submitted = count.total() - count["missing"]
+    if count["unsure"]:
+        nothing += f"; of {count['unsure']} nobody can tell which upload is theirs"
+    submitted = count.total() - count["missing"] - count["unsure"]
     click.echo(f"{submitted:,} submissions, {count[BROKEN]} of which could not be graded{nothing}", err=True)
     more = [*(grades.beside(output) if roster or points else []), *filter(None, (public, reports))]
     shared.wrote(output, *board.beside(output), *more)

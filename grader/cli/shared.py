@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import os
 import sys
 import time
@@ -56,7 +57,10 @@ def in_lines() -> Iterator[None]:
             where, reason = error.filename or "standard output", error.strerror or error
             if error.filename and not isinstance(error, CannotWrite):
                 stop(2, f"{where}: cannot be read ({reason}): check its permissions")
-            stop(2, f"{where}: cannot be written ({reason}): make room, or choose another --output")
+            remedy = "make room, or choose another --output"
+            if error.errno in (errno.EACCES, errno.EPERM):  # Windows says so of a file that is open in Excel
+                remedy = "close it in other programs, or check its permissions, and run the same command again"
+            stop(2, f"{where}: cannot be written ({reason}): {remedy}")
 
 
 class Command(OneLine, click.Command):

@@ -61,6 +61,7 @@ def ranked(results: list[dict]) -> list[dict]:
                 "judged": judged,
                 "withheld": bool(withheld),
                 "missing": result["status"] == "missing",
+                "submitted": result["status"] not in ("missing", "unsure"),
                 "strip": result.get("strip"),
             }
         )

@@ -17,6 +17,7 @@ from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
 from grader.roster import Student, Upload, upload
+from grader.roster import students as students_of
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
@@ -139,7 +140,8 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
     [
         ((86400, 86500, 86700), 0.1, ["", "", "2"], ["", "", "1.6"]),
         ((86400, 86500, 86700), 0, ["", "", "2"], ["2", "2", "2"]),  # a late day costs nothing
-        ((86400, 90000, 86700), 0.1, ["1", "2", "2"], ["1.8", "1.6", "1.6"]),  # no download takes an hour
+        ((86400, 90000, 86700), 0.1, ["", "", "2"], ["", "", "1.6"]),  # downloaded twice
+        ((-100, 86400, 86700), 0.1, ["0", "1", "2"], ["2", "1.8", "1.6"]),
         ((0, 100, 86700), 0.1, ["0", "1", "2"], ["2", "1.8", "1.6"]),
     ],
 )
@@ -160,6 +162,32 @@ def test_a_download_of_moodle_may_not_tell_the_days(tmp_path, monkeypatch, measu
     assert done.stderr.count("time of their download") == (days[0] == "")
     assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in points]
     assert [row["uploaded"] == "" for row in sheet] == [day == "" for day in days]
+
+
+@pytest.mark.parametrize(
+    ("times", "unknown"),
+    [
+        ((-90_000, -5000, 60, 200), ()),
+        ((-90_000, 60, 200), (1, 2)),  # most are late: one was downloaded before the others, say
+        ((-90_000, -89_900, 200), (2,)),  # downloaded before the deadline, and what is new again after it
+        ((60,), (0,)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:uploads from Moodle")
+def test_of_a_download_of_moodle_what_came_before_the_deadline_is_in_time(tmp_path, times, unknown):
+    points = replace(read_points(), deadline=NOW, per_day=0.1)
+    found = {f"Kim_{number}_assignsubmission_file_": tmp_path / f"{number}.tgz" for number in range(len(times))}
+    for path, time in zip(found.values(), times, strict=True):
+        path.touch()
+        os.utime(path, (NOW.timestamp() + time,) * 2)
+    found["Kim_9_assignsubmission_onlinetext_"] = tmp_path  # written by the download, whatever the files are
+    listed = students_of(found, None, NOW)
+    results = [result(student.row, 50.0, "Strong") for student in listed]
+    rows = grades.graded(results, listed, points)[: len(times)]
+    assert [row["grade"] is None for row in rows] == [place in unknown for place in range(len(times))]
+    assert [row["late_days"] for row in rows] == [
+        None if place in unknown else int(time > 0) for place, time in enumerate(times)
+    ]
 
 
 def test_the_public_board_names_nobody(classroom, tmp_path):
@@ -262,8 +290,114 @@ def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypa
         Path("roster.csv").write_text(f"id,name\n{roster}\n")
         command = ["leaderboard", "class", "--roster", "roster.csv", "--reports", reports]
         assert CliRunner().invoke(cli.main, command).exit_code == 0
-        assert {path.stem for path in Path(reports).iterdir()} - {"ours"} == pages
+        assert {path.stem for path in Path(reports).glob("[!.]*")} - {"ours"} == pages
     assert Path("one/ours.html").is_file() and Path("two/b2.html").is_file()
+
+
+def test_pages_are_removed_for_a_board_of_another_name_too(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    for output, id in (("one.html", "b1"), ("two.html", "b2")):
+        Path("roster.csv").write_text(f"id,name\n{id},Ada\n")
+        command = ["leaderboard", "class", "-o", output, "--roster", "roster.csv", "--reports", "reports"]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+    assert {path.stem for path in Path("reports").glob("[!.]*")} == {"b1", "b2"}  # b1.tgz has a row of its own
+    Path("class/b1.tgz").rename("class/b2.tgz")
+    assert CliRunner().invoke(cli.main, [*command[:3], "three.html", *command[4:]]).exit_code == 0
+    assert {path.stem for path in Path("reports").glob("[!.]*")} == {"b2"}
+
+
+def test_what_a_person_typed_into_a_table_is_kept(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("b1.tgz").write_bytes(b"x")
+    command = ["leaderboard", ".", "--points", str(ROOT / "grader/points.toml")]
+    for _ in range(2):
+        done = CliRunner().invoke(cli.main, command)
+        assert done.exit_code == 0 and "kept as" not in done.stderr
+    for kept_as in ("leaderboard.grades.before.csv", "leaderboard.grades.before2.csv"):
+        Path("leaderboard.grades.csv").write_text(f"decided by hand: {kept_as}")
+        done = CliRunner().invoke(cli.main, command)
+        assert done.stderr.count("kept as") == 1 and f"that version is kept as {kept_as}" in done.stderr
+        assert Path(kept_as).read_text() == f"decided by hand: {kept_as}"
+        assert [row["name"] for row in read(Path("leaderboard.grades.csv"))] == ["b1"]  # and no table is a submission
+
+
+def test_a_table_that_another_program_has_open_stops_it_before_the_work(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    Path("leaderboard.csv").touch()
+
+    def locked(source, target):  # as Windows does while Excel has it open
+        raise PermissionError(13, "Permission denied", source, 5, target)
+
+    monkeypatch.setattr(os, "replace", locked)
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class"])
+    assert (done.exit_code, measured) == (2, [])
+    assert done.stderr == (
+        "leaderboard.csv: cannot be written (Permission denied): close it in other programs, or check its permissions, "
+        "and run the same command again\n"
+    )
+
+
+def test_who_has_no_upload_is_no_submission_and_not_on_the_public_board(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    for number in (5, 6):
+        Path("class", f"Wei_{number}_assignsubmission_file_.tgz").write_bytes(b"x")
+    Path("roster.csv").write_text("id,name\nb1,Wei\nb2,Eve\n")
+    command = ["leaderboard", "class", "--roster", "roster.csv", "--public", "public.html", "--reports", "reports"]
+    done = CliRunner().invoke(cli.main, command)
+    assert (
+        "2 submissions, 0 of which could not be graded; 1 on the roster handed nothing in; of 1 nobody" in done.stderr
+    )
+    assert "2 submissions, 0 of which could not be graded. 1 handed nothing in. Of 1 nobody" in (
+        Path("leaderboard.html").read_text()
+    )
+    public = Path("public.html").read_text()
+    assert "2 submissions, 0 of which" in public and "nobody" not in public and public.count("<tr>") == 3
+    shown = {path.stem: "On the public board" in path.read_text() for path in Path("reports").glob("*.html")}
+    assert (shown.pop("b1"), shown.pop("b2")) == (False, False) and [*shown.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("names", "fails", "counts", "grade"),
+    [
+        (["b1/pictures.tgz", "b1/zcode.zip"], "zcode", "pictures.tgz", "2"),  # in a folder of Moodle's, say
+        (["b1/v1.tgz", "b1/v2.tgz"], None, "v2.tgz", "2"),
+        (["b1/v1.tgz", "b1/v2.tgz"], "v", "v2.tgz", "0"),
+        (["b1_pictures.tgz", "b1_zcode.zip"], "zcode", "b1_pictures.tgz", "2"),
+        (["ada_7_456_pictures.tgz", "ada_7_457_code.zip"], "code", "ada_7_456_pictures.tgz", "2"),
+        (["ada_7_456_v1.tgz", "ada_7_457_v2.tgz"], None, "ada_7_457_v2.tgz", "2"),
+        (["ada_7_456_v1.tgz", "b1.tgz"], None, "b1.tgz", ""),  # of which time is known
+        (["ada_7_456_v1.tgz", "b1.tgz"], "b1", "ada_7_456_v1.tgz", "2"),
+    ],
+)
+def test_the_latest_upload_that_can_be_graded_counts(tmp_path, monkeypatch, measured, names, fails, counts, grade):
+    """Code that lies beside the pictures is no reason for 0 points."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(names):
+        path = Path("class", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (1000 + number,) * 2)
+    Path("roster.csv").write_text("id,name\nb1,Ada\n")
+
+    def grade_one(name, source, options):
+        if fails and fails in source.name:
+            return {"name": name, "status": "broken", "problems": ["holds no picture"]}
+        return result(name, 50.0, "Medium", submission=source.name)
+
+    monkeypatch.setattr(leaderboard, "grade", grade_one)
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv"])
+    assert done.exit_code == 0, done.output
+    (row,) = read(Path("leaderboard.grades.csv"))
+    assert row["grade"] == grade
+    (entry,) = json.loads(Path("leaderboard.json").read_text())
+    assert entry.get("submission", counts) == counts and "2 uploads" in row["notes"]
+    assert ("(holds no picture)" in row["notes"]) == (fails is not None) and "beside it" not in row["notes"]
+    assert ("decide which of 2 uploads" in row["notes"]) == entry.get("undecided", False) == (grade == "")
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
@@ -287,5 +421,5 @@ def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):
     assert rows[0]["version"] in Path(ROOT / "pyproject.toml").read_text()
     sheet = read(Path("leaderboard.grades.csv"))
     assert [(row["late_days"], row["grade"]) for row in sheet] == [("1", "1"), ("1", "1"), ("0", "0")]
-    assert sorted(path.name for path in Path("reports").iterdir()) == ["b1.html", "b2.html", "b3.html"]
+    assert sorted(path.name for path in Path("reports").glob("*.html")) == ["b1.html", "b2.html", "b3.html"]
     assert "1 handed nothing in" in Path("leaderboard.html").read_text()

@@ -550,7 +550,9 @@ def test_what_a_student_handed_in(tmp_path):
     (tmp_path / "one/._a.tgz").touch()  # of macOS
     (tmp_path / "link").mkdir()
     (tmp_path / "link/a.tgz").symlink_to("/etc/passwd")
-    expected = {"one": "one/a.tgz", "two": "two", "both": "both", "link": "link", "grid": "grid/a.tgz"}
+    (tmp_path / "two.tgz").touch()  # of somebody else, as far as anybody knows
+    expected = {"one": "one/a.tgz", "both": "both", "link": "link", "grid": "grid/a.tgz", "two.tgz": "two.tgz"}
+    expected |= {"two/a.tgz": "two/a.tgz", "two/b.zip": "two/b.zip"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
 
 

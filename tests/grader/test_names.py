@@ -86,7 +86,7 @@ def test_files_are_told_apart_where_capitals_are_small_letters():
     names = ["ada", "Ada", "ADA", "王é", "王É", "a" * 300, "A" * 300, "a" * 299 + "A"]
     assert len({file_name(name).lower() for name in names}) == len(names)
     assert file_name("ada") == "ada"
-    assert max(len(file_name(name)) for name in names) < 200
+    assert max(len(file_name(name)) for name in [*names, "王" * 11, "王" * 20]) < 100  # Windows: 259 for a path
 
 
 def test_a_long_name_in_any_letters_can_be_written(tmp_path):
