@@ -99,6 +99,15 @@ def channels_last_pays(network, device, dtype):
     return (dtype is not None or torch.cuda.get_device_capability(device) >= (8, 0)) and not has_instance_norm
 
 
+def take_layout_of_weights(optimizer):
+    """Lays what an optimizer keeps of each weight out as the weight is, which may have changed since it was saved. A
+    fused Adam takes no other: a GPU refuses it, and a CPU mixes the numbers up."""
+    for weight, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if torch.is_tensor(value) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
 def half_dtype(device):
     """The half precision of this GPU's matrix units, or None. A T4 claims bfloat16 and only emulates it."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
