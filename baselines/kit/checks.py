@@ -9,7 +9,7 @@ from torch import nn
 
 from kit.device import kernel_error
 
-# get_device() has to say what is wrong with a card that is too old: until then, the checks run on the CPU
+# get_device() has to say what is wrong with a card that is too old, or full: until then, the checks run on the CPU
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
