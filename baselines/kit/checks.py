@@ -9,14 +9,18 @@ from torch import nn
 
 from kit.device import kernel_error
 
-# get_device() has to say what is wrong with a card that is too old: until then, the checks run on the CPU
+# get_device() has to say what is wrong with a card that is too old, or full: until then, the checks run on the CPU
 CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 # what stops a solution
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration)
 ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
-TWO_DEVICES = {"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE}
+DEVICE_SAYS = {  # in any check
+    **{"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE},
+    "device-side assert": "a number out of range has stopped the GPU: restart the kernel. BCE takes probabilities, "
+    "0 … 1, no scores; an index is at least 0, and less than the size",
+}
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TORCH_SAYS = {  # what stops a step, and what that means
@@ -25,6 +29,7 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
     "target size": "bce takes probabilities and targets of one shape, [N]: use ones_like or zeros_like",
     "has no attribute 'size'": "bce wants a tensor as its target: ones_like(p) or zeros_like(p)",
+    "between 0 and 1": "BCE takes probabilities, 0 … 1, and these are scores",
     "found dtype": "bce wants targets of the type of p: use ones_like or zeros_like",
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
     "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
@@ -164,7 +169,7 @@ def errors_in_words(say, meanings):
         said = str(error)
         if isinstance(error, NotImplementedError) and (not said or NOT_YET in said):  # nothing is written yet
             raise
-        for words, hint in (meanings | TWO_DEVICES).items():
+        for words, hint in (meanings | DEVICE_SAYS).items():
             if words.lower() in said.lower():
                 raise AssertionError(hint) from None
         if isinstance(error, AssertionError):  # a check's own words
@@ -251,7 +256,8 @@ def check_step(
     loss like right_loss}, tells why. pair() makes (D, G), and batch() the arguments: (real, z), for G only z. Nothing
     but the optimizer may move the weights, unless the step `clips_weights`.
     """
-    D, G = pair()
+    with errors_in_words(str, {}):  # a GPU that a step has stopped stays so
+        D, G = pair()
     network, other, letter = (D, G, "G") if trains == "D" else (G, D, "D")
     optimizer = WatchedSGD(network)
 
@@ -272,6 +278,9 @@ def check_step(
         optimizer.forget()
         with modes_of(D) as modes_of_D, modes_of(G) as modes_of_G, errors_in_words(say, TORCH_SAYS):
             returned = check_scalar(step(D, G, optimizer, *arguments))
+        assert returned == returned, (
+            "the loss is NaN: log and sqrt take no number below 0, and bce takes probabilities, 0 … 1, no scores"
+        )
         if not any(weight.grad is not None for weight in network.parameters()) and not any(
             map(has_values, optimizer.seen)
         ):

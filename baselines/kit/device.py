@@ -32,23 +32,27 @@ def get_device():
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if error := kernel_error(device):  # before all else, which would fail as well
+            said, name = str(error).partition("\n")[0], "The GPU"
+            with suppress(Exception):
+                name = torch.cuda.get_device_name(device)
+            if "no kernel image" in str(error):
+                raise SystemExit(
+                    f"{name} cannot run torch {torch.__version__} ({said}).\n"
+                    "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
+                )
+            raise SystemExit(f"{name} does not answer ({said}). Restart the kernel, and end what else uses this GPU.")
         torch.cuda.set_device(device)
-        name = torch.cuda.get_device_name()
-        if error := kernel_error(device):
-            raise SystemExit(
-                f"{name} cannot run torch {torch.__version__} ({error}).\n"
-                "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
-            )
         torch.backends.cudnn.benchmark = True  # all batches have one size: the fastest kernels are worth a search
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))  # more would wait for each other
-    where = name if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__} on {where}")
     return device
 
 
 def kernel_error(device):
     """The error of this torch on a device that it cannot run on, else None. An old card (Kaggle's P100) is "available",
-    and fails only at its first kernel."""
+    and fails only at its first kernel; so does a full one."""
     try:
         torch.zeros(1, device=device).add_(1).item()
     except (RuntimeError, torch.cuda.DeferredCudaCallError) as error:  # the second from the second time on
@@ -97,6 +101,15 @@ def channels_last_pays(network, device, dtype):
         return any(getattr(module, "groups", 1) > 1 for module in network.modules())
     has_instance_norm = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
     return (dtype is not None or torch.cuda.get_device_capability(device) >= (8, 0)) and not has_instance_norm
+
+
+def take_layout_of_weights(optimizer):
+    """Lays what an optimizer keeps of each weight out as the weight is, which may have changed since it was saved. A
+    fused Adam takes no other: a GPU refuses it, and a CPU mixes the numbers up."""
+    for weight, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if torch.is_tensor(value) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def half_dtype(device):

@@ -45,9 +45,11 @@ def train_together(train, settings):
     """Trains as one of several processes, whose number and place torchrun tells by the environment."""
     if int(os.environ["RANK"]):  # the first process speaks for all
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    on_gpu = torch.cuda.is_available()
+    on_gpu, local_rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
     if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if local_rank >= (gpus := torch.cuda.device_count()):
+            raise SystemExit(f"process {local_rank + 1} has no GPU: set torchrun's --nproc-per-node to {gpus}")
+        torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     run = train(settings)
     distributed.destroy_process_group()  # not after an error: the others would be the first to tell of one, of this
@@ -91,7 +93,7 @@ def start_processes(train, settings):
     """Trains in settings.processes new processes and passes on what they print, and an interrupt. They start afresh
     with nothing but `train` and the settings: a forked copy of this process could not use its GPUs. Raises SystemExit
     with the first error of any process."""
-    if 0 < torch.cuda.device_count() < settings.processes:
+    if torch.cuda.is_available() and torch.cuda.device_count() < settings.processes:  # else they train on the CPU
         raise SystemExit(f"`processes` is {settings.processes}, but there are {torch.cuda.device_count()} GPUs")
     with tempfile.TemporaryDirectory() as folder:
         payload = Path(folder, "train.pkl")

@@ -74,6 +74,7 @@ def dcgan_weights(module):
 
 
 def bce(probabilities, targets):
-    """The mean binary cross-entropy, a scalar, of probabilities [N] and targets [N]: nn.BCELoss, but NaN gives NaN."""
-    known = nn.functional.binary_cross_entropy(probabilities.nan_to_num(0.5), targets)  # at NaN it would stop the GPU
-    return known + 0 * probabilities.sum()
+    """The mean binary cross-entropy, a scalar, of probabilities [N] and targets [N]. NaN if one is no probability."""
+    outside = probabilities.clamp(0, 1) != probabilities  # NaN too: there nn.BCELoss would stop the GPU
+    known = nn.functional.binary_cross_entropy(probabilities.masked_fill(outside, 0.5), targets)
+    return known.masked_fill(outside.any(), float("nan"))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
-from kit.device import gradient_scales, rank, without_wrapper, world_size
+from kit.device import gradient_scales, rank, take_layout_of_weights, without_wrapper, world_size
 from kit.faces import batches_of
 from kit.files import StepTable, atomic_write, failed_disk_reported, failed_write_reported, open_zip
 from kit.progress import progress
@@ -286,6 +286,8 @@ class Run:
                     without_wrapper(part).load_state_dict(state[name])
                 except (KeyError, RuntimeError, ValueError):  # a network that was changed since, or an older notebook
                     raise SystemExit(f"{self.folder} holds a run with another {name}: set another `run`") from None
+                if isinstance(part, torch.optim.Optimizer):
+                    take_layout_of_weights(part)
             for name, scale in gradient_scales(self.parts).items():
                 scale.copy_(state.get("scales", {}).get(name, scale))  # none where this run was not in float16 before
             self.pictures = [state["pictures"], *state.get("pictures_beside", [])]

@@ -249,10 +249,36 @@ def differences(a, b, path=""):
     return [] if same else [path]
 
 
+def distance(a, b):
+    """How far the weights of two checkpoints' G and D are from each other, as a share of their size."""
+    pairs = [(a[name][key], b[name][key]) for name in ("G", "D") for key in a[name]]
+    apart, size = (
+        sum(x.double().square().sum() for x in of) for of in ([x - y for x, y in pairs], [x for x, _ in pairs])
+    )
+    return float((apart / size).sqrt())
+
+
+def watch_loading(names, told):
+    """Lets a run that goes on tell where it differs from what was saved, before its first step."""
+    load = names["Run"].load_checkpoint
+
+    def load_and_tell(run):
+        run.step = load(run)
+        if run.step:
+            saved, run.last = run.last, run.folder / "loaded.pt"
+            run.save_checkpoint()
+            told["loaded"] = differences(*(torch.load(path, map_location="cpu") for path in (saved, run.last)))
+            run.last = saved
+        return run.step
+
+    names["Run"].load_checkpoint = load_and_tell
+
+
 def train_and_tell(stem, faces, folder, steps=3, checks=False, samples=1000, **overrides):
     """Runs a solved notebook whole, its checks only if asked to. Goes on with its training for as many steps, and
     trains for all of them without a break. Tells where each had the host wait, as far as the GPU is a pretended one,
-    and where the last two ended differently."""
+    where what was loaded differs from what was saved, and where the last two ended differently. On a GPU they may: it
+    sums in no fixed order. Then `distances` are theirs, and that of two trainings without a break."""
     from baselines.build import ROOT
     from tests.helpers.notebook import execute, small
 
@@ -267,11 +293,19 @@ def train_and_tell(stem, faces, folder, steps=3, checks=False, samples=1000, **o
         "pictures": len(list(Path(folder, "outputs").iterdir())),
     }
     names["Run"].save_samples = lambda run: None  # the first training has some, and they take long
+    watch_loading(names, told)
     run, told["resumed"] = counted(train, replace(settings, steps=2 * steps))
     told["step"] = run.step
+
+    def end(name):
+        return torch.load(Path(folder, name, "checkpoints/last.pt"), map_location="cpu")
+
     counted(train, replace(settings, steps=2 * steps, run=f"{folder}/whole"))
-    ends = [torch.load(Path(folder, name, "checkpoints/last.pt"), map_location="cpu") for name in ("run", "whole")]
-    told["differences"] = differences(*ends)
+    resumed, whole = end("run"), end("whole")
+    told["differences"] = differences(resumed, whole)
+    if told["differences"]:
+        counted(train, replace(settings, steps=2 * steps, run=f"{folder}/again"))
+        told["distances"] = [distance(resumed, whole), distance(end("again"), whole)]
     return told
 
 

@@ -10,7 +10,7 @@ import torch
 from baselines import translate
 from baselines.build import KIT, masters
 from baselines.definitions import definitions
-from kit.checks import TORCH_SAYS, errors_in_words, output_of
+from kit.checks import TORCH_SAYS, check_step, errors_in_words, output_of
 from kit.translation import translator
 from tests.helpers.notebook import cells, check, solution_with, written
 
@@ -103,6 +103,14 @@ def test_an_error_of_a_solution_is_told_in_a_line(error, line):
 def test_a_tensor_on_another_device_is_told_in_every_check(error):
     with pytest.raises(AssertionError, match=r"^make new tensors on the device of those that you get"):
         output_of(mock.Mock(side_effect=error), torch.zeros(1), meanings={"of that check": "its hint"})
+
+
+def test_a_gpu_that_has_stopped_is_told_in_every_check():
+    stopped = RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be …")
+    with pytest.raises(AssertionError, match="restart the kernel"):
+        output_of(mock.Mock(side_effect=stopped), torch.zeros(1))
+    with pytest.raises(AssertionError, match="restart the kernel"):  # the next try, before its step begins
+        check_step(None, None, {}, pair=mock.Mock(side_effect=stopped))
 
 
 def test_an_error_names_the_shapes_of_tensors_where_there_are_any():

@@ -1,6 +1,7 @@
-"""The device: half precision, the layout of pictures, and cards that are too old."""
+"""The device: half precision, the layout of pictures, and cards that cannot be used."""
 
 import random
+import re
 from contextlib import nullcontext
 from types import SimpleNamespace
 from unittest import mock
@@ -171,17 +172,26 @@ def test_processes_agree_on_gradients_that_are_free_of_their_scales(monkeypatch)
     assert torch.equal(network.module.weight.grad, seen[0] / 2)
 
 
-@pytest.mark.parametrize("error", [RuntimeError, torch.cuda.DeferredCudaCallError])
-def test_a_card_that_is_too_old_is_told_at_once(monkeypatch, error):
-    def fails(*_, **__):
-        raise error("no kernel image is available for execution on the device")
+OLD = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be …"
 
+
+@pytest.mark.parametrize(
+    ("error", "name", "line"),
+    [
+        (RuntimeError(OLD), "Tesla P100", r"Tesla P100 cannot run torch \S+ \(CUDA .*device\)\.\n.*GPU T4 x2.*"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "Tesla T4", "Tesla T4 does not .* Restart the kernel.*"),
+        (torch.cuda.DeferredCudaCallError("CUDA call failed\nat"), None, "The GPU does not .* Restart the kernel.*"),
+    ],
+)
+def test_a_card_that_cannot_be_used_is_told_with_what_to_do(monkeypatch, error, name, line):
+    broken = mock.Mock(side_effect=error)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Tesla P100")
-    monkeypatch.setattr("torch.zeros", fails)
-    with pytest.raises(SystemExit, match=r"(?s)^Tesla P100 cannot run torch .*no kernel image.*GPU T4 x2"):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: name or broken())  # both ask CUDA
+    monkeypatch.setattr("torch.cuda.set_device", broken)
+    monkeypatch.setattr("torch.zeros", broken)
+    with pytest.raises(SystemExit) as told:
         get_device()
+    assert re.fullmatch(line, str(told.value))
 
 
 def test_a_seed_repeats_everything():

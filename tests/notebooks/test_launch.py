@@ -177,9 +177,16 @@ def test_training_goes_on_where_a_forked_process_could_not(tmp_path):
 
 def test_processes_that_cannot_be_are_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(SystemExit, match="`processes` is 2, but there are 1 GPUs"):
         launch(None, Settings(processes=2))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # which all but the first process close
+    with pytest.raises(SystemExit, match="process 2 has no GPU: set torchrun's --nproc-per-node to 1"):
+        launch(None, Settings())
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # its driver is too old: they train on the CPU
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(SystemExit, match="`processes` needs cloudpickle: pip install cloudpickle"):
         launch(None, Settings(processes=2))

@@ -50,5 +50,11 @@ def test_bce_is_torchs_in_value_and_gradient_with_0_and_1_included(target):
     assert torch.equal(found.grad, right.grad)
 
 
-def test_bce_of_nan_is_nan():
-    assert bce(torch.tensor([0.5, float("nan")]), torch.ones(2)).isnan()
+@pytest.mark.parametrize("one", [float("nan"), -0.1, 1.5])
+def test_bce_of_what_is_no_probability_is_nan_and_stops_no_gpu(monkeypatch, one):
+    asked, torchs = [], nn.functional.binary_cross_entropy
+    monkeypatch.setattr(nn.functional, "binary_cross_entropy", lambda p, targets: asked.append(p) or torchs(p, targets))
+    p = torch.tensor([0.5, one], requires_grad=True)
+    (loss := bce(p, torch.ones(2))).backward()
+    assert loss.isnan() and p.grad.isfinite().all()
+    assert asked[0].min() >= 0 and asked[0].max() <= 1

@@ -372,6 +372,30 @@ def test_a_run_in_half_precision_goes_on_with_its_scale_and_without_it(tmp_path)
     assert half_session(half=True).G.scale == 2.0**14
 
 
+@pytest.mark.parametrize("then", [torch.contiguous_format, torch.channels_last])
+def test_a_run_goes_on_in_another_layout_as_if_it_had_been_its_own(tmp_path, then):
+    """As from a T4 to a newer GPU. A fused Adam takes moments in the order of the weights' memory."""
+    now = {torch.contiguous_format: torch.channels_last, torch.channels_last: torch.contiguous_format}[then]
+
+    def train_in(layout, folder, steps):
+        seed_everything(1)
+        D = nn.Conv2d(3, 4, 3).to(memory_format=layout)
+        adam = torch.optim.Adam(D.parameters(), fused=True)
+        run = Run(replace(SMALL, run=str(tmp_path / folder)), Paint(), D, z=torch.ones(8, 2), optimizer_D=adam)
+        for step in range(run.start + 1, steps + 1):
+            adam.zero_grad()
+            pictures = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(step))
+            D(pictures).square().mean().backward()
+            adam.step()
+            run.step = step
+        run.save_checkpoint()
+        return D.weight
+
+    train_in(then, "changed", 3)
+    weight, expected = train_in(now, "changed", 6), train_in(now, "same", 6)
+    assert weight.stride() == expected.stride() and torch.allclose(weight, expected, atol=1e-6)
+
+
 # endings
 
 
