@@ -483,6 +483,20 @@ def test_a_checkpoint_is_written_after_some_minutes_in_any_case(tmp_path):
     assert not (tmp_path / "seldom/gan/checkpoints/previous.pt").exists()
 
 
+def test_processes_agree_on_when_the_hours_are_over(tmp_path, monkeypatch):
+    """One whose clock is behind would go on alone, and wait for the others for ever."""
+    run, answers = session(tmp_path, log_every=2), [("", 0.5), ("1 hours are over", -0.1)]
+
+    def gather(found, own):
+        found[:] = answers
+
+    monkeypatch.setattr(kit.run, "world_size", lambda: len(answers))
+    monkeypatch.setattr(kit.run.distributed, "all_gather_object", gather)
+    for step, found in ((1, ("", 0.6)), (2, ("1 hours are over", -0.1))):
+        run.step = step
+        assert [run.agreed(*own, 0.6) for own in answers] == [found] * 2
+
+
 def test_processes_that_write_nothing_wait_for_their_gpu_no_more_often(tmp_path, monkeypatch):
     clock, waits = SimpleNamespace(now=0.0), []
     monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
