@@ -316,8 +316,8 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     assert set(free) <= set(kit.run.FREE_SETTINGS)
 
 
-@pytest.mark.parametrize("name", ["psi", "truncation", "shape_steps"])  # of 05, of 08, of 06
-def test_a_run_goes_on_with_other_samples(tmp_path, name):
+@pytest.mark.parametrize("name", ["psi", "truncation", "shape_steps", "faces_b"])  # of 05, of 08, of 06, of 09
+def test_a_run_goes_on_with_other_samples_and_where_its_faces_lie_elsewhere(tmp_path, name):
     own = make_dataclass("Own", [(name, float, 0.75)], bases=(Settings,), frozen=True)
     small = own(run=str(tmp_path / "gan"), outputs=str(tmp_path / "outputs"), steps=6, batch_size=8, z_dim=2, seed=1)
     for settings, start in ((small, 0), (replace(small, **{name: 0.6}), 6)):
