@@ -572,12 +572,12 @@ def test_ctrl_c_with_workers_leaves_nothing(tmp_path):
     source = zipped(tmp_path / "set.zip", **dict.fromkeys((f"{n}.png" for n in range(4000)), png()))
     command = [sys.executable, "-m", "data", "prepare", str(source), str(tmp_path / "out"), "--workers", "2"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".*/*.png")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while not (begun := list(tmp_path.glob(".*/*.png"))) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert begun and process.returncode == 130
     assert errors == "interrupted; run the same command again\n"
     assert files(tmp_path) == ["set.zip"]
 

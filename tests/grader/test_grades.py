@@ -272,6 +272,13 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
     assert CliRunner().invoke(cli.main, command).exit_code == 0
     assert len(measured) == 6
     assert "drawn_by" not in Path("leaderboard.json").read_text()
+    broken = {"status": "broken", "problems": ["torn"]}
+    monkeypatch.setattr(leaderboard, "grade", lambda name, source, options: {"name": name} | broken)
+    Path("class/b1.tgz").write_bytes(b"handed in again")
+    assert CliRunner().invoke(cli.main, command).exit_code == 0
+    page = Path("reports/b1.html").read_text()
+    assert "torn" in page and "report of" not in page  # the one of before
+    assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
 
 
 def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypatch, measured):

@@ -47,6 +47,10 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
     [
         ("thresholds.toml", b"Boss = 240", b"Boss = 241"),
         ("verdict.py", b"COPIED = 0.01", b"COPIED = 0.02"),
+        ("scoring.py", b"LIKE_COURSE = 25.0", b"LIKE_COURSE = 26.0"),
+        ("results.py", b'DISTANCES = ("FD-ImageNet", ', b"DISTANCES = ("),
+        ("report/json.py", b"SCHEMA = 5", b"SCHEMA = 6"),
+        ("inputs/images.py", b"MAX_PIXELS = 16", b"MAX_PIXELS = 8"),
         ("metrics/copies.py", b"RIVALS = 16", b"RIVALS = 17"),
         ("metrics/copies.py", b"SAME = 0.28", b"SAME = 0.29"),
         ("metrics/afd.py", b"THRESHOLD = 0.5", b"THRESHOLD = 0.6"),

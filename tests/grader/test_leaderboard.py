@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader import cli, leaderboard, workers
+from grader import cli, kept, leaderboard, workers
 from grader.inputs import submission
 from grader.inputs.submission import Submission
 from grader.metrics.registry import Against
@@ -130,6 +130,19 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert again.exit_code == 0, again.output
     new = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
     assert new == {"eve.json", "ada.json"}
+
+
+def test_a_result_has_the_page_that_is_wanted_of_it(monkeypatch):
+    pictures = np.zeros((10, 64, 64, 3), np.uint8)
+    names = [f"{number}.jpg" for number in range(10)]
+    monkeypatch.setattr(
+        submission, "read_submission", lambda source: submission.Submission(source, names, pictures, [])
+    )
+    monkeypatch.setattr(leaderboard, "_scorer", leaderboard.Options.scorer)  # which leaves torch its threads
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    options = leaderboard.Options(metrics=("afd",), offline=True, pages=True)
+    result = leaderboard.grade("ada", Path("ada.tgz"), options)
+    assert "<title>Score of ada.tgz</title>" in result["page"] and result["drawn_by"] == kept.drawn_by()
 
 
 def test_without_the_networks_weights_nothing_is_graded(tmp_path, monkeypatch):

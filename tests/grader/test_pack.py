@@ -51,6 +51,19 @@ def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):
     assert "quality" in result.stderr
 
 
+def test_what_is_too_large_as_it_is_takes_the_highest_quality_that_fits(tmp_path, monkeypatch):
+    for module in ("grader.inputs.submission", "grader.pack"):
+        monkeypatch.setattr(f"{module}.COUNT", 10)
+    (tmp_path / "outputs").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)
+    for number, picture in enumerate(noise, 1):  # 37,500 bytes, packed
+        Image.fromarray(picture).save(tmp_path / f"outputs/{number}.jpg", quality=90)
+    for most, words in ((27_500, "quality 80"), (10_000, "over the course's 2 MB even at JPEG quality 50")):
+        monkeypatch.setattr("grader.pack.MAX_PACKED_BYTES", most)  # 85 takes 29,100
+        assert words in run("pack", tmp_path / "outputs", "-o", tmp_path / "mine.tgz").stderr
+    assert (tmp_path / "mine.tgz").stat().st_size < 27_500
+
+
 def test_labels_that_are_not_packed_are_told(outputs, tmp_path):
     for number in range(1, 1001):
         path = tmp_path / f"made/{'aqua' if number % 2 else 'red'}/{number}.jpg"

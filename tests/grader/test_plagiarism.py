@@ -41,6 +41,14 @@ def test_copies_in_every_disguise_are_found_on_both_sides(faces):
     assert found["kim"] == found["once"] == found["grey"] == found["also grey"] == {}
 
 
+def test_a_twentieth_of_the_pictures_is_found_and_less_does_not_count():
+    prints = np.random.default_rng(0).integers(-60, 60, (11, 400, 48), dtype=np.int8)
+    for number, count in enumerate([20] * 9 + [19], 1):  # each another part of the first one's
+        prints[number, :count] = prints[0, 40 * (number - 1) :][:count]
+    found = plagiarism.shared({f"{number}": some for number, some in enumerate(prints)})
+    assert found["0"] == {f"{number}": 20 for number in range(1, 10)} and found["10"] == {}
+
+
 def test_honest_submissions_share_nothing(shared):
     sources = sorted((shared / "submissions").glob("*.tgz"))
     prints = {path.stem: fingerprints(read_submission(path).pictures) for path in sources}

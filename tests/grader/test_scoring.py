@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,11 +25,14 @@ from grader.features.statistics import Statistics
 from grader.inputs import faces, known_faces
 from grader.inputs.archives import members
 from grader.inputs.images import decode
-from grader.inputs.known_faces import BadFingerprints
-from grader.inputs.submission import COUNT, read_submission
+from grader.inputs.known_faces import BadFingerprints, Known
+from grader.inputs.submission import COUNT, Submission, read_submission
 from grader.metrics import afd
 from grader.metrics.registry import METRICS, NAMES, Against, Sample
 from grader.progress import silent
+from grader.report import board, words
+from grader.report.json import as_dict
+from grader.results import Integrity, Measure
 from grader.scoring import Scorer, keep_reference
 
 
@@ -71,7 +75,8 @@ def test_scored_offline_with_nothing_at_hand(outputs, tmp_path):
     assert by_scale["FD-ImageNet", imagenet.scale()]["value"] > 0
     assert by_scale["AFD", afd.scale()]["value"] > 0.5
     assert by_scale["FID", "inception"]["value"] is None
-    assert 60 < by_scale["FD-ImageNet", imagenet.scale()]["floor"] < 90
+    stored_alike = shipped_reference().floors[75]  # as Pillow stores a JPEG
+    assert by_scale["FD-ImageNet", imagenet.scale()]["floor"] == pytest.approx(stored_alike, rel=1e-6)
     assert by_scale["KID", imagenet.scale()]["value"] > 10 * by_scale["KID", imagenet.scale()]["spread"] > 0
     assert by_scale["recall", imagenet.scale()]["value"] < 0.2  # drawn faces are not Crypko's
     assert report["integrity"]["collapsed"] and report["integrity"]["repeated"] == COUNT  # 300 pictures, repeated
@@ -171,6 +176,28 @@ def test_copies_are_looked_for_among_the_faces_of_a_file_too(rendered, tmp_path)
     file.write_bytes(file.read_bytes().replace(known_faces.FORMAT.encode(), b"x" * len(known_faces.FORMAT)))
     with pytest.raises(BadFingerprints, match="python -m grader reference FACES makes it again"):
         Scorer.prepare(file, metrics=["integrity"])
+
+
+def test_two_signs_of_optimised_pictures_ask_for_a_review_and_one_does_not(monkeypatch):
+    """Of faces that nothing else speaks against. What honest pictures show was measured for the course's faces only."""
+    real, found = shipped_reference(), Integrity([], False, [], [], 0.25, {}, {})
+    scorer = Scorer(("fd-imagenet", "afd"), Against(real), Known(np.zeros((1, 48), np.int8), ["1"]), None, (), None)
+    pictures = Submission(Path("mine.tgz"), [], np.zeros((COUNT, 64, 64, 3), np.uint8), [])
+    distance = Measure("FD-ImageNet", imagenet.scale(), "crypko", 200.0)
+    monkeypatch.setitem(METRICS, "fd-imagenet", lambda *_: [distance])
+    monkeypatch.setattr("grader.scoring.imagenet.describe", lambda pictures, _: np.zeros((COUNT, imagenet.DIM)))
+    monkeypatch.setattr("grader.scoring.integrity", lambda *_: found)
+    for count, withheld in ((1, []), (2, ["2 signs of optimised pictures"])):
+        monkeypatch.setattr("grader.scoring.optimised.signs", lambda *_, count=count: ["a", "b"][:count])
+        score = scorer.score(pictures)
+        (row,) = board.ranked([as_dict(score) | {"name": "mine", "status": "graded", "problems": []}])
+        assert score.verdicts[0].judged and score.verdicts[0].withheld == withheld
+        assert ("optimised against the grader?" in row["remarks"]) == bool(withheld)
+        assert words.warnings(score) == ["Optimised against the grader’s networks? Signs: a; b."] * bool(withheld)
+    disguised = replace(found, near=500, disguised=True)
+    monkeypatch.setattr("grader.scoring.integrity", lambda *_: disguised)
+    others = replace(scorer, against=Against(replace(real, faces="others"))).score(pictures).integrity
+    assert others == found and scorer.score(pictures).integrity.near == 500
 
 
 def test_a_run_brings_its_plots_onto_the_page(outputs, tmp_path):

@@ -329,8 +329,8 @@ def test_other_settings_are_refused_and_those_that_may_change_are_not(tmp_path, 
     assert set(free) <= set(kit.run.FREE_SETTINGS)
 
 
-@pytest.mark.parametrize("name", ["psi", "truncation", "shape_steps"])  # of 05, of 08, of 06
-def test_a_run_goes_on_with_other_samples(tmp_path, name):
+@pytest.mark.parametrize("name", ["psi", "truncation", "shape_steps", "faces_b"])  # of 05, of 08, of 06, of 09
+def test_a_run_goes_on_with_other_samples_and_where_its_faces_lie_elsewhere(tmp_path, name):
     own = make_dataclass("Own", [(name, float, 0.75)], bases=(Settings,), frozen=True)
     small = own(run=str(tmp_path / "gan"), outputs=str(tmp_path / "outputs"), steps=6, batch_size=8, z_dim=2, seed=1)
     for settings, start in ((small, 0), (replace(small, **{name: 0.6}), 6)):
@@ -518,6 +518,20 @@ def test_a_checkpoint_is_written_after_some_minutes_in_any_case(tmp_path):
     assert (tmp_path / "gan/checkpoints/previous.pt").exists()
     train(session(tmp_path / "seldom", checkpoint_every=10**6, checkpoint_minutes=10.0))
     assert not (tmp_path / "seldom/gan/checkpoints/previous.pt").exists()
+
+
+def test_processes_agree_on_when_the_hours_are_over(tmp_path, monkeypatch):
+    """One whose clock is behind would go on alone, and wait for the others for ever."""
+    run, answers = session(tmp_path, log_every=2), [("", 0.5), ("1 hours are over", -0.1)]
+
+    def gather(found, own):
+        found[:] = answers
+
+    monkeypatch.setattr(kit.run, "world_size", lambda: len(answers))
+    monkeypatch.setattr(kit.run.distributed, "all_gather_object", gather)
+    for step, found in ((1, ("", 0.6)), (2, ("1 hours are over", -0.1))):
+        run.step = step
+        assert [run.agreed(*own, 0.6) for own in answers] == [found] * 2
 
 
 def test_processes_that_write_nothing_wait_for_their_gpu_no_more_often(tmp_path, monkeypatch):

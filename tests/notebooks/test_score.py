@@ -18,8 +18,10 @@ from data.prepare import prepare
 from data.render import render_set
 from grader.features import devices, inception
 from grader.features.statistics import Statistics
+from grader.metrics.afd import cascade_faces
 from grader.metrics.frechet import frechet_distance
 from kit import score
+from kit.faces import read_faces
 from kit.samples import pack
 from tests.conftest import ROOT
 
@@ -120,12 +122,15 @@ def test_why_nothing_could_be_fetched_is_said_plainly(capsys):
     assert capsys.readouterr().out == said
 
 
-def test_afd_is_that_of_the_file_at_hand(run, monkeypatch, capsys):
-    cascade = Path(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
+def test_afd_is_that_of_the_file_at_hand_and_the_graders(run, rendered, capsys):
+    """A stand-in that finds about half of the drawn faces: what it is run with shows in the share."""
+    cascade, archive = Path(cv2.data.haarcascades, "haarcascade_smile.xml"), run.folder / "submission.tgz"
     (run.folder / "weights").mkdir()
-    (run.folder / "weights" / score.CASCADE[0]).write_bytes(cascade.read_bytes())
+    shutil.copy(cascade, run.folder / "weights" / score.CASCADE[0])
+    pack(read_faces(rendered)[0][:60], archive)
+    share = cascade_faces(score.read_archive(archive).permute(0, 2, 3, 1).numpy(), cascade).mean()
     score.score_run(run)
-    assert "AFD: 0.000 of the pictures have a face" in capsys.readouterr().out
+    assert f"AFD: {share:.3f} of the pictures have a face" in capsys.readouterr().out and 0.2 < share < 0.8
 
 
 def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, capsys):

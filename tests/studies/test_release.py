@@ -12,6 +12,7 @@ from baselines import sample as play
 from baselines.definitions import definitions
 from grader.features.fingerprints import fingerprints
 from grader.inputs.known_faces import Known
+from grader.results import Integrity
 from studies import release
 
 SCORES = {"score": "FD-ImageNet 375", "truncation": "z × 0.8: 390", "tier": "Medium", "near repeats": "none"}
@@ -90,6 +91,14 @@ def test_samples_that_are_known_faces_are_not_released(run, tmp_path, monkeypatc
     assert result.exit_code == 1
     assert "do not pass the copy check: 1 of 40 samples are one of the course's 1 faces" in result.stderr
     assert not (tmp_path / "weights").exists()
+
+
+def test_samples_that_are_like_known_faces_in_disguise_are_not_released(monkeypatch):
+    found = Integrity([], False, [], [], 0.25, {}, {}, near=3, disguised=True)
+    monkeypatch.setattr(release, "integrity", lambda *_: found)
+    monkeypatch.setattr(release, "load_known", lambda: Known(np.zeros((1, 48), np.int8), ["7"]))
+    with pytest.raises(release.CannotRelease, match=r"do not pass the copy check: 0 of 2 .* 3 are as near"):
+        release.check_copies(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize(
