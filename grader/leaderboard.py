@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
 GRADED, BROKEN = "graded", "broken"
 ELSEWHERE = "measured with other files than here: start the workers again"
+DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page
 
 
@@ -365,6 +366,9 @@ def grade_all(
                     failed = result.pop("failed", False)  # another time it may be measured
                     stored = there == measured_with and not failed and not result.get("undecided")
                     keep(futures[future], result, stored, decided=alike)
+                    if result.get("drawn_by", drawn_by) != drawn_by:  # not kept: without --reports nothing is amiss
+                        notes = [*result.get("notes", []), DRAWN_ELSEWHERE]
+                        results[futures[future]] |= {"notes": notes}
         return True
 
     while waiting and not run(list(waiting)):

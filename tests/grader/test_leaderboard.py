@@ -262,6 +262,31 @@ def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
         assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
 
 
+def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatch):
+    """By a worker that was started before the page's look changed: its numbers hold."""
+
+    def grade(name, source, options):
+        page = {"page": name, "drawn_by": {"eve": "old"}.get(name, "new")} if options.pages else {}
+        return {"name": name, "status": "graded", "problems": [], "measured_with": "x"} | page
+
+    monkeypatch.setattr(leaderboard, "grade", grade)
+    monkeypatch.setattr(leaderboard.kept, "drawn_by", lambda: "new")
+    found = {name: tmp_path / name for name in ("ada", "eve")}
+    for path in found.values():
+        path.touch()
+    for pages, noted in ((True, [False, True]), (True, [False, True]), (False, [False] * 2)):
+        results = leaderboard.grade_all(
+            found,
+            tmp_path / "parts",
+            leaderboard.Options(pages=pages),
+            lambda: ThreadPoolExecutor(1),
+            measured_with="x",
+        )
+        assert [leaderboard.DRAWN_ELSEWHERE in result.get("notes", []) for result in results] == noted
+        assert not any(result.get("undecided") for result in results)
+        monkeypatch.setattr(leaderboard, "grade", grade if pages else None)
+
+
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(leaderboard, "grade", slow)
