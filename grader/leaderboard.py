@@ -73,7 +73,8 @@ class Options:
 
 def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
-    a row that names its kind. `ours` are files of the teacher's, which are none.
+    a row that names its kind. `ours` are files of the teacher's, which are none, nor
+    are links to them.
 
     A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
     several, each is an upload of its own, NAME/ARCHIVE. Names are what comes before an archive's ending. Raises
@@ -84,7 +85,7 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found, names = {}, set()
-    entries = [entry for entry in entries if not left_behind(entry.name) and entry not in ours]
+    entries = [entry for entry in entries if not left_behind(entry.name) and Path(os.path.realpath(entry)) not in ours]
     for entry in sorted(
         entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
     ):  # these keep their names

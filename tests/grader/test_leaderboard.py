@@ -567,6 +567,16 @@ def test_every_file_gets_a_row_that_names_its_kind(tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+def test_a_link_to_a_file_of_the_teachers_is_no_submission(tmp_path):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class/ada.tgz").touch()
+    ours = [tmp_path / "roster.csv", tmp_path / "faces", tmp_path / "class/here.csv"]
+    for path in ours:
+        path.touch()
+        (tmp_path / "class" / f"link to {path.name}").symlink_to(path)
+    assert [*leaderboard.submissions(tmp_path / "class", {path.resolve() for path in ours})] == ["ada"]
+
+
 def test_what_a_student_handed_in(tmp_path):
     for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg", "grid/a.tgz", "grid/grid.png"):
         path = tmp_path / name
