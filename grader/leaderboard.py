@@ -201,7 +201,7 @@ def make(
     if public:
         grades.write_public(results, public, key)
     if reports:
-        grades.remove_pages(reports, grades.page_names(students))
+        grades.remove_pages(reports, grades.page_names(students), folder)
         grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
 
