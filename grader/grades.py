@@ -5,9 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import secrets
 import warnings
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +27,7 @@ ANYBODYS = {  # where something was handed in, by nobody knows whom
     "problems": ["what has this name or id may be somebody else's: a person decides whose it is"],
     "undecided": True,
 }
+NOBODYS = "an upload that is nobody's may be theirs: put its student's id into its name, or take it out, and run again"
 HEAD = "<body>"  # after which a page of a score gets its grade
 
 
@@ -77,6 +78,10 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "platform": upload.platform if upload else "",
             }
         )
+    if any(not row["id"] and row["grade"] != 0 for row in rows):  # 0 points of whoever it is are 0 points
+        for row in rows:
+            if row["status"] == MISSING:
+                row.update(grade=None, notes=[*row["notes"], NOBODYS])
     return rows
 
 
@@ -136,21 +141,32 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
 
 
 def page_names(students: list[Student]) -> list[str]:
-    """The names of the students' pages in the folder of reports, by their ids."""
-    names = [student.id or student.row for student in students]
-    alike = Counter(name.lower() for name in names)
-    return [f"{file_name(name, alone=alike[name.lower()] == 1)}.html" for name in names]
+    """The names of the students' pages in the folder of reports, by their ids; no two are one to macOS and Windows."""
+    pages, taken = {}, set()
+    for student in sorted(students, key=lambda student: not student.id):  # ids keep their names
+        name = student.id or student.row
+        while (page := f"{file_name(name, alone=True)}.html").lower() in taken:  # a folder may be called like an id
+            name += "_"
+        taken.add(page.lower())
+        pages[student.row] = page
+    return [pages[student.row] for student in students]
 
 
-def remove_pages(folder: Path, but: list[str]) -> None:
-    """Removes from the folder of reports the pages that were written into it before, `but` those that are now to be
-    written: with another roster, a student would have two pages, and perhaps two grades. The list of them lies in that
-    folder, for a board of another name finds it there too. Raises OSError."""
-    path = folder / ".pages.txt"
-    written = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for name in {*written} - {*but}:
+def remove_pages(folder: Path, but: list[str], submissions: Path) -> None:
+    """Removes from the folder of reports the pages that were written into it before of these submissions, `but` those
+    that are now to be written: with another roster, a student would have two pages, and perhaps two grades. The list of
+    them lies in that folder, for a board of another name finds it there too. What another class has written there since
+    stays. Raises OSError."""
+    path, ours = folder / ".pages.json", os.path.realpath(submissions)
+    try:
+        written = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        written = {}
+    before = written.get(ours, [])
+    written[ours] = but
+    for name in {*before}.difference(*written.values()):
         (folder / Path(name).name).unlink(missing_ok=True)
-    write_text(path, "".join(f"{name}\n" for name in but))
+    write_text(path, json.dumps(written))
 
 
 def write_pages(

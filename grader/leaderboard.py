@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
 GRADED, BROKEN = "graded", "broken"
 ELSEWHERE = "measured with other files than here: start the workers again"
+DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page
 
 
@@ -72,7 +73,8 @@ class Options:
 
 def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
-    a row that names its kind. `ours` are files of the teacher's, which are none.
+    a row that names its kind. `ours` are files of the teacher's, which are none, nor
+    are links to them.
 
     A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
     several, each is an upload of its own, NAME/ARCHIVE. Names are what comes before an archive's ending. Raises
@@ -83,7 +85,7 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found, names = {}, set()
-    entries = [entry for entry in entries if not left_behind(entry.name) and entry not in ours]
+    entries = [entry for entry in entries if not left_behind(entry.name) and Path(os.path.realpath(entry)) not in ours]
     for entry in sorted(
         entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
     ):  # these keep their names
@@ -199,7 +201,7 @@ def make(
     if public:
         grades.write_public(results, public, key)
     if reports:
-        grades.remove_pages(reports, grades.page_names(students))
+        grades.remove_pages(reports, grades.page_names(students), folder)
         grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
     return results
 
@@ -365,6 +367,9 @@ def grade_all(
                     failed = result.pop("failed", False)  # another time it may be measured
                     stored = there == measured_with and not failed and not result.get("undecided")
                     keep(futures[future], result, stored, decided=alike)
+                    if result.get("drawn_by", drawn_by) != drawn_by:  # not kept: without --reports nothing is amiss
+                        notes = [*result.get("notes", []), DRAWN_ELSEWHERE]
+                        results[futures[future]] |= {"notes": notes}
         return True
 
     while waiting and not run(list(waiting)):

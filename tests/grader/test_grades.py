@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -226,7 +227,13 @@ def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_le
     results = [{"name": one.row, "problems": []} for one in students]
     grades.write_pages(students, rows, results, {}, tmp_path, None)
     names = sorted(path.stem for path in tmp_path.iterdir())
-    assert names[0] == "B1" and names[1].startswith("Kim+") and names[2:] == ["b4", "kim"]
+    assert names == ["B1", "Kim", "b4", "kim_"]
+
+
+def test_a_row_without_an_id_takes_no_students_page():
+    """A friend's archive in Ada's folder: the row of what is nobody's is called like her id."""
+    students = [Student("", "b1"), Student("b1", "Ada"), Student("", "B1_"), Student("", "con"), Student("_con", "")]
+    assert grades.page_names(students) == ["b1_.html", "b1.html", "B1__.html", "con_.html", "_con.html"]
 
 
 @pytest.fixture
@@ -405,6 +412,47 @@ def test_the_latest_upload_that_can_be_graded_counts(tmp_path, monkeypatch, meas
     assert entry.get("submission", counts) == counts and "2 uploads" in row["notes"]
     assert ("(holds no picture)" in row["notes"]) == (fails is not None) and "beside it" not in row["notes"]
     assert ("decide which of 2 uploads" in row["notes"]) == entry.get("undecided", False) == (grade == "")
+
+
+def test_two_classes_share_a_folder_of_pages(tmp_path, monkeypatch, measured):
+    """Each removes its own pages alone, and none that the other has written since."""
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("a")
+    for folder, roster, submitted, pages in (
+        ("a", "b1,Ada\nb7,Kim\nb8,Eve", ["b1", "b8"], ["b1", "b7", "b8"]),
+        ("b", "b2,Bob\nb7,Kim", ["b2"], ["b1", "b2", "b7", "b8"]),  # Kim has moved
+        ("link", "b1,Ada", ["b1"], ["b1", "b2", "b7"]),
+        ("b", "b2,Bob", ["b2"], ["b1", "b2"]),
+    ):
+        shutil.rmtree(Path(folder).resolve(), ignore_errors=True)
+        Path(folder).resolve().mkdir()
+        for name in submitted:
+            Path(folder, f"{name}.tgz").write_bytes(b"x")
+        Path("roster.csv").write_text(f"id,name\n{roster}\n")
+        command = ["leaderboard", folder, "--roster", "roster.csv", "--reports", "pages", "-o", f"board_{folder}.html"]
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+        assert sorted(path.stem for path in Path("pages").glob("*.html")) == pages
+
+
+def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
+    """Canvas would get 0 points for Nicholas Lee, and those of his upload for nick."""
+    nick = upload("nick_5_100_hw6", tmp_path)
+    students = [
+        Student("b2", "Nicholas Lee"),
+        Student("b3", "Eve", replace(nick, entry="b3")),
+        Student("", "nick", nick),
+    ]
+    broken = {"status": "broken", "problems": ["holds no picture"]}
+    for nicks, eves, canvas in (
+        (result("nick", 50.0, "Medium"), result("b3 Eve", 50.0, None), ["Eve", "nick"]),
+        ({"name": "nick", "undecided": True} | broken, {"name": "b3 Eve"} | broken, ["Eve"]),
+        ({"name": "nick"} | broken, result("b3 Eve", 50.0, None), ["Nicholas Lee", "Eve", "nick"]),  # 0 in any case
+    ):
+        rows = grades.graded(grades.with_missing([nicks, eves], students), students, read_points())
+        assert (rows[0]["grade"], rows[0]["status"]) == (0 if "Nicholas Lee" in canvas else None, "missing")
+        assert (grades.NOBODYS in rows[0]["notes"]) == (rows[0]["grade"] is None)
+        assert rows[1]["grade"] == 0 and not rows[1]["notes"]
+        assert [row["Student"] for row in read(tables.write(rows, tmp_path / "board.html")[2])] == canvas
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):

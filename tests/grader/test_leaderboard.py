@@ -275,6 +275,31 @@ def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
         assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
 
 
+def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatch):
+    """By a worker that was started before the page's look changed: its numbers hold."""
+
+    def grade(name, source, options):
+        page = {"page": name, "drawn_by": {"eve": "old"}.get(name, "new")} if options.pages else {}
+        return {"name": name, "status": "graded", "problems": [], "measured_with": "x"} | page
+
+    monkeypatch.setattr(leaderboard, "grade", grade)
+    monkeypatch.setattr(leaderboard.kept, "drawn_by", lambda: "new")
+    found = {name: tmp_path / name for name in ("ada", "eve")}
+    for path in found.values():
+        path.touch()
+    for pages, noted in ((True, [False, True]), (True, [False, True]), (False, [False] * 2)):
+        results = leaderboard.grade_all(
+            found,
+            tmp_path / "parts",
+            leaderboard.Options(pages=pages),
+            lambda: ThreadPoolExecutor(1),
+            measured_with="x",
+        )
+        assert [leaderboard.DRAWN_ELSEWHERE in result.get("notes", []) for result in results] == noted
+        assert not any(result.get("undecided") for result in results)
+        monkeypatch.setattr(leaderboard, "grade", grade if pages else None)
+
+
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(leaderboard, "grade", slow)
@@ -553,6 +578,16 @@ def test_every_file_gets_a_row_that_names_its_kind(tmp_path, monkeypatch):
     assert {row["student"]["name"] for row in results} == {"Ada", *found} - {
         "board.html", "board.csv", "board.json", "board.grades.csv", "roster.csv",
     }  # fmt: skip
+
+
+def test_a_link_to_a_file_of_the_teachers_is_no_submission(tmp_path):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class/ada.tgz").touch()
+    ours = [tmp_path / "roster.csv", tmp_path / "faces", tmp_path / "class/here.csv"]
+    for path in ours:
+        path.touch()
+        (tmp_path / "class" / f"link to {path.name}").symlink_to(path)
+    assert [*leaderboard.submissions(tmp_path / "class", {path.resolve() for path in ours})] == ["ada"]
 
 
 def test_what_a_student_handed_in(tmp_path):
