@@ -315,8 +315,8 @@ class TinyPatchD(nn.Module):
 
 
 def tiny_networks():
-    """(D, G): Discriminators and Generators with weights that are always the same, and of which no two are alike. Both D
-    give answers of both signs."""
+    """(D, G): Discriminators and Generators with weights that are always the same, and of which no two are alike. Each
+    D gives answers of both signs."""
     D, G = Discriminators(TinyPatchD(), TinyPatchD()), Generators(TinyTranslator(), TinyTranslator())
     repeatable = torch.Generator().manual_seed(7)
     with torch.no_grad():
