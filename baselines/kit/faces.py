@@ -22,8 +22,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
 PLACES = {"/kaggle/input": 7, "/content": 2, "/content/drive/MyDrive": 2, ".": 3, "..": 2}  # how deep to look
+COVERS = 9  # at most so many pictures above folders of classes show what is in them
 LABEL_TABLES = ("tags.csv", "attributes.csv")
 SUBMISSION = {f"{number}.jpg" for number in range(1, 1001)}
+WRITTEN = ("runs", "outputs")  # where a notebook writes, unless told otherwise
 LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
 
 
@@ -41,6 +43,22 @@ def is_submission(names):
     """Whether the pictures among the names of files are exactly those that a notebook writes for the course."""
     pictures = [Path(name).name for name in names if is_picture(name)]
     return len(pictures) == len(SUBMISSION) and {*pictures} == SUBMISSION
+
+
+def may_be_fakes(folder, names):
+    """Whether a folder of files of these names looks like a submission, wherever `outputs` put it; a class of 1,000
+    faces, and the first 1,000 of the course's, look the same."""
+    return is_submission(names) and folder.name != "faces"
+
+
+def are_classes(parent, on_top, children, fakes):
+    """Whether the folders of pictures below a parent, which holds as many pictures `on_top`, are one set together: a
+    folder per class. Then those of them that may be `fakes` are faces."""
+    sure = [child for child in children if child not in fakes]  # beside few of them, submissions are no classes
+    if len(sure) < len(children) and on_top > COVERS:  # the faces lie on top, and below them what was made of them
+        return False
+    tagged = len(children) in (1, len(sure)) and any((parent / name).exists() for name in LABEL_TABLES)
+    return tagged or len(sure) > 2 or (parent / "about.json").exists()  # which `python -m data` writes into a set
 
 
 @cache  # once for each
@@ -97,11 +115,14 @@ def find_faces(given="", places=PLACES, fewest=1000):
 def largest_set(place, depth, fewest, others=()):
     """The folder or zip below a place that holds the most pictures, or None where none holds `fewest`.
     The `others`, places too, are not looked into."""
-    counts, zips, fakes = {}, {}, []  # folder or zip -> number of pictures; fakes lie wherever `outputs` put them
+    counts, zips, fakes = {}, {}, []  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place, onerror=pass_over):
-        if is_submission(names) and Path(folder).name != "faces":
+        if Path(folder) != place and "log.csv" in names:  # a run
+            folders.clear()
+            continue
+        if may_be_fakes(Path(folder), names):
             fakes.append(Path(folder))
-        folders[:] = [name for name in folders if name not in ("runs", "outputs") and not is_ignored(name)]
+        folders[:] = [name for name in folders if name not in WRITTEN and not is_ignored(name)]
         folders[:] = [name for name in folders if Path(folder, name) not in others]
         if len(Path(folder).relative_to(place).parts) >= depth:
             folders.clear()
@@ -111,13 +132,11 @@ def largest_set(place, depth, fewest, others=()):
     by_parent = {}
     for folder in counts:
         by_parent.setdefault(folder.parent, []).append(folder)
-    for parent, children in by_parent.items():  # a folder per class: the set is what holds the folders
-        sure = [child for child in children if child not in fakes]  # beside few of them, submissions are no classes
-        tagged = len(children) == len(sure) or len(children) == 1  # no submission lies beside the faces
-        tagged = tagged and any((parent / name).exists() for name in LABEL_TABLES)
-        several = (tagged or len(sure) > 2) and parent not in data_set_roots(place)
-        if several or (parent / "about.json").exists():  # which `python -m data` writes into a set
-            counts[parent] = counts.get(parent, 0) + sum(counts[child] for child in children)
+    roots = {root for root in data_set_roots(place) if not (root / "about.json").exists()}
+    for parent, children in by_parent.items():
+        on_top = counts.get(parent, 0)
+        if parent not in roots and are_classes(parent, on_top, children, fakes):
+            counts[parent] = on_top + sum(counts[child] for child in children)
             fakes = [folder for folder in fakes if folder.parent != parent]
     for folder in fakes:
         del counts[folder]
@@ -174,7 +193,7 @@ def decode(data, size):
 def files_of(source):
     """{name: what reads its bytes} of the files in a folder or zip; names are relative, with forward slashes.
 
-    Files behind links are there too, each folder once; runs and a submission below a folder of pictures are not.
+    Files behind links are there too, each folder once; runs and submissions below a folder are not.
     Raises SystemExit for a file that is no zip.
     """
     if source.is_file():
@@ -184,28 +203,39 @@ def files_of(source):
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
-    found, known, on_top, fakes = {}, {os.path.realpath(source)}, 0, {}
+    found, known, fakes = {}, {os.path.realpath(source)}, []  # found: folder -> its files
     for folder, folders, names in os.walk(source, onerror=leave_out, followlinks=True):
-        if on_top and "log.csv" in names:  # faces lie in /content itself, and a run below
+        folder = Path(folder)
+        if folder != source and "log.csv" in names:  # a run
             folders.clear()
             continue
-        files = found
-        if on_top and is_submission(names):
-            files = fakes.setdefault(Path(folder), {})
-            folders.clear()
-        if Path(folder) == source:
-            on_top = sum(map(is_picture, names))
-        places = {os.path.realpath(Path(folder, name)): name for name in sorted(folders, key=natural_key, reverse=True)}
+        places = {os.path.realpath(folder / name): name for name in sorted(folders, key=natural_key, reverse=True)}
         folders[:] = [name for place, name in places.items() if place not in known][::-1]  # a link may lead in circles
         known.update(places)
-        for path in (Path(folder, name) for name in names):
-            files[decoded(os.fsencode(path.relative_to(source).as_posix()))] = path.read_bytes
-    for folder, files in fakes.items():
-        if len(fakes) > 1 and on_top < 10:  # they are classes, and a cover or two lie on top
-            found |= files
-        else:
-            tell_skipped(folder)
-    return found
+        paths = [folder / name for name in names]
+        found[folder] = {decoded(os.fsencode(path.relative_to(source).as_posix())): path.read_bytes for path in paths}
+        if folder != source and may_be_fakes(folder, found[folder]):
+            fakes.append(folder)
+    for folder in submissions_among(fakes, {folder: sum(map(is_picture, files)) for folder, files in found.items()}):
+        tell_skipped(folder)
+        del found[folder]
+    return {name: read for files in found.values() for name, read in files.items()}
+
+
+def submissions_among(fakes, counts):
+    """Which of the folders that may be `fakes` are no faces of a source, whose folders hold so many pictures."""
+    source, *_ = counts
+    written = [folder for folder in fakes if {*folder.relative_to(source).parts} & {*WRITTEN}]
+    fakes = [folder for folder in fakes if folder not in written]
+    doubted = []
+    for fake in fakes:
+        beside = [path for path in counts if path.parent == fake.parent and counts[path] and path.name not in WRITTEN]
+        if not are_classes(fake.parent, counts[fake.parent], beside, fakes):
+            doubted.append(fake)
+    rest = sum(counts.values()) - sum(counts[folder] for folder in written + doubted)
+    if not rest or (len(doubted) > 1 and rest <= COVERS):  # the source can mean nothing else
+        doubted = []
+    return written + doubted
 
 
 def zip_name(entry):

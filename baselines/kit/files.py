@@ -11,6 +11,7 @@ from pathlib import Path
 from kit.device import rank
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or for this user, or for this file
+FULL_SAYS_TORCH = ("unexpected pos", "failed writing")  # torch.save tells of it by a RuntimeError, as of all else
 OF_ONE_FILE = (  # what says nothing of the disk: a link to nowhere, a file of somebody else, an archive that is damaged
     *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL),
     None,
@@ -36,10 +37,11 @@ def failed_write_reported(path):
     """One line for a file or folder that cannot be written: the disk is full, or it is open elsewhere, or protected."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    except (OSError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
+        reason = getattr(error, "strerror", None) or said.rpartition("strerror: ")[2].rstrip(".")
         remedy, free = "if another program has it open, close it there; else set another `run` or `outputs`", 0
-        if getattr(error, "errno", errno.ENOSPC) in FULL:
+        if getattr(error, "errno", None) in FULL or any(words in said for words in FULL_SAYS_TORCH):
             with suppress(OSError):  # of a Drive that is gone
                 free = shutil.disk_usage(path.parent).free / 1e6
             remedy = f"make room ({free:,.0f} MB are free)"

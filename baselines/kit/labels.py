@@ -116,6 +116,9 @@ def show_classes(pictures, classes, path):
 
 def animate(frames, path, most=24, limit=2e6):
     """Shows and saves at most `most` of the frames (PIL pictures) as an animated GIF of at most `limit` bytes."""
+    if not frames:
+        print(f"no {path}: there are no pictures yet, as each checkpoint adds them")
+        return
     frames = [frames[i] for i in np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
     scale, gif = 1.0, None
     while gif is None or len(gif.getvalue()) > limit:

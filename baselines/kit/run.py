@@ -8,7 +8,7 @@ import random
 import signal
 import time
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -375,6 +375,21 @@ def step_saved(files):
         return 0
 
 
+def write_as_of(data, when, path):
+    """Writes a file that keeps the time of the one it was copied from: a submission tells by it that it is older than
+    a checkpoint."""
+    path.write_bytes(data)
+    with suppress(OSError):  # on a Drive that keeps no times
+        os.utime(path, (when, when))
+
+
+def time_of(file):
+    """When a file in a folder or a zip was last written, in seconds since 1970."""
+    if isinstance(file, Path):
+        return file.stat().st_mtime
+    return time.mktime((*file.root.getinfo(file.at).date_time, 0, 0, -1))
+
+
 def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
     """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, the folder that Kaggle
     made of it, or one from before the Drive was mounted. Of several, the one that got furthest. Where the folder holds
@@ -408,11 +423,11 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
                 continue
             try:
                 with failed_disk_reported(path):
-                    data = file.read_bytes()
+                    data, when = file.read_bytes(), time_of(file)
             except Exception as error:  # a zip that is damaged may raise anything
                 if Path(name, file.name).as_posix() in NEEDED:
                     raise
                 print(f"left out {file}, which cannot be read: {error}")
                 continue
-            atomic_write(folder / name / file.name, lambda path, data=data: path.write_bytes(data))
+            atomic_write(folder / name / file.name, partial(write_as_of, data, when))
     print(f"took up the run in {path} (without it, a new one would begin)")

@@ -257,7 +257,50 @@ def test_fakes_below_the_faces_are_not_read(tmp_path):
     assert read_faces(tmp_path)[1] == ["a.png", "more/b.png"]
     assert len(faces.files_of(tmp_path / "mine")) == 1000  # the one that you name
     (tmp_path / "a.png").unlink()
-    assert len(faces.files_of(tmp_path)) == 1003  # folders of classes
+    assert read_faces(tmp_path)[1] == ["more/b.png"]
+
+
+@pytest.mark.parametrize("classes", [("aqua", "black"), ("aqua", "black", "blonde", "brown")])
+@pytest.mark.parametrize("named_alike", [False, True])
+def test_fakes_beside_folders_of_classes_are_not_read(tmp_path, twelve, monkeypatch, classes, named_alike):
+    """Where a notebook runs in the folder of its faces, as {"faces": "."} says."""
+    monkeypatch.chdir(tmp_path)
+    for name in classes:
+        put_named(tmp_path / name, twelve) if named_alike else put(tmp_path / name)
+    for run in ("runs/gan", "mine"):
+        put(tmp_path / run / "samples", 3)
+        (tmp_path / run / "log.csv").touch()
+    put_named(tmp_path / "outputs", twelve)
+    for source in (tmp_path, faces.Path(".")):
+        assert {*map(os.path.dirname, faces.files_of(source))} == {*classes}
+    (tmp_path / "outputs").rename(tmp_path / "06")
+    put_named(tmp_path / "outputs/06", twelve)
+    assert not any(name.startswith("outputs") for name in faces.files_of(tmp_path))
+
+
+def test_a_class_that_is_counted_is_read(tmp_path, twelve, capsys):
+    """Where sets are searched and where one is read, the same folders are classes."""
+    for name in ("aqua", "black", "blonde"):
+        put(tmp_path / "classes" / name, 15)
+    put_named(tmp_path / "classes/pink", twelve)
+    put_named(tmp_path / "classes/faces", twelve)
+    (tmp_path / "classes/preview.png").touch()
+    assert find({tmp_path: 2}) == tmp_path / "classes"
+    assert len(faces.files_of(tmp_path / "classes")) == 1 + 3 * 15 + 2 * 12
+    assert "skipped" not in capsys.readouterr().out
+    put(tmp_path / "classes", 15)  # the faces lie on top
+    assert len(faces.files_of(tmp_path / "classes")) == 16 + 3 * 15 + 12
+    assert find({tmp_path: 2}) == tmp_path / "classes"
+    assert f"skipped {tmp_path / 'classes/pink'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("about", [*faces.LABEL_TABLES, "about.json"])
+def test_what_speaks_for_a_set_is_heard_where_it_is_read(tmp_path, twelve, about):
+    put_named(tmp_path / "set/images", twelve)
+    (tmp_path / "set/cover.png").touch()
+    (tmp_path / "set" / about).touch()
+    assert find({tmp_path: 2}) == tmp_path / "set"
+    assert len(faces.files_of(tmp_path / "set")) == 14
 
 
 def test_it_looks_no_deeper_than_it_may(tmp_path):

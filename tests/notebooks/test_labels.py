@@ -257,6 +257,13 @@ def test_an_animation_stays_under_its_limit(tmp_path):
         assert np.abs(np.asarray(gif.convert("RGB"), float) - noise[5]).mean() < 30
 
 
+def test_of_no_pictures_there_is_no_animation(tmp_path, capsys):
+    """As where a run was stopped before its first samples."""
+    animate([], tmp_path / "training.gif")
+    assert capsys.readouterr().out.startswith(f"no {tmp_path}/training.gif: there are no pictures yet")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_an_animation_moves_in_a_notebook(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))

@@ -290,6 +290,16 @@ def test_a_drive_that_is_gone_is_reported_in_a_line(tmp_path):
     assert "make room" not in str(stopped.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("gone/last.pt", "Parent directory .* does not exist"), ("", "Is a directory")]
+)
+def test_a_checkpoint_that_cannot_be_opened_is_not_told_as_a_full_disk(tmp_path, name, reason):
+    path = tmp_path / name
+    line = rf"cannot be written: {reason}\. .* set another `run`"
+    with pytest.raises(SystemExit, match=line), kit.files.failed_write_reported(path):
+        torch.save({}, path)
+
+
 def test_a_table_that_is_open_in_excel_is_to_be_closed(tmp_path, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
@@ -726,6 +736,21 @@ def test_a_run_without_samples_is_taken_up(tmp_path, capsys, as_zip):
         shutil.make_archive(tmp_path / "gan", "zip", tmp_path / "kaggle", "gan")
     fetch_run(tmp_path / "gan", [tmp_path / "kaggle"] * (not as_zip))
     assert last(tmp_path)["step"] == 2
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_submission_that_is_taken_up_is_as_new_as_it_was(tmp_path, as_zip):
+    there, packed = tmp_path / "kaggle/gan", 1_700_000_000
+    train(session(there.parent, steps=2))
+    (there.parent / "gan.zip").unlink()
+    (there / "submission.tgz").touch()
+    os.utime(there / "submission.tgz", (packed,) * 2)
+    os.utime(there / "checkpoints/last.pt", (packed - 10,) * 2)
+    if as_zip:
+        shutil.make_archive(tmp_path / "gan", "zip", there.parent, "gan")
+    fetch_run(tmp_path / "gan", [there.parent] * (not as_zip))
+    times = [(tmp_path / "gan" / name).stat().st_mtime for name in ("submission.tgz", "checkpoints/last.pt")]
+    assert times == [packed, packed - 10]
 
 
 # averages, samples, norms
