@@ -33,10 +33,11 @@
 # *設定組 `cpu` 訓練 500、1,500、4,000 步之後，沒有挑選過。*
 
 # %% [markdown]
-# A vanilla discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is the loss. The
-# reason is the Jensen–Shannon divergence, which it estimates. It is $\log 2$ for any two distributions that do not
-# overlap, however near they are. The **earth mover's distance** does say how far apart they are, so $G$ always knows
-# which way to go ([Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)). It is
+# With the formula of 01, a discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is
+# the loss. (The loss that you took instead is steep there, but unsteady.) The reason is the Jensen–Shannon divergence,
+# which $D$ estimates. It is $\log 2$ for any two distributions that do not overlap, however near they are. The **earth
+# mover's distance** does say how far apart they are, so $G$ always knows which way to go
+# ([Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)). It is
 #
 # $$W(p_{\text{real}}, p_G) = \max_{\lVert D \rVert_L \le 1} \; \mathbb E_x[D(x)] - \mathbb E_z[D(G(z))]$$
 #
@@ -49,17 +50,16 @@
 #
 # You take the Sigmoid away, make the optimizers, write both steps, and measure the gradient norms for your report.
 #
-# Watch `loss_D`. Its negative estimates the distance. Unlike a vanilla GAN's loss, the distance falls as the pictures
-# get better. Watch the gradient norms too. A clipped layer scales what passes through it by a factor that depends on
-# $c$.
-# Over many layers the factors multiply, so the gradient fades or explodes. BatchNorm hides much of that, because it
-# scales back: try `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is
-# **Strong**.
+# Watch `loss_D`. Its negative estimates the distance, times a factor that depends on $c$: so compare it within one run
+# only. Unlike a vanilla GAN's loss, the distance falls as the pictures get better. Watch the gradient norms too. A
+# clipped layer scales what passes through it by a factor that depends on $c$. Over many layers the factors multiply, so
+# the gradient fades or explodes. BatchNorm hides much of that, because it scales back: try
+# `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is **Strong**.
 
 # %% [markdown] lang="zh"
-# 原始的 GAN 裡，判別器一旦很有把握，就教不了 $G$ 什麼：它的 Sigmoid 在那裡是平的，損失也是平的。原因在於它估計的是
-# Jensen–Shannon 散度（divergence）。只要兩個分布不重疊，不管靠得多近，這個散度都是 $\log 2$。**推土機距離**（earth
-# mover's distance）就說得出它們相隔多遠，所以 $G$ 永遠知道該往哪裡走
+# 照 01 的公式，判別器一旦很有把握，就教不了 $G$ 什麼：它的 Sigmoid 在那裡是平的，損失也是平的。（你在 01 改用的損失，在
+# 那裡很陡，但是不穩定。）原因在於它估計的是 Jensen–Shannon 散度（divergence）。只要兩個分布不重疊，不管靠得多近，這個
+# 散度都是 $\log 2$。**推土機距離**（earth mover's distance）就說得出它們相隔多遠，所以 $G$ 永遠知道該往哪裡走
 # （[Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)）。它的式子是
 #
 # $$W(p_{\text{real}}, p_G) = \max_{\lVert D \rVert_L \le 1} \; \mathbb E_x[D(x)] - \mathbb E_z[D(G(z))]$$
@@ -73,7 +73,8 @@
 #
 # 你要拿掉 Sigmoid、建立最佳化器、寫兩個訓練步驟，還要量報告用的梯度範數。
 #
-# 訓練時看 `loss_D`。它的負值就是估計的距離。圖片變好，這個距離就會變小；原始的 GAN 的損失做不到這一點。也要看梯度範
+# 訓練時看 `loss_D`。它的負值就是估計的距離，再乘上一個和 $c$ 有關的倍數，所以只能在同一次訓練裡比較。圖片變好，這個距
+# 離就會變小；原始的 GAN 的損失做不到這一點。也要看梯度範
 # 數。訊號每通過一個裁剪過的層，就會乘上一個和 $c$ 有關的倍數。層數一多，倍數連乘起來，梯度不是越來越小，就是爆
 # 炸。BatchNorm 會把大小調回來，所以這個問題大多被它蓋住了：寫報告時，試試 `{"batch_norm": False, "layers": 12}`。04 會
 # 解決這個問題。目標是通過 **Strong**。

@@ -49,7 +49,7 @@
 # so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
 #
 # You write the critic, the penalty, and $D$'s step. Watch the gradient norms: from layer to layer they stay within an
-# order of magnitude. 03's do not without BatchNorm, or with a wider clip. The score to beat is **Strong**.
+# order of magnitude. 03's do not without BatchNorm. The score to beat is **Strong**.
 
 # %% [markdown] lang="zh"
 # 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。不
@@ -66,8 +66,8 @@
 # 懲罰是每張圖片各算各的。BatchNorm 會讓 $D$ 對一張圖片的回答受到其他圖片影響，所以評論家改用 InstanceNorm。權重不再裁
 # 剪，所以又能用 Adam 了，$\beta_1 = 0$。
 #
-# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：這裡各層之間的差距在十倍以內。03 拿掉 BatchNorm，或放寬裁剪的範
-# 圍，就做不到。目標是通過 **Strong**。
+# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：這裡各層之間的差距在十倍以內。03 拿掉 BatchNorm 就做不到。目標是
+# 通過 **Strong**。
 
 # %% [markdown]
 # ## Before you start

@@ -32,8 +32,9 @@
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
 # $D$'s loss is the *hinge loss*, the mean of $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$: here $D$ scores fakes high,
-# and pictures that it is sure of no longer count. On every fourth step a gradient penalty as in 04 is added, here
-# towards slope 0. Later comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in
+# and pictures that it is sure of no longer count. On every fourth step a gradient penalty is added. It is not taken
+# between reals and fakes as in 04, but at both, and it wants a slope of 0. Notebook 10 calls it $R_1$ and $R_2$. Later
+# comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in
 # the architecture, and it costs: a step takes about ten times as long as one of 01.
 #
 # You do not write it. As in real work, the network comes from a package,
@@ -57,8 +58,9 @@
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
 # $D$ 的損失是 *hinge 損失*，也就是 $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$ 的平均：在這裡，$D$ 給假圖的分數是高的，
-# 已經很有把握的圖片就不再管它。每四步再加一次像 04 那樣的梯度懲罰，這裡要求斜率接近 0。訓練到後面，還會多一個懲罰：不管
-# 在 $w$ 的哪裡，走一步，圖片的變化都要一樣大。進步來自架構，代價是時間：一步大約是 01 的十倍。
+# 已經很有把握的圖片就不再管它。每四步再加一次梯度懲罰：不像 04 在真圖和假圖之間，而是在真圖和假圖上，要求斜率接近
+# 0。筆記本 10 把它叫做 $R_1$ 和 $R_2$。訓練到後面，還會多一個懲罰：不管在 $w$ 的哪裡，走一步，圖片的變化都要一樣大。進
+# 步來自架構，代價是時間：一步大約是 01 的十倍。
 #
 # 網路不用你寫。就像在實際工作裡，網路來自一個套
 # 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，

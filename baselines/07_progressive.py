@@ -23,12 +23,12 @@
 # %% [markdown]
 # ![Eight samples at 4×4, 16×16 and 64×64](results/07_progressive_cpu/stages.jpg)
 #
-# *The same eight $z$ at 4×4, 16×16 and 64×64, from a run three times as long as preset `cpu`. Not selected.*
+# *The same eight $z$ at 4×4, 16×16 and 64×64, from a longer run, of 5,500 steps. Not selected.*
 
 # %% [markdown] lang="zh"
 # ![4×4、16×16、64×64 時的八個樣本](results/07_progressive_cpu/stages.jpg)
 #
-# *同樣的八個 $z$ 在 4×4、16×16、64×64 時的樣子：訓練時間是設定組 `cpu` 的三倍，沒有挑選過。*
+# *同樣的八個 $z$ 在 4×4、16×16、64×64 時的樣子：來自一次比較長的訓練（5,500 步），沒有挑選過。*
 
 # %% [markdown]
 # A face of 64×64 has everything to learn at once: where the head is, which colour the hair has, how an eye shines. So
@@ -1079,7 +1079,7 @@ score_run(run)
 # | `loss_D` grows as a resolution fades in | learning rates that suit 4×4 are too high for 32×32 | lower the last \
 #   two numbers of `lr_share` |
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
-# | noise at a new resolution | the block has just come: this is normal while α is small | wait until it is held |
+# | noise at a new resolution | the block has just come: this is normal while α rises | wait until it is held |
 # | `loss_D` is far below 0 (`wgan-gp`) | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
 
 # %% [markdown] lang="zh"
@@ -1091,5 +1091,5 @@ score_run(run)
 # | `loss_G` → 0（least squares） | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |
-# | 新的解析度有雜訊 | 區塊剛加進來：α 還小的時候很正常 | 等到淡入結束 |
+# | 新的解析度有雜訊 | 區塊剛加進來：α 上升的時候很正常 | 等到淡入結束 |
 # | `loss_D` 遠低於 0（`wgan-gp`） | $\lambda$ 太小，斜率超過 1 | `penalty` 設成 10 |

@@ -797,8 +797,9 @@ class Generator(nn.Module):
 # %% [markdown]
 # ## The discriminator, with projection
 #
-# Suppose that $D$ knew how likely each class $y$ makes a picture, and how likely the picture is in any case. Then its
-# best score would be a sum of two terms: one depends on the class, and one does not. So it is built as such a sum,
+# The best $D$ compares reals with fakes in two things: how likely the class $y$ is, given the picture, and how likely
+# the picture is in any case. Its score is the sum of two terms: one depends on the class, and one does not. So $D$ is
+# built as such a sum,
 #
 # $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
 #
@@ -820,8 +821,8 @@ class Generator(nn.Module):
 # %% [markdown] lang="zh"
 # ## 有投影的判別器
 #
-# 假設 $D$ 知道兩件事：在類別 $y$ 裡，出現這張圖片的機會有多大；不管類別，出現這張圖片的機會又有多大。那麼它最好的分數
-# 就是兩項的和：一項和類別有關，一項無關。所以 $D$ 就做成這樣的和：
+# 最好的 $D$ 拿真圖和假圖比兩件事：看到這張圖片，它屬於類別 $y$ 的機會有多大；不管類別，出現這張圖片的機會又有多大。它
+# 的分數就是兩項的和：一項和類別有關，一項無關。所以 $D$ 就做成這樣的和：
 #
 # $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
 #

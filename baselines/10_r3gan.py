@@ -16,7 +16,7 @@
 #
 # | 這份筆記本 | |
 # |---|---|
-# | **你會學到** | 不靠訣竅的現代 GAN：兩兩比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
+# | **你會學到** | 不靠訣竅的現代 GAN：成對比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
 # | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong**。`cpu_long`：一個 CPU 核心 1 個半小時，能過 **Boss**。 \
 #   `demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
@@ -312,7 +312,8 @@ check_relativistic_losses(relativistic_loss_D, relativistic_loss_G)
 #
 # <details><summary>Hint 2</summary>
 #
-# `.square().sum((1, 2, 3)).mean()`. The factor $\gamma / 2$ comes later, in $D$'s step.
+# Square the gradient, sum over its dimensions 1, 2 and 3, and take the mean. The factor $\gamma / 2$ comes later, in
+# $D$'s step.
 #
 # </details>
 
@@ -332,7 +333,7 @@ check_relativistic_losses(relativistic_loss_D, relativistic_loss_G)
 #
 # <details><summary>提示 2</summary>
 #
-# `.square().sum((1, 2, 3)).mean()`。$\gamma / 2$ 等到 $D$ 的步驟再乘。
+# 把梯度平方，在第 1、2、3 維加總，再取平均。$\gamma / 2$ 等到 $D$ 的步驟再乘。
 #
 # </details>
 
@@ -599,7 +600,7 @@ check_discriminator_step(discriminator_step)
 # and that of 01 to compare it with.
 
 # %% [markdown] lang="zh"
-# $G$ 的步驟也需要真圖，因為它的損失也是兩兩比較。它沒有懲罰。`LOSSES_BY_NAME` 裡有上面的損失，還有 01 的損失，讓你比
+# $G$ 的步驟也需要真圖，因為它的損失也是成對比較。它沒有懲罰。`LOSSES_BY_NAME` 裡有上面的損失，還有 01 的損失，讓你比
 # 較。
 
 
@@ -978,14 +979,13 @@ run = launch(train, settings)
 # ## What it learned
 #
 # Where $D$ cannot tell the two of a pair apart, both losses are $\log 2 = 0.69$. `loss_D` lies under that, with the
-# penalties in it, and `loss_G` over it. The nearer both come to 0.69, the better the fakes are. Both should move
-# little.
+# penalties in it, and `loss_G` over it. They tell who is ahead, not how good the pictures are. Both should move little.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
 #
 # 如果 $D$ 分不出一對裡面哪張是真的，兩個損失都是 $\log 2 = 0.69$。`loss_D` 連懲罰算在內，還是比它低；`loss_G` 比它高。
-# 兩個損失越接近 0.69，假圖就越好。兩個都不應該有太大的變動。
+# 它們只說誰領先，不說圖片好不好。兩個都不應該有太大的變動。
 
 # %%
 plot_losses(run)
@@ -1109,7 +1109,7 @@ score_run(run)
 # |---|---|
 # | `{"r2": 0.0}` | 在假圖那裡，沒有東西讓 $D$ 保持平坦。一開始假圖離真圖很遠，$R_1$ 管不到：梯度會爆炸。論文裡，這樣 \
 #   的訓練會發散。我們十分鐘的訓練沒有發散 |
-# | `{"r1": 0.0}` | 真圖那裡也一樣：$D$ 在那裡變得很陡，$G$ 會被推過頭。十分鐘之內看不出差別 |
+# | `{"r1": 0.0}` | 真圖那裡也一樣：$D$ 在那裡變得很陡，$G$ 會被推過頭。十分鐘之內沒有變差 |
 # | `{"r1": 0.0, "r2": 0.0}` | $D$ 贏了，`loss_G` 一直變大。損失繞著圈子走，怎麼樣都穩定不下來。五分鐘就看得到： \
 #   線條變成圈圈，頭髮都變成棕色 |
 # | `{"loss": "non-saturating"}` | 會收斂，但有些模式會不見：變化比較少，召回率比較低。要比十分鐘更久才看得出來 |

@@ -164,6 +164,13 @@ def test_a_table_translates_values_too_and_line_by_line():
     assert said("(a+b) of nothing") == "(a+b) of nothing"
 
 
+def test_a_run_s_name_behind_its_setting_hides_nothing():
+    table = translate.read_table("kit")
+    said = translation.translator({template: text for template, text in table.items() if text})
+    line = "weight clipping c = 0.03 without BatchNorm (wgan_b): largest over smallest layer 19.6"
+    assert said(line) == "權重裁剪 c = 0.03，沒有 BatchNorm (wgan_b)：最大的一層是最小的一層的 19.6 倍"
+
+
 def test_printed_words_and_progress_are_translated(capsys):
     names = {"progress": lambda *given: given}
     translation.translate_messages(names, {"training": "訓練", "{0} faces": "{0} 張臉"})
