@@ -89,7 +89,9 @@ def _download(url: str, part: Path, pause: float) -> None:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise DataError(f"{part}: the disk is full; make room and run the command again, it goes on") from error
+            raise DataError(
+                f"{part}: the disk is full ({error.strerror}); make room and run the command again, it goes on"
+            ) from error
         wait = pause * 2 ** (failures - 1)
         tqdm.write(f"connection lost, trying again in {wait:g} s", file=sys.stderr)
         time.sleep(wait)

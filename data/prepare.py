@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import sys
@@ -49,9 +50,9 @@ def prepare(
 ) -> Prepared:
     """Writes the first `limit` pictures of a folder, .zip or .tar[.gz] as a set of PNG [size, size].
 
-    Tables of labels go along. Where none can be read, and the pictures lie in several folders, these are kept: they are
-    the classes. A file that cannot be read is skipped. An output in the source is no part of it. Raises DataError when
-    the source holds no readable picture, or the output is taken.
+    Tables of labels go along, and the seed of a set that was drawn. Where no table can be read, and the pictures lie in
+    several folders, these are kept: they are the classes. A file that cannot be read is skipped. An output in the
+    source is no part of it. Raises DataError when the source holds no readable picture, or the output is taken.
     """
     given = with_name(Path(source))  # a link has a name of its own: what it leads to may be called by its content
     source, output = given.resolve(), Path(output).resolve()
@@ -59,6 +60,7 @@ def prepare(
         raise DataError(f"{output}: would replace its own source; name another output")
     pictures, tables, skipped = _listed(source, output)
     pictures = sorted(pictures, key=natural)[:limit]
+    drawn = _of_drawn(tables.pop(ABOUT, []))
     read = {table: _decoded(found) for table, found in tables.items()}
     labelled = any(read[table][1] is not None for table in TABLES if table in read)
     classes = [] if labelled else _classes(pictures)
@@ -88,8 +90,9 @@ def prepare(
                 notes += more
                 if data is not None:
                     write(table, data)
-        about = {"name": printable(name or given.stem), "count": count, "size": size, "source": printable(given.name)}
-        write(ABOUT, about_json({**about, "filter": "bilinear"}))
+        about = {"name": printable(name or drawn.pop("name", given.stem)), "count": count, "size": size}
+        about |= {"source": printable(given.name), "filter": "bilinear"}
+        write(ABOUT, about_json(drawn | about))
     return Prepared(count, skipped, notes)
 
 
@@ -118,11 +121,11 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
     try:
         for name, read in _members(source, output, skipped):
             file = PurePosixPath(name).name
-            if file in (*TABLES, LABELS):
+            if file in (*TABLES, LABELS, ABOUT):
                 tables.setdefault(file, []).append((name, _read(source, name, read)))
-            elif file != ABOUT and not name.lower().endswith(ENDINGS) and (problem := _unreadable(source, name, read)):
+            elif not name.lower().endswith(ENDINGS) and (problem := _unreadable(source, name, read)):
                 skipped.append(f"{name}: {problem}")  # now: 1.txt beside 1.png would take its name
-            elif file != ABOUT:
+            else:
                 pictures.append(name)
     except BadArchive as error:
         raise DataError(f"{error}; download it again, or name another source") from None
@@ -220,6 +223,19 @@ def _decoded(found: list[tuple[str, bytes | str]]) -> tuple[str, str | None, lis
     if not text.strip():
         return name, None, [*notes, f"{name} is not carried along, as it is empty"]
     return name, text, notes
+
+
+def _of_drawn(found: list[tuple[str, bytes | str]]) -> dict:
+    """The seed in the uppermost about.json, by which notebooks know that a set was drawn, and its name, by which scores
+    call it; nothing of a set that was not drawn."""
+    try:
+        about = json.loads(found[0][1]) if found else {}
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(about, dict) or "seed" not in about:
+        return {}
+    kept = {"seed": about["seed"]}
+    return kept | {"name": about["name"]} if isinstance(about.get("name"), str) else kept
 
 
 def _carried(table: str, name: str, text: str, written: dict[str, str]) -> tuple[bytes | None, list[str]]:

@@ -61,7 +61,8 @@ def deepen(run: Path, output: Path, changes: dict) -> None:
 
 
 def deepened(state: dict, changes: dict) -> dict:
-    """The state of a run's checkpoint, changed. Raises KeyError, TypeError, ValueError, and SystemExit of a setting."""
+    """The state of a run's checkpoint, changed. Raises CannotDeepen, KeyError, TypeError, ValueError, and SystemExit of
+    a setting."""
     before = known_settings(state["settings"])
     (as_kind,) = definitions(BASELINES / "kit/kinds.py", "as_kind").values()
     for name, value in changes.items():
@@ -71,13 +72,17 @@ def deepened(state: dict, changes: dict) -> dict:
     after = known_settings(asdict(before) | changes)
     losses_of, *made = definitions(MASTER, "losses_of", *NETWORKS.values()).values()
     losses_of(after.loss)
+    if after.batch_size != before.batch_size:
+        raise CannotDeepen(
+            f"batch_size is {before.batch_size} in this run and stays so: it tells how many pictures a run has seen"
+        )
     state = state | {"settings": asdict(after)}
     torch.manual_seed(after.seed)
     for name, make in zip(NETWORKS, made, strict=True):
         old, new = make(before), make(after)
         averaged = copy.deepcopy(new)
         state[name] = filled(new, state[name])
-        state[f"optimizer_{name}"] = with_more_weights(state[f"optimizer_{name}"], old, new)
+        state[f"optimizer_{name}"] = with_more_weights(state[f"optimizer_{name}"], old, new, (after.beta1, after.beta2))
         if name == "G":
             state["G_ema"] = filled(averaged, state["G_ema"])
     return state
@@ -92,13 +97,14 @@ def filled(network: torch.nn.Module, weights: dict) -> dict:
     return network.state_dict()
 
 
-def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module) -> dict:
-    """The state of old's optimizer, for new, which has all weights of old and more."""
+def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module, betas: tuple[float, float]) -> dict:
+    """The state of old's optimizer, for new, which has all weights of old and more, with Adam's `betas`: a run that
+    goes on takes them from here, and not from its settings."""
     names = [name for name, _ in new.named_parameters()]
     places = {place: names.index(name) for place, (name, _) in enumerate(old.named_parameters())}
     (group,) = state["param_groups"]
     moments = {places[place]: moments for place, moments in state["state"].items()}
-    return {"state": moments, "param_groups": [group | {"params": [*range(len(names))]}]}
+    return {"state": moments, "param_groups": [group | {"params": [*range(len(names))], "betas": betas}]}
 
 
 @click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})

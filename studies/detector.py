@@ -17,31 +17,32 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from grader.cli import shared
 from grader.features.imagenet import describe
 from grader.features.reference import shipped_reference
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics import afd as detector
-from grader.metrics.afd import cascade_faces, load_cascade
+from grader.metrics.afd import cascade_faces
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import NO_FACES, no_face
 from studies.evaluate import Faces, corrupted
-from studies.train_detector import GENERATED, face_probabilities
+from studies.train_detector import GENERATED, face_probabilities, read_cascade
 
 BINS = 10
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Where to draw how right the probabilities are.")
 def main(runs, shared, plot):
-    faces, cascade = Faces.read(shared), load_cascade(shared / "lbpcascade_animeface.xml")
+    cascade, faces = read_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
+    moments_of_runs = [[read_submission(path).pictures for path in checkpoints(run)] for run in runs]
     _sets(faces, cascade)
     none = np.stack([no_face("patches", faces.held_out, np.random.default_rng(0)) for _ in range(1000)])
     said, right = [], []
-    for run in runs:
-        moments = [read_submission(path).pictures for path in checkpoints(run)]
+    for run, moments in zip(runs, moments_of_runs, strict=True):
         features = [describe(pictures) for pictures in tqdm(moments, run.name, disable=None)]
         said += [detector.faces(rows) for rows in features]
         right += [GENERATED * share for share in face_probabilities(moments, faces.held_out, none, cascade)]
@@ -98,4 +99,4 @@ def _reliability(said, right, plot):
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.detector")

@@ -31,13 +31,13 @@ from safetensors.torch import save as as_bytes
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from grader.cli import shared
+from grader.errors import GraderError
 from grader.features import anime
-from grader.files import atomic, natural, write_bytes
-from grader.inputs.archives import members
-from grader.inputs.images import decode
+from grader.files import atomic, write_bytes
 from studies import teacher
 from studies.corruptions import KINDS
-from studies.faces import hash_of, read_faces, split, stored
+from studies.faces import hash_of, read_faces, read_some, split, stored
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 500  # of its 1,000 samples
@@ -67,9 +67,7 @@ def harmlessly(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def read_originals(path: Path, odd: bool) -> np.ndarray:
     """The odd or the even half of crypko_10000_96px, uint8 [5000, 96, 96, 3]."""
-    files = ((name, read) for name, read in members(path) if name.lower().endswith(".jpg"))
-    pictures = {name: decode(read())[0] for name, read in files if int(Path(name).stem) % 2 == odd}
-    return np.stack([pictures[name] for name in sorted(pictures, key=natural)])
+    return read_some(path, lambda name: name.lower().endswith(".jpg") and int(Path(name).stem) % 2 == odd)
 
 
 def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
@@ -111,7 +109,13 @@ class Set:
 
 
 def sources(shared: Path, runs: Path) -> dict[str, tuple[str, np.ndarray, np.ndarray]]:
-    """Every set that is trained on, by its name: its group, its pictures, and the same as the teacher sees them."""
+    """Every set that is trained on, by its name: its group, its pictures, and the same as the teacher sees them.
+
+    Raises GraderError where one of the runs TRAINED_ON is missing: without it another network would be trained.
+    """
+    archives = {run: sorted((runs / run / "samples").glob("*.tgz")) for run in TRAINED_ON}
+    if missing := [run for run, found in archives.items() if not found]:
+        raise GraderError(f"{runs / missing[0] / 'samples'}: no .tgz is there: RUNS must hold {', '.join(TRAINED_ON)}")
     faces = split(read_faces(shared / "crypko_12000_64px.zip"))[0][:FACES]
     originals = read_originals(shared / "crypko_10000_96px.zip", odd=False)[:ORIGINALS]
     small = shrunk(originals)
@@ -120,8 +124,8 @@ def sources(shared: Path, runs: Path) -> dict[str, tuple[str, np.ndarray, np.nda
     for number in range(CORRUPTED[0]):
         pictures = corrupted(both, CORRUPTED[1], rng)
         found[f"corrupted-{number:02}"] = ("corrupted", pictures, pictures)
-    for run in TRAINED_ON:
-        for file in sorted((runs / run / "samples").glob("*.tgz")):
+    for run, files in archives.items():
+        for file in files:
             pictures = read_faces(file)[:PER_CHECKPOINT]
             found[f"{run}-{file.stem}"] = ("generated", pictures, pictures)
     return found
@@ -129,8 +133,8 @@ def sources(shared: Path, runs: Path) -> dict[str, tuple[str, np.ndarray, np.nda
 
 def gather(shared: Path, runs: Path, folder: Path) -> list[Set]:
     """Every set that the network learns from; the teacher's features are kept in the folder."""
-    net, sets = teacher.load(), []
-    for name, (group, pictures, seen) in sources(shared, runs).items():
+    found, net, sets = sources(shared, runs), teacher.load(), []
+    for name, (group, pictures, seen) in found.items():
         print(f"\r{name}: {len(pictures)} pictures", end="\033[K", file=sys.stderr, flush=True)
         path = folder / f"targets-{name}-{hash_of(seen)}.npy"
         sets.append(Set(group, pictures, _kept(path, partial(teacher.features, net, seen, half=True))))
@@ -205,7 +209,8 @@ class Batches(IterableDataset):
 
 
 def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed: int = 0) -> anime.FaceNet:
-    """The network after so many steps; goes on from FOLDER/training.pt, also to another number of steps.
+    """The network after so many steps; goes on from FOLDER/training.pt, also to more steps. Raises GraderError where
+    that is of other sets, or further on.
 
     The rate rises, stays, and falls to 0 over the last third. In the end the head is fitted once more, see `fit`.
     """
@@ -217,7 +222,8 @@ def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed:
     groups = [{"params": trunk, "rate": rate}, {"params": network.head.parameters(), "rate": rate * HEAD}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
     kept, running = folder / "training.pt", []
-    first = resume(kept, network, optimizer)
+    data = hash_of_sets(sets)
+    first = resume(kept, network, optimizer, data, steps)
     weights = torch.from_numpy(components.variances ** (1 - 2 * TEMPER)).float()
     weights /= weights.sum()  # so that the mean as the only answer costs 1
     batches, started = DataLoader(Batches(seen, components, range(first, steps)), None, num_workers=1), time.time()
@@ -236,7 +242,7 @@ def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed:
             pace = (step - first) * len(pictures) / (time.time() - started)
             print(f"step {step}/{steps}: unexplained {np.mean(running[-50:]):.3f}, {pace:.0f} pictures/s", flush=True)
         if step % 250 == 0 or step == steps:
-            keep(kept, network, optimizer, step)
+            keep(kept, network, optimizer, data, step)
     network.eval()
     fit(network, seen, components)
     for group in SHARES:
@@ -250,18 +256,28 @@ def share_of_rate(step: int, steps: int) -> float:
     return min(1, step / 100, 3 * (1 - (step - 1) / steps))
 
 
-def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """The number of steps already done; network and optimizer are then as `keep` wrote them."""
+def hash_of_sets(sets: list[Set]) -> str:
+    """What says whether a training went on with the same pictures and features."""
+    return hash_of(*(array for some in sets for array in (some.pictures, some.features) if array is not None))
+
+
+def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, steps: int) -> int:
+    """The number of steps already done; network and optimizer are then as `keep` wrote them. Raises GraderError where
+    that was with other data, or after more steps than are asked for."""
     if not path.exists():
         return 0
     state = torch.load(path)
+    if state.get("data") != data:
+        raise GraderError(f"{path}: is not known to be of these pictures: name another --folder, or move it away")
+    if state["step"] > steps:
+        raise GraderError(f"{path}: is at step {state['step']}: choose more --steps, or name another --folder")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
 
 
-def keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+def keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, step: int) -> None:
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "data": data, "step": step}
     with atomic(path) as unfinished:
         torch.save(state, unfinished)
 
@@ -330,7 +346,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
     write_bytes(path, as_bytes(state))
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
@@ -341,7 +357,10 @@ def main(shared, runs, *, folder, output, steps, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     save(train(gather(shared, runs, folder), folder, steps), output)
+    print(f"wrote {output}")
+    if output.resolve() == anime.WEIGHTS.resolve():  # until then, the shipped reference is of the network before
+        print(f"next: python -m studies.reference {shared} --features anime")
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.distil")

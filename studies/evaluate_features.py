@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from grader.cli import shared
 from grader.features import anime
 from grader.features.statistics import Statistics
 from grader.files import atomic, short_hash
@@ -69,7 +70,7 @@ class Distances:
         return np.load(path)
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
@@ -170,4 +171,4 @@ def _text(value) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.evaluate_features")

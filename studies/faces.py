@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from grader.errors import GraderError
 from grader.files import natural
-from grader.inputs.archives import members
-from grader.inputs.images import ENDINGS, decode
+from grader.inputs.archives import BadArchive, members
+from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 
 SIZE = 64  # pixels a side
 
@@ -27,12 +29,26 @@ def hash_of(*arrays: np.ndarray) -> str:
 def read_faces(path: str | Path) -> np.ndarray:
     """Every picture of a folder, .zip or .tgz as uint8 [N, 64, 64, 3], in the numeric order of their names.
 
-    Raises ValueError when there is no picture, and what `members` and `decode` raise when one cannot be read.
+    Raises GraderError when there is no picture, or one cannot be read, and OSError.
     """
-    files = ((name, read) for name, read in members(Path(path)) if name.lower().endswith(ENDINGS))
-    pictures = {name: decode(read(), SIZE)[0] for name, read in files}
+    return read_some(Path(path), lambda name: True, SIZE)
+
+
+def read_some(path: Path, wanted: Callable[[str], bool], size: int | None = None) -> np.ndarray:
+    """The pictures of those names, as `read_faces` does; without a `size` as large as they are."""
+    pictures = {}
+    try:
+        for name, read in members(path):
+            if name.lower().endswith(ENDINGS) and wanted(name):
+                pictures[name] = decode(read(), size)[0]
+    except UnreadablePicture as error:
+        raise GraderError(f"{path}: {name} {error}: leave it out, or get the set again") from None
+    except BadArchive as error:
+        raise GraderError(str(error)) from None
+    except FileNotFoundError:
+        raise GraderError(f"{path}: no such file or folder") from None
     if not pictures:
-        raise ValueError(f"{path}: holds no picture ({', '.join(ENDINGS)})")
+        raise GraderError(f"{path}: holds no picture ({', '.join(ENDINGS)})")
     return np.stack([pictures[name] for name in sorted(pictures, key=natural)])
 
 

@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import click
 
+from grader.cli import shared
 from grader.features.fingerprints import of_faces
-from grader.inputs.known_faces import KNOWN, BadFingerprints, save_known
+from grader.inputs.known_faces import KNOWN, save_known
 
 
-@click.command()
+@click.command(cls=shared.Command)
 @click.argument("faces", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", default=KNOWN, type=click.Path(path_type=Path), show_default=True)
 def main(faces, output):
@@ -20,13 +21,10 @@ def main(faces, output):
     The shipped ones are of all 71,314 faces of the course, shrunk to 64x64 (bilinear) and stored as JPEG of quality 95.
     They are numbers, and no picture can be drawn from them again. The faces are named by their numbers in the set.
     """
-    try:
-        known = of_faces(faces)
-        known = replace(known, names=[PurePosixPath(name).name for name in known.names])
-        save_known(known, f"every face of {faces.name}, in numeric order", output)
-    except BadFingerprints as error:
-        raise click.ClickException(str(error)) from None
+    known = of_faces(faces)
+    known = replace(known, names=[PurePosixPath(name).name for name in known.names])
+    save_known(known, f"every face of {faces.name}, in numeric order", output)
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.known_faces")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from grader.cli import shared
 from grader.features import anime, imagenet
 from grader.features.reference import shipped_reference
 from grader.inputs.images import jpeg
@@ -58,7 +59,7 @@ def _network(features) -> nn.Module:
     return network if features is imagenet else lambda x: network(x / 255)
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("submission", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 @click.option("--network", "names", type=click.Choice(list(NETWORKS)), multiple=True, default=("imagenet",))
@@ -73,4 +74,4 @@ def main(submission, output, names, steps, rate, quality, threads):
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.optimised")

@@ -8,6 +8,7 @@ import click
 import numpy as np
 from PIL import Image, ImageDraw
 
+from grader.cli import shared
 from grader.features import imagenet
 from grader.features.reference import shipped_reference
 from grader.inputs.submission import read_submission
@@ -16,7 +17,7 @@ from grader.metrics.frechet import frechet_distance
 SHOWN, MARGIN = 14, 72  # pictures of each set; pixels on the left for its distance
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("archives", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 def main(archives, output):
@@ -34,4 +35,4 @@ def main(archives, output):
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.order")

@@ -48,7 +48,7 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     """Writes the weights of a run's step, by default its best one in history.csv, and the card's table beside them.
 
     `told` are facts that no file of the run holds, or that it holds in part: the words for "command", "faces",
-    "hardware" and "time". Returns the card's path, None where there is no card beside the weights.
+    "hardware" and "time". Returns the card's path, None where no card of these weights is there.
     Raises CannotRelease, BadRun and CannotWrite; then no file is changed.
     """
     card = read_card(output)
@@ -212,12 +212,13 @@ def table(weights: Path) -> str:
 
 
 def read_card(weights: Path) -> str:
-    """The text of the README.md beside a file of weights; "" where there is none with marks for a table."""
+    """The text of the README.md beside a file of weights; "" where there is none that names the file and has marks for
+    a table: a card of other weights stays as it is."""
     try:
         text = weights.with_name("README.md").read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
         return ""
-    return text if TABLE.search(text) else ""
+    return text if TABLE.search(text) and f"`{weights.name}`" in text else ""
 
 
 @click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,6 +18,7 @@ from PIL import Image
 
 import grader
 from grader import history, leaderboard, report
+from grader.cli import shared
 from grader.files import natural
 from grader.inputs.images import decode
 from grader.inputs.runs import checkpoints, read_run
@@ -104,7 +105,7 @@ def save(picture: Image.Image, path: Path) -> None:
     path.write_bytes(file.getvalue())
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("demo", type=click.Path(path_type=Path, exists=True, file_okay=False), default="runs/demo")
 @click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="docs/screenshots")
 def main(demo: Path, output: Path):
@@ -117,4 +118,4 @@ def main(demo: Path, output: Path):
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.screenshots")

@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from grader.cli import shared
 from grader.features import anime
 from studies import distil
 
@@ -71,7 +72,7 @@ def vicreg(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3, seed: int = 0) -> anime.FaceNet:
     """The network after so many steps; its features are `pooled`, and its head has learned nothing.
 
-    Goes on from FOLDER/training.pt, also to another number of steps.
+    Goes on from FOLDER/training.pt, also to more steps. Raises GraderError where that is of other sets, or further on.
     """
     torch.manual_seed(seed)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
@@ -81,7 +82,8 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3, 
     both = nn.ModuleDict({"network": network, "expander": expander}).train()
     optimizer = torch.optim.AdamW([some for some in both.parameters() if some.requires_grad], weight_decay=0.05)
     kept, running = folder / "training.pt", []
-    first = distil.resume(kept, both, optimizer)
+    data = distil.hash_of_sets(sets)
+    first = distil.resume(kept, both, optimizer, data, steps)
     batches, started = DataLoader(Views(sets, range(first, steps)), None, num_workers=1), time.time()
     for step, views in enumerate(batches, first + 1):
         for group in optimizer.param_groups:
@@ -98,11 +100,11 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3, 
             pace = (step - first) * 2 * BATCH / (time.time() - started)
             print(f"step {step}/{steps}: loss {np.mean(running[-50:]):.2f}, {pace:.0f} views/s", flush=True)
         if step % 250 == 0 or step == steps:
-            distil.keep(kept, both, optimizer, step)
+            distil.keep(kept, both, optimizer, data, step)
     return network.eval()
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/self_supervised", show_default=True, type=click.Path(path_type=Path))
@@ -116,4 +118,4 @@ def main(shared, runs, *, folder, steps, threads):
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.self_supervised")

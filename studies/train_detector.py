@@ -17,7 +17,6 @@ cpu, 1,400 steps, seed 2022).
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +27,14 @@ from safetensors.torch import save
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from grader.cli import shared
+from grader.errors import GraderError, first_line
 from grader.features import imagenet
 from grader.files import write_bytes
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
-from grader.metrics.afd import WEIGHTS, Detector, cascade_faces, load_cascade
+from grader.metrics.afd import WEIGHTS, Detector, cascade_faces, load_cascade, scale_of_weights
+from grader.verdict import load_thresholds
 from studies.corruptions import KINDS, NO_FACES, no_face
 from studies.faces import read_faces, shifted, split
 from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
@@ -40,6 +42,7 @@ from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
 if TYPE_CHECKING:
     import cv2
 
+BATCH = 256
 OF_EACH = 400  # samples of each checkpoint of a run
 HARDLY_A_FACE = 0.02  # what an eigenface is worth: nothing in it has an edge
 GENERATED = 0.5  # what a generated face is worth, beside a real one
@@ -62,6 +65,16 @@ TOLERANCE = {  # up to which severity a person still sees a face, and from which
     "turn": (0.15, 0.4),
     "fog": (0.4, 0.9),
 }
+
+
+def read_cascade(path: Path) -> cv2.CascadeClassifier:
+    """The cascade in a file. Raises GraderError."""
+    try:
+        return load_cascade(path)
+    except Exception as error:  # OpenCV is another one, or has an error of its own
+        raise GraderError(
+            f"{path}: OpenCV does not run it ({first_line(error)}): name lbpcascade_animeface.xml"
+        ) from None
 
 
 def face_probabilities(
@@ -118,7 +131,7 @@ def _example(styles, negatives, rng):
     return picture, label
 
 
-def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batch: int = 256) -> Detector:
+def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batch: int = BATCH) -> Detector:
     """A detector trained on features [N, 1280] and the probability of a face [N]."""
     torch.manual_seed(seed)
     x, y, detector = torch.from_numpy(features).float(), torch.from_numpy(labels).float(), Detector()
@@ -137,36 +150,49 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
     return detector.eval()
 
 
-@click.command(help=__doc__)
+@click.command(cls=shared.Command, help=__doc__)
 @click.argument("source", metavar="FACES", type=click.Path(exists=True))
 @click.option("--more", multiple=True, type=click.Path(exists=True), help="Faces of another style; may be repeated.")
 @click.option(
     "--run", "runs", multiple=True, type=click.Path(exists=True, path_type=Path), help="A notebook's; may be repeated."
 )
 @click.option("--cascade", required=True, type=click.Path(exists=True, path_type=Path), help="lbpcascade_animeface.xml")
-@click.option("--output", default=WEIGHTS, type=click.Path(), show_default=True)
-@click.option("--examples", "count", default=45_000, show_default=True, help="Pictures to learn from.")
-@click.option("--epochs", default=12, show_default=True)
+@click.option("--output", default=WEIGHTS, type=click.Path(path_type=Path), show_default=True)
+@click.option(
+    "--examples",
+    "count",
+    default=45_000,
+    type=click.IntRange(BATCH),
+    show_default=True,
+    help="Pictures to learn from.",
+)
+@click.option("--epochs", default=12, type=click.IntRange(1), show_default=True)
 @click.option("--negative-steps", default=600, type=click.IntRange(min=20), show_default=True)
 @click.option("--threads", default=1, show_default=True, help="The same seed needs the same number to repeat.")
 @click.option("--seed", default=1, show_default=True)
 def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)
-    rng = np.random.default_rng(seed)
+    rng, cascade = np.random.default_rng(seed), read_cascade(cascade)  # first what may be broken: to train takes long
+    checkpoints_of_runs = [read_submission(path).pictures[:OF_EACH] for run in runs for path in checkpoints(run)]
     styles = [split(read_faces(path))[0] for path in (source, *more)]
     eigenfaces, moments = make_hard_negatives(styles[0], negative_steps, seed, (*PLAIN, BURNT))
-    moments += [read_submission(path).pictures[:OF_EACH] for run in runs for path in checkpoints(run)]
+    moments += checkpoints_of_runs
     none = np.stack([no_face("patches", styles[0], rng) for _ in range(1000)])
     probabilities = [
         np.full(len(eigenfaces), HARDLY_A_FACE),
-        *(GENERATED * shares for shares in face_probabilities(moments, styles[0][:2000], none, load_cascade(cascade))),
+        *(GENERATED * shares for shares in face_probabilities(moments, styles[0][:2000], none, cascade)),
     ]
     negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
     pictures, labels = examples(styles, negatives, count, rng)
     trained = train(imagenet.describe(pictures), labels, epochs, seed)
-    write_bytes(Path(output), save(trained.state_dict()))
-    print(f"wrote {output}", file=sys.stderr)
+    write_bytes(output, save(trained.state_dict()))
+    shared.wrote(output)
+    if (scale := scale_of_weights(output)) not in {one["by"] for one in load_thresholds()["scale"]}:
+        shared.note(
+            f"these weights have a scale of their own, {scale}, which grader/thresholds.toml does not know: until its "
+            "thresholds are measured and entered there, AFD by them is not judged, and no grade is given"
+        )
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.train_detector")

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from grader import score
+from grader.cli import shared
 from grader.report.terminal import show
 
 
-@click.command()
+@click.command(cls=shared.Command)
 @click.argument("pictures", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), default="docs/verdict.svg", show_default=True)
 def main(pictures: Path, output: Path) -> None:
@@ -30,4 +31,4 @@ def main(pictures: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    shared.run(main, "python -m studies.verdict")

@@ -200,8 +200,10 @@ def shipped_path(features: ModuleType) -> Path:
 
 def shipped_reference(features: ModuleType = imagenet) -> Reference:
     """The course's faces in the features of `imagenet` or `anime`, as `python -m studies.reference` wrote them. Raises
-    ValueError for other weights."""
+    BadReference for other weights."""
     path = shipped_path(features)
     if (shipped := load_reference(path, NAME, features.scale())) is None:
-        raise ValueError(f"{path} holds no statistics of {features.scale()}: python -m studies.reference")
+        name = features.__name__.rpartition(".")[2]
+        remedy = f"make it with python -m studies.reference SHARED --features {name}"
+        raise BadReference(f"{path}: holds no statistics of {features.scale()}: {remedy}")
     return shipped

@@ -36,8 +36,13 @@ CASCADE = f"lbpcascade-{MIN_NEIGHBORS}"  # the name of its scale
 
 @cache
 def scale() -> str:
-    """The name of the embedded detector's scale, made of the hash of its weights: other weights, other shares."""
-    return f"embedded-{short_hash(WEIGHTS)}" if WEIGHTS.exists() else "embedded-untrained"
+    """The name of the embedded detector's scale."""
+    return scale_of_weights(WEIGHTS) if WEIGHTS.exists() else "embedded-untrained"
+
+
+def scale_of_weights(path: Path) -> str:
+    """The name of a detector's scale, made of the hash of its weights: other weights, other shares."""
+    return f"embedded-{short_hash(path)}"
 
 
 class Detector(nn.Module):

@@ -45,7 +45,7 @@ def ranked(results: list[dict]) -> list[dict]:
         graded = result["status"] == "graded"
         judged = any(passed is not None for passed in offline.get("passed", {}).values())
         if graded and not judged:
-            remarks.append("not judged: other faces, or a measure is missing")
+            remarks.append("not judged: other faces, another detector, or a measure is missing")
         remarks += result.get("not_looked_for", [])
         remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
         rows.append(

@@ -204,7 +204,10 @@ def test_what_the_user_had_stays(tmp_path):
 def test_disk_full(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with serving() as (url, _), pytest.raises(DataError, match="disk is full") as caught:
+    with (
+        serving() as (url, _),
+        pytest.raises(DataError, match=r"is full \(0 MB are needed, 0 MB are free\)") as caught,
+    ):
         fetch(tmp_path / "faces.zip", url)
     assert caught.value.__cause__.errno == errno.ENOSPC
 

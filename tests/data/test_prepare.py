@@ -595,3 +595,19 @@ def test_the_old_set_comes_back_when_the_new_one_cannot_be_put_in_its_place(sour
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert files(tmp_path) == ["out/1.png", "out/about.json", "source/1.png", "source/2.png"]
+
+
+def test_a_set_that_was_drawn_stays_one(source, tmp_path):
+    """The notebooks' last cell knows it by the seed in about.json, and a score calls it by its name."""
+    (source / "faces").mkdir()
+    picture().save(source / "faces/1.png")
+    (source / "faces/about.json").write_text('{"name": "generated", "seed": 7, "size": 96}')
+    for name, called in ((None, "generated"), ("mine", "mine")):
+        prepare(source, tmp_path / called, name=name, workers=1)
+        about = json.loads((tmp_path / called / "about.json").read_text())
+        assert (about["name"], about["seed"], about["size"]) == (called, 7, 64)
+    for other in ('{"name": "generated"}', "[1]", "no json", '{"seed": 1, "name": 2}'):
+        (source / "about.json").write_text(other)  # it lies above the other one
+        prepare(source, tmp_path / "out", workers=1, overwrite=True)
+        about = json.loads((tmp_path / "out/about.json").read_text())
+        assert about["name"] == "source" and ("seed" in about) == (other.startswith('{"seed'))

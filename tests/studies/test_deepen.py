@@ -86,6 +86,7 @@ def test_it_begins_where_the_other_ended_and_learns_with_all_blocks(run, rendere
         (["augment=1"], "augment is 1"),
         (["augment=colour"], "there is no augmentation colour"),
         (["loss=hinge"], "there is no loss 'hinge'"),
+        (["batch_size=5"], "in this run and stays so"),
     ],
 )
 def test_other_weights_are_refused_in_one_line(run, tmp_path, changes, why):
@@ -108,3 +109,10 @@ def test_what_is_no_run_and_what_is_there_is_refused(run, tmp_path):
         assert result.exit_code == 1 and why in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
     assert command(run, tmp_path / "new", "--set", "blocks").exit_code == 2
+
+
+def test_adam_goes_on_with_the_betas_that_are_set(run):
+    state = deepen.deepened(checkpoint(run), {"beta1": 0.25})
+    for name in ("G", "D"):
+        (group,) = state[f"optimizer_{name}"]["param_groups"]
+        assert group["betas"] == (0.25, state["settings"]["beta2"])

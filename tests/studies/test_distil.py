@@ -1,13 +1,17 @@
 """The distillation: what it shows the network, and that a training goes on where it was stopped."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from grader.errors import GraderError
 from grader.features import anime
-from studies import distil
+from studies import distil, self_supervised
+from studies.faces import read_faces
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +126,48 @@ def test_what_is_harmless_changes_a_picture_little():
     assert len(np.unique(versions, axis=0)) > 5
     expected = distil.shrunk(picture[None])[0].astype(int)
     assert np.abs(versions - expected).mean() < 5
+
+
+def test_a_training_on_other_pictures_or_further_on_is_refused(sets, tmp_path):
+    network = anime.FaceNet()
+    optimizer, kept = torch.optim.SGD(network.parameters()), tmp_path / "training.pt"
+    other = [distil.replace(some, pictures=some.pictures[::-1]) for some in sets]
+    data = distil.hash_of_sets(sets)
+    distil.keep(kept, network, optimizer, data, step=3)
+    assert distil.resume(kept, network, optimizer, data, steps=3) == 3
+    with pytest.raises(GraderError, match=r"training.pt: is not known to be of these pictures"):
+        distil.resume(kept, network, optimizer, distil.hash_of_sets(other), steps=9)
+    with pytest.raises(GraderError, match=r"training.pt: is at step 3: choose more --steps"):
+        distil.resume(kept, network, optimizer, data, steps=2)
+
+
+def test_a_run_that_is_missing_is_told_before_anything_is_read(tmp_path):
+    for run in distil.TRAINED_ON:
+        (tmp_path / run / "samples").mkdir(parents=True)
+        (tmp_path / run / "samples/000500.tgz").touch()
+    (tmp_path / distil.TRAINED_ON[2] / "samples/000500.tgz").unlink()
+    arguments = [str(tmp_path), str(tmp_path), "--folder", str(tmp_path / "kept")]
+    for command in (distil.main, self_supervised.main):
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1
+        assert result.stderr.startswith(f"{tmp_path / distil.TRAINED_ON[2] / 'samples'}: no .tgz is there")
+
+
+def test_new_weights_of_the_grader_need_a_new_reference(tmp_path, monkeypatch):
+    monkeypatch.setattr(distil, "gather", lambda *_: None)
+    monkeypatch.setattr(distil, "train", lambda *_: None)
+    monkeypatch.setattr(distil, "save", lambda *_: None)
+    arguments = [str(tmp_path), str(tmp_path), "--folder", str(tmp_path / "kept")]
+    remedy = f"python -m studies.reference {tmp_path} --features anime"
+    assert remedy in CliRunner().invoke(distil.main, arguments).stdout
+    assert remedy not in CliRunner().invoke(distil.main, [*arguments, "--output", str(tmp_path / "other")]).stdout
+
+
+@pytest.mark.parametrize("read", [read_faces, partial(distil.read_originals, odd=True)])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, read):
+    (tmp_path / "7.jpg").write_bytes(b"no picture")
+    with pytest.raises(GraderError, match=r"7\.jpg is not a picture") as caught:
+        read(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(GraderError, match="no such file or folder"):
+        read(tmp_path / "missing")

@@ -46,7 +46,7 @@ def test_the_best_step_becomes_weights_with_their_card(run, tmp_path, monkeypatc
     monkeypatch.setattr(release, "LEVELS", 255)  # float16 is exact enough
     output, card = tmp_path / "weights/some.safetensors", tmp_path / "weights/README.md"
     card.parent.mkdir()
-    card.write_text("# Mine\n<!-- facts -->\nold\n<!-- /facts -->\nand more\n")
+    card.write_text("# `some.safetensors`\n<!-- facts -->\nold\n<!-- /facts -->\nand more\n")
     result = command(run, "--output", output, "--hardware", "one T4", "--command", "two commands")
     assert result.exit_code == 0, result.stderr
     G, weights = play.load_generator(output), torch.load(run / "checkpoints/000200.pt", weights_only=True)
@@ -54,7 +54,7 @@ def test_the_best_step_becomes_weights_with_their_card(run, tmp_path, monkeypatc
     for name, weight in G.state_dict().items():
         assert torch.equal(weight, weights[name].half().float())
     text = card.read_text()
-    assert text == f"# Mine\n<!-- facts -->\n{release.table(output)}<!-- /facts -->\nand more\n"
+    assert text == f"# `some.safetensors`\n<!-- facts -->\n{release.table(output)}<!-- /facts -->\nand more\n"
     assert result.stdout == release.table(output)
     for fact in (
         "1,234 faces",
@@ -153,3 +153,10 @@ def test_the_command_is_the_nearest_preset_and_what_differs_from_it():
     assert release.command(config) == words
     for name in ("large", "t4_1h", "t4_12h"):
         assert release.command(asdict(presets[name])) == f"python -m baselines.run 10_r3gan --preset {name}"
+
+
+def test_the_card_of_other_weights_stays_as_it_is(run, tmp_path):
+    card = "# `shipped.safetensors`\n<!-- facts -->\nold\n<!-- /facts -->\n"
+    (tmp_path / "README.md").write_text(card)
+    assert release.release(run, None, tmp_path / "mine.safetensors", {}) is None
+    assert (tmp_path / "README.md").read_text() == card

@@ -111,3 +111,23 @@ def test_detector_training_runs(rendered, tmp_path, monkeypatch):
     found = detector.faces(imagenet.describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
     assert found.shape == (300,)
     assert ((found > 0) & (found < 1)).all()
+
+
+def test_a_new_detector_is_said_to_be_on_no_scale(rendered, tmp_path, monkeypatch):
+    """And a run that cannot be read is told before anything is trained."""
+    trained = detector.Detector()
+    monkeypatch.setattr(train_detector, "load_cascade", lambda path: None)
+    arguments = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
+    monkeypatch.setattr(train_detector, "make_hard_negatives", None)
+    result = CliRunner().invoke(train_detector.main, [*arguments, "--run", str(tmp_path)])
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1 and str(tmp_path) in result.stderr
+    none = np.zeros((1, 64, 64, 3), np.uint8)
+    monkeypatch.setattr(train_detector, "make_hard_negatives", lambda *_: (none, [none]))
+    monkeypatch.setattr(train_detector, "face_probabilities", lambda *_: [np.zeros(1)])
+    monkeypatch.setattr(train_detector, "examples", lambda *_: (none, None))
+    monkeypatch.setattr(train_detector, "train", lambda *_: trained)
+    result = CliRunner().invoke(train_detector.main, arguments, catch_exceptions=False)
+    scale = detector.scale_of_weights(tmp_path / "weights")
+    assert f"{scale}, which grader/thresholds.toml does not know" in result.stderr
+    monkeypatch.setattr(train_detector, "load_thresholds", lambda: {"scale": [{"by": scale}]})
+    assert scale not in CliRunner().invoke(train_detector.main, arguments).stderr

@@ -9,6 +9,7 @@ from grader.errors import GraderError
 from grader.features import anime, devices, imagenet
 from grader.features.imagenet import DIM, describe
 from grader.features.reference import QUALITIES, SAMPLE, shipped_path, shipped_reference
+from grader.inputs.faces import BadReference
 from grader.metrics.frechet import floor
 from grader.verdict import load_thresholds
 from studies.reference import make_reference
@@ -124,7 +125,7 @@ def test_reference_of_other_weights_is_refused(tmp_path, noise, monkeypatch):
     make_reference(imagenet, noise, noise, "noise", shipped_path(imagenet))
     assert shipped_reference().statistics.count == len(noise)
     monkeypatch.setattr("grader.features.imagenet.scale", lambda: "lite0-9")
-    with pytest.raises(ValueError, match="no statistics of lite0-9"):
+    with pytest.raises(BadReference, match=r"no statistics of lite0-9: .* SHARED --features imagenet"):
         shipped_reference()
 
 
