@@ -26,6 +26,8 @@ COVERS = 9  # at most so many pictures above folders of classes show what is in 
 LABEL_TABLES = ("tags.csv", "attributes.csv")
 SUBMISSION = {f"{number}.jpg" for number in range(1, 1001)}
 WRITTEN = ("runs", "outputs")  # where a notebook writes, unless told otherwise
+BESIDE_LOG = {"checkpoints", "samples"}  # what a run has beside its log.csv, and a set that a program fetched has not
+NO_ZIP = (OSError, zipfile.BadZipFile, ValueError, NotImplementedError)  # what opening one raises for another file
 LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
 
 
@@ -117,7 +119,7 @@ def largest_set(place, depth, fewest, others=()):
     The `others`, places too, are not looked into."""
     counts, zips, fakes = {}, {}, []  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place, onerror=pass_over):
-        if Path(folder) != place and "log.csv" in names:  # a run
+        if Path(folder) != place and "log.csv" in names and not BESIDE_LOG.isdisjoint(folders):  # a run
             folders.clear()
             continue
         if may_be_fakes(Path(folder), names):
@@ -131,11 +133,13 @@ def largest_set(place, depth, fewest, others=()):
         zips |= {Path(folder, name): 0 for name in names if name.lower().endswith(".zip") and not is_ignored(name)}
     by_parent = {}
     for folder in counts:
-        by_parent.setdefault(folder.parent, []).append(folder)
-    roots = {root for root in data_set_roots(place) if not (root / "about.json").exists()}
+        if folder != place:  # what is above a place is no part of it, and "." is the parent of ".." and of itself
+            by_parent.setdefault(folder.parent, []).append(folder)
+    roots = data_set_roots(place)
     for parent, children in by_parent.items():
         on_top = counts.get(parent, 0)
-        if parent not in roots and are_classes(parent, on_top, children, fakes):
+        may_be_set = parent not in roots or (parent / "about.json").exists()
+        if may_be_set and are_classes(parent, on_top, children, fakes):
             counts[parent] = on_top + sum(counts[child] for child in children)
             fakes = [folder for folder in fakes if folder.parent != parent]
     for folder in fakes:
@@ -150,17 +154,30 @@ def largest_set(place, depth, fewest, others=()):
 
 
 def pictures_in(path, fewest):
-    """How many pictures a zip lists; 0 where it is too small, broken, a submission, that of a run, or in a run."""
+    """How many pictures a zip lists; 0 where it is too small, broken, a submission, that of a run, or in a run. Raises
+    SystemExit where the disk fails: without this zip, another set would be taken."""
     smallest = 78  # bytes that a file takes in a zip, without its name: most zips need not be opened
     try:
-        in_run = (path.parent / "log.csv").exists() or (path.with_suffix("") / "log.csv").exists()
-        files = {} if in_run or path.stat().st_size < smallest * fewest else files_of(path)
-    except (OSError, SystemExit):
+        with failed_disk_reported(path):
+            in_run = is_run(path.parent) or is_run(path.with_suffix(""))
+            files = {} if in_run or path.stat().st_size < smallest * fewest else files_in_zip(path)
+    except NO_ZIP:
         return 0
     if is_submission(files):
         tell_skipped(path)
         return 0
-    return 0 if any(Path(name).name == "log.csv" for name in files) else sum(map(is_picture, files))
+    return 0 if has_run(files) else sum(map(is_picture, files))
+
+
+def is_run(folder):
+    return (folder / "log.csv").exists() and any((folder / name).exists() for name in BESIDE_LOG)
+
+
+def has_run(names):
+    """Whether a run is among files of these names."""
+    folders = {Path(name).parent for name in names if Path(name).name == "log.csv"}
+    beside = {folder / name for folder in folders for name in BESIDE_LOG}
+    return bool(beside) and any(Path(name).parent in beside for name in names)
 
 
 def data_set_roots(place):
@@ -198,15 +215,13 @@ def files_of(source):
     """
     if source.is_file():
         try:
-            archive = open_zip(source)
-        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            return files_in_zip(source)
+        except NO_ZIP as error:
             raise SystemExit(f"{source} is not a zip, or a broken one: {error}") from None
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
     found, known, fakes = {}, {os.path.realpath(source)}, []  # found: folder -> its files
     for folder, folders, names in os.walk(source, onerror=leave_out, followlinks=True):
         folder = Path(folder)
-        if folder != source and "log.csv" in names:  # a run
+        if folder != source and "log.csv" in names and not BESIDE_LOG.isdisjoint(folders):  # a run
             folders.clear()
             continue
         places = {os.path.realpath(folder / name): name for name in sorted(folders, key=natural_key, reverse=True)}
@@ -216,15 +231,22 @@ def files_of(source):
         found[folder] = {decoded(os.fsencode(path.relative_to(source).as_posix())): path.read_bytes for path in paths}
         if folder != source and may_be_fakes(folder, found[folder]):
             fakes.append(folder)
-    for folder in submissions_among(fakes, {folder: sum(map(is_picture, files)) for folder, files in found.items()}):
+    counts = {folder: sum(map(is_picture, files)) for folder, files in found.items()}
+    for folder in submissions_among(source, fakes, counts):
         tell_skipped(folder)
         del found[folder]
     return {name: read for files in found.values() for name, read in files.items()}
 
 
-def submissions_among(fakes, counts):
+def files_in_zip(path):
+    """{name: what reads its bytes} of the files in a zip."""
+    archive = open_zip(path)
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    return {zip_name(entry).replace("\\", "/"): partial(archive.read, entry) for entry in entries}
+
+
+def submissions_among(source, fakes, counts):
     """Which of the folders that may be `fakes` are no faces of a source, whose folders hold so many pictures."""
-    source, *_ = counts
     written = [folder for folder in fakes if {*folder.relative_to(source).parts} & {*WRITTEN}]
     fakes = [folder for folder in fakes if folder not in written]
     doubted = []

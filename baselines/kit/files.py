@@ -23,7 +23,9 @@ def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
     If it is not, a line tells how to mount it."""
     if Path(run).is_absolute() or not Path(colab).is_dir():
         return run
-    if Path(drive).is_dir():
+    with failed_disk_reported(drive):
+        mounted = Path(drive).is_dir()
+    if mounted:
         return str(Path(drive, run))
     print(
         f"Colab forgets {run} with the session. To keep it on your Drive, run this in a new cell, then Run all again:\n"

@@ -384,7 +384,8 @@ def write_as_of(data, when, path):
 
 
 def time_of(file):
-    """When a file in a folder or a zip was last written, in seconds since 1970."""
+    """When a file in a folder or a zip was last written, in seconds since 1970. A zip has the time of day where it was
+    packed, which may be to come here."""
     if isinstance(file, Path):
         return file.stat().st_mtime
     return time.mktime((*file.root.getinfo(file.at).date_time, 0, 0, -1))
@@ -410,6 +411,7 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
     runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:
         return
+    now = time.time()
     path, files = max(runs, key=lambda run: steps[run[0]])
     if step:
         if (further := step_saved(files)) > step:
@@ -423,7 +425,7 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
                 continue
             try:
                 with failed_disk_reported(path):
-                    data, when = file.read_bytes(), time_of(file)
+                    data, when = file.read_bytes(), min(time_of(file), now)
             except Exception as error:  # a zip that is damaged may raise anything
                 if Path(name, file.name).as_posix() in NEEDED:
                     raise

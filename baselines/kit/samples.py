@@ -1,5 +1,6 @@
 """Samples: made, looked at, packed as the course takes them."""
 
+import base64
 import io
 import math
 import sys
@@ -69,8 +70,10 @@ def show(picture):
     if "ipykernel" in sys.modules:
         from IPython import display
 
-        moves = isinstance(picture, bytes)  # a PIL picture would be its first frame
-        display.display(display.Image(picture, format="gif") if moves else picture)
+        if isinstance(picture, bytes):  # a PIL picture would be its first frame, and saved pages leave out image/gif
+            data = base64.b64encode(picture).decode()
+            picture = display.HTML(f'<img src="data:image/gif;base64,{data}" alt="pictures that change over time">')
+        display.display(picture)
     plt.close("all")
 
 

@@ -12,6 +12,7 @@ import ast
 import difflib
 import io
 import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -191,6 +192,7 @@ def changed_lines(solution: str, mutant: str) -> str:
 @click.argument("notebooks", nargs=-1)
 def main(notebooks):
     """Tries all of them, or those NOTEBOOKS, such as 04_wgan_gp."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a copy of a process that has started CUDA can use no GPU
     torch.set_num_threads(1)
     total = Counter()
     for master in masters():

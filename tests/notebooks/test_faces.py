@@ -143,15 +143,35 @@ def test_a_place_within_a_place_is_looked_into_by_itself(tmp_path):
 def test_zips_that_are_none_or_hold_a_run_are_no_sets(tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"PK\3\4" + bytes(9999))
     (tmp_path / "folder.zip").mkdir()
-    pack(tmp_path / "gan.zip", 20, "gan/log.csv")
+    pack(tmp_path / "gan.zip", 20, "gan/log.csv", "gan/checkpoints/last.pt")
     pack(tmp_path / "best.zip", 20)
-    (tmp_path / "best").mkdir()
+    (tmp_path / "best/samples").mkdir(parents=True)
     (tmp_path / "best/log.csv").touch()
     pack(tmp_path / "best/submission.zip", 20)
     pack(tmp_path / "__MACOSX/mine.zip", 20)
     pack(tmp_path / "outputs/mine.zip", 20)
     with pytest.raises(SystemExit, match="found no faces"):
         find({tmp_path: 3})
+
+
+def test_a_log_alone_makes_no_run(tmp_path):
+    """A program that fetches faces may keep one."""
+    for name in ("a/1", "a/2", "b/1"):
+        save(tmp_path / f"fetched/{name}.png")
+    (tmp_path / "fetched/a/log.csv").touch()
+    assert faces.find_faces("", {tmp_path: 2}, fewest=1) == tmp_path / "fetched/a"
+    assert sorted(faces.files_of(tmp_path / "fetched")) == ["a/1.png", "a/2.png", "a/log.csv", "b/1.png"]
+    here = pack(tmp_path / "zipped/mine.zip", 12, "set/log.csv")
+    (tmp_path / "zipped/log.csv").touch()
+    assert find({tmp_path: 2}) == here
+
+
+def test_what_a_folder_holds_beside_the_notebook_s_says_nothing_of_what_is_above(tmp_path, monkeypatch):
+    put(tmp_path / "project")
+    (tmp_path / "project/notebooks").mkdir()
+    (tmp_path / "project/notebooks/tags.csv").touch()
+    monkeypatch.chdir(tmp_path / "project/notebooks")
+    assert find({".": 3, "..": 2}) == faces.Path("..")
 
 
 def test_what_systems_and_runs_leave_is_no_set_of_faces(tmp_path):
@@ -465,9 +485,13 @@ def test_a_disk_that_fails_costs_no_faces(tmp_path, capsys):
     save(tmp_path / "faces/2.png")
     assert read_faces(tmp_path / "faces")[1] == ["1.png", "2.png"]
     assert "left out 1 pictures that cannot be read, such as 3.png" in capsys.readouterr().out
-    (tmp_path / "faces.zip").symlink_to(FAILS)
-    with pytest.raises(SystemExit, match=f"^{tmp_path}/faces.zip {GONE}"):
-        read_faces(tmp_path / "faces.zip")
+    for name, look in (
+        ("faces", lambda: read_faces(tmp_path / "faces.zip")),
+        ("mine", lambda: faces.pictures_in(tmp_path / "mine.zip", 0)),
+    ):
+        (tmp_path / f"{name}.zip").symlink_to(FAILS)
+        with pytest.raises(SystemExit, match=f"^{tmp_path}/{name}.zip {GONE}"):
+            look()
 
 
 def test_a_folder_that_cannot_be_listed_drops_out_of_no_set_in_silence(tmp_path, monkeypatch, capsys):
@@ -490,6 +514,18 @@ def test_a_folder_that_cannot_be_listed_drops_out_of_no_set_in_silence(tmp_path,
     assert capsys.readouterr().out == ""
     assert read_faces(tmp_path / "faces")[1] == ["a/1.png"]
     assert capsys.readouterr().out == f"left out {tmp_path}/faces/b, which cannot be read: Permission denied\n"
+    (tmp_path / "datasets/b").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="holds no readable picture"):
+        read_faces(tmp_path / "datasets/b")
+
+    def exists(path):
+        if path.parent.name == "b":
+            raise PermissionError
+        return os.path.exists(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(faces.Path, "exists", exists)
+        assert faces.find_faces("", {tmp_path: 2}, fewest=1) == tmp_path / "faces/a"
     why.clear()
     assert read_faces(tmp_path / "faces")[1] == ["a/1.png", "b/1.png"]
 

