@@ -22,7 +22,7 @@ from grader.features.reference import shipped_reference
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics import afd as detector
-from grader.metrics.afd import cascade_faces, load_cascade
+from grader.metrics.afd import cascade_faces
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import NO_FACES, no_face
 from studies.evaluate import Faces, corrupted
@@ -36,7 +36,7 @@ BINS = 10
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Where to draw how right the probabilities are.")
 def main(runs, shared, plot):
-    faces, cascade = Faces.read(shared), load_cascade(shared / "lbpcascade_animeface.xml")
+    faces, cascade = Faces.read(shared), shared / "lbpcascade_animeface.xml"
     _sets(faces, cascade)
     none = np.stack([no_face("patches", faces.held_out, np.random.default_rng(0)) for _ in range(1000)])
     said, right = [], []

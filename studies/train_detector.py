@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -32,13 +31,10 @@ from grader.features import imagenet
 from grader.files import write_bytes
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
-from grader.metrics.afd import WEIGHTS, Detector, cascade_faces, load_cascade
+from grader.metrics.afd import WEIGHTS, Detector, cascade_faces
 from studies.corruptions import KINDS, NO_FACES, no_face
 from studies.faces import read_faces, shifted, split
 from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
-
-if TYPE_CHECKING:
-    import cv2
 
 OF_EACH = 400  # samples of each checkpoint of a run
 HARDLY_A_FACE = 0.02  # what an eigenface is worth: nothing in it has an edge
@@ -65,7 +61,7 @@ TOLERANCE = {  # up to which severity a person still sees a face, and from which
 
 
 def face_probabilities(
-    moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, cascade: cv2.CascadeClassifier
+    moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, cascade: Path
 ) -> list[np.ndarray]:
     """The probability that each picture of each moment is a face, float [N] for uint8 [N, 64, 64, 3].
 
@@ -159,7 +155,7 @@ def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, 
     none = np.stack([no_face("patches", styles[0], rng) for _ in range(1000)])
     probabilities = [
         np.full(len(eigenfaces), HARDLY_A_FACE),
-        *(GENERATED * shares for shares in face_probabilities(moments, styles[0][:2000], none, load_cascade(cascade))),
+        *(GENERATED * shares for shares in face_probabilities(moments, styles[0][:2000], none, cascade)),
     ]
     negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
     pictures, labels = examples(styles, negatives, count, rng)
