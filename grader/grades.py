@@ -88,7 +88,7 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
 def write_tables(rows: list[dict], page: Path, parts: Path) -> list[Path]:
     """Writes the tables of grades. One that a person has changed since is kept beside, as NAME.before.csv, with a
     warning: what they decided by hand stands nowhere else. Raises OSError."""
-    record = parts / "tables.json"
+    record = parts / ".tables.json"  # no name of an entry begins so
     try:
         written = json.loads(record.read_bytes())
     except (OSError, ValueError):

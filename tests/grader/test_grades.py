@@ -337,6 +337,15 @@ def test_what_a_person_typed_into_a_table_is_kept(tmp_path, monkeypatch, measure
         assert [row["name"] for row in read(Path("leaderboard.grades.csv"))] == ["b1"]  # and no table is a submission
 
 
+def test_a_submission_called_tables_is_kept_as_any_other(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("tables.tgz").write_bytes(b"x")
+    for _ in range(2):
+        done = CliRunner().invoke(cli.main, ["leaderboard", ".", "--points", str(ROOT / "grader/points.toml")])
+        assert done.exit_code == 0 and "kept as" not in done.stderr
+    assert measured == ["tables"]
+
+
 def test_a_table_that_another_program_has_open_stops_it_before_the_work(tmp_path, monkeypatch, measured):
     monkeypatch.chdir(tmp_path)
     Path("class").mkdir()
