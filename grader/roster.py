@@ -308,14 +308,15 @@ def students(
 
 def _dated(uploads: list[Upload], deadline: datetime | None) -> list[Upload]:
     """The same without the times of Moodle's uploads, where they look like those of downloads: many versions of Moodle
-    date files so, and a whole class would be late. Of real times most are before the deadline, and those not all of one
-    moment."""
+    date files so, and a whole class would be late. Of real times most people have some before the deadline, and those
+    not all of one moment."""
     files = [one for one in uploads if one.platform == "moodle" and one.dated]
     late = [one for one in files if deadline and one.time > deadline]
     early = [one for one in files if one not in late]
     times = [one.time for one in early]
-    of_one_moment = len({one.person for one in early}) > 1 and max(times) - min(times) <= DOWNLOAD
-    if len(late) <= len(early) and not of_one_moment:
+    in_time = {one.person for one in early}
+    of_one_moment = len(in_time) > 1 and max(times) - min(times) <= DOWNLOAD
+    if len({one.person for one in late}) <= len(in_time) and not of_one_moment:
         return uploads
     if late:
         unknown = "uploads from Moodle seem to have the time of their download: which of them are late is not known"
