@@ -78,7 +78,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "platform": upload.platform if upload else "",
             }
         )
-    if any(not row["id"] and row["grade"] != 0 for row in rows):  # 0 points of whoever it is are 0 points
+    anybodys = (row for student, row in zip(students, rows, strict=True) if not (student.id or student.whose))
+    if any(row["grade"] != 0 for row in anybodys):  # 0 points of whoever it is are 0 points
         for row in rows:
             if row["status"] == MISSING:
                 row.update(grade=None, notes=[*row["notes"], NOBODYS])

@@ -104,6 +104,7 @@ class Student:
     failed: dict[str, str] = field(default_factory=dict)  # entry -> why it cannot be graded
     undecided: bool = False  # another upload may count as well as this one
     reasons: list[str] = field(default_factory=list)  # for which it has a row of its own
+    whose: list[str] = field(default_factory=list)  # the ids of those whose such a row may be; none: anybody's
     unsure: bool = False
 
     @property
@@ -263,7 +264,7 @@ def students(
     Warns where the times are those of a download.
     """
     listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance({*map(_owner, found)})
-    reasons = {}  # why people with a row of their own are nobody on the roster
+    reasons, whose = {}, {}  # why people with a row of their own are nobody on the roster, and who they may be
     handed_in = [upload(entry, source, canvas=_owner(entry) not in by_chance) for entry, source in found.items()]
     handed_in = _dated(handed_in, deadline)
     candidates = {one.entry: _candidates(one, listed) for one in handed_in}
@@ -278,6 +279,7 @@ def students(
         uploads[ids[0] if len(ids) == 1 else one.person].append(one)
         if len(ids) > 1:
             unsure.update(ids)
+            whose[one.person] = ids
             rows = " or ".join(student.row for student in listed if student.id in ids)
             reasons[one.person] = f"it may be that of {rows}: decide whose it is"
     owned = {}
@@ -287,7 +289,8 @@ def students(
         for one in some:
             if one not in own:
                 uploads[one.person].append(one)
-                unsure.update([student.id], _named(one, listed))
+                whose[one.person] = _named(one, listed)  # more people than one have put this id into a name
+                unsure.update([student.id], whose[one.person])
                 reasons[one.person] = (
                     f"named like {student.row}, but {one.platform.capitalize()} has it under another number"
                     if own
@@ -302,7 +305,8 @@ def students(
     for person, some in uploads.items():
         last = _latest(Student("", ""), some)
         reason = reasons.get(person, "its name has the id of no one student of the roster")
-        ours.append(replace(last, name=last.upload.name, reasons=[reason] if roster else []))
+        reason = [reason] if roster else []
+        ours.append(replace(last, name=last.upload.name, reasons=reason, whose=whose.get(person, [])))
     return _apart(ours)
 
 
