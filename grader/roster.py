@@ -13,7 +13,7 @@ import re
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -178,6 +178,16 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
         file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
         return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
     return Upload(entry, source, time, owner)
+
+
+def of_several(archives: Collection[str], roster: list[Student] | None = None) -> bool:
+    """Whether the archives of one folder, by their names, may be those of several people: a class one folder deeper,
+    say. One student has few, no two numbers of a platform, and one id of the roster."""
+    names = [*archives]
+    platforms = (found for name in names if (found := MOODLE.fullmatch(name) or CANVAS.fullmatch(name)))
+    told = (_ids_in(name, roster or []) for name in names)
+    ids = {one[0] for one in told if len(one) == 1}
+    return len(names) > TRIES or len({found["number"] for found in platforms}) > 1 or len(ids) > 1
 
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
@@ -362,7 +372,11 @@ def _named(one: Upload, roster: list[Student]) -> list[str]:
 
 def _told(one: Upload, roster: list[Student]) -> list[str]:
     """The ids that stand in the names of the entry or its file."""
-    text = _plain(f"{one.entry}\n{one.source.name}")
+    return _ids_in(f"{one.entry}\n{one.source.name}", roster)
+
+
+def _ids_in(text: str, roster: list[Student]) -> list[str]:
+    text = _plain(text)
     return [student.id for student in roster if _whole(_plain(student.id), text)]
 
 
