@@ -100,12 +100,10 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
             name += "_"
         names.add(name)
         archives = _archives(entry) if entry.is_dir() else []
-        if len(archives) > 1 and of_several([archive.name for archive in archives], roster):
-            found[name] = entry
-        elif len(archives) > 1:
+        if len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
             found |= {f"{name}/{archive.name}": archive for archive in archives}
         else:
-            found[name] = archives[0] if archives else entry
+            found[name] = archives[0] if len(archives) == 1 else entry
     return found
 
 

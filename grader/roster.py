@@ -13,7 +13,7 @@ import re
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -180,14 +180,13 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
     return Upload(entry, source, time, owner)
 
 
-def of_several(archives: Collection[str], roster: list[Student] | None = None) -> bool:
+def of_several(archives: list[str], roster: list[Student] | None = None) -> bool:
     """Whether the archives of one folder, by their names, may be those of several people: a class one folder deeper,
     say. One student has few, no two numbers of a platform, and one id of the roster."""
-    names = [*archives]
-    platforms = (found for name in names if (found := MOODLE.fullmatch(name) or CANVAS.fullmatch(name)))
-    told = (_ids_in(name, roster or []) for name in names)
+    platforms = (found for name in archives if (found := MOODLE.fullmatch(name) or CANVAS.fullmatch(name)))
+    told = (_ids_in(name, roster or []) for name in archives)
     ids = {one[0] for one in told if len(one) == 1}
-    return len(names) > TRIES or len({found["number"] for found in platforms}) > 1 or len(ids) > 1
+    return len(archives) > TRIES or len({found["number"] for found in platforms}) > 1 or len(ids) > 1
 
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
