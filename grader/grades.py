@@ -78,7 +78,8 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "platform": upload.platform if upload else "",
             }
         )
-    if any(not row["id"] and row["grade"] != 0 for row in rows):  # 0 points of whoever it is are 0 points
+    anybodys = (row for student, row in zip(students, rows, strict=True) if not (student.id or student.whose))
+    if any(row["grade"] != 0 for row in anybodys):  # 0 points of whoever it is are 0 points
         for row in rows:
             if row["status"] == MISSING:
                 row.update(grade=None, notes=[*row["notes"], NOBODYS])
@@ -88,7 +89,7 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
 def write_tables(rows: list[dict], page: Path, parts: Path) -> list[Path]:
     """Writes the tables of grades. One that a person has changed since is kept beside, as NAME.before.csv, with a
     warning: what they decided by hand stands nowhere else. Raises OSError."""
-    record = parts / "tables.json"
+    record = parts / ".tables.json"  # no name of an entry begins so
     try:
         written = json.loads(record.read_bytes())
     except (OSError, ValueError):

@@ -71,15 +71,17 @@ class Options:
         return Scorer.prepare(self.reference, metrics=self.metrics, offline=self.offline, progress=progress)
 
 
-def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
+def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student] | None = None) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
     a row that names its kind. `ours` are files of the teacher's, which are none, nor
     are links to them.
 
     A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
-    several, each is an upload of its own, NAME/ARCHIVE. Names are what comes before an archive's ending. Raises
-    GraderError.
+    several, each is an upload of its own, NAME/ARCHIVE, but where they may be those of several people, by their names
+    and the `roster`: such a folder stays whole. Names are what comes before an archive's ending. Raises GraderError.
     """
+    from grader.roster import of_several
+
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
     except OSError as error:
@@ -98,10 +100,10 @@ def submissions(folder: Path, ours: Collection[Path] = ()) -> dict[str, Path]:
             name += "_"
         names.add(name)
         archives = _archives(entry) if entry.is_dir() else []
-        if len(archives) > 1:
+        if len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
             found |= {f"{name}/{archive.name}": archive for archive in archives}
         else:
-            found[name] = archives[0] if archives else entry
+            found[name] = archives[0] if len(archives) == 1 else entry
     return found
 
 
@@ -161,7 +163,7 @@ def make(
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
-    entries = submissions(folder.resolve(), ours)
+    entries = submissions(folder.resolve(), ours, listed)
     students = classroom.students(entries, listed, worth.deadline)
     tables = grade_tables.beside(page) if roster or points else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
@@ -260,8 +262,9 @@ def grade(name: str, source: Path, options: Options) -> dict:
         problems = [
             problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
         ]
-        ours = {"undecided": True} if isinstance(error, NotRead) else {}  # a worker that does not see the files, say
-        return about | {"status": BROKEN, "problems": problems} | ours
+        # a worker that does not see the files, say; or a folder of archives that may be those of a whole class
+        undecided = {"undecided": True} if isinstance(error, NotRead) or _archives(source) else {}
+        return about | {"status": BROKEN, "problems": problems} | undecided
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
     except TooSlow as error:

@@ -104,6 +104,7 @@ class Student:
     failed: dict[str, str] = field(default_factory=dict)  # entry -> why it cannot be graded
     undecided: bool = False  # another upload may count as well as this one
     reasons: list[str] = field(default_factory=list)  # for which it has a row of its own
+    whose: list[str] = field(default_factory=list)  # the ids of those whose such a row may be; none: anybody's
     unsure: bool = False
 
     @property
@@ -177,6 +178,15 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
         file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
         return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
     return Upload(entry, source, time, owner)
+
+
+def of_several(archives: list[str], roster: list[Student] | None = None) -> bool:
+    """Whether the archives of one folder, by their names, may be those of several people: a class one folder deeper,
+    say. One student has few, no two numbers of a platform, and one id of the roster."""
+    platforms = (found for name in archives if (found := MOODLE.fullmatch(name) or CANVAS.fullmatch(name)))
+    told = (_ids_in(name, roster or []) for name in archives)
+    ids = {one[0] for one in told if len(one) == 1}
+    return len(archives) > TRIES or len({found["number"] for found in platforms}) > 1 or len(ids) > 1
 
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
@@ -263,7 +273,7 @@ def students(
     Warns where the times are those of a download.
     """
     listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance({*map(_owner, found)})
-    reasons = {}  # why people with a row of their own are nobody on the roster
+    reasons, whose = {}, {}  # why people with a row of their own are nobody on the roster, and who they may be
     handed_in = [upload(entry, source, canvas=_owner(entry) not in by_chance) for entry, source in found.items()]
     handed_in = _dated(handed_in, deadline)
     candidates = {one.entry: _candidates(one, listed) for one in handed_in}
@@ -278,6 +288,7 @@ def students(
         uploads[ids[0] if len(ids) == 1 else one.person].append(one)
         if len(ids) > 1:
             unsure.update(ids)
+            whose[one.person] = ids
             rows = " or ".join(student.row for student in listed if student.id in ids)
             reasons[one.person] = f"it may be that of {rows}: decide whose it is"
     owned = {}
@@ -287,7 +298,8 @@ def students(
         for one in some:
             if one not in own:
                 uploads[one.person].append(one)
-                unsure.update([student.id], _named(one, listed))
+                whose[one.person] = _named(one, listed)  # more people than one have put this id into a name
+                unsure.update([student.id], whose[one.person])
                 reasons[one.person] = (
                     f"named like {student.row}, but {one.platform.capitalize()} has it under another number"
                     if own
@@ -302,20 +314,22 @@ def students(
     for person, some in uploads.items():
         last = _latest(Student("", ""), some)
         reason = reasons.get(person, "its name has the id of no one student of the roster")
-        ours.append(replace(last, name=last.upload.name, reasons=[reason] if roster else []))
+        reason = [reason] if roster else []
+        ours.append(replace(last, name=last.upload.name, reasons=reason, whose=whose.get(person, [])))
     return _apart(ours)
 
 
 def _dated(uploads: list[Upload], deadline: datetime | None) -> list[Upload]:
     """The same without the times of Moodle's uploads, where they look like those of downloads: many versions of Moodle
-    date files so, and a whole class would be late. Of real times most are before the deadline, and those not all of one
-    moment."""
+    date files so, and a whole class would be late. Of real times most people have some before the deadline, and those
+    not all of one moment."""
     files = [one for one in uploads if one.platform == "moodle" and one.dated]
     late = [one for one in files if deadline and one.time > deadline]
     early = [one for one in files if one not in late]
     times = [one.time for one in early]
-    of_one_moment = len({one.person for one in early}) > 1 and max(times) - min(times) <= DOWNLOAD
-    if len(late) <= len(early) and not of_one_moment:
+    in_time = {one.person for one in early}
+    of_one_moment = len(in_time) > 1 and max(times) - min(times) <= DOWNLOAD
+    if len({one.person for one in late}) <= len(in_time) and not of_one_moment:
         return uploads
     if late:
         unknown = "uploads from Moodle seem to have the time of their download: which of them are late is not known"
@@ -357,7 +371,11 @@ def _named(one: Upload, roster: list[Student]) -> list[str]:
 
 def _told(one: Upload, roster: list[Student]) -> list[str]:
     """The ids that stand in the names of the entry or its file."""
-    text = _plain(f"{one.entry}\n{one.source.name}")
+    return _ids_in(f"{one.entry}\n{one.source.name}", roster)
+
+
+def _ids_in(text: str, roster: list[Student]) -> list[str]:
+    text = _plain(text)
     return [student.id for student in roster if _whole(_plain(student.id), text)]
 
 

@@ -222,7 +222,9 @@ def _with_anime(against: Against, source: Path | None, progress: Progress) -> Ag
 
 def _with_cascade(against: Against, cascade: Path | None, offline: bool) -> Against:
     try:
-        return replace(against, cascade=afd.load_cascade(downloads.obtain(downloads.CASCADE, cascade, offline)))
+        path = downloads.obtain(downloads.CASCADE, cascade, offline)
+        afd.load_cascade(path)  # what is wrong shows now
+        return replace(against, cascade=path)
     except downloads.AssetError as error:
         reason = str(error)
     except Exception as error:  # OpenCV is not there, another one, or has an error of its own

@@ -27,7 +27,7 @@ from grader.metrics.afd import cascade_faces
 from grader.metrics.frechet import frechet_distance
 from studies.corruptions import NO_FACES, no_face
 from studies.evaluate import Faces, corrupted
-from studies.train_detector import GENERATED, face_probabilities, read_cascade
+from studies.train_detector import GENERATED, checked_cascade, face_probabilities
 
 BINS = 10
 
@@ -37,7 +37,7 @@ BINS = 10
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Where to draw how right the probabilities are.")
 def main(runs, shared, plot):
-    cascade, faces = read_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
+    cascade, faces = checked_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
     moments_of_runs = [[read_submission(path).pictures for path in checkpoints(run)] for run in runs]
     _sets(faces, cascade)
     none = np.stack([no_face("patches", faces.held_out, np.random.default_rng(0)) for _ in range(1000)])

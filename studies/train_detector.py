@@ -18,7 +18,6 @@ cpu, 1,400 steps, seed 2022).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -38,9 +37,6 @@ from grader.verdict import load_thresholds
 from studies.corruptions import KINDS, NO_FACES, no_face
 from studies.faces import read_faces, shifted, split
 from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
-
-if TYPE_CHECKING:
-    import cv2
 
 BATCH = 256
 OF_EACH = 400  # samples of each checkpoint of a run
@@ -67,18 +63,19 @@ TOLERANCE = {  # up to which severity a person still sees a face, and from which
 }
 
 
-def read_cascade(path: Path) -> cv2.CascadeClassifier:
-    """The cascade in a file. Raises GraderError."""
+def checked_cascade(path: Path) -> Path:
+    """The path, of a cascade that OpenCV runs. Raises GraderError."""
     try:
-        return load_cascade(path)
+        load_cascade(path)
     except Exception as error:  # OpenCV is another one, or has an error of its own
         raise GraderError(
             f"{path}: OpenCV does not run it ({first_line(error)}): name lbpcascade_animeface.xml"
         ) from None
+    return path
 
 
 def face_probabilities(
-    moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, cascade: cv2.CascadeClassifier
+    moments: list[np.ndarray], real: np.ndarray, none: np.ndarray, cascade: Path
 ) -> list[np.ndarray]:
     """The probability that each picture of each moment is a face, float [N] for uint8 [N, 64, 64, 3].
 
@@ -172,7 +169,8 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
 @click.option("--seed", default=1, show_default=True)
 def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)
-    rng, cascade = np.random.default_rng(seed), read_cascade(cascade)  # first what may be broken: to train takes long
+    rng = np.random.default_rng(seed)
+    cascade = checked_cascade(cascade)  # first what may be broken: to train takes long
     checkpoints_of_runs = [read_submission(path).pictures[:OF_EACH] for run in runs for path in checkpoints(run)]
     styles = [split(read_faces(path))[0] for path in (source, *more)]
     eigenfaces, moments = make_hard_negatives(styles[0], negative_steps, seed, (*PLAIN, BURNT))

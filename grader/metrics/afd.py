@@ -92,16 +92,18 @@ def load_cascade(path: Path) -> cv2.CascadeClassifier:
     return classifier
 
 
-def cascade_faces(
-    pictures: np.ndarray, classifier: cv2.CascadeClassifier, min_neighbors: int = MIN_NEIGHBORS
-) -> np.ndarray:
-    """Whether the cascade finds a face in each of pictures uint8 [N, H, W, 3]: bool [N].
+def cascade_faces(pictures: np.ndarray, cascade: Path, min_neighbors: int = MIN_NEIGHBORS) -> np.ndarray:
+    """Whether the cascade in a file finds a face in each of pictures uint8 [N, H, W, 3]: bool [N]. Raises what
+    load_cascade does.
 
     Grey, histogram equalised, scale factor 1.1, faces of 24 pixels and more, as everyone runs it. Nothing is padded:
     a border makes the cascade find faces in noise.
     """
     import cv2
 
+    classifier = load_cascade(
+        cascade
+    )  # one for each call: in two threads, as Dask's workers have, it finds other faces
     found = [
         classifier.detectMultiScale(
             cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),

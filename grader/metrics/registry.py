@@ -8,12 +8,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader.errors import first_line
 
 if TYPE_CHECKING:
-    import cv2
     import numpy as np
     from torch import nn
 
@@ -36,14 +36,14 @@ class Sample:
 @dataclass(frozen=True)
 class Against:
     """What samples are measured against: the real faces in the ImageNet network's features; and, if they are to be had,
-    in those of the anime network; Inception, and the real faces in its features; and the cascade. `missing` says of a
-    metric why it cannot be had."""
+    in those of the anime network; Inception, and the real faces in its features; and the cascade's file. `missing` says
+    of a metric why it cannot be had."""
 
     real: Reference
     anime: Reference | None = None
     inception: nn.Module | None = None
     real_inception: Reference | None = None
-    cascade: cv2.CascadeClassifier | None = None
+    cascade: Path | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 

@@ -337,6 +337,15 @@ def test_what_a_person_typed_into_a_table_is_kept(tmp_path, monkeypatch, measure
         assert [row["name"] for row in read(Path("leaderboard.grades.csv"))] == ["b1"]  # and no table is a submission
 
 
+def test_a_submission_called_tables_is_kept_as_any_other(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("tables.tgz").write_bytes(b"x")
+    for _ in range(2):
+        done = CliRunner().invoke(cli.main, ["leaderboard", ".", "--points", str(ROOT / "grader/points.toml")])
+        assert done.exit_code == 0 and "kept as" not in done.stderr
+    assert measured == ["tables"]
+
+
 def test_a_table_that_another_program_has_open_stops_it_before_the_work(tmp_path, monkeypatch, measured):
     monkeypatch.chdir(tmp_path)
     Path("class").mkdir()
@@ -453,6 +462,26 @@ def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
         assert (grades.NOBODYS in rows[0]["notes"]) == (rows[0]["grade"] is None)
         assert rows[1]["grade"] == 0 and not rows[1]["notes"]
         assert [row["Student"] for row in read(tables.write(rows, tmp_path / "board.html")[2])] == canvas
+
+
+@pytest.mark.parametrize(
+    ("names", "cy"),
+    [
+        (["b1_b2.tgz"], 0),  # of two who worked together
+        (["Wang Wei_5_assignsubmission_file_.tgz", "Wang Wei_6_assignsubmission_file_.tgz"], 0),
+        (["nick_5_100_b1.tgz", "eve_6_101_b1.tgz"], None),  # one of them wrote another's id
+        (["nick_5_100_b1.tgz", "wangwei_6_101_b1.tgz", "gan.tgz"], None),
+    ],
+)
+def test_whose_an_upload_cannot_be_has_0(tmp_path, names, cy):
+    found = {name.removesuffix(".tgz"): tmp_path / name for name in names}
+    for path in found.values():
+        path.touch()
+    students = students_of(found, [Student("b1", "Wang Wei"), Student("b2", "Wang Wei"), Student("b3", "Cy")])
+    results = [result(student.row, 50.0, "Medium") for student in students if student.upload]
+    rows = grades.graded(grades.with_missing(results, students), students, read_points())
+    assert rows[2]["name"] == "Cy" and (rows[2]["grade"], grades.NOBODYS in rows[2]["notes"]) == (cy, cy is None)
+    assert all(row["grade"] is None for row, student in zip(rows, students, strict=True) if student.unsure)
 
 
 def test_every_row_of_a_class_with_a_roster(tmp_path, monkeypatch, measured):

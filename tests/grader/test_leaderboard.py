@@ -23,12 +23,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import grader.scoring  # noqa: F401: now, and not first where a test has put another reader in its place
 from grader import cli, kept, leaderboard, workers
 from grader.inputs import submission
 from grader.inputs.submission import Submission
 from grader.metrics.registry import Against
 from grader.report import board
 from grader.results import Measure, Score
+from grader.roster import Student
 from tests.conftest import ROOT
 
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
@@ -602,6 +604,33 @@ def test_what_a_student_handed_in(tmp_path):
     expected = {"one": "one/a.tgz", "both": "both", "link": "link", "grid": "grid/a.tgz", "two.tgz": "two.tgz"}
     expected |= {"two/a.tgz": "two/a.tgz", "two/b.zip": "two/b.zip"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "whole"),
+    [
+        (["b1.tgz", "b2.tgz"], True),
+        (["b1.tgz", "b1_b2.tgz", "gan.tgz"], False),  # of one, who worked with another
+        (["ada_5_100_gan.tgz", "eve_6_101_gan.tgz"], True),
+        (["ada_5_100_gan.tgz", "ada_5_101_gan-1.tgz"], False),
+        ([f"Kim_{number}_assignsubmission_file_gan.tgz" for number in (7, 8)], True),
+        ([f"v{number}.tgz" for number in range(6)], True),
+        ([f"v{number}.tgz" for number in range(5)], False),
+    ],
+)
+def test_archives_of_several_people_are_not_one_students(tmp_path, monkeypatch, names, whole):
+    """A class one folder deeper would be one row, with the grade of one of them; nor is it worth 0 points for all."""
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    folder = tmp_path / "section"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    found = leaderboard.submissions(tmp_path, roster=[Student("b1", "Ada"), Student("b2", "Eve")])
+    assert found == ({"section": folder} if whole else {f"section/{name}": folder / name for name in names})
+    if whole:
+        row = leaderboard.grade("section", folder, leaderboard.Options())
+        assert row["undecided"] and f"holds no picture but {len(names)} archives" in row["problems"][0]
 
 
 def test_every_entry_has_a_name_of_its_own(tmp_path):

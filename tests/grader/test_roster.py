@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from datetime import datetime, timezone
 
 import pytest
 
@@ -348,6 +349,21 @@ def test_a_folder_with_pictures_counts_before_a_file(tmp_path, inside):
     (tmp_path / "Ada_7_assignsubmission_file_z.pdf").touch()
     found["Ada_7_assignsubmission_file_z.pdf"] = tmp_path / "Ada_7_assignsubmission_file_z.pdf"
     assert [row.upload.entry for row in students(found)] == ["Ada_7_assignsubmission_file_"]
+
+
+def test_many_files_of_few_late_students_are_no_download(tmp_path):
+    """Students count, and not their files; who handed in again late is one of those who were in time."""
+    found = {}
+    for number in range(7):
+        for file in range(1 if number < 4 else 3):
+            name = f"Kim_{number}_assignsubmission_file_/{file}.tgz"
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+            time = 1000 * number if number < 4 else 90_000 * (file + (number > 4))
+            os.utime(tmp_path / name, (time, time))
+            found[name] = tmp_path / name
+    rows = students(found, deadline=datetime.fromtimestamp(80_000, timezone.utc))
+    assert [row.upload.uploaded is not None for row in rows] == [True] * 7
 
 
 def test_a_folder_was_uploaded_when_its_latest_file_was(tmp_path):

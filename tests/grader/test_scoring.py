@@ -9,10 +9,12 @@ import re
 import shutil
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -315,7 +317,7 @@ def test_real_submissions_rank_as_a_person_ranks_them(shared, tmp_path):
 
 def test_the_cascade_with_five_neighbors_finds_what_its_readme_settings_find(shared):
     pictures = read_submission(shared / "submissions/gan_fair.tgz").pictures
-    found = afd.cascade_faces(pictures, afd.load_cascade(shared / "lbpcascade_animeface.xml"), min_neighbors=5)
+    found = afd.cascade_faces(pictures, shared / "lbpcascade_animeface.xml", min_neighbors=5)
     assert found.mean() == pytest.approx(0.364, abs=1e-9)
     assert found.dtype == np.bool_
 
@@ -367,7 +369,7 @@ def test_nothing_optional_is_fatal(rendered, monkeypatch, tmp_path):
     assert len(notes) == 2 and all("nowhere: no such file" in note for note in notes)
 
     against, sample = Against(None), Sample(scored.submission.pictures[:2], None, None, silent)
-    (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade="no classifier"))
+    (measure,) = METRICS["lbpcascade"](sample, replace(against, cascade=tmp_path / "nowhere"))
     assert measure.value is None and "OpenCV does not run it" in measure.note
 
     def out_of_memory(*_):
@@ -388,6 +390,18 @@ def test_a_cascade_that_opencv_does_not_run_is_missing_before_the_work(opencv, t
     missing = Scorer.prepare(metrics=["lbpcascade"]).against.missing
     assert "OpenCV does not run it" in missing["lbpcascade"]
     assert "pip install 'opencv-python-headless<5'" in missing["lbpcascade"]
+
+
+def test_the_cascade_finds_the_same_in_many_threads(rendered, monkeypatch):
+    """As Dask's workers have, who share all that they measure with: OpenCV's classifiers are not safe there."""
+    path = Path(cv2.data.haarcascades, "haarcascade_smile.xml")
+    monkeypatch.setattr("grader.inputs.downloads.obtain", lambda *_: path)
+    against = Scorer.prepare(metrics=["lbpcascade"]).against
+    pictures = np.stack([np.asarray(Image.open(rendered / f"{number}.png")) for number in range(60)])
+    sample = Sample(pictures, None, None, silent)
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(lambda _: METRICS["lbpcascade"](sample, against)[0].value, range(16))]
+    assert {*found} == {float(afd.cascade_faces(pictures, path).mean())}
 
 
 def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path, mean_colours_as_inception):

@@ -103,7 +103,6 @@ def test_detector_training_gives_the_probabilities_of_its_labels():
 
 @pytest.mark.long
 def test_detector_training_runs(rendered, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_detector, "load_cascade", lambda path: None)
     monkeypatch.setattr(train_detector, "cascade_faces", lambda pictures, _: pictures.mean(axis=(1, 2, 3)) > 128)
     args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
     args += ["--examples", "300", "--epochs", "1", "--negative-steps", "20"]
