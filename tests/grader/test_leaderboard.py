@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import grader.scoring  # noqa: F401: now, and not first where a test has put another reader in its place
+import grader.scoring  # noqa: F401 - now, and not first where a test has put another reader in its place
 from grader import cli, kept, leaderboard, workers
 from grader.inputs import submission
 from grader.inputs.submission import Submission
