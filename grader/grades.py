@@ -78,8 +78,9 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "platform": upload.platform if upload else "",
             }
         )
-    anybodys = (row for student, row in zip(students, rows, strict=True) if not (student.id or student.whose))
-    if any(row["grade"] != 0 for row in anybodys):  # 0 points of whoever it is are 0 points
+    anybodys = [row for student, row in zip(students, rows, strict=True) if not (student.id or student.whose)]
+    somebody_came = any(student.id and student.upload for student in students)  # else it may be a whole class, packed
+    if any(row["grade"] != 0 or not somebody_came for row in anybodys):  # 0 points of whoever it is are 0 points
         for row in rows:
             if row["status"] == MISSING:
                 row.update(grade=None, notes=[*row["notes"], NOBODYS])

@@ -182,11 +182,14 @@ def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
 
 def of_several(archives: list[str], roster: list[Student] | None = None) -> bool:
     """Whether the archives of one folder, by their names, may be those of several people: a class one folder deeper,
-    say. One student has few, no two numbers of a platform, and one id of the roster."""
-    platforms = (found for name in archives if (found := MOODLE.fullmatch(name) or CANVAS.fullmatch(name)))
+    say. One student has few, one number and one name of a platform, and one id of the roster."""
+    moodles = {found["number"] for name in archives if (found := MOODLE.fullmatch(name))}
+    canvas = [found for name in archives if (found := CANVAS.fullmatch(name)) and not MOODLE.fullmatch(name)]
+    # a student's own names may look like those of Canvas: 2022_11_30_gan and 2022_12_10_gan
+    people = min(len({found[part] for found in canvas}) for part in ("name", "number"))
     told = (_ids_in(name, roster or []) for name in archives)
     ids = {one[0] for one in told if len(one) == 1}
-    return len(archives) > TRIES or len({found["number"] for found in platforms}) > 1 or len(ids) > 1
+    return len(archives) > TRIES or max(len(moodles), people, len(ids)) > 1
 
 
 def _by_chance(entries: Iterable[str]) -> set[str]:

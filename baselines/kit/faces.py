@@ -163,6 +163,8 @@ def pictures_in(path, fewest):
             files = {} if in_run or path.stat().st_size < smallest * fewest else files_in_zip(path)
     except NO_ZIP:
         return 0
+    except SystemExit as failed:
+        raise SystemExit(f"{failed} Or set `faces` to your faces: then it is not looked at.") from None
     if is_submission(files):
         tell_skipped(path)
         return 0

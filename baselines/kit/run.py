@@ -411,12 +411,12 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
     runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:
         return
-    now = time.time()
     path, files = max(runs, key=lambda run: steps[run[0]])
     if step:
         if (further := step_saved(files)) > step:
             print(f"{path} holds a run that got further, to step {further:,}: to go on from there, rename {folder}")
         return
+    ahead = max(0, time_of(files / NEEDED[1]) - time.time())  # of our clock
     for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
         with failed_write_reported(folder / name):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -425,7 +425,7 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
                 continue
             try:
                 with failed_disk_reported(path):
-                    data, when = file.read_bytes(), min(time_of(file), now)
+                    data, when = file.read_bytes(), time_of(file) - ahead
             except Exception as error:  # a zip that is damaged may raise anything
                 if Path(name, file.name).as_posix() in NEEDED:
                     raise

@@ -464,6 +464,13 @@ def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
         assert [row["Student"] for row in read(tables.write(rows, tmp_path / "board.html")[2])] == canvas
 
 
+def test_a_class_that_is_packed_or_one_folder_deeper_gets_no_0(tmp_path):
+    students = [Student("b1", "Ada"), Student("b2", "Eve"), Student("", "HW6", upload("HW6", tmp_path))]
+    whole = {"name": "HW6", "status": "broken", "problems": ["holds no picture but 2 archives"]}
+    rows = grades.graded(grades.with_missing([whole], students), students, read_points())
+    assert [(row["grade"], grades.NOBODYS in row["notes"]) for row in rows[:2]] == [(None, True)] * 2
+
+
 @pytest.mark.parametrize(
     ("names", "cy"),
     [

@@ -613,6 +613,8 @@ def test_what_a_student_handed_in(tmp_path):
         (["b1.tgz", "b1_b2.tgz", "gan.tgz"], False),  # of one, who worked with another
         (["ada_5_100_gan.tgz", "eve_6_101_gan.tgz"], True),
         (["ada_5_100_gan.tgz", "ada_5_101_gan-1.tgz"], False),
+        (["2022_11_30_gan.tgz", "2022_12_10_gan.tgz"], False),
+        (["dcgan_50_64_best.tgz", "dcgan_100_64_best.tgz"], False),
         ([f"Kim_{number}_assignsubmission_file_gan.tgz" for number in (7, 8)], True),
         ([f"v{number}.tgz" for number in range(6)], True),
         ([f"v{number}.tgz" for number in range(5)], False),

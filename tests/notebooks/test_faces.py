@@ -485,12 +485,12 @@ def test_a_disk_that_fails_costs_no_faces(tmp_path, capsys):
     save(tmp_path / "faces/2.png")
     assert read_faces(tmp_path / "faces")[1] == ["1.png", "2.png"]
     assert "left out 1 pictures that cannot be read, such as 3.png" in capsys.readouterr().out
-    for name, look in (
-        ("faces", lambda: read_faces(tmp_path / "faces.zip")),
-        ("mine", lambda: faces.pictures_in(tmp_path / "mine.zip", 0)),
+    for name, look, remedy in (
+        ("faces", lambda: read_faces(tmp_path / "faces.zip"), "the notebook again."),
+        ("mine", lambda: faces.pictures_in(tmp_path / "mine.zip", 0), "Or set `faces` to your faces.*"),
     ):
         (tmp_path / f"{name}.zip").symlink_to(FAILS)
-        with pytest.raises(SystemExit, match=f"^{tmp_path}/{name}.zip {GONE}"):
+        with pytest.raises(SystemExit, match=f"^{tmp_path}/{name}.zip {GONE}.* {remedy}$"):
             look()
 
 
