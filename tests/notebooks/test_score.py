@@ -155,9 +155,12 @@ def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, cap
 @pytest.mark.parametrize("name", ["set", "set.zip"])
 def test_drawn_faces_are_told_from_prepared_ones(name, tmp_path, rendered):
     render_set(drawn := tmp_path / f"drawn/{name}", 2, workers=1)
-    prepare(rendered, prepared := tmp_path / f"prepared/{name}", limit=2, workers=1)
+    shutil.copytree(rendered, faces := tmp_path / "faces", ignore=shutil.ignore_patterns("about.json"))
+    prepare(faces, prepared := tmp_path / f"prepared/{name}", limit=2, workers=1)
+    prepare(rendered, both := tmp_path / f"both/{name}", limit=2, workers=1)
     assert score.drawn_faces(str(drawn)) == drawn
     assert score.drawn_faces(str(prepared)) is None
+    assert score.drawn_faces(str(both)) == both
 
 
 def test_drawn_faces_are_known_in_a_zip_made_by_hand(tmp_path):
