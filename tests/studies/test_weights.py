@@ -104,6 +104,7 @@ def test_detector_training_gives_the_probabilities_of_its_labels():
 @pytest.mark.long
 def test_detector_training_runs(rendered, tmp_path, monkeypatch):
     monkeypatch.setattr(train_detector, "cascade_faces", lambda pictures, _: pictures.mean(axis=(1, 2, 3)) > 128)
+    monkeypatch.setattr(train_detector, "checked_cascade", lambda path: path)
     args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
     args += ["--examples", "300", "--epochs", "1", "--negative-steps", "20"]
     assert CliRunner().invoke(train_detector.main, args, catch_exceptions=False).exit_code == 0
