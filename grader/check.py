@@ -375,7 +375,8 @@ def _verdict(name: str, error) -> Todo:
         return Todo(name, NOT_YET)
     if error.ename == "AssertionError":
         return Todo(name, WRONG, error.evalue)
-    return Todo(name, BROKEN, f"{error.ename}: {error.evalue}".partition("\n")[0])
+    kind = "SyntaxError" if error.ename == "_IncompleteInputError" else error.ename  # its name since Python 3.13
+    return Todo(name, BROKEN, f"{kind}: {error.evalue}".partition("\n")[0])
 
 
 def _first_line(source: str) -> str:

@@ -293,7 +293,10 @@ def test_a_drive_that_is_gone_is_reported_in_a_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("gone/last.pt", "Parent directory .* does not exist"), ("", "(Is a directory|File .* cannot be opened)")],  # torch 2.4
+    [
+        ("gone/last.pt", "Parent directory .* does not exist"),
+        ("", "(Is a directory|File .* cannot be opened)"),  # the second is of torch 2.4
+    ],
 )
 def test_a_checkpoint_that_cannot_be_opened_is_not_told_as_a_full_disk(tmp_path, name, reason):
     path = tmp_path / name
