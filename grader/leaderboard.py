@@ -73,8 +73,7 @@ class Options:
 
 def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student] | None = None) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
-    a row that names its kind. `ours` are files of the teacher's, which are none, nor
-    are links to them.
+    a row that names its kind. `ours` are files of the teacher's, which are none, nor are links to them.
 
     A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
     several, each is an upload of its own, NAME/ARCHIVE, but where they may be those of several people, by their names
@@ -88,9 +87,8 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found, names = {}, set()
     entries = [entry for entry in entries if not left_behind(entry.name) and Path(os.path.realpath(entry)) not in ours]
-    for entry in sorted(
-        entries, key=lambda entry: not (entry.is_dir() or packed(entry.name))
-    ):  # these keep their names
+    entries.sort(key=lambda entry: not (entry.is_dir() or packed(entry.name)))  # these keep their names
+    for entry in entries:
         whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
         endings = [ending for ending in ARCHIVES + OTHER_ARCHIVES if whole.lower().endswith(ending)]
         name = whole if entry.is_dir() else whole[: len(whole) - len(next(iter(endings), ""))]

@@ -15,8 +15,8 @@ DISTANCES = ("FD-ImageNet", "FD-anime", "FID", "KID")  # the judged one first; l
 
 @dataclass(frozen=True)
 class Measure:
-    """One number on one scale: `by` names features or detector, `reference` the faces that it is
-    measured against, None for AFD.
+    """One number on one scale: `by` names features or detector, `reference` the faces that it is measured
+    against, None for AFD.
 
     `value` is None when it could not be had, and `note` says why. `floor` is what as many real faces score, and
     `spread` a standard deviation, where they are known. The last four are filled in by grader.verdict.judge.

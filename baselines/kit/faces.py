@@ -119,7 +119,7 @@ def largest_set(place, depth, fewest, others=()):
     The `others`, places too, are not looked into."""
     counts, zips, fakes = {}, {}, []  # folder or zip -> number of pictures
     for folder, folders, names in os.walk(place, onerror=pass_over):
-        if Path(folder) != place and "log.csv" in names and not BESIDE_LOG.isdisjoint(folders):  # a run
+        if Path(folder) != place and of_run(names, folders):
             folders.clear()
             continue
         if may_be_fakes(Path(folder), names):
@@ -169,6 +169,11 @@ def pictures_in(path, fewest):
         tell_skipped(path)
         return 0
     return 0 if has_run(files) else sum(map(is_picture, files))
+
+
+def of_run(names, folders):
+    """Whether a folder that holds these files and folders is a run's."""
+    return "log.csv" in names and not BESIDE_LOG.isdisjoint(folders)
 
 
 def is_run(folder):
@@ -223,7 +228,7 @@ def files_of(source):
     found, known, fakes = {}, {os.path.realpath(source)}, []  # found: folder -> its files
     for folder, folders, names in os.walk(source, onerror=leave_out, followlinks=True):
         folder = Path(folder)
-        if folder != source and "log.csv" in names and not BESIDE_LOG.isdisjoint(folders):  # a run
+        if folder != source and of_run(names, folders):
             folders.clear()
             continue
         places = {os.path.realpath(folder / name): name for name in sorted(folders, key=natural_key, reverse=True)}

@@ -101,9 +101,7 @@ def cascade_faces(pictures: np.ndarray, cascade: Path, min_neighbors: int = MIN_
     """
     import cv2
 
-    classifier = load_cascade(
-        cascade
-    )  # one for each call: in two threads, as Dask's workers have, it finds other faces
+    classifier = load_cascade(cascade)  # one for each call: in two threads, as Dask has, it finds other faces
     found = [
         classifier.detectMultiScale(
             cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),
