@@ -1,30 +1,36 @@
 """All that a GPU has to show, in ten minutes: `make gpu-check`.
 
 First 01 trains at full size, in each layout and precision, beside a loop like the course's sample code. Then each
-solved notebook runs whole at a small size, with its checks. It goes on from what it saved, to the last bit, and is
-compared with a training that was not interrupted. What comes of it goes into baselines/results/gpu_check/, as JSON and
-as a page. Without a GPU all of it runs too, at sizes for a CPU.
+notebook trains for some seconds at the size of its preset `course`, which tells how long that preset takes here. Last,
+each solved notebook runs whole at a small size, with its checks, some of them at once. It goes on from what it saved,
+to the last bit, and is compared with a training that was not interrupted. What comes of it goes into
+baselines/results/gpu_check/, as JSON and as a page. Without a GPU all of it runs too, at sizes for a CPU.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 import torch
 
 from baselines.build import ROOT, masters
-from tests.benchmarks.training import MASTER, jpegs, notebook, sample_code, timed
-from tests.helpers.notebook import lesson, unmoved_by_cuda
+from kit.device import usable_cores
+from tests.benchmarks.training import MASTER, finish, jpegs, notebook, sample_code, timed
+from tests.helpers.notebook import execute, lesson, unmoved_by_cuda
 from tests.helpers.pretend_gpu import train_and_tell
 
 RESULTS = ROOT / "baselines/results/gpu_check"
 GROWING = {"07_progressive": ["hold=[1,0,0,0]", "fade=[1,1,1,2]"]}  # in six steps from 4x4 to 64x64
+GROWN = {"07_progressive": {"hold": [0, 0, 0, 0], "fade": [0, 0, 0, 0]}}  # 64x64 from the first step on
+ENDLESS = {"steps": 10**9, "hours": 0.0, "log_every": 50, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9}
 VARIANTS = {  # of notebook 01: precision and layout
     "float32": {"half": False, "channels_last": False},
     "float32, channels last": {"half": False, "channels_last": True},
@@ -67,12 +73,11 @@ def speeds(faces: Path, steps: int, until: float, **size) -> list[dict]:
     """Steps per second of the sample code's loop and of 01 in each of VARIANTS, each a few seconds long."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        endless = {"steps": 10**9, "log_every": 50, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9}
         for name, variant in {"sample code": None, **VARIANTS}.items():
             if time.time() > until:
                 rows.append({"loop": name, "steps_per_second": None})
                 continue
-            run = {"faces": str(faces), "run": f"{folder}/{len(rows)}", **endless, **size}
+            run = {"faces": str(faces), "run": f"{folder}/{len(rows)}", **ENDLESS, **size}
             names = lesson(MASTER, **run, half=bool(variant and variant["half"]))
             device = names["get_device"]()
             if variant:
@@ -87,10 +92,70 @@ def speeds(faces: Path, steps: int, until: float, **size) -> list[dict]:
     return rows
 
 
+class Enough(Exception):
+    """A training was timed."""
+
+
+def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
+    """How fast a notebook trains by its preset `course`: steps per second, after `warm` steps in which kernels are
+    chosen, the hours that all steps of the preset would take, and memory."""
+    row = {"notebook": master.stem}
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = {"faces": str(faces), "run": folder, **ENDLESS, **GROWN.get(master.stem, {}), **size}
+        names = execute(master, overrides, until="def train(settings):")
+        deal = names["Run"].steps
+
+        def steps(run, *tensors, **options):
+            began = 0.0
+            for step, *batch in deal(run, *tensors, **options):
+                yield (step, *batch)
+                if step == warm:
+                    finish(run.device)
+                    began = time.perf_counter()
+                elif step > warm and time.perf_counter() > began + seconds:
+                    finish(run.device)
+                    row["steps_per_second"] = (step - warm) / (time.perf_counter() - began)
+                    raise Enough
+
+        names["Run"].steps = steps
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        try:
+            names["train"](names["settings"])
+        except Enough:
+            course = names["PRESETS"]["course"]
+            row |= {"batch_size": names["settings"].batch_size, "course_steps": course.steps}
+            row |= {"course_hours": round(course.steps / row["steps_per_second"] / 3600, 2), "memory_mb": memory_mb()}
+            row["steps_per_second"] = round(row["steps_per_second"], 2)
+    return row
+
+
+def paces(stems: list[str], faces: Path, until: float, **how) -> list[dict]:
+    """The `pace` of each notebook, or why there is none."""
+    rows = []
+    for master in masters():
+        if master.stem not in stems:
+            continue
+        row = {"notebook": master.stem, "steps_per_second": None}
+        if time.time() < until:
+            try:
+                with unmoved_by_cuda():
+                    row = pace(master, faces, **how)
+            except (Exception, SystemExit) as error:  # the others go on
+                row["batch_size"] = f"{type(error).__name__}: {error}".splitlines()[0]
+        rows.append(row)
+        print(row, flush=True)
+        gc.collect()  # networks and optimizers know each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return rows
+
+
 def as_page(found: dict) -> str:
     """The tables as Markdown."""
     lines = [f"# {found['device']}", "", f"torch {found['torch']}, {found['date']}. Made by `make gpu-check`.", ""]
-    for title, rows in (("Notebooks", found["notebooks"]), ("Notebook 01, speed", found["speed"])):
+    tables = {"Notebooks": "notebooks", "Speed at the size of `course`": "pace", "Notebook 01, speed": "speed"}
+    for title, rows in ((title, found[name]) for title, name in tables.items()):
         columns = list(dict.fromkeys(name for row in rows for name in row))
         lines += [f"## {title}", "", f"| {' | '.join(name.replace('_', ' ') for name in columns)} |"]
         lines += ["|" + "---|" * len(columns)]
@@ -107,11 +172,12 @@ def cell(value) -> str:
 @click.option("--minutes", default=10.0, show_default=True, help="All in all; what is left over is not done.")
 @click.option("--only", help="Notebooks to try, separated by commas. [default: all]")
 @click.option("--steps", type=int, help="Steps that each loop is timed for. [default: 200 on a GPU, 1 elsewhere]")
+@click.option("--jobs", type=int, help="Small notebooks at once. [default: one for each two cores, at most 4]")
 @click.option("--set", "size", multiple=True, help="A setting for the small notebooks, as NAME=JSON.")
 @click.option("--notebook", "stem", hidden=True)
 @click.option("--faces", type=click.Path(path_type=Path), hidden=True)
 @click.option("--folder", type=click.Path(path_type=Path), hidden=True)
-def main(output, minutes, only, steps, size, stem, faces, folder):
+def main(output, minutes, only, steps, jobs, size, stem, faces, folder):
     """Runs everything and writes gpu_check/NAME-OF-THE-GPU.json and .md. Exits with 1 when a notebook is not whole."""
     if stem:  # in a process of its own
         settings = {name: json.loads(value) for name, value in (one.split("=", 1) for one in size)}
@@ -133,12 +199,16 @@ def main(output, minutes, only, steps, size, stem, faces, folder):
         pictures = jpegs(Path(drawn, "jpegs"), 4000 if on_gpu else 200)  # many: new workers start in each epoch
         until = began + 60 * minutes
         speed = speeds(pictures, steps or (200 if on_gpu else 1), until - 30 * minutes, **full)
-        rows = []
-        for stem in stems:
-            rows.append(check_notebook(stem, folder, until - time.time(), size))
-            print(rows[-1], flush=True)
+        how = {"seconds": 4, "warm": 20} if on_gpu else {"seconds": 0.1, "warm": 1, "width": 4, "batch_size": 4}
+        pace_rows = paces(stems, folder, until - 30 * minutes, **how)
+        with ThreadPoolExecutor(jobs or max(1, min(4, usable_cores() // 2))) as pool:
+            checked = pool.map(lambda stem: check_notebook(stem, folder, until - time.time(), size), stems)
+            rows = []
+            for row in checked:
+                rows.append(row)
+                print(row, flush=True)
     found = {"device": device, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
-    found |= {"notebooks": rows, "speed": speed}
+    found |= {"notebooks": rows, "pace": pace_rows, "speed": speed}
     output.mkdir(parents=True, exist_ok=True)
     name = "_".join(device.lower().split())
     (output / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
