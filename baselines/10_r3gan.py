@@ -116,6 +116,7 @@ from kit.checks import (
     tiny_batch,
     tiny_pair,
 )
+from kit.convolution import Conv2d, convolve
 from kit.device import get_device, place, seed_everything
 from kit.faces import as_input, load_faces
 from kit.launch import launch
@@ -665,7 +666,7 @@ def losses_of(name):
 # %%
 def convolution(channels_in, channels_out, kernel, groups=1, gain=1.0):
     """A convolution that keeps the size. Its weights are normal with the standard deviation gain · √(2 / inputs)."""
-    layer = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, groups=groups)
+    layer = Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, groups=groups)
     nn.init.normal_(layer.weight, 0, gain * math.sqrt(2 / layer.weight[0].numel()))
     nn.init.zeros_(layer.bias)
     return layer
@@ -858,7 +859,7 @@ class Halve(nn.Module):
         self.register_buffer("blur", (row[:, None] * row).repeat(channels_in, 1, 1, 1))  # [channels_in, 1, 4, 4]
 
     def forward(self, x):
-        return self.layer(F.conv2d(x, self.blur, stride=2, padding=1, groups=len(self.blur)))
+        return self.layer(convolve(x, self.blur, stride=2, padding=1, groups=len(self.blur)))
 
 
 def blocks_of(settings, largest):
@@ -902,18 +903,17 @@ class Discriminator(nn.Module):
         if settings.largest_D == 64:
             layers = [convolution(3, w, 1, gain=math.sqrt(0.5)), blocks[64], Halve(w, 2 * w)]
         else:
-            layers = [nn.Conv2d(3, 2 * w, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            layers = [Conv2d(3, 2 * w, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for size in (32, 16, 8):
             layers += [blocks[size], Halve(w * SIZES[size], w * SIZES[size // 2])]
         self.layers = nn.Sequential(*layers, blocks[4])  # -> [N, 8w, 4, 4]
-        self.basis = nn.Conv2d(8 * w, 8 * w, 4, groups=8 * w, bias=False)  # -> [N, 8w, 1, 1]
+        self.basis = nn.Parameter(torch.randn(8 * w, 4, 4) / 4)
         self.score = nn.Linear(8 * w, 1, bias=False)
-        nn.init.normal_(self.basis.weight, 0, 0.25)
         nn.init.normal_(self.score.weight, 0, (8 * w) ** -0.5)
 
     def forward(self, pictures):
-        maps = self.layers(self.augment(pictures))
-        return self.score(self.basis(maps).flatten(1)).squeeze(1)  # [N, 8w, 1, 1] -> [N, 8w] -> [N]
+        maps = self.layers(self.augment(pictures))  # [N, 8w, 4, 4]
+        return self.score((self.basis * maps).sum((2, 3))).squeeze(1)  # [N, 8w] -> [N, 1] -> [N]
 
 
 # %% [markdown]

@@ -1,0 +1,52 @@
+"""Convolutions for critics with a gradient penalty, which differentiates a gradient."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Convolution(torch.autograd.Function):
+    """F.conv2d, as quick to differentiate twice as once.
+
+    torch's own second derivative takes a grouped convolution apart, and computes group after group: on a GPU that is
+    hundreds of small kernels per layer. Here the gradient for the input is a transposed convolution where it may be
+    differentiated again, and what autograd makes of that are convolutions.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, stride, padding, groups):
+        ctx.save_for_backward(x, weight)
+        ctx.how = stride, padding, groups
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        stride, padding, groups = ctx.how
+        wants_x, *wants_others = ctx.needs_input_grad[:3]
+        again = wants_x and torch.is_grad_enabled()
+        gradient_x, gradient_weight, gradient_bias = torch.ops.aten.convolution_backward(
+            *(gradient, x, weight, weight.shape[:1], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups),
+            (wants_x and not again, *wants_others),
+        )
+        if again:
+            rest = [
+                size - ((out - 1) * stride - 2 * padding + kernel)
+                for size, out, kernel in zip(x.shape[2:], gradient.shape[2:], weight.shape[2:], strict=True)
+            ]  # rows and columns at the end that the stride leaves out
+            gradient_x = F.conv_transpose2d(gradient, weight, None, stride, padding, rest, groups)
+        return gradient_x, gradient_weight, gradient_bias, None, None, None
+
+
+def convolve(x, weight, bias=None, stride=1, padding=0, groups=1):
+    """F.conv2d of x [N, channels, H, W] by weight [out, channels / groups, k, k]."""
+    if torch.is_autocast_enabled(x.device.type):  # half precision, in which nothing is differentiated twice
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+    return Convolution.apply(x, weight, bias, stride, padding, groups)
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d by `convolve`; its stride and padding are the same along rows and columns."""
+
+    def _conv_forward(self, x, weight, bias):
+        return convolve(x, weight, bias, self.stride[0], self.padding[0], self.groups)
