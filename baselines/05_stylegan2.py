@@ -85,6 +85,7 @@
 # 開。標題和程式碼維持英文。
 
 # %%
+import importlib.machinery
 import importlib.util
 import math
 import subprocess
@@ -92,7 +93,6 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 import torch
@@ -125,7 +125,8 @@ if importlib.util.find_spec("stylegan2_pytorch") is None:
         raise SystemExit("pip could not install stylegan2_pytorch. Kaggle: Settings > Internet > On, then run again.")
 
 # %% fold="Import it without aim, and without a GPU too"
-sys.modules.setdefault("aim", ModuleType("aim"))  # the package imports it, and does not use it
+# The package imports aim, and does not use it. Others may look for it (accelerate, which kornia imports), so it has a spec.
+sys.modules.setdefault("aim", importlib.util.module_from_spec(importlib.machinery.ModuleSpec("aim", None)))
 # Without a GPU the package refuses to be imported, and calls .cuda() on whatever it makes. There, and only there, its
 # first question is answered with yes, and .cuda() leaves things where they are. Good for a try, too slow for more.
 if not torch.cuda.is_available():

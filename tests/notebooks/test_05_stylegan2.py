@@ -2,6 +2,7 @@
 
 import csv
 import random
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,6 +51,10 @@ def test_what_it_does_to_torch_is_undone():
     before = torch.Tensor.cuda, nn.Module.cuda
     execute(MASTER, {}, until="mock.patch(")
     assert (torch.Tensor.cuda, nn.Module.cuda) == before
+
+
+def test_others_may_look_for_the_package_that_is_left_out(cells):
+    find_spec("aim")  # as accelerate does, which kornia may import; a module without a spec is a ValueError
 
 
 def test_it_resumes_as_if_never_interrupted(cells, settings, capsys):
