@@ -23,6 +23,7 @@ from kit.progress import progress
 from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
 LOSSES = ("loss_D", "loss_G")
+WARM_UP = 10  # steps that the estimate leaves out: in the first ones a GPU chooses its kernels, for up to half a minute
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
     *("faces", "faces_b", "run", "outputs", "steps", "hours", "processes", "half"),
@@ -122,8 +123,10 @@ class Run:
                 yield (step, *next(batches))
                 row = torch.stack([self.losses[name] for name in LOSSES])
                 self.log_rows.append((step, row, self.seconds + time.time() - began))
-                if step == self.start + 50 and step < settings.steps:
-                    self.print_estimate(time.time() - began)
+                if step == self.start + WARM_UP:
+                    warm = time.time()
+                if step == self.start + WARM_UP + 50 and step < settings.steps:
+                    self.print_estimate((time.time() - warm) / 50, time.time() - began)
                 clock = 1 - (time.time() - began + writing) / (settings.hours * 3600) if settings.hours else 1.0
                 end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if clock <= 0 else ""
                 end, hours_left = self.agreed(end, clock, hours_left)
@@ -218,13 +221,13 @@ class Run:
         print(f"step {self.step:,}: {self.repeats[-1]:.1%} near repeats{hint}")
         show(grid)
 
-    def print_estimate(self, seconds):
-        """How long this session still takes, after its first 50 steps, which took `seconds`."""
-        left = (self.settings.steps - self.step) * seconds / 50
+    def print_estimate(self, seconds, passed):
+        """How long this session still takes, `passed` seconds after it began, with so many `seconds` per step."""
+        left = (self.settings.steps - self.step) * seconds
         if self.settings.hours:
-            left = min(left, self.settings.hours * 3600 - seconds)
+            left = min(left, self.settings.hours * 3600 - passed)
         time_left = f"{left / 3600:.1f} hours" if left > 5400 else f"{left / 60:.0f} minutes"
-        print(f"{50 / seconds:.1f} steps per second: about {time_left} to go")
+        print(f"{1 / seconds:.1f} steps per second: about {time_left} to go")
 
     # checkpoints
 
