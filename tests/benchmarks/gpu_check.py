@@ -88,6 +88,7 @@ def speeds(faces: Path, steps: int, until: float, **size) -> list[dict]:
             timed(loop, max(1, steps // 10), device)
             seconds = timed(loop, steps, device)
             rows.append({"loop": name, "steps_per_second": round(1 / seconds, 2), "memory_mb": memory_mb()})
+            print(rows[-1], flush=True)
             loop.close()
     return rows
 
