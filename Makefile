@@ -27,7 +27,7 @@ test-long: $(VENV)/installed
 
 # The grader, the data tools and what notebooks share with the lowest versions that requirements.txt and pyproject.toml
 # allow, Python's and Dask's too, and with the newest, each in an environment that is thrown away once all passes.
-SHARED := $(foreach name,device faces labels run settings,tests/notebooks/test_$(name).py)
+SHARED := $(foreach name,convolution device faces labels run settings,tests/notebooks/test_$(name).py)
 test-oldest: PYTHON = 3.10
 test-oldest: RESOLUTION = lowest-direct
 test-newest: PYTHON = 3.13

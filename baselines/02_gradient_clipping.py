@@ -6,7 +6,7 @@
 # | **You learn** | why one long gradient can ruin a run, and how to shorten it without turning it |
 # | **You write** | `clipped_step` |
 # | **Time** | `cpu`: 11 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
-#   on any GPU. `course`: 8 minutes on an H200 |
+#   on any GPU. `course`: 8 minutes on an H200, computed from steps per second |
 # | **Tier** | **Medium**: {{Medium}} |
 
 # %% [markdown] lang="zh"
@@ -17,7 +17,7 @@
 # | **你會學到** | 為什麼一個太長的梯度就能毀掉整次訓練，還有怎麼把它縮短而不改變方向 |
 # | **你要寫** | `clipped_step` |
 # | **時間** | `cpu`：一個 CPU 核心 11 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
-#   1、3、11.5 小時。`course`：H200 上 8 分鐘 |
+#   1、3、11.5 小時。`course`：H200 上 8 分鐘（由每秒步數換算） |
 # | **等級** | **Medium**: {{Medium}} |
 
 # %% [markdown]

@@ -7,7 +7,7 @@
 #   (report, questions 1 and 2) |
 # | **You write** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
 # | **Time** | `cpu`: 7 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
-#   hours on any GPU. `course`: 6 minutes on an H200 |
+#   hours on any GPU. `course`: 6 minutes on an H200, computed from steps per second |
 # | **Tier** | **Strong**: {{Strong}} |
 
 # %% [markdown] lang="zh"
@@ -19,7 +19,7 @@
 #   響（報告第 1、2 題） |
 # | **你要寫** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
 # | **時間** | `cpu`：一個 CPU 核心 7 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
-#   1、3、11.5 小時。`course`：H200 上 6 分鐘 |
+#   1、3、11.5 小時。`course`：H200 上 6 分鐘（由每秒步數換算） |
 # | **等級** | **Strong**: {{Strong}} |
 
 # %% [markdown]

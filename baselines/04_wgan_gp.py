@@ -7,7 +7,7 @@
 #   question 2) |
 # | **You write** | `make_critic`, `gradient_penalty`, `discriminator_step` |
 # | **Time** | `cpu`: 6 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
-#   on any GPU. `course`: 15 minutes on an H200 |
+#   on any GPU. `course`: 15 minutes on an H200, computed from steps per second |
 # | **Tier** | **Strong**: {{Strong}} |
 
 # %% [markdown] lang="zh"
@@ -18,7 +18,7 @@
 # | **你會學到** | 懲罰怎麼代替裁剪來限制斜率，還有這對梯度有什麼影響（報告第 2 題） |
 # | **你要寫** | `make_critic`, `gradient_penalty`, `discriminator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 6 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
-#   1、3、11.5 小時。`course`：H200 上 15 分鐘 |
+#   1、3、11.5 小時。`course`：H200 上 15 分鐘（由每秒步數換算） |
 # | **等級** | **Strong**: {{Strong}} |
 
 # %% [markdown]

@@ -6,8 +6,9 @@
 # | **You learn** | what styles are, how to set up a network that others wrote, and how truncation trades variety for \
 #   quality |
 # | **You write** | `make_trainer`, `generate` |
-# | **Time** | `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. `course`: 1.9 hours on an H200. There is no \
-#   `cpu` preset: 700 small steps took 20 minutes on one CPU core, and gave no faces yet |
+# | **Time** | `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. `course`: 1.9 hours on an H200, \
+#   computed from steps per second. There is no `cpu` preset: 700 small steps took 20 minutes on one CPU core, and \
+#   gave no faces yet |
 # | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown] lang="zh"
@@ -17,8 +18,8 @@
 # |---|---|
 # | **你會學到** | 什麼是風格（style）、怎麼設定別人寫好的網路，還有截斷怎麼用多樣性換品質 |
 # | **你要寫** | `make_trainer`, `generate` |
-# | **時間** | `t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：H200 上 1.9 小時。沒有 `cpu` \
-#   這個設定組：在一個 CPU 核心上，小尺寸跑 700 步要 20 分鐘，還看不到臉 |
+# | **時間** | `t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：H200 上 1.9 小時（由每秒步數換算）。 \
+#   沒有 `cpu` 這個設定組：在一個 CPU 核心上，小尺寸跑 700 步要 20 分鐘，還看不到臉 |
 # | **等級** | **Boss**: {{Boss}} |
 
 # %% [markdown]

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 class Convolution(torch.autograd.Function):
     """F.conv2d, as quick to differentiate twice as once.
 
-    torch's own second derivative takes a grouped convolution apart, and computes group after group: on a GPU that is
-    hundreds of small kernels per layer. Here the gradient for the input is a transposed convolution where it may be
+    torch's own second derivative takes a grouped convolution apart, and computes group after group: on a GPU that is up
+    to hundreds of small kernels per layer. Here the gradient for the input is a transposed convolution where it may be
     differentiated again, and what autograd makes of that are convolutions.
     """
 
@@ -46,7 +46,10 @@ def convolve(x, weight, bias=None, stride=1, padding=0, groups=1):
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d by `convolve`; its stride and padding are the same along rows and columns."""
+    """nn.Conv2d by `convolve` where stride and padding are plain numbers, else torch's own."""
 
     def _conv_forward(self, x, weight, bias):
+        odd = isinstance(self.padding, str) or len({*self.padding}) > 1 or len({*self.stride}) > 1
+        if odd or self.dilation != (1, 1) or self.padding_mode != "zeros" or x.dim() != 4:
+            return super()._conv_forward(x, weight, bias)
         return convolve(x, weight, bias, self.stride[0], self.padding[0], self.groups)

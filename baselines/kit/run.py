@@ -23,7 +23,7 @@ from kit.progress import progress
 from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
 LOSSES = ("loss_D", "loss_G")
-WARM_UP = 10  # steps that the estimate leaves out: in the first ones a GPU chooses its kernels, for up to half a minute
+WARM_UP = 10  # steps that the estimate leaves out: in the first ones a GPU chooses its kernels, for 20 seconds and more
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
     *("faces", "faces_b", "run", "outputs", "steps", "hours", "processes", "half"),

@@ -33,7 +33,7 @@ from grader.inputs.submission import read_submission
 PEER = """
 from pytorch_fid import fid_score
 root = fid_score.linalg.sqrtm
-fid_score.linalg.sqrtm = lambda matrix, disp: (root(matrix), None)
+fid_score.linalg.sqrtm = lambda matrix, disp=True: root(matrix) if disp else (root(matrix), None)
 fid_score.main()
 """
 

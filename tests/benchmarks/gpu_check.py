@@ -1,7 +1,7 @@
 """All that a GPU has to show, in ten minutes: `make gpu-check`.
 
 First 01 trains at full size, in each layout and precision, beside a loop like the course's sample code. Then each
-notebook trains for some seconds at the size of its preset `course`, which tells how long that preset takes here. Last,
+notebook trains for some seconds at the size of its preset `course`, which tells how long its steps take here. Last,
 each solved notebook runs whole at a small size, with its checks, some of them at once. It goes on from what it saved,
 to the last bit, and is compared with a training that was not interrupted. What comes of it goes into
 baselines/results/gpu_check/, as JSON and as a page. Without a GPU all of it runs too, at sizes for a CPU.
@@ -99,10 +99,10 @@ class Enough(Exception):
 
 def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
     """How fast a notebook trains by its preset `course`: steps per second, after `warm` steps in which kernels are
-    chosen, the hours that all steps of the preset would take, and memory."""
+    chosen, the hours of all steps of the preset where it is timed at its own size, and memory."""
     row = {"notebook": master.stem}
     with tempfile.TemporaryDirectory() as folder:
-        overrides = {"faces": str(faces), "run": folder, **ENDLESS, **GROWN.get(master.stem, {}), **size}
+        overrides = {"faces": str(faces), "run": f"{folder}/run", **ENDLESS, **GROWN.get(master.stem, {}), **size}
         names = execute(master, overrides, until="def train(settings):")
         deal = names["Run"].steps
 
@@ -123,11 +123,12 @@ def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
             torch.cuda.reset_peak_memory_stats()
         try:
             names["train"](names["settings"])
+            raise KeyboardInterrupt  # the training took the interrupt for its own
         except Enough:
-            course = names["PRESETS"]["course"]
-            row |= {"batch_size": names["settings"].batch_size, "course_steps": course.steps}
-            row |= {"course_hours": round(course.steps / row["steps_per_second"] / 3600, 2), "memory_mb": memory_mb()}
-            row["steps_per_second"] = round(row["steps_per_second"], 2)
+            hours = names["PRESETS"]["course"].steps / row["steps_per_second"] / 3600
+            own_size = not size and master.stem not in GROWN
+            row |= {"batch_size": names["settings"].batch_size, "course_hours": round(hours, 2) if own_size else None}
+            row |= {"steps_per_second": round(row["steps_per_second"], 2), "memory_mb": memory_mb()}
     return row
 
 
@@ -155,7 +156,7 @@ def paces(stems: list[str], faces: Path, until: float, **how) -> list[dict]:
 def as_page(found: dict) -> str:
     """The tables as Markdown."""
     lines = [f"# {found['device']}", "", f"torch {found['torch']}, {found['date']}. Made by `make gpu-check`.", ""]
-    tables = {"Notebooks": "notebooks", "Speed at the size of `course`": "pace", "Notebook 01, speed": "speed"}
+    tables = {"Notebooks": "notebooks", "Speed of each notebook": "pace", "Notebook 01, speed": "speed"}
     for title, rows in ((title, found[name]) for title, name in tables.items()):
         columns = list(dict.fromkeys(name for row in rows for name in row))
         lines += [f"## {title}", "", f"| {' | '.join(name.replace('_', ' ') for name in columns)} |"]

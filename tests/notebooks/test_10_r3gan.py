@@ -25,6 +25,13 @@ def small(folder, faces="", preset="cpu", **others):
     return replace(names("PRESETS")[preset], **SMOKE | few | places | others)
 
 
+def test_norms_are_told_from_the_picture_up():
+    names = before_launch(MASTER)
+    D = names["Discriminator"](replace(names["PRESETS"]["cpu"], width=2))
+    weights = [name for name, _ in D.named_parameters() if name.endswith("weight")]
+    assert weights[0].startswith("layers.0.") and weights[-2:] == ["basis.weight", "score.weight"]
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
     check_resume(names("train"), small, tmp_path, rendered, augment="color,translation,cutout")
 

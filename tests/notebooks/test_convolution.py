@@ -48,6 +48,16 @@ def test_a_layer_with_it_learns_from_a_penalty_what_torchs_layer_learns():
     assert torch.allclose(ours.weight.grad, theirs.weight.grad) and equal(ours.state_dict(), theirs.state_dict())
 
 
+@pytest.mark.parametrize(
+    "how", [{"padding": "same"}, {"dilation": 2}, {"padding": (1, 0)}, {"padding_mode": "reflect"}]
+)
+def test_what_it_does_not_take_is_torchs_own(how):
+    ours, theirs = (kind(4, 6, 3, **{"padding": 1} | how) for kind in (Conv2d, nn.Conv2d))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 4, 7, 7)
+    assert torch.equal(ours(x), theirs(x)) and torch.equal(ours(x[0]), theirs(x[0]))
+
+
 class Counting(TorchDispatchMode):
     """Counts convolutions, and their gradients."""
 

@@ -39,7 +39,8 @@ def test_the_check_of_a_gpu_runs_to_its_end_and_writes_its_tables(tmp_path, on_t
     found = json.loads((tmp_path / "cpu.json").read_text())
     assert found["notebooks"] == [row, {"notebook": "nothing", "result": "there is no nothing"}]  # the others went on
     assert [row["loop"] for row in found["speed"]] == ["sample code", name]
-    assert all(row["steps_per_second"] > 0 for row in found["speed"])
+    assert all(row["steps_per_second"] > 0 for row in found["speed"] + found["pace"])
+    assert [row["notebook"] for row in found["pace"]] == ["01_gan"]
     page = (tmp_path / "cpu.md").read_text()
     assert page.startswith("# CPU\n") and "| 01_gan |" in page and f"| {name} |" in page
 
