@@ -7,8 +7,7 @@
 #   read the losses |
 # | **You write** | `discriminator_step`, `generator_step` |
 # | **Time** | `cpu`: 7 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
-#   on any GPU. `course`: 12 \
-#   seconds on an H200, computed from steps per second, and 78 minutes on one CPU core |
+#   on any GPU. `course`: 12 seconds on an H200, computed from steps per second, and 78 minutes on one CPU core |
 # | **Tier** | **Simple**: {{Simple}} |
 
 # %% [markdown] lang="zh"

@@ -94,13 +94,12 @@ def speeds(faces: Path, steps: int, until: float, **size) -> list[dict]:
 
 
 class Enough(Exception):
-    """A training was timed."""
+    """A training was timed; its argument is its steps per second."""
 
 
 def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
     """How fast a notebook trains by its preset `course`: steps per second, after `warm` steps in which kernels are
     chosen, the hours of all steps of the preset where it is timed at its own size, and memory."""
-    row = {"notebook": master.stem}
     with tempfile.TemporaryDirectory() as folder:
         overrides = {"faces": str(faces), "run": f"{folder}/run", **ENDLESS, **GROWN.get(master.stem, {}), **size}
         names = execute(master, overrides, until="def train(settings):")
@@ -115,8 +114,7 @@ def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
                     began = time.perf_counter()
                 elif step > warm and time.perf_counter() > began + seconds:
                     finish(run.device)
-                    row["steps_per_second"] = (step - warm) / (time.perf_counter() - began)
-                    raise Enough
+                    raise Enough((step - warm) / (time.perf_counter() - began))
 
         names["Run"].steps = steps
         if torch.cuda.is_available():
@@ -124,12 +122,13 @@ def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
         try:
             names["train"](names["settings"])
             raise KeyboardInterrupt  # the training took the interrupt for its own
-        except Enough:
-            hours = names["PRESETS"]["course"].steps / row["steps_per_second"] / 3600
+        except Enough as enough:
+            (rate,) = enough.args
+            hours = names["PRESETS"]["course"].steps / rate / 3600
             own_size = not size and master.stem not in GROWN
+            row = {"notebook": master.stem, "steps_per_second": round(rate, 2)}
             row |= {"batch_size": names["settings"].batch_size, "course_hours": round(hours, 2) if own_size else None}
-            row |= {"steps_per_second": round(row["steps_per_second"], 2), "memory_mb": memory_mb()}
-    return row
+            return row | {"memory_mb": memory_mb()}
 
 
 def paces(stems: list[str], faces: Path, until: float, **how) -> list[dict]:
@@ -144,7 +143,7 @@ def paces(stems: list[str], faces: Path, until: float, **how) -> list[dict]:
                 with unmoved_by_cuda():
                     row = pace(master, faces, **how)
             except (Exception, SystemExit) as error:  # the others go on
-                row["batch_size"] = f"{type(error).__name__}: {error}".splitlines()[0]
+                row["result"] = f"{type(error).__name__}: {error}".splitlines()[0]
         rows.append(row)
         print(row, flush=True)
         gc.collect()  # networks and optimizers know each other

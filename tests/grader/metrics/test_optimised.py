@@ -37,14 +37,13 @@ def measures(distance=337.0, second=25.0, found=0.8, seen=0.48):
 @pytest.mark.parametrize(
     ("distance", "second", "found", "seen"),
     [
-        *[
-            (337, 25, 0.8, 0.48),
-            (420, 41, 0.7, 0.49),
-            (477, 69, 0.6, 0.48),
-            (953, 502, 0.02, 0.42),
-            (75, 7, 0.96, 0.52),
-        ],
-        *[(143, 26, 0.99, 0.7), (183, 29, 0.99, 0.65)],  # runs of 10, on a CPU and on a GPU
+        (337, 25, 0.8, 0.48),
+        (420, 41, 0.7, 0.49),
+        (477, 69, 0.6, 0.48),
+        (953, 502, 0.02, 0.42),
+        (75, 7, 0.96, 0.52),
+        (143, 26, 0.99, 0.7),  # a run of 10 on a CPU
+        (183, 29, 0.99, 0.65),  # and one on a GPU
     ],
 )
 def test_honest_sets_show_none(real, features, distance, second, found, seen):
