@@ -1,6 +1,6 @@
 """The shipped references, of real Crypko faces: python -m studies.reference SHARED
 
-Over 15,000 faces, each shrunk and stored in any harmless way, so that no way to shrink and store is punished: all but
+Over 14,918 faces, each shrunk and stored in any harmless way, so that no way to shrink and store is punished: all but
 every sixth of the 12,000, and the even ones of the 10,000. The sample, which the floor is made of, are the last 1,000
 odd ones, shrunk as the course does and without loss; the floors beside it are of the same faces stored as JPEG.
 
