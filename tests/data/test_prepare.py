@@ -239,13 +239,59 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     assert (out / "2.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
     (tmp_path / "plain").write_text("a file")
-    assert run(source, tmp_path / "plain", "--overwrite").exit_code == 1
+    assert "plain: is a file; name another output" in run(source, tmp_path / "plain", "--overwrite").stderr
+    out.rename(tmp_path / "folder.zip")
+    (tmp_path / "folder.zip/about.json").touch()
+    assert "is a folder; name another output" in run(source, tmp_path / "folder.zip", "--overwrite").stderr
+    assert (tmp_path / "folder.zip/2.png").exists()
+    (tmp_path / "set.tgz").mkdir()
+    assert "a set is a folder or a .zip" in run(source, tmp_path / "set.tgz").stderr
     other = zipped(tmp_path / "other.zip", x=b"")
     assert run(source, other, "--overwrite").exit_code == 1
     assert zipfile.ZipFile(other).namelist() == ["x"]
     damaged = zipped(tmp_path / "damaged.zip", **{"about.json": b"{}"})
     damaged.write_bytes(damaged.read_bytes().replace(b"PK\1\2", b"PK\7\7"))
     assert "was not made here" in run(source, damaged, "--overwrite").stderr
+
+
+def test_a_mount_point_is_refused_before_the_work(source, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "out")
+    with pytest.raises(DataError, match="out: is a mount point; name a folder in it"):
+        prepare(source, tmp_path / "out", workers=1)  # of an empty source, which is told later
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_what_appears_at_the_output_meanwhile_stays(name, source, tmp_path, monkeypatch):
+    out = tmp_path / name
+    picture().save(source / "1.png")
+    shrink = module.shrink
+
+    def beside_another(*arguments):
+        (out.write_text if out.suffix else (out.mkdir(), out / "theirs")[1].write_text)("theirs")
+        return shrink(*arguments)
+
+    monkeypatch.setattr(module, "shrink", beside_another)
+    assert "exists already" in run(source, out).stderr
+    assert (out if out.suffix else out / "theirs").read_text() == "theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, "source"]
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, PermissionError(13, "Permission denied")])
+def test_a_set_is_said_to_be_complete_where_what_it_replaced_stays(stopped, source, tmp_path, monkeypatch):
+    picture().save(source / "1.png")
+    prepare(source, tmp_path / "out", workers=1)
+    picture().save(source / "2.png")
+
+    def rmtree(folder):
+        raise stopped
+
+    monkeypatch.setattr("data.faceset.shutil.rmtree", rmtree)
+    result = run(source, tmp_path / "out", "--overwrite")
+    (old,) = tmp_path.glob(".*.old")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {tmp_path / 'out'}: is complete; remove {old}, which is left of what it replaced\n"
+    assert files(tmp_path / "out") == ["1.png", "2.png", "about.json"]
 
 
 def test_never_replaces_its_own_source(source, tmp_path):
