@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from PIL import Image
 from data import DataError
 from data.cli import main
 from grader.inputs.images import decode
+from kit.faces import files_of, is_picture
 
 module = import_module("data.prepare")  # `prepare` is also the name of the function in it
 prepare = module.prepare
@@ -201,6 +202,29 @@ def test_a_damaged_member_does_not_stop_the_zip(tmp_path):
     raw[raw.index(b"IDAT") + 20] ^= 255  # the first member's checksum is wrong now
     source.write_bytes(raw)
     assert counts(source, tmp_path / "out", workers=1) == (1, 1)
+
+
+def test_a_file_or_folder_that_the_system_does_not_give(source, tmp_path, monkeypatch):
+    for name in ("1.png", "2.png", "3.txt"):
+        picture().save(source / name, "PNG")
+    read = Path.read_bytes
+
+    def refused(path):
+        if path.stem in "23":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    made = prepare(source, tmp_path / "out", workers=1)
+    reason = "cannot be read (Permission denied)"
+    assert (made.written, sorted(made.skipped)) == (1, [f"2.png: {reason}", f"3.txt: {reason}"])
+
+    def scandir(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"source: cannot be read \(Permission denied\); check its permissions"):
+        prepare(source, tmp_path / "out", overwrite=True, workers=1)
 
 
 @pytest.mark.parametrize("content", ["nothing", "text only", "broken zip"])
@@ -451,6 +475,26 @@ def test_an_output_in_the_source_is_no_part_of_it(name, source, tmp_path):
     for _ in range(2):
         made = prepare(source, source / name, overwrite=True, workers=1)
         assert (made.written, made.skipped, made.notes) == (2, [], [])
+
+
+def test_what_notebooks_made_of_the_faces_is_no_part_of_them(source, tmp_path):
+    kept = ["1.png", *(f"{number}.jpg" for number in range(10, 19))]
+    made = ["runs/gan/log.csv", "runs/gan/config.json", "runs/gan/samples/1.jpg", "gan2/log.csv", "gan2/samples/1.jpg"]
+    made += [f"{folder}/{number}.jpg" for folder in ("outputs", "mine") for number in range(1, 1001)]
+    for name in kept + made:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(png() if name == "1.png" else b"")
+    result = run(source, tmp_path / "out")
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    looks = {"gan2": "a run", "mine": "a submission", "outputs": "a submission", "runs/gan": "a run"}
+    left_out = "note: {} is left out, as it looks like {}: name it alone if it is faces"
+    assert notes == [left_out.format(*folder) for folder in looks.items()]
+    assert result.stderr.splitlines()[-1] == "1 faces written, 9 skipped"
+    assert {*filter(is_picture, files_of(source))} == {*kept}  # the notebooks' own reader leaves out the same
+    (source / "18.jpg").unlink()
+    names = [path.relative_to(source).as_posix() for path in source.rglob("*.jpg")]
+    assert PurePosixPath("mine") not in module._made_of_faces(names)  # so few on top may show what the folders hold
+    assert module._made_of_faces(sorted(module.SUBMISSION)) == {}  # named as the source
 
 
 # What is broken, odd, or left behind
