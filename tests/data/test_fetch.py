@@ -200,7 +200,7 @@ def test_refused_and_broken_servers(tmp_path):
         fetch(tmp_path / "faces.zip", url)
     assert len(server.seen) == 1
     for status in (429, 503):
-        again = pytest.raises(DataError, match=f"answers {status}; run the command again")
+        again = pytest.raises(DataError, match=rf"answers {status}; run the command again")
         with serving(status=status) as (url, server), again:
             fetch(tmp_path / "faces.zip", url)
         assert len(server.seen) == module.ATTEMPTS
@@ -246,6 +246,25 @@ def test_disk_full(tmp_path, monkeypatch):
     ):
         fetch(tmp_path / "faces.zip", url)
     assert caught.value.__cause__.errno == errno.ENOSPC
+
+
+def test_waits_twice_as_long_before_each_attempt(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    with pytest.raises(DataError, match="no connection"):
+        module.fetch(tmp_path / "faces.zip", "http://127.0.0.1:9/faces.zip")
+    assert waits == [1, 2, 4, 8, 16]
+
+
+def test_what_is_there_already_needs_no_room(tmp_path, monkeypatch):
+    (tmp_path / "faces.zip.part").write_bytes(SET[:-100])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=200))
+    with serving() as (url, _):
+        assert fetch(tmp_path / "faces.zip", url)
+    (tmp_path / "more.zip.part").write_bytes(SET[:-100])
+    with serving(ranges=False) as (url, _):  # what comes takes the place of what is there
+        assert fetch(tmp_path / "more.zip", url)
 
 
 def test_command_line(tmp_path, monkeypatch):
