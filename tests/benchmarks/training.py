@@ -85,12 +85,12 @@ def sample_code(folder: Path, names: dict):
             yield loss_D.item(), loss_G.item()
 
 
-def notebook(names: dict):
-    """Yields after every step of 01's train(settings)."""
-    source = next(source for source in cells(MASTER).values() if source.startswith("def train("))
+def notebook(names: dict, master: Path = MASTER):
+    """Yields after every step of a notebook's train(settings)."""
+    source = next(source for source in cells(master).values() if "\ndef train(" in f"\n{source}")
     loop, found, rest = source.rpartition("    return run")
     assert found and not rest.strip(), "the notebook's loop ends otherwise now"
-    exec(compile(f"{loop}        yield", "01_gan", "exec"), names)
+    exec(compile(f"{loop}        yield", master.stem, "exec"), names)
     return names["train"](names["settings"])
 
 
