@@ -259,7 +259,7 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     assert (out / "2.png").exists()
     (out / "about.json").unlink()
     foreign = run(source, out, "--overwrite")
-    assert foreign.exit_code == 1
+    assert foreign.exit_code == 1 and "holds no about.json" in foreign.stderr
     assert (out / "2.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
     (tmp_path / "plain").write_text("a file")
@@ -271,7 +271,7 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     (tmp_path / "set.tgz").mkdir()
     assert "a set is a folder or a .zip" in run(source, tmp_path / "set.tgz").stderr
     other = zipped(tmp_path / "other.zip", x=b"")
-    assert run(source, other, "--overwrite").exit_code == 1
+    assert "holds no about.json" in run(source, other, "--overwrite").stderr
     assert zipfile.ZipFile(other).namelist() == ["x"]
     damaged = zipped(tmp_path / "damaged.zip", **{"about.json": b"{}"})
     damaged.write_bytes(damaged.read_bytes().replace(b"PK\1\2", b"PK\7\7"))
@@ -321,8 +321,11 @@ def test_a_set_is_said_to_be_complete_where_what_it_replaced_stays(stopped, sour
 def test_never_replaces_its_own_source(source, tmp_path):
     picture().save(source / "1.png")
     (tmp_path / "about.json").write_text("{}")
+    (source / "about.json").write_text("{}")  # as a set of ours, which may be replaced
     for output in (source, tmp_path):
-        assert run(source, output, "--overwrite").exit_code == 1
+        result = run(source, output, "--overwrite")
+        assert result.stderr == f"error: {output}: would replace its own source; name another output\n"
+        assert result.exit_code == 1
     assert (source / "1.png").exists()
 
 
@@ -611,7 +614,7 @@ def test_here_and_its_parent(source, tmp_path, monkeypatch):
     assert run(".", "../out").exit_code == 0
     assert json.loads((tmp_path / "out/about.json").read_text())["name"] == "source"
     for output in (".", ".."):
-        assert run(".", output, "--overwrite").exit_code == 1
+        assert "would replace its own source" in run(".", output, "--overwrite").stderr
     assert files(source) == ["1.png"]
 
 
