@@ -52,12 +52,12 @@ fuzz: $(VENV)/installed
 # Our FID against pytorch-fid's, side by side, on 1,000 pictures: the demo's, or PICTURES=your/pictures.
 PICTURES ?= $(DEMO)/outputs
 bench: $(VENV)/installed
-	@test -e $(PICTURES) || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
-	$(PY) -m tests.benchmarks.fid $(PICTURES)
+	@test -e "$(PICTURES)" || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
+	$(PY) -m tests.benchmarks.fid "$(PICTURES)"
 
 # Notebook 01's training beside a loop like the course's sample code; FACES=folder of JPEGs, or drawn ones are taken.
 bench-training: $(VENV)/installed
-	$(PY) -m tests.benchmarks.training $(FACES)
+	$(PY) -m tests.benchmarks.training $(if $(FACES),"$(FACES)")
 
 # Changes each TODO's solution in one place at a time, and prints the changes that its check accepts, for a person to
 # read; NOTEBOOKS=04_wgan_gp for one. All of them take half an hour.
@@ -81,7 +81,7 @@ nbgrader: $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/nbgrader
 	$(VENV)/nbgrader/bin/python -m pip install --quiet --disable-pip-version-check "nbgrader>=0.9"
 	$(PY) -m ipykernel install --prefix $(VENV)/kernel --name python3
-	JUPYTER_PATH=$(CURDIR)/$(VENV)/kernel/share/jupyter NBGRADER=$(CURDIR)/$(VENV)/nbgrader/bin/nbgrader \
+	JUPYTER_PATH="$(CURDIR)/$(VENV)/kernel/share/jupyter" NBGRADER="$(CURDIR)/$(VENV)/nbgrader/bin/nbgrader" \
 	  $(PY) -m pytest tests/notebooks/test_nbgrader.py
 
 lint: $(VENV)/installed

@@ -32,6 +32,7 @@ from pathlib import Path
 import nbformat
 
 from baselines import translate
+from grader.files import write_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -281,13 +282,19 @@ def line_counts(notebook: nbformat.NotebookNode) -> dict[str, int]:
     return counts
 
 
-if __name__ == "__main__":
-    (ROOT / "docs/checks.md").write_text(checks_page(), encoding="utf-8")
-    print(f"{'code lines of':24} unfolded  before the first TODO  folded")
+def build_all() -> dict[str, dict[str, int]]:
+    """Writes docs/checks.md and all notebooks, each whole or not at all; gives the `line_counts` by name."""
+    write_text(ROOT / "docs/checks.md", checks_page())
+    counts = {}
     for master in masters():
         for path, text in build(master).items():
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            counts = line_counts(nbformat.reads(text, as_version=4))
+            write_text(path, text)
             if path.parent.name == "solved":
-                print(f"{master.stem:24} {counts['unfolded']:8}  {counts['before_todo']:21}  {counts['folded']:6}")
+                counts[master.stem] = line_counts(nbformat.reads(text, as_version=4))
+    return counts
+
+
+if __name__ == "__main__":
+    print(f"{'code lines of':24} unfolded  before the first TODO  folded")
+    for name, lines in build_all().items():
+        print(f"{name:24} {lines['unfolded']:8}  {lines['before_todo']:21}  {lines['folded']:6}")

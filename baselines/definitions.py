@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import symtable
+from functools import cache
 from pathlib import Path
 
 BASELINES = Path(__file__).resolve().parent
@@ -18,6 +19,12 @@ def definitions(path: Path, *names: str) -> dict:
     space = {"__name__": path.stem}
     _define(path, names, space)
     return {name: space[name] for name in names}
+
+
+@cache
+def definition(path: Path, name: str):
+    """What a file defines under one name, as `definitions` takes it out; the same each time."""
+    return definitions(path, name)[name]
 
 
 def _define(path: Path, names: tuple[str, ...], space: dict) -> None:

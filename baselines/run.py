@@ -27,6 +27,11 @@ def settings_given(_context, _option, pairs) -> dict:
         raise click.BadParameter(str(error)) from None
 
 
+def as_it_is(path: Path) -> str:
+    """The path for papermill, which fills in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def _stopping(number, frame):
     """Answers Ctrl-C at once: the notebook may still write a checkpoint."""
     shared.say("stopping")
@@ -82,8 +87,8 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     os.environ["KIT_WATCHED"] = str(int(bool(sys.stderr and sys.stderr.isatty())))  # for the notebook's progress
     try:
         papermill.execute_notebook(
-            HERE / f"solved/{name}.ipynb",
-            save,
+            as_it_is(HERE / f"solved/{name}.ipynb"),
+            save and as_it_is(save),
             {"preset": preset, "overrides": lists},
             kernel_name="python3",
             kernel_manager_class=own_kernel(),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from baselines.definitions import BASELINES, definitions
+from baselines.definitions import BASELINES, definition
 from grader.cli import shared
 from grader.errors import GraderError, first_line, printable
 from grader.files import atomic, check_writable, short_hash
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MASTER = BASELINES / "10_r3gan.py"  # whose Generator the weights are of
+SAMPLES = BASELINES / "kit/samples.py"  # whose functions draw the same pictures
 WEIGHTS = BASELINES / "weights/r3gan.safetensors"
 FORMAT = "10_r3gan generator, 1"
 MOST_BYTES = 10_000_000  # of the weights that ship
@@ -92,8 +93,7 @@ def read_about(path: Path) -> dict:
 def make_generator(settings: dict) -> torch.nn.Module:
     """An untrained Generator of notebook 10, with the notebook's `settings` as G.settings; those that it does not know
     are left out. Raises ValueError for a network that cannot be."""
-    (Generator,) = definitions(MASTER, "Generator").values()
-    G = Generator(known := known_settings(settings))
+    G = definition(MASTER, "Generator")(known := known_settings(settings))
     G.settings = known
     return G
 
@@ -101,8 +101,8 @@ def make_generator(settings: dict) -> torch.nn.Module:
 def known_settings(settings: dict) -> object:
     """Notebook 10's settings with the given ones that it knows: a run of before or after may have others. Raises
     ValueError for a network that cannot be."""
-    (Settings,) = definitions(MASTER, "R3GANSettings").values()
-    known = replace(Settings(), **{name: value for name, value in settings.items() if name in vars(Settings())})
+    default = definition(MASTER, "R3GANSettings")()
+    known = replace(default, **{name: value for name, value in settings.items() if name in vars(default)})
     for name in ("z_dim", "width", "blocks", "largest_G", "group_width"):
         least = 0 if name in ("blocks", "group_width") else 1
         if type(value := getattr(known, name)) is not int or not least <= value <= LARGEST:
@@ -112,14 +112,12 @@ def known_settings(settings: dict) -> object:
 
 def noise(G: torch.nn.Module, count: int, seed: int) -> torch.Tensor:
     """z [count, z_dim], the same for the same seed: with the seed that G was trained with, that of its own samples."""
-    (fixed_noise,) = definitions(BASELINES / "kit/samples.py", "fixed_noise").values()
-    return fixed_noise(replace(G.settings, seed=seed), count)
+    return definition(SAMPLES, "fixed_noise")(replace(G.settings, seed=seed), count)
 
 
 def sample(G: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
     """Pictures uint8 [N, 3, 64, 64] of z [N, z_dim]."""
-    (sampled,) = definitions(BASELINES / "kit/samples.py", "sample").values()
-    return sampled(G, z)
+    return definition(SAMPLES, "sample")(G, z)
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, steps: int) -> torch.Tensor:
@@ -239,10 +237,9 @@ def grid(pictures: torch.Tensor | np.ndarray, columns: int = COLUMNS) -> Image.I
     """One picture of uint8 [N, 3, H, W], or [N, H, W, 3] where they are no tensor, as the notebooks' grids are."""
     import torch
 
-    (picture_grid,) = definitions(BASELINES / "kit/samples.py", "picture_grid").values()
-    return picture_grid(
-        pictures if torch.is_tensor(pictures) else torch.from_numpy(pictures).permute(0, 3, 1, 2), columns
-    )
+    if not torch.is_tensor(pictures):
+        pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return definition(SAMPLES, "picture_grid")(pictures, columns)
 
 
 def captioned(picture: Image.Image, texts: dict[int, str]) -> Image.Image:

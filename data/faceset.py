@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,8 +27,8 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
     is the mark of a set that was drawn: the notebooks' last cell knows it by that.
 
     All is written beside `output` and renamed when the block ends well; an error or Ctrl-C leaves nothing.
-    Raises DataError when something is there already, unless `overwrite` is set and it is a set of ours, and when
-    `output` has the name of another archive.
+    Raises DataError when something is there, before the block or by its end, unless `overwrite` is set and it is a set
+    of ours; when `output` has the name of another archive; and when the set is whole and what it replaced stays.
     """
     output = Path(output).resolve()
     _check_free(output, overwrite)
@@ -40,6 +41,7 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
             else:
                 partial.mkdir()
                 yield lambda name, data: _write(partial / name, data)
+            _check_free(output, overwrite)  # once more: the work may have taken an hour
             if output.is_dir():  # a folder cannot be replaced in one step: out of the way, and back if need be
                 old = output.rename(partial.with_name(f"{partial.name}.old"))
     except BaseException:
@@ -47,7 +49,10 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
             old.rename(output)
         raise
     if old:
-        shutil.rmtree(old)
+        try:
+            shutil.rmtree(old)
+        except (OSError, KeyboardInterrupt) as error:
+            raise DataError(f"{output}: is complete; remove {old}, which is left of what it replaced") from error
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -77,6 +82,8 @@ def _is_zip(path: Path) -> bool:
 def _check_free(output: Path, overwrite: bool) -> None:
     if is_archive(output.name) and not _is_zip(output):
         raise DataError(f"{output}: a set is a folder or a .zip; name another output")
+    if os.path.ismount(output):  # it cannot be replaced
+        raise DataError(f"{output}: is a mount point; name a folder in it")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if output.is_dir() == _is_zip(output):

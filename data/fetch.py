@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -20,6 +22,11 @@ from data import DataError
 from grader.inputs import faces
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.faces import COUNT, IDENTITY
+
+try:
+    import fcntl
+except ImportError:  # on Windows: there nothing keeps two fetches apart
+    fcntl = None
 
 URL = "https://huggingface.co/datasets/LeoFeng/MLHW_6/resolve/main/faces.zip"
 
@@ -32,7 +39,8 @@ def fetch(output: Path, url: str = URL, count: int = COUNT, digest: str = IDENTI
     """Downloads the zip to `output` and checks that it is the set; False when the set was there already.
 
     What has come so far stays in `<output>.part` and is gone on with; `pause` seconds, then twice as many, go
-    before each new attempt. Raises DataError when offline, out of space, or when what came is not the set.
+    before each new attempt. Raises DataError when offline, out of space, while another fetch writes to the same folder,
+    or when what came is not the set.
     """
     output = Path(output)
     if output.exists():
@@ -42,15 +50,36 @@ def fetch(output: Path, url: str = URL, count: int = COUNT, digest: str = IDENTI
         return False
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(output.name + ".part")
-    _download(url, part, pause)
-    problem = _difference(part, count, digest)
-    _etag_file(part).unlink(missing_ok=True)
-    if problem:
-        bad = output.with_name(output.name + ".bad")
-        os.replace(part, bad)
-        raise DataError(f"{url}: {problem}; kept as {bad}, run the command again to download it afresh")
-    os.replace(part, output)
+    with _alone_in(output.parent):
+        _download(url, part, pause)
+        problem = _difference(part, count, digest)
+        _etag_file(part).unlink(missing_ok=True)
+        if problem:
+            bad = output.with_name(output.name + ".bad")
+            os.replace(part, bad)
+            raise DataError(f"{url}: {problem}; kept as {bad}, run the command again to download it afresh")
+        os.replace(part, output)
     return True
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Raises DataError while another process is in such a block: two would append to the same file. The folder itself
+    is locked, so that nothing is left when one is killed."""
+    if not fcntl:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder}: another fetch is running there; wait for its end") from None
+        except OSError:
+            pass  # a file system that has no locks
+        yield
+    finally:
+        os.close(lock)
 
 
 def identity(archive: Path) -> tuple[int, str]:
@@ -120,6 +149,8 @@ def _resume(url: str, part: Path) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
+        if resumed and (whole := answer.headers["Content-Range"].rpartition("/")[2]).isdigit():
+            total = int(whole)  # a proxy may send a part of the rest
         if not resumed and (total or 0) < have:  # a page of the network's, or another file: ours is worth more
             sends = "a file of unknown length" if total is None else f"{total:,} bytes, fewer than are in {part}"
             raise DataError(

@@ -24,10 +24,14 @@ from grader.files import DEVICES, natural, with_name
 from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.labels import TABLES
-from grader.inputs.submission import LABELS
+from grader.inputs.submission import COUNT, LABELS
 
 CHUNK = 4  # pictures a worker takes at a time: they may be large
 MAX_STEM = 200  # bytes: file systems take 255, an ending included
+SUBMISSION = {f"{number}.jpg" for number in range(1, COUNT + 1)}
+WRITTEN = {"runs", "outputs"}  # where a notebook writes, unless told otherwise
+BESIDE_LOG = ("checkpoints", "samples")  # what a run has beside its log.csv
+COVERS = 9  # at most so many pictures above folders of classes show what is in them
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,14 @@ def prepare(
 
     Tables of labels go along, and the seed of a set that was drawn. Where no table can be read, and the pictures lie in
     several folders, these are kept: they are the classes. A file that cannot be read is skipped. An output in the
-    source is no part of it. Raises DataError when the source holds no readable picture, or the output is taken.
+    source is no part of it, nor are runs and submissions below a folder. Raises DataError when the source holds no
+    readable picture, or the output is taken.
     """
     given = with_name(Path(source))  # a link has a name of its own: what it leads to may be called by its content
     source, output = given.resolve(), Path(output).resolve()
     if output == source or output in source.parents:
         raise DataError(f"{output}: would replace its own source; name another output")
-    pictures, tables, skipped = _listed(source, output)
+    pictures, tables, skipped, notes = _listed(source, output)
     pictures = sorted(pictures, key=natural)[:limit]
     drawn = _of_drawn(tables.pop(ABOUT, []))
     read = {table: _decoded(found) for table, found in tables.items()}
@@ -70,7 +75,7 @@ def prepare(
     written: dict[str, str] = {}
     count = 0
     with new_set(output, overwrite) as write:
-        shrunk = ordered_map(partial(_shrunk, size), _contents(source, output, stems), workers, CHUNK)
+        shrunk = ordered_map(partial(_shrunk, size), _contents(source, stems), workers, CHUNK)
         with tqdm(shrunk, total=len(pictures), unit=" faces", disable=None) as bar:  # closed before an error is told
             for picture, stem, png in bar:
                 if isinstance(png, str):
@@ -82,7 +87,8 @@ def prepare(
         if not written:
             reason = f" ({skipped[0]})" if skipped else ""
             raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")
-        notes = [f"{len(classes):,} folders are kept, as classes: {_some(classes)}"] if classes else []
+        if classes:
+            notes.append(f"{len(classes):,} folders are kept, as classes: {_some(classes)}")
         for table, (file, text, more) in read.items():
             notes += more
             if text is not None:
@@ -101,26 +107,43 @@ def shrink(data: bytes, size: int = 64) -> bytes:
     return png(decode(data, size)[0])
 
 
-def _members(source: Path, output: Path, refused: list[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """(name, read) of each file of the source, but of an output that lies in it: it was made of the others."""
-    own = None
-    if source in output.parents:
-        own = PurePosixPath(printable(decoded(os.fsencode(output.relative_to(source).as_posix()))))
-    for name, read in members(source, refused=refused):
-        if own not in (PurePosixPath(name), *PurePosixPath(name).parents):
-            yield name, read
+def _made_of_faces(names: Iterable[str]) -> dict[PurePosixPath, str]:
+    """{folder below the folder of these files: what it is} for what a notebook made of faces, as far as it is sure: the
+    notebooks take no faces out of it either, see baselines/kit/faces.py."""
+    files: dict[PurePosixPath, set[str]] = {}
+    for path in map(PurePosixPath, names):
+        files.setdefault(path.parent, set()).add(path.name)
+    counts = {folder: sum(name.lower().endswith(ENDINGS) for name in names) for folder, names in files.items()}
+    made = {}
+    for folder in files.keys() - {PurePosixPath()}:
+        likely = WRITTEN & {*folder.parts} or counts.get(folder.parent, 0) > COVERS  # a class may have such names too
+        if "log.csv" in files[folder] and any(folder / name in files for name in BESIDE_LOG):
+            made[folder] = "a run"
+        elif likely and counts[folder] == COUNT and files[folder] >= SUBMISSION and folder.name != "faces":
+            made[folder] = "a submission"
+    return made
 
 
-def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], list[str]]:
+def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], list[str], list[str]]:
     """The files that may be pictures, by their ending or else by what is in them; of each kind of table the (name,
-    bytes or the reason why there are none) of all that were found, the uppermost first; and lines on what is neither.
+    bytes or the reason why there are none) of all that were found, the uppermost first; lines on what is neither; and
+    notes on folders that are left out. An output in the source is left out too: it was made of the others.
     """
     if not source.exists():
         raise DataError(f"{source}: does not exist; name a folder or zip of faces")
     pictures, tables, skipped = [], {}, []
     try:
-        for name, read in _members(source, output, skipped):
+        found = members(source, refused=skipped)
+        found = list(found) if source.is_dir() else found  # what is packed must be read before the next is asked for
+        apart = _made_of_faces(name for name, _ in found) if source.is_dir() else {}
+        left_out = "{} is left out, as it looks like {}: name it alone if it is faces"
+        notes = [left_out.format(*folder) for folder in sorted(apart.items())]
+        if source in output.parents:
+            apart[PurePosixPath(printable(decoded(os.fsencode(output.relative_to(source).as_posix()))))] = "its own"
+        for name, read in found:
             file = PurePosixPath(name).name
+            if not apart.keys().isdisjoint((PurePosixPath(name), *PurePosixPath(name).parents)):
+                continue
             if file in (*TABLES, LABELS, ABOUT):
                 tables.setdefault(file, []).append((name, _read(source, name, read)))
             elif not name.lower().endswith(ENDINGS) and (problem := _unreadable(source, name, read)):
@@ -134,7 +157,7 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
         raise DataError(f"{where}: cannot be read ({reason}); check its permissions") from None
     for found in tables.values():
         found.sort(key=lambda table: (table[0].count("/"), table[0]))
-    return pictures, tables, skipped
+    return pictures, tables, skipped, notes
 
 
 def _read(source: Path, name: str, read: Callable[[], bytes]) -> bytes | str:
@@ -153,9 +176,9 @@ def _unreadable(source: Path, name: str, read: Callable[[], bytes]) -> str | Non
     return made if isinstance(made, str) else None
 
 
-def _contents(source: Path, output: Path, stems: dict[str, list[str]]) -> Iterator[tuple[str, str, bytes | str]]:
+def _contents(source: Path, stems: dict[str, list[str]]) -> Iterator[tuple[str, str, bytes | str]]:
     """(name, stem, bytes or the reason why there are none) of the named files, in the order in which they lie there."""
-    for name, read in _members(source, output, refused=[]):
+    for name, read in members(source, refused=[]):
         if stems.get(name):
             yield name, stems[name].pop(0), _read(source, name, read)
 

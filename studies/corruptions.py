@@ -9,8 +9,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-cv2.setNumThreads(1)  # a 64x64 picture is too little work to share
-
 
 def _blur(picture, severity, rng, other):
     sigma = 3 * severity

@@ -19,7 +19,8 @@ from pathlib import Path
 import click
 import torch
 
-from baselines.definitions import BASELINES, definitions
+from baselines.definitions import definition
+from baselines.kit.kinds import as_kind
 from baselines.run import settings_given
 from baselines.sample import MASTER, known_settings
 from grader.cli import shared
@@ -64,21 +65,20 @@ def deepened(state: dict, changes: dict) -> dict:
     """The state of a run's checkpoint, changed. Raises CannotDeepen, KeyError, TypeError, ValueError, and SystemExit of
     a setting."""
     before = known_settings(state["settings"])
-    (as_kind,) = definitions(BASELINES / "kit/kinds.py", "as_kind").values()
     for name, value in changes.items():
         if name not in vars(before):
             raise ValueError(f"there is no setting {name}")
         changes = changes | {name: as_kind(name, value, getattr(before, name))}
     after = known_settings(asdict(before) | changes)
-    losses_of, *made = definitions(MASTER, "losses_of", *NETWORKS.values()).values()
-    losses_of(after.loss)
+    definition(MASTER, "losses_of")(after.loss)
     if after.batch_size != before.batch_size:
         raise CannotDeepen(
             f"batch_size is {before.batch_size} in this run and stays so: it tells how many pictures a run has seen"
         )
     state = state | {"settings": asdict(after)}
     torch.manual_seed(after.seed)
-    for name, make in zip(NETWORKS, made, strict=True):
+    for name, network in NETWORKS.items():
+        make = definition(MASTER, network)
         old, new = make(before), make(after)
         averaged = copy.deepcopy(new)
         state[name] = filled(new, state[name])

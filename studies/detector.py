@@ -17,9 +17,10 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from grader.cli import shared
+from grader.cli import shared as cli
 from grader.features.imagenet import describe
 from grader.features.reference import shipped_reference
+from grader.files import atomic
 from grader.inputs.runs import checkpoints
 from grader.inputs.submission import read_submission
 from grader.metrics import afd as detector
@@ -32,7 +33,7 @@ from studies.train_detector import GENERATED, checked_cascade, face_probabilitie
 BINS = 10
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=cli.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Where to draw how right the probabilities are.")
@@ -95,8 +96,9 @@ def _reliability(said, right, plot):
         )
         axes.set(xlabel="probability of a face that the detector gives", ylabel="share of faces among the pictures")
         axes.legend(frameon=False)
-        figure.savefig(plot, dpi=120)
+        with atomic(plot) as unfinished:
+            figure.savefig(unfinished, dpi=120)
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.detector")
+    cli.run(main, "python -m studies.detector")

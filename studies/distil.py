@@ -31,7 +31,7 @@ from safetensors.torch import save as as_bytes
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from grader.cli import shared
+from grader.cli import shared as cli
 from grader.errors import GraderError
 from grader.features import anime
 from grader.files import atomic, write_bytes
@@ -137,12 +137,13 @@ def gather(shared: Path, runs: Path, folder: Path) -> list[Set]:
     for name, (group, pictures, seen) in found.items():
         print(f"\r{name}: {len(pictures)} pictures", end="\033[K", file=sys.stderr, flush=True)
         path = folder / f"targets-{name}-{hash_of(seen)}.npy"
-        sets.append(Set(group, pictures, _kept(path, partial(teacher.features, net, seen, half=True))))
+        sets.append(Set(group, pictures, kept_in(path, partial(teacher.features, net, seen, half=True))))
     print(file=sys.stderr)
     return sets
 
 
-def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+def kept_in(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in a .npy file, which is made first where it is not there."""
     if not path.exists():
         with atomic(path) as unfinished, open(unfinished, "wb") as file:
             np.save(file, make())
@@ -266,7 +267,7 @@ def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, dat
     that was with other data, or after more steps than are asked for."""
     if not path.exists():
         return 0
-    state = torch.load(path)
+    state = torch.load(path, map_location="cpu")
     if state.get("data") != data:
         raise GraderError(f"{path}: is not known to be of these pictures: name another --folder, or move it away")
     if state["step"] > steps:
@@ -346,7 +347,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
     write_bytes(path, as_bytes(state))
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=cli.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
@@ -357,10 +358,10 @@ def main(shared, runs, *, folder, output, steps, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     save(train(gather(shared, runs, folder), folder, steps), output)
-    print(f"wrote {output}")
+    cli.wrote(output)
     if output.resolve() == anime.WEIGHTS.resolve():  # until then, the shipped reference is of the network before
         print(f"next: python -m studies.reference {shared} --features anime")
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.distil")
+    cli.run(main, "python -m studies.distil")

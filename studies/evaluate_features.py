@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from grader.cli import shared
+from grader.cli import shared as cli
 from grader.features import anime
 from grader.features.statistics import Statistics
-from grader.files import atomic, short_hash
+from grader.files import short_hash
 from grader.metrics.frechet import frechet_distance
 from studies import distil, teacher
 from studies.evaluate import JUDGED, SUBMISSIONS
@@ -64,13 +64,10 @@ class Distances:
 
     def kept(self, name: str, pictures: np.ndarray) -> np.ndarray:
         path = self.folder / f"{self.name}-{name}-{hash_of(pictures)}.npy".replace(" ", "_")
-        if not path.exists():
-            with atomic(path) as unfinished, open(unfinished, "wb") as file:
-                np.save(file, np.asarray(self.features(pictures), np.float32))
-        return np.load(path)
+        return distil.kept_in(path, lambda: np.asarray(self.features(pictures), np.float32))
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=cli.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
@@ -171,4 +168,4 @@ def _text(value) -> str:
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.evaluate_features")
+    cli.run(main, "python -m studies.evaluate_features")

@@ -19,6 +19,7 @@ from torch import nn
 from grader.cli import shared
 from grader.features import anime, imagenet
 from grader.features.reference import shipped_reference
+from grader.files import write_bytes
 from grader.inputs.images import jpeg
 from grader.inputs.submission import read_submission
 from grader.pack import tgz
@@ -70,7 +71,7 @@ def _network(features) -> nn.Module:
 def main(submission, output, names, steps, rate, quality, threads):
     torch.set_num_threads(threads)
     moved = optimise(read_submission(submission).pictures, list(names), steps, rate)
-    output.write_bytes(tgz({f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(moved, 1)}))
+    write_bytes(output, tgz({f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(moved, 1)}))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from grader.cli import shared
 from grader.features import imagenet
 from grader.features.reference import shipped_reference
+from grader.files import atomic
 from grader.inputs.submission import read_submission
 from grader.metrics.frechet import frechet_distance
 
@@ -31,7 +32,8 @@ def main(archives, output):
     for number, (distance, strip) in enumerate(rows):
         sheet.paste(Image.fromarray(strip), (MARGIN, 66 * number))
         ImageDraw.Draw(sheet).text((8, 66 * number + 24), f"{distance:,.0f}", fill="black", font_size=20)
-    sheet.save(output, quality=85)
+    with atomic(output) as unfinished:
+        sheet.save(unfinished, quality=85)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from grader.cli import shared
+from grader.cli import shared as cli
 from grader.features import anime, imagenet
 from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
 from grader.features.statistics import Statistics
@@ -41,7 +41,7 @@ def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, 
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=cli.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.option("--features", type=click.Choice(list(FEATURES)), multiple=True, help="Only these.  [default: all]")
 @click.option("--threads", default=1, show_default=True)
@@ -57,4 +57,4 @@ def main(shared, features, threads):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.reference")
+    cli.run(main, "python -m studies.reference")

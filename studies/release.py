@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 import grader
 from baselines import sample as play
-from baselines.definitions import definitions
+from baselines.definitions import definition
 from grader.cli import shared
 from grader.errors import GraderError, first_line
 from grader.files import short_hash, write_bytes, write_text
@@ -176,7 +176,6 @@ def facts_of(run: Path, step: int, config: dict) -> dict:
 
 def command(config: dict) -> str:
     """The command that trains with these settings: the preset that is nearest to them, and what differs from it."""
-    (presets,) = definitions(play.MASTER, "PRESETS").values()
     config = asdict(play.known_settings(config))  # a setting that is younger than the run was as it is by default
     told = {*config} - {*NOT_TOLD}
     differences = {
@@ -185,7 +184,7 @@ def command(config: dict) -> str:
             for key, value in asdict(preset).items()
             if key in told and config[key] != value
         ]
-        for name, preset in presets.items()
+        for name, preset in definition(play.MASTER, "PRESETS").items()
     }
     name = min(differences, key=lambda name: len(differences[name]))
     return " ".join([f"python -m baselines.run {play.MASTER.stem} --preset {name}", *differences[name]])

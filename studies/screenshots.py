@@ -19,7 +19,7 @@ from PIL import Image
 import grader
 from grader import history, leaderboard, report
 from grader.cli import shared
-from grader.files import natural
+from grader.files import natural, write_bytes
 from grader.inputs.images import decode
 from grader.inputs.runs import checkpoints, read_run
 from grader.inputs.submission import COUNT, read_submission
@@ -96,13 +96,12 @@ def write_pictures(folder: Path, output: Path) -> None:
 
 def save(picture: Image.Image, path: Path) -> None:
     """As JPEG, of the highest quality that is not over LARGEST."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for quality in range(90, 20, -5):
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=quality, optimize=True, progressive=True)
         if len(file.getvalue()) <= LARGEST:
             break
-    path.write_bytes(file.getvalue())
+    write_bytes(path, file.getvalue())
 
 
 @click.command(cls=shared.Command, help=__doc__)

@@ -12,6 +12,7 @@ from rich.terminal_theme import MONOKAI
 
 from grader import score
 from grader.cli import shared
+from grader.files import write_text
 from grader.report.terminal import show
 
 
@@ -24,10 +25,8 @@ def main(pictures: Path, output: Path) -> None:
     console.print("[bold]$ python -m grader score runs/wgan_gp/submission.tgz[/]\n")
     show(score(pictures, offline=True), console)
     svg = console.export_svg(title="grader", theme=MONOKAI)
-    output.write_text(
-        re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8"
-    )  # no fonts from the net
-    click.echo(f"wrote {output}", err=True)
+    write_text(output, re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))  # no fonts from the net
+    shared.wrote(output)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,12 @@ import torch
 
 from baselines.build import ROOT, masters
 from kit.device import usable_cores
-from tests.benchmarks.training import MASTER, finish, jpegs, notebook, sample_code, timed
+from tests.benchmarks.training import MASTER, jpegs, notebook, sample_code, timed
 from tests.helpers.notebook import execute, lesson, unmoved_by_cuda
 from tests.helpers.pretend_gpu import train_and_tell
 
 RESULTS = ROOT / "baselines/results/gpu_check"
-GROWING = {"07_progressive": ["hold=[1,0,0,0]", "fade=[1,1,1,2]"]}  # in six steps from 4x4 to 64x64
-GROWN = {"07_progressive": {"hold": [0, 0, 0, 0], "fade": [0, 0, 0, 0]}}  # 64x64 from the first step on
+GROWING = {"07_progressive": {"hold": [1, 0, 0, 0], "fade": [1, 1, 1, 2]}}  # in six steps from 4x4 to 64x64
 ENDLESS = {"steps": 10**9, "hours": 0.0, "log_every": 50, "checkpoint_every": 10**9, "checkpoint_minutes": 1e9}
 VARIANTS = {  # of notebook 01: precision and layout
     "float32": {"half": False, "channels_last": False},
@@ -52,7 +51,8 @@ def check_notebook(stem: str, faces: Path, seconds: float, size: list[str]) -> d
         return {"notebook": stem, "result": "no time left"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", __spec__.name, "--notebook", stem, "--faces", faces, "--folder", folder]
-        command += [word for one in [*GROWING.get(stem, []), *size] for word in ("--set", one)]
+        growing = [f"{name}={json.dumps(steps)}" for name, steps in GROWING.get(stem, {}).items()]
+        command += [word for one in [*growing, *size] for word in ("--set", one)]
         began = time.time()
         try:
             done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=seconds, cwd=ROOT)
@@ -93,42 +93,24 @@ def speeds(faces: Path, steps: int, until: float, **size) -> list[dict]:
     return rows
 
 
-class Enough(Exception):
-    """A training was timed; its argument is its steps per second."""
-
-
 def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
     """How fast a notebook trains by its preset `course`: steps per second, after `warm` steps in which kernels are
     chosen, the hours of all steps of the preset where it is timed at its own size, and memory."""
+    grown = {name: [0] * len(steps) for name, steps in GROWING.get(master.stem, {}).items()}  # 64x64 from the first on
     with tempfile.TemporaryDirectory() as folder:
-        overrides = {"faces": str(faces), "run": f"{folder}/run", **ENDLESS, **GROWN.get(master.stem, {}), **size}
+        overrides = {"faces": str(faces), "run": f"{folder}/run", **ENDLESS, **grown, **size}
         names = execute(master, overrides, until="def train(settings):")
-        deal = names["Run"].steps
-
-        def steps(run, *tensors, **options):
-            began = 0.0
-            for step, *batch in deal(run, *tensors, **options):
-                yield (step, *batch)
-                if step == warm:
-                    finish(run.device)
-                    began = time.perf_counter()
-                elif step > warm and time.perf_counter() > began + seconds:
-                    finish(run.device)
-                    raise Enough((step - warm) / (time.perf_counter() - began))
-
-        names["Run"].steps = steps
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        try:
-            names["train"](names["settings"])
-            raise KeyboardInterrupt  # the training took the interrupt for its own
-        except Enough as enough:
-            (rate,) = enough.args
-            hours = names["PRESETS"]["course"].steps / rate / 3600
-            own_size = not size and master.stem not in GROWN
-            row = {"notebook": master.stem, "steps_per_second": round(rate, 2)}
-            row |= {"batch_size": names["settings"].batch_size, "course_hours": round(hours, 2) if own_size else None}
-            return row | {"memory_mb": memory_mb()}
+        loop, device = notebook(names, master), names["get_device"]()
+        timed(loop, warm, device)
+        steps = max(1, round(seconds / timed(loop, 1, device)))
+        rate = 1 / timed(loop, steps, device)
+        loop.close()
+        hours = names["PRESETS"]["course"].steps / rate / 3600
+        row = {"notebook": master.stem, "steps_per_second": round(rate, 2), "batch_size": names["settings"].batch_size}
+        row["course_hours"] = None if size or grown else round(hours, 2)
+        return row | {"memory_mb": memory_mb()}
 
 
 def paces(stems: list[str], faces: Path, until: float, **how) -> list[dict]:

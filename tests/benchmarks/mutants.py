@@ -153,6 +153,7 @@ def calls(node: ast.Call) -> Iterator[ast.expr]:
 
 def verdict(master, todo: str, solution: str) -> str:
     """ "accepted", "refused", or the error that the check stops with."""
+    torch.set_num_threads(1)  # a copy of a process has none of its threads
     said = io.StringIO()
     try:
         with redirect_stdout(said):
@@ -193,7 +194,6 @@ def changed_lines(solution: str, mutant: str) -> str:
 def main(notebooks):
     """Tries all of them, or those NOTEBOOKS, such as 04_wgan_gp."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a copy of a process that has started CUDA can use no GPU
-    torch.set_num_threads(1)
     total = Counter()
     for master in masters():
         if notebooks and master.stem not in notebooks:

@@ -85,12 +85,17 @@ def sample_code(folder: Path, names: dict):
             yield loss_D.item(), loss_G.item()
 
 
-def notebook(names: dict):
-    """Yields after every step of 01's train(settings)."""
-    source = next(source for source in cells(MASTER).values() if source.startswith("def train("))
+def loop_of(master: Path) -> str:
+    """The cell of a notebook's train(settings), which yields after every step in place of giving back its run."""
+    source = next(source for source in cells(master).values() if "\ndef train(" in f"\n{source}")
     loop, found, rest = source.rpartition("    return run")
     assert found and not rest.strip(), "the notebook's loop ends otherwise now"
-    exec(compile(f"{loop}        yield", "01_gan", "exec"), names)
+    return f"{loop}        yield"
+
+
+def notebook(names: dict, master: Path = MASTER):
+    """Yields after every step of a notebook's train(settings)."""
+    exec(compile(loop_of(master), master.stem, "exec"), names)
     return names["train"](names["settings"])
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import random
 import shutil
 import threading
@@ -41,6 +42,7 @@ class Server(BaseHTTPRequestHandler):
     """Serves `body`; what it does wrong stands in the attributes."""
 
     body, etag, cut, ranges, status, length, seen = SET, '"one"', None, True, None, True, ()
+    most, shift = None, 0  # bytes of an answer to a range; where that begins after what was asked for
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -50,11 +52,12 @@ class Server(BaseHTTPRequestHandler):
             return self.answer(self.status, b"")
         start = 0
         if wanted and self.ranges and condition in (None, self.etag):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) + self.shift
         if start >= len(self.body):
             return self.answer(416, b"", {"Content-Range": f"bytes */{len(self.body)}"})
-        headers = {"Content-Range": f"bytes {start}-{len(self.body) - 1}/{len(self.body)}"} if start else {}
-        self.answer(206 if start else 200, self.body[start:], {**headers, "ETag": self.etag})
+        body = self.body[start:][: self.most if start else None]
+        headers = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(self.body)}"} if start else {}
+        self.answer(206 if start else 200, body, {**headers, "ETag": self.etag})
 
     def answer(self, status, body, headers=()):
         self.send_response(status)
@@ -116,6 +119,37 @@ def test_a_later_run_goes_on(tmp_path):
     assert (tmp_path / "faces.zip").read_bytes() == SET
 
 
+def test_two_fetches_never_write_to_one_part(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "faces.zip.part").write_bytes(SET[:1000])
+    lock = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with serving() as (url, server), pytest.raises(DataError, match="another fetch is running there"):
+            fetch(tmp_path / "faces.zip", url)
+        assert server.seen == [] and names(tmp_path) == ["faces.zip.part"]
+    finally:
+        os.close(lock)
+    with serving() as (url, _):
+        assert fetch(tmp_path / "faces.zip", url)
+
+
+def test_a_part_of_the_rest_is_not_the_end(tmp_path):
+    (tmp_path / "faces.zip.part").write_bytes(SET[:1000])
+    with serving(most=100_000) as (url, server):
+        fetch(tmp_path / "faces.zip", url)
+    assert [wanted for wanted, _ in server.seen] == ["bytes=1000-", "bytes=101000-", "bytes=201000-", "bytes=301000-"]
+    assert (tmp_path / "faces.zip").read_bytes() == SET
+
+
+def test_starts_over_when_the_server_sends_another_part(tmp_path):
+    (tmp_path / "faces.zip.part").write_bytes(SET[:1000])
+    with serving(shift=7) as (url, server):
+        fetch(tmp_path / "faces.zip", url)
+    assert [wanted for wanted, _ in server.seen] == ["bytes=1000-", None]
+    assert (tmp_path / "faces.zip").read_bytes() == SET
+
+
 def test_a_whole_part_is_only_checked(tmp_path):
     (tmp_path / "faces.zip.part").write_bytes(SET)
     with serving() as (url, _):
@@ -165,9 +199,11 @@ def test_refused_and_broken_servers(tmp_path):
     with serving(status=404) as (url, server), pytest.raises(DataError, match="answers 404; name a mirror"):
         fetch(tmp_path / "faces.zip", url)
     assert len(server.seen) == 1
-    with serving(status=503) as (url, server), pytest.raises(DataError, match="answers 503; run the command again"):
-        fetch(tmp_path / "faces.zip", url)
-    assert len(server.seen) == module.ATTEMPTS
+    for status in (429, 503):
+        again = pytest.raises(DataError, match=rf"answers {status}; run the command again")
+        with serving(status=status) as (url, server), again:
+            fetch(tmp_path / "faces.zip", url)
+        assert len(server.seen) == module.ATTEMPTS
 
 
 def test_offline(tmp_path):
@@ -210,6 +246,25 @@ def test_disk_full(tmp_path, monkeypatch):
     ):
         fetch(tmp_path / "faces.zip", url)
     assert caught.value.__cause__.errno == errno.ENOSPC
+
+
+def test_waits_twice_as_long_before_each_attempt(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    with pytest.raises(DataError, match="no connection"):
+        module.fetch(tmp_path / "faces.zip", "http://127.0.0.1:9/faces.zip")
+    assert waits == [1, 2, 4, 8, 16]
+
+
+def test_what_is_there_already_needs_no_room(tmp_path, monkeypatch):
+    (tmp_path / "faces.zip.part").write_bytes(SET[:-100])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=200))
+    with serving() as (url, _):
+        assert fetch(tmp_path / "faces.zip", url)
+    (tmp_path / "more.zip.part").write_bytes(SET[:-100])
+    with serving(ranges=False) as (url, _):  # what comes takes the place of what is there
+        assert fetch(tmp_path / "more.zip", url)
 
 
 def test_command_line(tmp_path, monkeypatch):

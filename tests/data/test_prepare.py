@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from PIL import Image
 from data import DataError
 from data.cli import main
 from grader.inputs.images import decode
+from kit.faces import files_of, is_picture
 
 module = import_module("data.prepare")  # `prepare` is also the name of the function in it
 prepare = module.prepare
@@ -203,6 +204,29 @@ def test_a_damaged_member_does_not_stop_the_zip(tmp_path):
     assert counts(source, tmp_path / "out", workers=1) == (1, 1)
 
 
+def test_a_file_or_folder_that_the_system_does_not_give(source, tmp_path, monkeypatch):
+    for name in ("1.png", "2.png", "3.txt"):
+        picture().save(source / name, "PNG")
+    read = Path.read_bytes
+
+    def refused(path):
+        if path.stem in "23":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    made = prepare(source, tmp_path / "out", workers=1)
+    reason = "cannot be read (Permission denied)"
+    assert (made.written, sorted(made.skipped)) == (1, [f"2.png: {reason}", f"3.txt: {reason}"])
+
+    def scandir(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"source: cannot be read \(Permission denied\); check its permissions"):
+        prepare(source, tmp_path / "out", overwrite=True, workers=1)
+
+
 @pytest.mark.parametrize("content", ["nothing", "text only", "broken zip"])
 def test_no_faces_is_an_error_and_leaves_nothing(content, source, tmp_path):
     if content == "text only":
@@ -235,24 +259,73 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     assert (out / "2.png").exists()
     (out / "about.json").unlink()
     foreign = run(source, out, "--overwrite")
-    assert foreign.exit_code == 1
+    assert foreign.exit_code == 1 and "holds no about.json" in foreign.stderr
     assert (out / "2.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
     (tmp_path / "plain").write_text("a file")
-    assert run(source, tmp_path / "plain", "--overwrite").exit_code == 1
+    assert "plain: is a file; name another output" in run(source, tmp_path / "plain", "--overwrite").stderr
+    out.rename(tmp_path / "folder.zip")
+    (tmp_path / "folder.zip/about.json").touch()
+    assert "is a folder; name another output" in run(source, tmp_path / "folder.zip", "--overwrite").stderr
+    assert (tmp_path / "folder.zip/2.png").exists()
+    (tmp_path / "set.tgz").mkdir()
+    assert "a set is a folder or a .zip" in run(source, tmp_path / "set.tgz").stderr
     other = zipped(tmp_path / "other.zip", x=b"")
-    assert run(source, other, "--overwrite").exit_code == 1
+    assert "holds no about.json" in run(source, other, "--overwrite").stderr
     assert zipfile.ZipFile(other).namelist() == ["x"]
     damaged = zipped(tmp_path / "damaged.zip", **{"about.json": b"{}"})
     damaged.write_bytes(damaged.read_bytes().replace(b"PK\1\2", b"PK\7\7"))
     assert "was not made here" in run(source, damaged, "--overwrite").stderr
 
 
+def test_a_mount_point_is_refused_before_the_work(source, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "out")
+    with pytest.raises(DataError, match="out: is a mount point; name a folder in it"):
+        prepare(source, tmp_path / "out", workers=1)  # of an empty source, which is told later
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_what_appears_at_the_output_meanwhile_stays(name, source, tmp_path, monkeypatch):
+    out = tmp_path / name
+    picture().save(source / "1.png")
+    shrink = module.shrink
+
+    def beside_another(*arguments):
+        (out.write_text if out.suffix else (out.mkdir(), out / "theirs")[1].write_text)("theirs")
+        return shrink(*arguments)
+
+    monkeypatch.setattr(module, "shrink", beside_another)
+    assert "exists already" in run(source, out).stderr
+    assert (out if out.suffix else out / "theirs").read_text() == "theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, "source"]
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, PermissionError(13, "Permission denied")])
+def test_a_set_is_said_to_be_complete_where_what_it_replaced_stays(stopped, source, tmp_path, monkeypatch):
+    picture().save(source / "1.png")
+    prepare(source, tmp_path / "out", workers=1)
+    picture().save(source / "2.png")
+
+    def rmtree(folder):
+        raise stopped
+
+    monkeypatch.setattr("data.faceset.shutil.rmtree", rmtree)
+    result = run(source, tmp_path / "out", "--overwrite")
+    (old,) = tmp_path.glob(".*.old")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {tmp_path / 'out'}: is complete; remove {old}, which is left of what it replaced\n"
+    assert files(tmp_path / "out") == ["1.png", "2.png", "about.json"]
+
+
 def test_never_replaces_its_own_source(source, tmp_path):
     picture().save(source / "1.png")
     (tmp_path / "about.json").write_text("{}")
+    (source / "about.json").write_text("{}")  # as a set of ours, which may be replaced
     for output in (source, tmp_path):
-        assert run(source, output, "--overwrite").exit_code == 1
+        result = run(source, output, "--overwrite")
+        assert result.stderr == f"error: {output}: would replace its own source; name another output\n"
+        assert result.exit_code == 1
     assert (source / "1.png").exists()
 
 
@@ -407,6 +480,26 @@ def test_an_output_in_the_source_is_no_part_of_it(name, source, tmp_path):
         assert (made.written, made.skipped, made.notes) == (2, [], [])
 
 
+def test_what_notebooks_made_of_the_faces_is_no_part_of_them(source, tmp_path):
+    kept = ["1.png", *(f"{number}.jpg" for number in range(10, 19))]
+    made = ["runs/gan/log.csv", "runs/gan/config.json", "runs/gan/samples/1.jpg", "gan2/log.csv", "gan2/samples/1.jpg"]
+    made += [f"{folder}/{number}.jpg" for folder in ("outputs", "mine") for number in range(1, 1001)]
+    for name in kept + made:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(png() if name == "1.png" else b"")
+    result = run(source, tmp_path / "out")
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    looks = {"gan2": "a run", "mine": "a submission", "outputs": "a submission", "runs/gan": "a run"}
+    left_out = "note: {} is left out, as it looks like {}: name it alone if it is faces"
+    assert notes == [left_out.format(*folder) for folder in looks.items()]
+    assert result.stderr.splitlines()[-1] == "1 faces written, 9 skipped"
+    assert {*filter(is_picture, files_of(source))} == {*kept}  # the notebooks' own reader leaves out the same
+    (source / "18.jpg").unlink()
+    names = [path.relative_to(source).as_posix() for path in source.rglob("*.jpg")]
+    assert PurePosixPath("mine") not in module._made_of_faces(names)  # so few on top may show what the folders hold
+    assert module._made_of_faces(sorted(module.SUBMISSION)) == {}  # named as the source
+
+
 # What is broken, odd, or left behind
 
 
@@ -521,7 +614,7 @@ def test_here_and_its_parent(source, tmp_path, monkeypatch):
     assert run(".", "../out").exit_code == 0
     assert json.loads((tmp_path / "out/about.json").read_text())["name"] == "source"
     for output in (".", ".."):
-        assert run(".", output, "--overwrite").exit_code == 1
+        assert "would replace its own source" in run(".", output, "--overwrite").stderr
     assert files(source) == ["1.png"]
 
 

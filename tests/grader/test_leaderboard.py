@@ -25,6 +25,7 @@ from PIL import Image
 
 import grader.scoring  # noqa: F401 - now, and not first where a test has put another reader in its place
 from grader import cli, kept, leaderboard, workers
+from grader.errors import GraderError
 from grader.inputs import submission
 from grader.inputs.submission import Submission
 from grader.metrics.registry import Against
@@ -300,6 +301,12 @@ def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatc
         assert [leaderboard.DRAWN_ELSEWHERE in result.get("notes", []) for result in results] == noted
         assert not any(result.get("undecided") for result in results)
         monkeypatch.setattr(leaderboard, "grade", grade if pages else None)
+
+
+def test_dask_without_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(GraderError, match="--dask needs the package distributed: pip install"), workers.dask("x"):
+        pass
 
 
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 from nbclient.exceptions import DeadKernelError
 from papermill.iorw import write_ipynb
+from papermill.parameterize import parameterize_path
 from papermill.translators import PythonTranslator
 
 from baselines.run import main
@@ -21,6 +22,16 @@ def test_a_notebook_gets_numbers_in_parentheses_as_numbers(monkeypatch):
     run(monkeypatch, lambda *arguments, **options: given.update(arguments[2]), "--set", "hold=(1, 2)", "--set", "run=a")
     assert given["overrides"] == {"hold": [1, 2], "run": "a"}
     assert PythonTranslator.translate(given["overrides"]["hold"]) == "[1, 2]"
+
+
+def test_braces_in_a_path_stand_for_themselves(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr("baselines.run.HERE", tmp_path / "{0}")
+    run(monkeypatch, lambda *arguments, **_: given.extend(arguments[:2]), "--save", tmp_path / "{name}{}.ipynb")
+    meant = [parameterize_path(path, {"name": "x"}) for path in given]
+    assert meant == [str(tmp_path / "{0}/solved/07_progressive.ipynb"), str(tmp_path / "{name}{}.ipynb")]
+    run(monkeypatch, lambda *arguments, **_: given.extend(arguments[:2]))
+    assert given[-1] is None
 
 
 @pytest.mark.parametrize(

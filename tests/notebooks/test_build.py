@@ -3,6 +3,7 @@
 import ast
 import re
 from functools import cache
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -68,6 +69,28 @@ def test_committed_notebooks_are_what_their_masters_build(master):
 def test_the_page_of_checks_is_what_the_planted_cases_build():
     page = build.ROOT / "docs/checks.md"
     assert page.read_text(encoding="utf-8") == build.checks_page(), "run 'make notebooks'"
+
+
+def test_what_was_built_stays_whole_where_the_next_is_not(tmp_path, monkeypatch):
+    solved, master = tmp_path / "solved/01_gan.ipynb", masters()[0]
+    (text,) = (text for path, text in built(master).items() if path.parent.name == "solved")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "masters", lambda: [master])
+    monkeypatch.setattr(build, "checks_page", lambda: "a page\n")
+    monkeypatch.setattr(build, "build", lambda _: {solved: text, tmp_path / "zh/01_gan.ipynb": text})
+    assert [*build.build_all()] == ["01_gan"]
+    assert (tmp_path / "docs/checks.md").read_text() == "a page\n"
+    write = Path.write_bytes
+
+    def stopped(path, data):
+        write(path, data[:9])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        build.build_all()
+    assert (tmp_path / "docs/checks.md").read_text() == "a page\n"
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["01_gan.ipynb", "01_gan.ipynb", "checks.md"]
 
 
 @pytest.mark.parametrize("master", MASTERS)

@@ -1,5 +1,6 @@
 """`make gpu-check` to its end, on the CPU and at the smallest sizes."""
 
+import ast
 import json
 import subprocess
 from pathlib import Path
@@ -9,10 +10,11 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from baselines.build import ROOT
+from baselines.build import ROOT, masters
 from kit.run import Run
 from kit.settings import Settings
 from tests.benchmarks import gpu_check
+from tests.benchmarks.training import loop_of
 from tests.helpers.pretend_gpu import distance, watch_loading
 
 
@@ -43,6 +45,12 @@ def test_the_check_of_a_gpu_runs_to_its_end_and_writes_its_tables(tmp_path, on_t
     assert [row["notebook"] for row in found["pace"]] == ["01_gan"]
     page = (tmp_path / "cpu.md").read_text()
     assert page.startswith("# CPU\n") and "| 01_gan |" in page and f"| {name} |" in page
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda master: master.stem)
+def test_the_loop_of_every_notebook_can_be_timed(master):
+    loop = ast.parse(loop_of(master)).body[-1].body[-1]
+    assert ast.unparse(loop.iter).startswith("run.steps(") and isinstance(loop.body[-1].value, ast.Yield)
 
 
 @pytest.mark.parametrize(("result", "code"), [("whole", 0), ("no time left", 1)])

@@ -2,6 +2,7 @@
 
 import ast
 import os
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -50,7 +51,9 @@ def test_one_place_changes_at_a_time():
 def test_the_tool_sees_no_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(mutants, "masters", list)
+    monkeypatch.setattr(torch, "set_num_threads", threads := Mock())
     assert CliRunner().invoke(mutants.main).output == "0 changes: {}\n"
+    assert not threads.called  # they are this process's, where other tests run
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 

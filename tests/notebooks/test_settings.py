@@ -6,7 +6,6 @@ from dataclasses import asdict, make_dataclass, replace
 import pytest
 
 from baselines.build import ROOT
-from baselines.definitions import definitions
 from kit.command_line import read_parameters
 from kit.files import run_folder
 from kit.settings import Settings, make_settings, t4_presets
@@ -85,9 +84,6 @@ def test_a_value_of_another_type_is_told_in_one_line(name, value, kept, capsys):
     with pytest.raises(SystemExit) as stopped:
         make_settings(presets, "course", {name: value})
     assert str(stopped.value).startswith(f"{name} is {value!r}: it must be ")
-    (as_kind,) = definitions(ROOT / "baselines/kit/settings.py", "as_kind").values()  # as studies.deepen takes it
-    with pytest.raises(SystemExit, match=name):
-        as_kind(name, value, getattr(presets["course"], name))
 
 
 def test_autograding_makes_it_small(monkeypatch):

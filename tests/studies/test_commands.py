@@ -24,5 +24,5 @@ def test_it_can_be_imported_and_has_help(module):
         assert command.help, "its help says nothing of what it does"
     if command and module.startswith("studies."):  # what a user can mend is a line
         assert isinstance(command, shared.Command)
-        name = f'shared.run(main, "python -m {module}")'
+        name = f'.run(main, "python -m {module}")'  # where an argument is called `shared`, the module is not
         assert name in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")

@@ -295,3 +295,6 @@ def test_headers_of_a_tar_are_counted_together(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_DIRECTORY", 2 * len(records))
     with pytest.raises(BadArchive, match="headers of 180000 bytes"):
         read_all(tmp_path / "x.tar")
+    monkeypatch.setattr(archives, "MAX_HEADER", len(records) - 1)
+    with pytest.raises(BadArchive, match="headers of 60000 bytes"):  # one alone
+        read_all(tmp_path / "x.tar")
