@@ -26,21 +26,21 @@ from grader.verdict import judge, load_thresholds
 
 
 def score_history(
-    run: Path, reference: Path | None = None, progress: Progress = silent
+    run: Path, reference: Path | None = None, progress: Progress = silent, output: Path | None = None
 ) -> tuple[list[Checkpoint], Reference]:
-    """Scores every checkpoint of a run, and writes history.csv and history.png into it.
+    """Scores every checkpoint of a run, and writes history.csv and history.png into it, or `output`.
 
     Returns the scores, and the real faces that they are against. Warns of a checkpoint that cannot be read. Raises
     BadSubmission when there is none that can, BadReference, and OSError.
     """
-    total = COUNT * len(checkpoints(run))
-    check_writable(run)
+    total, output = COUNT * len(checkpoints(run)), output or run
+    check_writable(output)
     against = real_faces(reference, progress)
     scored = list(_scored(run, against, progress("checkpoints", total)))
     if not scored:
         raise BadSubmission(f"{run}: no checkpoint could be scored: train again")
-    write_text(run / "history.csv", as_csv(scored))
-    plot_history(scored, run / "history.png")
+    write_text(output / "history.csv", as_csv(scored))
+    plot_history(scored, output / "history.png")
     return scored, against
 
 
