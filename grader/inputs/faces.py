@@ -92,11 +92,16 @@ def read_pictures(
             skipped.append(f"{name} {error}")
 
 
-def tell(source: Path, skipped: list[str]) -> None:
-    """Warns of files that were passed over, in one line for any number of them."""
-    if skipped:
-        more = f", and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
-        warnings.warn(f"{source}: left out {skipped[0]}{more}", stacklevel=1)  # from one place: said once a set
+def in_short(skipped: list[str]) -> str:
+    """Files that were passed over, in one line for any number of them; "" for none."""
+    more = f", and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+    return f"{skipped[0]}{more}" if skipped else ""
+
+
+def tell(source: Path, left_out: str) -> None:
+    """Warns of files that were passed over, `in_short`."""
+    if left_out:
+        warnings.warn(f"{source}: left out {left_out}", stacklevel=1)  # from one place: said once a set
 
 
 def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list | None = None) -> Iterator[np.ndarray]:
