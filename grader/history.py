@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from grader.features import imagenet
@@ -17,7 +17,7 @@ from grader.inputs.runs import Checkpoint, best, checkpoints
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 from grader.metrics import afd
 from grader.metrics.frechet import frechet_distance
-from grader.progress import Progress, silent
+from grader.progress import Done, Progress, silent
 from grader.report import words
 from grader.report.plots import plot_history
 from grader.results import Measure
@@ -44,14 +44,14 @@ def score_history(
     return scored, against
 
 
-def _scored(run: Path, reference: Reference, progress: Callable[[int], None]) -> Iterator[Checkpoint]:
+def _scored(run: Path, reference: Reference, done: Done) -> Iterator[Checkpoint]:
     for path in checkpoints(run):
         try:
             pictures = read_submission(path).pictures
         except BadSubmission as error:
             warnings.warn(f"{path.name}: left out ({error.problems[0]})", stacklevel=2)
             continue
-        features = imagenet.describe(pictures, progress)
+        features = imagenet.describe(pictures, done)
         distance = frechet_distance(features, reference.statistics)
         yield Checkpoint(int(path.stem), path, distance, afd.ratio(features))
 

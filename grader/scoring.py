@@ -16,8 +16,8 @@ from grader.files import check_apart, check_writable
 from grader.inputs import downloads
 from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
-from grader.inputs.labels import LabelledFaces, read_asked, read_faces
-from grader.inputs.submission import Submission, read_submission
+from grader.inputs.labels import LabelledFaces
+from grader.inputs.submission import Submission
 from grader.metrics import afd, copies, duplicates, optimised
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
@@ -133,43 +133,6 @@ class Scorer:
         )
 
 
-def score(
-    source: Path | str,
-    reference: Path | str | None = None,
-    *,
-    metrics: Collection[str] = NAMES,
-    loose: bool = False,
-    offline: bool = False,
-    weights: Path | str | None = None,
-    cascade: Path | str | None = None,
-    by_label: Path | str | None = None,
-    attribute: str = "hair",
-    labels: Path | str | None = None,
-    progress: Progress | None = None,
-) -> Score:
-    """The Score of a folder or archive of pictures, as grader.score describes it."""
-    progress = progress or silent
-    submission = read_submission(Path(source), loose)
-    targets = labelled = None
-    if by_label:
-        targets = read_asked(submission.source, submission.names, _path(labels))
-        labelled = read_faces(Path(by_label), attribute, set(targets))
-    scorer = Scorer.prepare(
-        _path(reference),
-        metrics=metrics,
-        weights=_path(weights),
-        cascade=_path(cascade),
-        offline=offline,
-        labelled=labelled,
-        progress=progress,
-    )
-    return scorer.score(submission, progress, targets)
-
-
-def _path(path: Path | str | None) -> Path | None:
-    return Path(path) if path else None
-
-
 def _kind(source: Path | None) -> str | None:
     return source and source.suffix.lower()
 
@@ -185,11 +148,11 @@ def real_faces(source: Path | None, progress: Progress = silent) -> Reference:
     return described(_given(source, imagenet, progress), shipped)
 
 
-def _given(source: Path, features: ModuleType, progress: Progress) -> Reference:
+def _given(source: Path, network: ModuleType, progress: Progress) -> Reference:
     if _kind(source) == KEPT:
-        return reference.of_file(source, features.scale(), features.DIM)
+        return reference.of_file(source, network.scale(), network.DIM)
     done = progress("reference faces", 0)
-    return reference.of_faces(source, features.scale(), lambda batch: features.describe(batch, progress=done), floors)
+    return reference.of_faces(source, network.scale(), lambda batch: network.describe(batch, done=done), floors)
 
 
 def described(given: Reference, shipped: Reference) -> Reference:

@@ -35,7 +35,7 @@ def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, 
     """Describes faces and others held out, uint8 [N, 64, 64, 3], and writes statistics of the former and features of
     the latter, rounded to the size of a download; `recipe` says which they are."""
     bar = tqdm(total=len(faces), desc=features.__name__, disable=None)
-    statistics = Statistics.of(features.describe(faces, progress=bar.update))
+    statistics = Statistics.of(features.describe(faces, done=bar.update))
     made = Reference(NAME, features.scale(), statistics, features.describe(sample), held_out=True)
     made = replace(made, floors=floors(made, sample, features.describe, QUALITIES))
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))

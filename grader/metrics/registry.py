@@ -57,8 +57,7 @@ def fd_anime(sample: Sample, against: Against) -> list[Measure]:
 
     if against.anime is None:
         return [Measure("FD-anime", anime.scale(), against.real.faces, None, note=against.missing["fd-anime"])]
-    done = sample.progress("anime features", len(sample.pictures))
-    features = anime.describe(sample.pictures, progress=done)
+    features = anime.describe(sample.pictures, done=sample.progress("anime features", len(sample.pictures)))
     return [_distance("FD-anime", features, against.anime, sample.quality)]
 
 

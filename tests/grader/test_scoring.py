@@ -279,7 +279,7 @@ def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path, monk
         raise PermissionError(errno.EACCES, "Permission denied", str(dir))
 
     monkeypatch.setattr("grader.files.tempfile.TemporaryFile", refused)  # no mode of a folder keeps root out
-    monkeypatch.setattr("grader.scoring.read_submission", lambda *_: pytest.fail("the work had begun"))
+    monkeypatch.setattr("grader.inputs.submission.read_submission", lambda *_: pytest.fail("the work had begun"))
     result = run(outputs, "--offline", "--output", tmp_path)
     assert result.exit_code == 2
     assert "cannot be written (Permission denied)" in result.stderr
