@@ -64,7 +64,7 @@ def pack(checkpoint: Checkpoint, output: Path) -> None:
 
 def as_csv(history: list[Checkpoint]) -> str:
     """step, fd_imagenet, afd: a line per checkpoint."""
-    rows = (f"{checkpoint.step},{checkpoint.distance:.4f},{checkpoint.faces:.3f}" for checkpoint in history)
+    rows = (f"{checkpoint.step},{checkpoint.distance:.4f},{checkpoint.afd:.3f}" for checkpoint in history)
     return "\n".join(["step,fd_imagenet,afd", *rows]) + "\n"
 
 
@@ -78,11 +78,11 @@ def as_table(history: list[Checkpoint], reference: Reference):
         table.add_column(column, justify="right")
     scores = [
         [Measure("FD-ImageNet", reference.features, reference.faces, checkpoint.distance) for checkpoint in history],
-        [Measure("AFD", afd.scale(), None, checkpoint.faces) for checkpoint in history],
+        [Measure("AFD", afd.scale(), None, checkpoint.afd) for checkpoint in history],
     ]
     thresholds = load_thresholds()
-    distances, faces = (judge(measures, thresholds)[0] for measures in scores)
-    for checkpoint, *measures in zip(history, distances, faces, strict=True):
+    distances, ratios = (judge(measures, thresholds)[0] for measures in scores)
+    for checkpoint, *measures in zip(history, distances, ratios, strict=True):
         mark = "[green]best[/]" if checkpoint == best(history) else ""
         table.add_row(f"{checkpoint.step:,}", *(words.number(one, one.value) for one in measures), mark)
     return table

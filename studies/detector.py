@@ -48,7 +48,7 @@ def main(runs, shared, plot):
         right += [GENERATED * share for share in face_probabilities(moments, faces.held_out, none, cascade)]
         _history(run, features, moments, cascade)
     said, right = np.concatenate([*said, np.zeros(0)]), np.concatenate(right)
-    real = detector.faces(describe(faces.real))  # as many as a checkpoint has, and all of them faces
+    real = detector.probabilities(describe(faces.real))  # as many as a checkpoint has, and all of them faces
     _reliability(np.concatenate([said, real]), np.concatenate([right, np.ones(len(real))]), plot)
 
 

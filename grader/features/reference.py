@@ -92,7 +92,8 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
         path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
         if (made := load_reference(path, name, features)) is None:
             skipped, sampler = [], Sampler()
-            statistics = Statistics.streamed(sampler.describe(batches(source, skipped=skipped), extract))
+            pictures = (batch for _, batch in batches(source, skipped=skipped))
+            statistics = Statistics.streamed(sampler.describe(pictures, extract))
             made = Reference(name, features, statistics, sampler.rows)
             floors_of_it = floors(made, sampler.pictures, extract, FEW_QUALITIES)
             made = replace(made, floors=floors_of_it, left_out=in_short(skipped))
@@ -201,16 +202,15 @@ def save_reference(
     write_bytes(path, save(tensors, metadata))
 
 
-def shipped_path(features: ModuleType) -> Path:
-    return WEIGHTS / f"{NAME}_{features.__name__.rpartition('.')[2]}.safetensors"
+def shipped_path(network: ModuleType) -> Path:
+    return WEIGHTS / f"{NAME}_{network.NAME}.safetensors"
 
 
-def shipped_reference(features: ModuleType = imagenet) -> Reference:
+def shipped_reference(network: ModuleType = imagenet) -> Reference:
     """The course's faces in the features of `imagenet` or `anime`, as `python -m studies.reference` wrote them. Raises
     BadReference for other weights."""
-    path = shipped_path(features)
-    if (shipped := load_reference(path, NAME, features.scale())) is None:
-        name = features.__name__.rpartition(".")[2]
-        remedy = f"make it with python -m studies.reference SHARED --features {name}"
-        raise BadReference(f"{path}: holds no statistics of {features.scale()}: {remedy}")
+    path = shipped_path(network)
+    if (shipped := load_reference(path, NAME, network.scale())) is None:
+        remedy = f"make it with python -m studies.reference SHARED --features {network.NAME}"
+        raise BadReference(f"{path}: holds no statistics of {network.scale()}: {remedy}")
     return shipped

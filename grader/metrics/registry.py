@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,10 @@ class Against:
     real_inception: Reference | None = None
     cascade: Path | None = None
     missing: dict[str, str] = field(default_factory=dict)
+
+    def without(self, metric: str, reason: str) -> Against:
+        """The same where this metric cannot be had."""
+        return replace(self, missing=self.missing | {metric: reason})
 
 
 def fd_imagenet(sample: Sample, against: Against) -> list[Measure]:

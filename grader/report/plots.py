@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grader.files import atomic
-from grader.inputs.runs import Checkpoint, LayerNorms, Run, best
+from grader.inputs.runs import Checkpoint, GradientNorms, Run, best
 from grader.report.images import uri
 from grader.results import DISTANCES
 
@@ -42,7 +42,7 @@ def _colours(ink: str, soft: str, paper: str, lines: list[str]) -> dict:
     return inks | papers | softs | {"axes.prop_cycle": cycler(color=lines)}
 
 
-def plot_norms(runs: list[LayerNorms], path: Path) -> None:
+def plot_norms(runs: list[GradientNorms], path: Path) -> None:
     """Draws norm (log scale) against layer, low to high: the median, and the band between the quartiles.
 
     The ending of `path` says which kind of picture it becomes. Raises OSError.
@@ -65,7 +65,7 @@ def _fonts() -> dict[str, str]:
     return {name: files[name] for name in FONTS if name in files}
 
 
-def _legible(runs: list[LayerNorms]) -> list[LayerNorms]:
+def _legible(runs: list[GradientNorms]) -> list[GradientNorms]:
     """The same, with a number for a label that no font here can write, and a warning that says so."""
     from matplotlib.font_manager import get_font
 
@@ -78,7 +78,7 @@ def _legible(runs: list[LayerNorms]) -> list[LayerNorms]:
     return named
 
 
-def _draw_norms(figure: Figure, runs: list[LayerNorms]) -> None:
+def _draw_norms(figure: Figure, runs: list[GradientNorms]) -> None:
     axes = figure.add_subplot()
     for run, marker in zip(runs, "osD^vPX*" * len(runs), strict=False):
         layers = np.arange(1, run.quartiles.shape[1] + 1)
@@ -97,7 +97,7 @@ def _draw_history(figure: Figure, history: list[Checkpoint], distances: Lines, r
     steps = [checkpoint.step for checkpoint in history]
     upper.plot(steps, [checkpoint.distance for checkpoint in history], marker="o")
     upper.set(yscale="log", ylabel=f"{DISTANCES[0]}\n(lower is better)")
-    lower.plot(steps, [checkpoint.faces for checkpoint in history], marker="o", color="C1")
+    lower.plot(steps, [checkpoint.afd for checkpoint in history], marker="o", color="C1")
     lower.set(ylabel="AFD\n(higher is better)", ylim=(-0.02, 1.02), xlabel="step")
     for axes, lines in ((upper, distances), (lower, ratios)):
         axes.axvline(best(history).step, color="C2", linestyle="--", label=f"best: step {best(history).step:,}")

@@ -35,7 +35,7 @@ def test_quartiles_and_labels(tmp_path):
     assert run.label == "weight clipping c=0.01"
     assert run.steps == 5
     np.testing.assert_allclose(run.quartiles, np.outer([2, 3, 4], [1, 0.1, 1e-4]))
-    assert run.spread == pytest.approx(1e4)
+    assert run.ratio == pytest.approx(1e4)
     assert read_run(make_run(tmp_path / "b", [1], {"penalty": 10.0})).label == "gradient penalty λ=10"
     free = read_run(make_run(tmp_path / "c", [1], {"clip": 0.1, "batch_norm": False}))
     assert free.label == "weight clipping c=0.1 without BatchNorm"
