@@ -44,7 +44,7 @@ def main(runs, shared, plot):
     said, right = [], []
     for run, moments in zip(runs, moments_of_runs, strict=True):
         features = [describe(pictures) for pictures in tqdm(moments, run.name, disable=None)]
-        said += [detector.faces(rows) for rows in features]
+        said += [detector.probabilities(rows) for rows in features]
         right += [GENERATED * share for share in face_probabilities(moments, faces.held_out, none, cascade)]
         _history(run, features, moments, cascade)
     said, right = np.concatenate([*said, np.zeros(0)]), np.concatenate(right)
