@@ -26,18 +26,13 @@ from __future__ import annotations
 import ast
 import base64
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 
 from baselines import translate
+from grader import toml
 from grader.files import write_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 KIT = ROOT / "baselines/kit"
@@ -193,7 +188,7 @@ def _laid_in(found: re.Match) -> str:
 
 def tier(name: str, language: str = "en") -> str:
     """What a tier asks for on the grader's two scales, in words: a distance and a ratio of each."""
-    thresholds = tomllib.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
+    thresholds = toml.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
     families: dict[str, list[str]] = {}
     for scale in thresholds["scale"]:  # no family that only stands in for another, and no ratio of 0
         if scale["family"] not in thresholds.get("instead", {}) and scale[name]:
@@ -215,7 +210,7 @@ def _nbgrader(cell_id: str, graded: bool) -> dict:
 def how_to_open(path: str, language: str = "en") -> str:
     """Badges that open the notebook at `path` in Kaggle and Colab, if pyproject.toml names the project's public
     repository under [project.urls]; else how to upload the file."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     repository = project.get("urls", {}).get("Repository")
     if not repository and language == "zh":
         return (
@@ -246,7 +241,7 @@ def checks_page() -> str:
         "`make notebooks` builds this page from [baselines/mistakes/](../baselines/mistakes/).",
     ]
     for master in masters():
-        cases = tomllib.loads((ROOT / f"baselines/mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
+        cases = toml.loads((ROOT / f"baselines/mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
         lines += ["", f"## {master.stem}", "", "| TODO | mistake | the check says |", "|---|---|---|"]
         lines += [f"| `{case['todo']}` | {_cell(case['what'])} | {_cell(case['hint'])} |" for case in cases["mistake"]]
         if right := cases.get("right"):

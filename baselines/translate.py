@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from itertools import count
 from pathlib import Path
 
@@ -14,13 +13,9 @@ import jupytext
 import nbformat
 
 from baselines.run import NAMES
+from grader import toml
 from grader.cli import shared
 from grader.version import VERSION
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TABLES = Path(__file__).resolve().parent / "zh"
 CHINESE = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"  # characters and their punctuation
@@ -66,7 +61,7 @@ def read_table(name: str) -> dict[str, str]:
 
 
 def _read(name: str) -> dict:
-    return tomllib.loads((TABLES / f"{name}.toml").read_text(encoding="utf-8"))
+    return toml.loads((TABLES / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def messages_cell(module: str, table: dict[str, str]) -> str:

@@ -40,7 +40,7 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
                     yield archive.writestr
             else:
                 partial.mkdir()
-                yield lambda name, data: _write(partial / name, data)
+                yield lambda name, data: _write(partial, name, data)
             _check_free(output, overwrite)  # once more: the work may have taken an hour
             if output.is_dir():  # a folder cannot be replaced in one step: out of the way, and back if need be
                 old = output.rename(partial.with_name(f"{partial.name}.old"))
@@ -67,11 +67,14 @@ def about_json(about: dict) -> bytes:
     return (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(folder: Path, name: str, data: bytes) -> None:
+    path = folder / name
     try:
         path.write_bytes(data)
-    except FileNotFoundError:  # the first of its folder
-        path.parent.mkdir()
+    except FileNotFoundError:
+        if path.parent == folder:  # gone: somebody removed the unfinished set
+            raise
+        path.parent.mkdir()  # the first of its folder
         path.write_bytes(data)
 
 

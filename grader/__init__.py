@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader.metrics.registry import NAMES
-from grader.progress import Progress
+from grader.progress import Progress, silent
 
 if TYPE_CHECKING:
     from grader.results import Score
@@ -25,7 +25,7 @@ def score(
     by_label: Path | str | None = None,
     attribute: str = "hair",
     labels: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Score:
     """Scores 1,000 pictures and says which baselines they pass. About 14 seconds on one core.
 
@@ -46,21 +46,26 @@ def score(
     Raises BadSubmission, BadReference or AssetError (all are grader.errors.GraderError, with a line per problem), and
     ValueError for an unknown metric.
     """
-    from grader import scoring  # torch is imported when it is needed, not for `--help`
+    from grader.inputs.labels import read_asked, read_faces
+    from grader.inputs.submission import read_submission
     from grader.report.page import ShownScore
+    from grader.scoring import Scorer  # torch is imported when it is needed, not for `--help`
 
-    return ShownScore.of(
-        scoring.score(
-            source,
-            reference,
-            metrics=metrics,
-            loose=loose,
-            offline=offline,
-            weights=weights,
-            cascade=cascade,
-            by_label=by_label,
-            attribute=attribute,
-            labels=labels,
-            progress=progress,
-        )
+    submission, targets, labelled = read_submission(Path(source), loose), None, None
+    if by_label:
+        targets = read_asked(submission.source, submission.names, _path(labels))
+        labelled = read_faces(Path(by_label), attribute, set(targets))
+    scorer = Scorer.prepare(
+        _path(reference),
+        metrics=metrics,
+        weights=_path(weights),
+        cascade=_path(cascade),
+        offline=offline,
+        labelled=labelled,
+        progress=progress,
     )
+    return ShownScore.of(scorer.score(submission, progress, targets))
+
+
+def _path(path: Path | str | None) -> Path | None:
+    return Path(path) if path else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -115,7 +116,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     ending = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""  # tells some writers what to write
     name = cut(path.name.removesuffix(ending), 64) + ending  # a name has its limit, 255 bytes, too
-    unfinished = path.with_name(f".{os.getpid()}.{name}")
+    unfinished = path.with_name(f".{secrets.token_hex(4)}.{name}")  # no process id: containers share a few of those
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from grader.errors import printable
 from grader.files import BOM, check_apart, with_name, write_text
-from grader.inputs.runs import FILES, LayerNorms, read_gradient_norms
+from grader.inputs.runs import FILES, GradientNorms, read_gradient_norms
 from grader.report.plots import plot_norms
 
 
-def compare(runs: list[Path], output: Path) -> list[LayerNorms]:
+def compare(runs: list[Path], output: Path) -> list[GradientNorms]:
     """Plots the gradient norms of runs to `output`, the numbers beside it as .csv. Raises BadRun, OSError, and
     GraderError where one of both is a file of a run's own."""
     check_apart([output, output.with_suffix(".csv")], [run / name for run in runs for name in FILES])
@@ -27,7 +27,7 @@ def compare(runs: list[Path], output: Path) -> list[LayerNorms]:
     return read
 
 
-def told_apart(read: list[LayerNorms], folders: list[Path]) -> list[LayerNorms]:
+def told_apart(read: list[GradientNorms], folders: list[Path]) -> list[GradientNorms]:
     """The same with the name of its folder in each label that several have; where that is alike too, with its path."""
     labels = [run.label for run in read]
     for name in (lambda folder: with_name(folder).name, str):
@@ -40,7 +40,7 @@ def told_apart(read: list[LayerNorms], folders: list[Path]) -> list[LayerNorms]:
     return named
 
 
-def as_csv(runs: list[LayerNorms]) -> str:
+def as_csv(runs: list[GradientNorms]) -> str:
     """One line per layer of a run: setting, layer, lower quartile, median, upper quartile."""
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
@@ -50,7 +50,7 @@ def as_csv(runs: list[LayerNorms]) -> str:
     return file.getvalue()
 
 
-def as_table(runs: list[LayerNorms]):
+def as_table(runs: list[GradientNorms]):
     """A rich table: a row per layer, the median norm of each run; last the largest over the smallest."""
     from rich.markup import escape
     from rich.table import Table
@@ -63,5 +63,5 @@ def as_table(runs: list[LayerNorms]):
         cells = (f"{run.quartiles[1, layer]:.3g}" if layer < run.quartiles.shape[1] else "" for run in runs)
         table.add_row(str(layer + 1), *cells)
     table.add_section()
-    table.add_row("largest / smallest", *(f"{run.spread:.3g}" for run in runs))
+    table.add_row("largest / smallest", *(f"{run.ratio:.3g}" for run in runs))
     return table

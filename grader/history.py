@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from grader.features import imagenet
@@ -17,7 +17,7 @@ from grader.inputs.runs import Checkpoint, best, checkpoints
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 from grader.metrics import afd
 from grader.metrics.frechet import frechet_distance
-from grader.progress import Progress, silent
+from grader.progress import Done, Progress, silent
 from grader.report import words
 from grader.report.plots import plot_history
 from grader.results import Measure
@@ -26,32 +26,32 @@ from grader.verdict import judge, load_thresholds
 
 
 def score_history(
-    run: Path, reference: Path | None = None, progress: Progress = silent
+    run: Path, reference: Path | None = None, progress: Progress = silent, output: Path | None = None
 ) -> tuple[list[Checkpoint], Reference]:
-    """Scores every checkpoint of a run, and writes history.csv and history.png into it.
+    """Scores every checkpoint of a run, and writes history.csv and history.png into it, or `output`.
 
     Returns the scores, and the real faces that they are against. Warns of a checkpoint that cannot be read. Raises
     BadSubmission when there is none that can, BadReference, and OSError.
     """
-    total = COUNT * len(checkpoints(run))
-    check_writable(run)
+    total, output = COUNT * len(checkpoints(run)), output or run
+    check_writable(output)
     against = real_faces(reference, progress)
     scored = list(_scored(run, against, progress("checkpoints", total)))
     if not scored:
         raise BadSubmission(f"{run}: no checkpoint could be scored: train again")
-    write_text(run / "history.csv", as_csv(scored))
-    plot_history(scored, run / "history.png")
+    write_text(output / "history.csv", as_csv(scored))
+    plot_history(scored, output / "history.png")
     return scored, against
 
 
-def _scored(run: Path, reference: Reference, progress: Callable[[int], None]) -> Iterator[Checkpoint]:
+def _scored(run: Path, reference: Reference, done: Done) -> Iterator[Checkpoint]:
     for path in checkpoints(run):
         try:
             pictures = read_submission(path).pictures
         except BadSubmission as error:
             warnings.warn(f"{path.name}: left out ({error.problems[0]})", stacklevel=2)
             continue
-        features = imagenet.describe(pictures, progress)
+        features = imagenet.describe(pictures, done)
         distance = frechet_distance(features, reference.statistics)
         yield Checkpoint(int(path.stem), path, distance, afd.ratio(features))
 
@@ -64,7 +64,7 @@ def pack(checkpoint: Checkpoint, output: Path) -> None:
 
 def as_csv(history: list[Checkpoint]) -> str:
     """step, fd_imagenet, afd: a line per checkpoint."""
-    rows = (f"{checkpoint.step},{checkpoint.distance:.4f},{checkpoint.faces:.3f}" for checkpoint in history)
+    rows = (f"{checkpoint.step},{checkpoint.distance:.4f},{checkpoint.afd:.3f}" for checkpoint in history)
     return "\n".join(["step,fd_imagenet,afd", *rows]) + "\n"
 
 
@@ -78,11 +78,11 @@ def as_table(history: list[Checkpoint], reference: Reference):
         table.add_column(column, justify="right")
     scores = [
         [Measure("FD-ImageNet", reference.features, reference.faces, checkpoint.distance) for checkpoint in history],
-        [Measure("AFD", afd.scale(), None, checkpoint.faces) for checkpoint in history],
+        [Measure("AFD", afd.scale(), None, checkpoint.afd) for checkpoint in history],
     ]
     thresholds = load_thresholds()
-    distances, faces = (judge(measures, thresholds)[0] for measures in scores)
-    for checkpoint, *measures in zip(history, distances, faces, strict=True):
+    distances, ratios = (judge(measures, thresholds)[0] for measures in scores)
+    for checkpoint, *measures in zip(history, distances, ratios, strict=True):
         mark = "[green]best[/]" if checkpoint == best(history) else ""
         table.add_row(f"{checkpoint.step:,}", *(words.number(one, one.value) for one in measures), mark)
     return table

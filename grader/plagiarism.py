@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from grader.features.fingerprints import MIRROR, STEP, blank, squared_distances
-from grader.inputs.known_faces import VALUES
+from grader.features.fingerprints import MIRROR, blank, squared_distances, squared_steps
 from grader.metrics.copies import COPY
 
 SHARED = 0.05  # of the pictures: seven honest submissions to the course share none
@@ -41,7 +40,7 @@ def shared(prints: dict[str, np.ndarray], done: Callable[[int], None] = lambda n
 
 def _near(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Whether each of fingerprints [N, 48] has one nearer than COPY among others [M, 48], mirrored or not: bool [N]."""
-    most = (COPY / STEP) ** 2 * VALUES
+    most = squared_steps(COPY)
     near = np.zeros(len(some), bool)
     for prints in (some, some * MIRROR):
         for _, squared in squared_distances(prints, others, 1024):

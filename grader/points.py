@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from grader import toml
 from grader.errors import GraderError, first_line
 from grader.inputs.archives import bytes_of
 from grader.verdict import load_thresholds
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT = Path(__file__).with_name("points.toml")
 DAY = 24 * 60 * 60
@@ -49,7 +44,7 @@ class Points:
 def read_points(path: Path = DEFAULT) -> Points:
     """A tier that the file leaves out has the points of the next lower one. Raises GraderError."""
     try:
-        read = tomllib.loads(bytes_of(path, 2**16).decode("utf-8-sig"))
+        read = toml.loads(bytes_of(path, 2**16).decode("utf-8-sig"))
         tiers, late = read.pop("points"), dict(read.pop("late", {}))
         deadline, free, share = late.pop("deadline", None), late.pop("free_days", 0), late.pop("per_day", 0)
     except KeyError:

@@ -110,6 +110,11 @@ class Integrity:
     optimised: bool = False
 
     @property
+    def in_disguise(self) -> bool:
+        """Whether too many are `near`, and not by the copies alone, which are told by themselves."""
+        return self.disguised and len(self.copies) < self.near
+
+    @property
     def repeated(self) -> int:
         """How many pictures are like another one."""
         return sum(len(group.members) for group in self.groups)

@@ -16,8 +16,8 @@ from grader.files import check_apart, check_writable
 from grader.inputs import downloads
 from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
-from grader.inputs.labels import LabelledFaces, read_asked, read_faces
-from grader.inputs.submission import Submission, read_submission
+from grader.inputs.labels import LabelledFaces
+from grader.inputs.submission import Submission
 from grader.metrics import afd, copies, duplicates, optimised
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
@@ -43,7 +43,7 @@ class Scorer:
     limits: tuple[float, float]  # of distance between fingerprints: of a copy of those, and of pictures that are alike
     faces: Path | None  # where the given faces themselves are, if not only their fingerprints
     labels: RealLabels | None = None
-    unseen: list[str] = field(default_factory=list)  # lines on what is not looked for
+    not_looked_for: list[str] = field(default_factory=list)  # lines on copies that are not, and why
 
     @classmethod
     def prepare(
@@ -79,7 +79,7 @@ class Scorer:
             against = _with_inception(against, source, weights, offline, progress)
         if "lbpcascade" in metrics:
             against = _with_cascade(against, cascade, offline)
-        known, given, limits, unseen = None, None, (copies.COPY, duplicates.ALIKE), []
+        known, given, limits, not_looked_for = None, None, (copies.COPY, duplicates.ALIKE), []
         if INTEGRITY in metrics:
             shipped = load_known()
             known = replace(shipped, names=[f"crypko/{name}" for name in shipped.names])
@@ -87,14 +87,14 @@ class Scorer:
                 given = of_faces(faces)
             elif _kind(source) == KEPT:
                 given = reference.known_of_file(source)
-                unseen = [] if given else [NO_PRINTS]
+                not_looked_for = [] if given else [NO_PRINTS]
             if given:
                 limits = copies.limits(given.fingerprints)
         labels = None
         if labelled:
             done = progress("labelled faces", len(labelled.pictures))
             labels = RealLabels.of(labelled, imagenet.describe(labelled.pictures, done))
-        return cls(metrics, against, known, given, limits, faces, labels, unseen)
+        return cls(metrics, against, known, given, limits, faces, labels, not_looked_for)
 
     def score(self, submission: Submission, progress: Progress = silent, targets: list[str] | None = None) -> Score:
         """Measures and verdicts of a submission; by label as well if it is known what each picture was asked to show,
@@ -117,57 +117,20 @@ class Scorer:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
-        unseen = self.unseen
+        not_looked_for = self.not_looked_for
         if found and self.against.real.faces == reference.NAME and any(one.judged for one in verdicts):
-            unseen = unseen + optimised.unseen(measures, found.signs)
+            not_looked_for = not_looked_for + optimised.not_looked_for(measures, found.signs)
         return Score(
             submission,
             self.against.real.faces,
             measures,
             verdicts,
-            probabilities=afd.faces(features),
+            probabilities=afd.probabilities(features),
             integrity=found,
             by_label=self.labels.score(targets, pictures, features) if targets is not None else None,
             device=devices.name(imagenet.load()),
-            not_looked_for=unseen,
+            not_looked_for=not_looked_for,
         )
-
-
-def score(
-    source: Path | str,
-    reference: Path | str | None = None,
-    *,
-    metrics: Collection[str] = NAMES,
-    loose: bool = False,
-    offline: bool = False,
-    weights: Path | str | None = None,
-    cascade: Path | str | None = None,
-    by_label: Path | str | None = None,
-    attribute: str = "hair",
-    labels: Path | str | None = None,
-    progress: Progress | None = None,
-) -> Score:
-    """The Score of a folder or archive of pictures, as grader.score describes it."""
-    progress = progress or silent
-    submission = read_submission(Path(source), loose)
-    targets = labelled = None
-    if by_label:
-        targets = read_asked(submission.source, submission.names, _path(labels))
-        labelled = read_faces(Path(by_label), attribute, set(targets))
-    scorer = Scorer.prepare(
-        _path(reference),
-        metrics=metrics,
-        weights=_path(weights),
-        cascade=_path(cascade),
-        offline=offline,
-        labelled=labelled,
-        progress=progress,
-    )
-    return scorer.score(submission, progress, targets)
-
-
-def _path(path: Path | str | None) -> Path | None:
-    return Path(path) if path else None
 
 
 def _kind(source: Path | None) -> str | None:
@@ -185,11 +148,11 @@ def real_faces(source: Path | None, progress: Progress = silent) -> Reference:
     return described(_given(source, imagenet, progress), shipped)
 
 
-def _given(source: Path, features: ModuleType, progress: Progress) -> Reference:
+def _given(source: Path, network: ModuleType, progress: Progress) -> Reference:
     if _kind(source) == KEPT:
-        return reference.of_file(source, features.scale(), features.DIM)
+        return reference.of_file(source, network.scale(), network.DIM)
     done = progress("reference faces", 0)
-    return reference.of_faces(source, features.scale(), lambda batch: features.describe(batch, progress=done), floors)
+    return reference.of_faces(source, network.scale(), lambda batch: network.describe(batch, done=done), floors)
 
 
 def described(given: Reference, shipped: Reference) -> Reference:
@@ -214,7 +177,7 @@ def keep_reference(faces: Path, output: Path, progress: Progress = silent) -> Re
 def _with_anime(against: Against, source: Path | None, progress: Progress) -> Against:
     if _kind(source) == KEPT:
         reason = f"{source.name} holds other features: name the faces themselves"
-        return replace(against, missing=against.missing | {"fd-anime": reason})
+        return against.without("fd-anime", reason)
     if against.real.faces == reference.NAME:  # the shipped faces, or the course's own, told once
         return replace(against, anime=shipped_reference(anime))
     return replace(against, anime=replace(_given(source, anime, progress), faces=against.real.faces))
@@ -229,7 +192,7 @@ def _with_cascade(against: Against, cascade: Path | None, offline: bool) -> Agai
         reason = str(error)
     except Exception as error:  # OpenCV is not there, another one, or has an error of its own
         reason = f"OpenCV does not run it ({first_line(error)}): pip install 'opencv-python-headless<5'"
-    return replace(against, missing=against.missing | {"lbpcascade": reason})
+    return against.without("lbpcascade", reason)
 
 
 def _with_inception(
@@ -240,7 +203,7 @@ def _with_inception(
 
     if source is None or _kind(source) == KEPT:
         reason = "needs --reference: a folder or zip of real faces, or an .npz of pytorch-fid's"
-        return replace(against, missing=against.missing | {"fid": reason})
+        return against.without("fid", reason)
     real = None
     if _kind(source) == PUBLISHED:
         real = reference.of_npz(source, "inception", inception.DIM)
@@ -253,7 +216,7 @@ def _with_inception(
             real = reference.of_faces(source, "inception", lambda batch: devices.features(network, batch, done), floors)
             real = replace(real, faces=against.real.faces)
     except downloads.AssetError as error:
-        return replace(against, missing=against.missing | {"fid": str(error)})
+        return against.without("fid", str(error))
     except (ImportError, RuntimeError) as error:  # no pytorch-fid; torch tells of a GPU's troubles by the other
-        return replace(against, missing=against.missing | {"fid": first_line(error)})
+        return against.without("fid", first_line(error))
     return replace(against, inception=network, real_inception=real)

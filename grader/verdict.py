@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from grader import toml
 from grader.inputs.submission import COUNT
 from grader.results import DISTANCES, Integrity, Measure, Verdict
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 COPIED = 0.01  # the share of known faces from which a verdict is withheld: over 50 sets of honest GANs hold none
 
 
 def load_thresholds() -> dict:
     """What stands in thresholds.toml: tiers, families, and a table for each scale."""
-    return tomllib.loads(Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8"))
+    return toml.loads(Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8"))
 
 
 def judge(
@@ -54,7 +49,7 @@ def review(integrity: Integrity | None, count: int) -> list[str]:
     reasons = {
         f"{copied:,} known faces": copied >= COPIED * count,
         f"{repeated:,} near repeats of another picture": integrity.collapsed,
-        f"{near:,} pictures are like known faces in disguise": integrity.disguised and copied < near,
+        f"{near:,} pictures are like known faces in disguise": integrity.in_disguise,
         f"{len(integrity.signs)} signs of optimised pictures": integrity.optimised,
     }
     return [reason for reason, found in reasons.items() if found]
@@ -85,8 +80,8 @@ def _verdict(family: str, measures: list[Measure], tiers: list[str], reasons: li
         else None
         for tier in tiers
     }
-    withheld = reasons if any(one is not None for one in passed.values()) else []
-    return Verdict(family, any(measure.provisional for measure in own), passed, withheld)
+    verdict = Verdict(family, any(measure.provisional for measure in own), passed)
+    return replace(verdict, withheld=reasons) if verdict.judged else verdict
 
 
 def scale_of(measure: Measure, thresholds: dict, against: str | None) -> dict | None:

@@ -45,11 +45,11 @@ def main(runs, shared, plot):
     said, right = [], []
     for run, moments in zip(runs, moments_of_runs, strict=True):
         features = [describe(pictures) for pictures in tqdm(moments, run.name, disable=None)]
-        said += [detector.faces(rows) for rows in features]
+        said += [detector.probabilities(rows) for rows in features]
         right += [GENERATED * share for share in face_probabilities(moments, faces.held_out, none, cascade)]
         _history(run, features, moments, cascade)
     said, right = np.concatenate([*said, np.zeros(0)]), np.concatenate(right)
-    real = detector.faces(describe(faces.real))  # as many as a checkpoint has, and all of them faces
+    real = detector.probabilities(describe(faces.real))  # as many as a checkpoint has, and all of them faces
     _reliability(np.concatenate([said, real]), np.concatenate([right, np.ones(len(real))]), plot)
 
 

@@ -28,16 +28,16 @@ from grader.metrics.frechet import floors
 from studies.distil import harmlessly, read_originals, shrunk
 from studies.faces import read_faces, split
 
-FEATURES = {"imagenet": imagenet, "anime": anime}
+FEATURES = {network.NAME: network for network in (imagenet, anime)}
 
 
-def make_reference(features: ModuleType, faces: np.ndarray, sample: np.ndarray, recipe: str, path: Path) -> None:
+def make_reference(network: ModuleType, faces: np.ndarray, sample: np.ndarray, recipe: str, path: Path) -> None:
     """Describes faces and others held out, uint8 [N, 64, 64, 3], and writes statistics of the former and features of
     the latter, rounded to the size of a download; `recipe` says which they are."""
-    bar = tqdm(total=len(faces), desc=features.__name__, disable=None)
-    statistics = Statistics.of(features.describe(faces, progress=bar.update))
-    made = Reference(NAME, features.scale(), statistics, features.describe(sample), held_out=True)
-    made = replace(made, floors=floors(made, sample, features.describe, QUALITIES))
+    bar = tqdm(total=len(faces), desc=network.NAME, disable=None)
+    statistics = Statistics.of(network.describe(faces, done=bar.update))
+    made = Reference(NAME, network.scale(), statistics, network.describe(sample), held_out=True)
+    made = replace(made, floors=floors(made, sample, network.describe, QUALITIES))
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
 

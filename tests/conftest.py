@@ -56,14 +56,15 @@ def described_once(tmp_path_factory):
     import numpy as np
 
     from grader.features import imagenet
+    from grader.progress import unheard
 
     describe, known, folder = imagenet.describe, {}, tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "described"
     folder.mkdir(exist_ok=True)
 
-    def remembering(pictures, progress=None):
+    def remembering(pictures, done=unheard):
         if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8 or pictures.ndim != 4:
-            return describe(pictures, progress)
+            return describe(pictures, done)
         keys = [picture.tobytes() for picture in pictures]
         path = folder / hashlib.sha256(pictures.tobytes()).hexdigest()
         if path.exists():
@@ -77,8 +78,7 @@ def described_once(tmp_path_factory):
             with suppress(OSError):  # a test in which the disk is full
                 rows.tofile(unfinished)
                 unfinished.replace(path)
-        if progress:
-            progress(len(keys))
+        done(len(keys))
         return rows
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,14 +16,19 @@ from grader.cli import shared
     type=click.Path(path_type=Path, exists=True),
     help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
 )
-@click.option("--pack", type=click.Choice(["best"]), help="Write that checkpoint's samples to RUN/submission.tgz.")
-def history(run, reference, pack):
+@click.option("--pack", type=click.Choice(["best"]), help="Write that checkpoint's samples to submission.tgz.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for what is written, made if it is not there: RUN may be read only.  [default: RUN]",
+)
+def history(run, reference, pack, output):
     """Scores the samples of every checkpoint in RUN, a folder that a notebook's training wrote, and marks the best.
 
     Reads RUN/samples/STEP.tgz, 1,000 pictures each, about 7 seconds for one. Best is the checkpoint with the lowest
     FD-ImageNet; a GAN does not end at its best. Checkpoints that cannot be read are named and left out.
 
-    Prints a table, and writes history.csv and history.png into RUN.
+    Prints a table, and writes history.csv and history.png into RUN, where `score --run RUN` finds them.
 
     \b
     Exit codes:
@@ -40,11 +45,12 @@ def history(run, reference, pack):
     from grader import history
     from grader.files import check_apart
 
-    written = [run / "history.csv", run / "history.png", *([run / "submission.tgz"] if pack else [])]
+    output = output or run
+    written = [output / "history.csv", output / "history.png", *([output / "submission.tgz"] if pack else [])]
     check_apart(written, [reference])
     with shared.bars() as progress:
-        scored, against = history.score_history(run, reference, progress)
+        scored, against = history.score_history(run, reference, progress, output)
     if pack:
-        history.pack(history.best(scored), run / "submission.tgz")
+        history.pack(history.best(scored), output / "submission.tgz")
     Console().print(history.as_table(scored, against))
     shared.wrote(*written)

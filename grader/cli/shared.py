@@ -57,8 +57,10 @@ def in_lines() -> Iterator[None]:
             where, reason = error.filename or "standard output", error.strerror or error
             if error.filename and not isinstance(error, CannotWrite):
                 stop(2, f"{where}: cannot be read ({reason}): check its permissions")
-            remedy = "make room, or choose another --output"
-            if error.errno in (errno.EACCES, errno.EPERM):  # Windows says so of a file that is open in Excel
+            remedy = "name another place to write to"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                remedy = f"make room, or {remedy}"
+            elif error.errno in (errno.EACCES, errno.EPERM):  # Windows says so of a file that is open in Excel
                 remedy = "close it in other programs, or check its permissions, and run the same command again"
             stop(2, f"{where}: cannot be written ({reason}): {remedy}")
 

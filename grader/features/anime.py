@@ -6,7 +6,6 @@ the picture enlarged: its first principal components over real faces, corrupted 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from torch import nn
 
 from grader.features.devices import check_pictures
 from grader.files import short_hash
+from grader.progress import Done, unheard
 
+NAME = "anime"  # of its shipped reference
 WEIGHTS = Path(__file__).parents[1] / "weights/facenet.safetensors"
 
 STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))  # channels and residual convolutions; each stage halves the side
@@ -85,12 +86,12 @@ def load(path: str | Path = WEIGHTS) -> FaceNet:
 def describe(
     pictures: np.ndarray,
     batch_size: int = 64,
-    progress: Callable[[int], None] | None = None,
+    done: Done = unheard,
     network: FaceNet | None = None,
 ) -> np.ndarray:
     """Pictures uint8 [N, 64, 64, 3], RGB -> features float64 [N, DIM].
 
-    `progress` is called with the number of pictures of each batch done; `network` is the shipped one unless given.
+    `done` is called with the number of pictures of each batch done; `network` is the shipped one unless given.
     Raises ValueError for another shape or type, or when there is no picture.
     """
     check_pictures(pictures)
@@ -101,6 +102,5 @@ def describe(
             batch = slice(start, start + batch_size)
             x = torch.from_numpy(pictures[batch]).permute(0, 3, 1, 2).float() / 255  # [B, 3, 64, 64]
             features[batch] = network(x).numpy()
-            if progress:
-                progress(len(x))
+            done(len(x))
     return features

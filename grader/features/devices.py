@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from grader.errors import GraderError, first_line
+from grader.progress import Done, unheard
 
 SIZE = 64  # pixels a side that pictures have
 
@@ -78,17 +78,16 @@ def on_gpu(network: nn.Module) -> bool:
     return next(network.parameters()).device.type != "cpu"
 
 
-def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
+def features(network: nn.Module, pictures: np.ndarray, done: Done = unheard) -> np.ndarray:
     """Features float64 [N, d] of pictures uint8 [N, H, W, 3].
 
-    `progress` is called with the number of pictures of each batch done. A GPU that fails, with its memory full, say,
+    `done` is called with the number of pictures of each batch done. A GPU that fails, with its memory full, say,
     leaves the rest to the CPU: the network moves there, with a warning. Raises BrokenGPU where it cannot.
     """
-    rows, done = [], 0
-    while done < len(pictures):
+    rows, start = [], 0
+    while start < len(pictures):
         # On a CPU small enough for its cache, and for memory that is not handed back and fetched anew at each layer.
-        batch_size = 4 if next(network.parameters()).device.type == "cpu" else 50
-        batch = pictures[done : done + batch_size]
+        batch = pictures[start : start + (50 if on_gpu(network) else 4)]
         try:
             rows.append(_forward(network, batch))
         except RuntimeError as error:  # of CUDA, cuDNN or its memory
@@ -96,9 +95,8 @@ def features(network: nn.Module, pictures: np.ndarray, progress: Callable[[int],
                 raise
             _leave_gpu(network, error)
             continue
-        done += len(batch)
-        if progress:
-            progress(len(batch))
+        start += len(batch)
+        done(len(batch))
     return np.concatenate(rows)
 
 

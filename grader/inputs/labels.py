@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.files import natural
-from grader.inputs.archives import BadArchive, members
-from grader.inputs.faces import BadReference, face_set_name, read_pictures, tell
+from grader.inputs.archives import BadArchive, bytes_of, members
+from grader.inputs.faces import BadReference, face_set_name, in_short, read_pictures, tell
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import LABELS, SIZE, BadSubmission
 
@@ -45,7 +45,7 @@ def read_asked(source: Path, pictures: list[str], given: Path | None = None) -> 
     """
     where = str(given) if given else f"{source}: {LABELS}"
     try:
-        folder, data = (PurePosixPath(), _head(given)) if given else _find_labels(source)
+        folder, data = (PurePosixPath(), bytes_of(given, MAX_TABLE_BYTES)) if given else _find_labels(source)
         header, *rows = _rows(data) or [[]]
     except BadArchive as error:
         raise BadSubmission([str(error)]) from None
@@ -97,7 +97,7 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
         drawn = _drawn(label_of, names)
         skipped = []
         pictures = dict(read_pictures(source, SIZE, skipped, drawn.__contains__))
-        tell(source, skipped)
+        tell(source, in_short(skipped))
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: no labelled faces ({error}): name a folder or zip of them") from None
     labels = np.array([names.index(label_of[name]) for name in pictures], dtype=int)
@@ -157,12 +157,6 @@ def _find_labels(source: Path) -> tuple[PurePosixPath, bytes]:
     if found is None:
         raise BadSubmission([f"{source}: no {LABELS} says what each picture was asked to show: name one by --labels"])
     return found
-
-
-def _head(path: Path) -> bytes:
-    """A file, as far as `_rows` reads it."""
-    with open(path, "rb") as file:
-        return file.read(MAX_TABLE_BYTES + 1)
 
 
 def _rows(data: bytes) -> list[list[str]]:

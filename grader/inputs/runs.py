@@ -33,7 +33,7 @@ class NoRows(BadRun):
 
 
 @dataclass(frozen=True)
-class LayerNorms:
+class GradientNorms:
     """Quartiles over the recorded steps of the L2 norm per layer, float [3, layers], lowest layer first."""
 
     label: str
@@ -41,13 +41,13 @@ class LayerNorms:
     steps: int
 
     @property
-    def spread(self) -> float:
+    def ratio(self) -> float:
         """The largest layer's median norm over the smallest's; infinite when one is zero."""
         median = self.quartiles[1]
         return float(median.max()) / float(median.min()) if median.min() > 0 else float("inf")
 
 
-def read_gradient_norms(run: Path) -> LayerNorms:
+def read_gradient_norms(run: Path) -> GradientNorms:
     """The norms in a run's grad_norms.csv (step, layer, name, norm), labelled by the setting in its config.json.
 
     Raises BadRun.
@@ -70,7 +70,7 @@ def read_gradient_norms(run: Path) -> LayerNorms:
     if len(layers) > MAX_LAYERS:
         raise BadRun(f"{path}: holds {len(layers):,} layers: train again")
     norms = rows["norm"].reshape(len(steps), len(layers))
-    return LayerNorms(_label(run), np.quantile(norms, [0.25, 0.5, 0.75], axis=0), len(steps))
+    return GradientNorms(_label(run), np.quantile(norms, [0.25, 0.5, 0.75], axis=0), len(steps))
 
 
 def read_rows(path: Path, columns: dict[str, type], grows: bool = False) -> np.ndarray:
@@ -131,7 +131,7 @@ class Checkpoint:
     step: int
     samples: Path
     distance: float  # FD-ImageNet, lower is better
-    faces: float  # AFD, higher is better
+    afd: float  # AFD, higher is better
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -153,7 +153,7 @@ def read_history(path: Path) -> list[Checkpoint]:
     if not path.exists():  # no training writes it
         raise BadRun(f"{path}: does not exist: write it with python -m grader history {path.parent}")
     rows = read_rows(path, {"step": int, "fd_imagenet": float, "afd": float})
-    return [Checkpoint(step, Path(f"samples/{step}.tgz"), distance, faces) for step, distance, faces in rows.tolist()]
+    return [Checkpoint(step, Path(f"samples/{step}.tgz"), distance, afd) for step, distance, afd in rows.tolist()]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Run:
     """A run's gradient norms and the scores of its checkpoints, None where it has none that can be used; `problems` say
     why of a file that is there."""
 
-    norms: LayerNorms | None
+    norms: GradientNorms | None
     history: list[Checkpoint] | None
     problems: list[str] = field(default_factory=list)
 
@@ -178,7 +178,7 @@ def read_run(run: Path) -> Run:
     return Run(found.get("grad_norms.csv"), found.get("history.csv"), problems)
 
 
-def _norms_so_far(path: Path) -> LayerNorms | None:
+def _norms_so_far(path: Path) -> GradientNorms | None:
     with suppress(NoRows):  # the notebooks begin each run with a line of column names
         return read_gradient_norms(path.parent)
     return None

@@ -68,7 +68,7 @@ def load(path: str | Path = WEIGHTS) -> Detector:
     return detector.eval()
 
 
-def faces(features: np.ndarray, detector: Detector | None = None) -> np.ndarray:
+def probabilities(features: np.ndarray, detector: Detector | None = None) -> np.ndarray:
     """Features float [N, 1280] -> probability of a face float64 [N], by the shipped detector unless one is given."""
     with torch.inference_mode():
         return (detector or load())(torch.from_numpy(features).float()).double().numpy()
@@ -76,7 +76,7 @@ def faces(features: np.ndarray, detector: Detector | None = None) -> np.ndarray:
 
 def ratio(features: np.ndarray) -> float:
     """AFD: the share of pictures, given by their features [N, 1280], that the shipped detector takes for faces."""
-    return float(np.mean(faces(features) >= THRESHOLD))
+    return float(np.mean(probabilities(features) >= THRESHOLD))
 
 
 def load_cascade(path: Path) -> cv2.CascadeClassifier:

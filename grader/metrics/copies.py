@@ -11,11 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from grader.features.fingerprints import MIRROR, STEP, blank, fingerprints, nearest, squared_distances
-from grader.features.fingerprints import distance as rms
-from grader.features.statistics import spread
+from grader.features.fingerprints import (
+    MIRROR,
+    blank,
+    fingerprints,
+    nearest,
+    rms,
+    squared_distances,
+    squared_steps,
+)
+from grader.features.statistics import evenly_spaced
 from grader.inputs.faces import named
-from grader.inputs.known_faces import VALUES, Known
+from grader.inputs.known_faces import Known
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from grader.results import Copy, Integrity
 
@@ -52,7 +59,7 @@ def limits(prints: np.ndarray) -> tuple[float, float]:
     these nearer than ALIKE: of other faces, no more may. Faces that the set holds several times, at most FLOOR apart,
     count as one: they say nothing of how alike different faces are.
     """
-    some, submission = (prints[spread(len(prints), size)] for size in (2000, 1000))
+    some, submission = (prints[evenly_spaced(len(prints), size)] for size in (2000, 1000))
     return min(COPY, _usual_least(some, prints)), min(ALIKE, _usual_least(submission, submission))
 
 
@@ -60,7 +67,7 @@ def _usual_least(some: np.ndarray, prints: np.ndarray) -> float:
     """The distance to the nearest of `prints` that is over FLOOR away, that 3 in 1,000 of `some` stay below."""
     least = np.full(len(some), np.inf)
     for _, squared in squared_distances(some, prints, 1024):
-        least = np.minimum(least, np.where(squared > (FLOOR / STEP) ** 2 * VALUES, squared, np.inf).min(axis=1))
+        least = np.minimum(least, np.where(squared > squared_steps(FLOOR), squared, np.inf).min(axis=1))
     return float(np.quantile(rms(least), 0.003, method="lower")) if len(least) else np.inf
 
 
@@ -141,9 +148,9 @@ def integrity(
     near = len(near_ones(pictures, nearest_known, known.fingerprints))
     sets = [(nearest_known, COPY)]
     if given:  # first, so that a face that both hold is found where there is a picture of it
-        sets.insert(0, (copies(pictures, given.fingerprints, limit=np.inf), copy_limit))
-        sets[1] = ([replace(copy, known=copy.known + len(given.names)) for copy in nearest_known], COPY)
-        known = given + known
+        nearest_given = copies(pictures, given.fingerprints, limit=np.inf)
+        nearest_known = [replace(copy, known=copy.known + len(given.names)) for copy in nearest_known]
+        sets, known = [(nearest_given, copy_limit), (nearest_known, COPY)], given + known
     copied, found = {}, {}
     for nearest_ones, limit in sets:
         for copy in nearest_ones:
@@ -156,13 +163,13 @@ def integrity(
     shown = {name: index for index, name in names.items() if given and index < len(given.names)}
     seen = {shown[name]: picture for name, picture in named(faces, shown)} if faces else {}
     return Integrity(
-        groups,
-        collapsed(groups, len(pictures)),
-        copied,
-        closest,
-        max(limit for _, limit in sets),
-        names,
-        seen,
-        near,
-        near >= DISGUISED * len(pictures),
+        groups=groups,
+        collapsed=collapsed(groups, len(pictures)),
+        copies=copied,
+        closest=closest,
+        limit=max(limit for _, limit in sets),
+        names=names,
+        pictures=seen,
+        near=near,
+        disguised=near >= DISGUISED * len(pictures),
     )

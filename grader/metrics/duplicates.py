@@ -9,8 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from grader.features.fingerprints import STEP, distance, squared_distances
-from grader.inputs.known_faces import VALUES
+from grader.features.fingerprints import rms, squared_distances, squared_steps
 from grader.results import Group
 
 # A near duplicate. Among 1,000 faces there is at most one pair, from those drawings, and else none below 0.46.
@@ -30,7 +29,7 @@ def duplicates(prints: np.ndarray, limit: float = ALIKE, chunk: int = 1024) -> l
         return []
     home = np.arange(len(prints))  # the first picture of the group that each one is in
     least = np.full(len(prints), np.inf, np.float32)
-    most = (limit / STEP) ** 2 * VALUES
+    most = squared_steps(limit)
     for first in range(0, len(prints), chunk):
         for start, squared in squared_distances(prints[first : first + chunk], prints[first:], chunk):
             i, j = np.nonzero(squared <= most)
@@ -42,7 +41,7 @@ def duplicates(prints: np.ndarray, limit: float = ALIKE, chunk: int = 1024) -> l
                 home = _joined(home, row, column)
     order = np.argsort(home, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(home[order])) + 1)
-    found = [Group(group.tolist(), float(distance(least[group].max()))) for group in groups if len(group) > 1]
+    found = [Group(group.tolist(), float(rms(least[group].max()))) for group in groups if len(group) > 1]
     return sorted(found, key=lambda group: (-len(group.members), group.members))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from grader.features import imagenet
 from grader.features.reference import Reference
-from grader.features.statistics import spread
+from grader.features.statistics import evenly_spaced
 from grader.metrics.afd import CASCADE
 from grader.metrics.frechet import frechet_distance
 from grader.results import Measure
@@ -55,7 +55,7 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
     if found and seen and found.value >= FOUND and seen.value < SEEN:
         lines.append(f"our detector finds faces in {found.value:.0%} of them, lbpcascade in {seen.value:.0%}")
     if lines or second is None:  # else it would be alone, which asks for no review, and it takes 2 s
-        some = spread(len(pictures), FEW)
+        some = evenly_spaced(len(pictures), FEW)
         before, after = (
             frechet_distance(rows, real.statistics)
             for rows in (features[some], imagenet.describe(moved(pictures[some])))
@@ -66,7 +66,7 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
     return lines
 
 
-def unseen(measures: list[Measure], signs: list[str]) -> list[str]:
+def not_looked_for(measures: list[Measure], signs: list[str]) -> list[str]:
     """A line on the signs that could not be looked for without a distance, and what to add; [] where there are both."""
     measured = {name for name, _ in _measured(measures)}
     missing = [name.lower() for name in ("FD-ImageNet", "FD-anime") if name not in measured]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,10 @@ class Against:
     cascade: Path | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
+    def without(self, metric: str, reason: str) -> Against:
+        """The same where this metric cannot be had."""
+        return replace(self, missing=self.missing | {metric: reason})
+
 
 def fd_imagenet(sample: Sample, against: Against) -> list[Measure]:
     return [_distance("FD-ImageNet", sample.features, against.real, sample.quality)]
@@ -57,8 +61,7 @@ def fd_anime(sample: Sample, against: Against) -> list[Measure]:
 
     if against.anime is None:
         return [Measure("FD-anime", anime.scale(), against.real.faces, None, note=against.missing["fd-anime"])]
-    done = sample.progress("anime features", len(sample.pictures))
-    features = anime.describe(sample.pictures, progress=done)
+    features = anime.describe(sample.pictures, done=sample.progress("anime features", len(sample.pictures)))
     return [_distance("FD-anime", features, against.anime, sample.quality)]
 
 

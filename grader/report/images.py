@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from grader.features.statistics import spread
+from grader.features.statistics import evenly_spaced
 from grader.inputs.images import jpeg
 
 MARK = (214, 58, 48)  # the frame of a picture that is not as it should be
@@ -41,7 +41,7 @@ def side_by_side(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
 
 def strip(pictures: np.ndarray, count: int) -> bytes:
     """A small JPEG of some of the pictures [N, 64, 64, 3], spread evenly, side by side."""
-    chosen = pictures[spread(len(pictures), count)]
+    chosen = pictures[evenly_spaced(len(pictures), count)]
     return jpeg(side_by_side(list(chosen)), quality=80)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grader.errors import printable
-from grader.features.statistics import spread
+from grader.features.statistics import evenly_spaced
 from grader.inputs.runs import Run
 from grader.metrics import afd
 from grader.report import plots, words
@@ -15,6 +17,9 @@ from grader.report.images import grid, png
 from grader.report.scales import scales
 from grader.results import Copy, Group, Measure, Score, Verdict
 from grader.verdict import judged_against, load_thresholds, scale_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SHOWN = 20  # pairs and groups on the page; report.json has them all
 GROUP = 8  # pictures of a group
@@ -72,6 +77,11 @@ def as_fragment(score: Score) -> str:
 
 def page_of(template: str, values: dict) -> str:
     """A template filled in; whatever strangers named, the page is HTML that any encoding takes."""
+    return "\n".join(map(printable, _templates().get_template(template).render(values).split("\n")))
+
+
+@cache
+def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -80,7 +90,7 @@ def page_of(template: str, values: dict) -> str:
     environment.globals |= {
         "name": words.name,
         "number": words.number,
-        "spread": words.spread,
+        "plus_minus": words.plus_minus,
         "bar": words.bar,
         "good": words.good,
         "tiers": load_thresholds()["tiers"],
@@ -90,7 +100,7 @@ def page_of(template: str, values: dict) -> str:
         "label_rows": words.label_rows,
         "label_columns": words.LABEL_COLUMNS,
     }
-    return "\n".join(map(printable, environment.get_template(template).render(values).split("\n")))
+    return environment
 
 
 def _badges(score: Score) -> list[dict]:
@@ -119,7 +129,7 @@ def _next(score: Score, verdict: Verdict) -> dict | None:
 
 def _samples(score: Score, faceless: np.ndarray) -> list[str]:
     """Pictures spread evenly over the submission, in blocks; those in which no face is found are framed."""
-    chosen = spread(len(faceless), BLOCKS * COLUMNS * ROWS)
+    chosen = evenly_spaced(len(faceless), BLOCKS * COLUMNS * ROWS)
     blocks = np.array_split(chosen, range(COLUMNS * ROWS, len(chosen), COLUMNS * ROWS))
     return [png(grid(score.submission.pictures[some], faceless[some], COLUMNS)) for some in blocks if len(some)]
 
@@ -163,7 +173,7 @@ def _strips(score: Score) -> list[dict]:
     for one in found.labels:
         mine = found.target == found.names.index(one.target)
         wrong = found.target[mine] != found.found[mine]
-        chosen = spread(len(wrong), LABEL_COLUMNS)
+        chosen = evenly_spaced(len(wrong), LABEL_COLUMNS)
         image = png(grid(score.submission.pictures[mine][chosen], wrong[chosen], LABEL_COLUMNS))
         right = one.pictures - int(wrong.sum())
         strips.append({"name": one.target, "image": image, "pictures": one.pictures, "right": right})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import warnings
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grader.files import atomic
-from grader.inputs.runs import Checkpoint, LayerNorms, Run, best
+from grader.inputs.runs import Checkpoint, GradientNorms, Run, best
 from grader.report.images import uri
 from grader.results import DISTANCES
 
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
 
 Lines = dict[str, float]  # what a line across a plot stands for, and its height
 REAL = "real faces"  # the name of one that is no tier
+
+# Each is asked in turn for a letter; after Matplotlib's own, those that Linux, Windows and macOS have for Chinese.
+FONTS = (
+    *("DejaVu Sans", "Noto Sans CJK TC", "Noto Sans CJK JP", "Noto Sans TC", "Source Han Sans TC", "WenQuanYi Zen Hei"),
+    *("Droid Sans Fallback", "AR PL UMing TW", "Microsoft JhengHei", "Microsoft YaHei", "PingFang TC", "PingFang HK"),
+    *("Heiti TC", "Hiragino Sans", "Arial Unicode MS"),
+)
 
 FILE = {"figure.figsize": (8, 5), "savefig.dpi": 150}
 PAGE = {"figure.figsize": (5.6, 4.2), "savefig.dpi": 160, "font.size": 11}  # readable at the width of a phone
@@ -32,11 +42,12 @@ def _colours(ink: str, soft: str, paper: str, lines: list[str]) -> dict:
     return inks | papers | softs | {"axes.prop_cycle": cycler(color=lines)}
 
 
-def plot_norms(runs: list[LayerNorms], path: Path) -> None:
+def plot_norms(runs: list[GradientNorms], path: Path) -> None:
     """Draws norm (log scale) against layer, low to high: the median, and the band between the quartiles.
 
     The ending of `path` says which kind of picture it becomes. Raises OSError.
     """
+    runs = _legible(runs)
     _write(lambda figure: _draw_norms(figure, runs), path)
 
 
@@ -45,7 +56,29 @@ def plot_history(history: list[Checkpoint], path: Path) -> None:
     _write(lambda figure: _draw_history(figure, history, {}, {}), path)
 
 
-def _draw_norms(figure: Figure, runs: list[LayerNorms]) -> None:
+@cache
+def _fonts() -> dict[str, str]:
+    """The FONTS that are there, and the file of each."""
+    from matplotlib.font_manager import fontManager
+
+    files = {entry.name: entry.fname for entry in reversed(fontManager.ttflist)}
+    return {name: files[name] for name in FONTS if name in files}
+
+
+def _legible(runs: list[GradientNorms]) -> list[GradientNorms]:
+    """The same, with a number for a label that no font here can write, and a warning that says so."""
+    from matplotlib.font_manager import get_font
+
+    fonts, named = [get_font(file) for file in _fonts().values()], []
+    for number, run in enumerate(runs, 1):
+        if not all(any(font.get_char_index(ord(letter)) for font in fonts) for letter in run.label):
+            warnings.warn(f"no font here writes {run.label}: it is run {number} in the plot", stacklevel=3)
+            run = replace(run, label=f"run {number}")
+        named.append(run)
+    return named
+
+
+def _draw_norms(figure: Figure, runs: list[GradientNorms]) -> None:
     axes = figure.add_subplot()
     for run, marker in zip(runs, "osD^vPX*" * len(runs), strict=False):
         layers = np.arange(1, run.quartiles.shape[1] + 1)
@@ -64,7 +97,7 @@ def _draw_history(figure: Figure, history: list[Checkpoint], distances: Lines, r
     steps = [checkpoint.step for checkpoint in history]
     upper.plot(steps, [checkpoint.distance for checkpoint in history], marker="o")
     upper.set(yscale="log", ylabel=f"{DISTANCES[0]}\n(lower is better)")
-    lower.plot(steps, [checkpoint.faces for checkpoint in history], marker="o", color="C1")
+    lower.plot(steps, [checkpoint.afd for checkpoint in history], marker="o", color="C1")
     lower.set(ylabel="AFD\n(higher is better)", ylim=(-0.02, 1.02), xlabel="step")
     for axes, lines in ((upper, distances), (lower, ratios)):
         axes.axvline(best(history).step, color="C2", linestyle="--", label=f"best: step {best(history).step:,}")
@@ -88,7 +121,7 @@ def _figure(draw) -> Figure:
 def _write(draw, path: Path) -> None:
     from matplotlib import rc_context
 
-    with rc_context(FILE), atomic(path) as unfinished:
+    with rc_context(FILE | {"font.family": [*_fonts()]}), atomic(path) as unfinished:
         _figure(draw).savefig(unfinished)
 
 
@@ -100,7 +133,7 @@ def _light_and_dark(draw) -> dict[str, str]:
     dark = _colours("#e8eaed", "#7b828d", "#17191c", ["#6cb4ee", "#f5a65b", "#7ed492", "#cf9bf0"])
     drawn = {}
     for name, colours in {"image": light, "dark": dark}.items():
-        with rc_context(PAGE | colours):
+        with rc_context(PAGE | colours | {"font.family": [*_fonts()]}):
             file = io.BytesIO()
             _figure(draw).savefig(file, format="png")
         drawn[name] = uri(file.getvalue())
@@ -112,6 +145,7 @@ def of_run(run: Run, distances: Lines, ratios: Lines) -> list[dict]:
     shows. `distances` and `ratios` are drawn as lines across the history."""
     plots = []
     if norms := run.norms:
+        (norms,) = _legible([norms])
         drawn = _light_and_dark(lambda figure: _draw_norms(figure, [norms]))
         text = f"L2 norm of the discriminator’s gradient by layer, {norms.label}: quartiles of {norms.steps} steps"
         plots.append({"title": "Gradient norms", "text": text, **drawn})

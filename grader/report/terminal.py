@@ -17,8 +17,8 @@ from grader.report.words import (
     label_sentence,
     name,
     number,
+    plus_minus,
     sentences,
-    spread,
     warnings,
 )
 from grader.results import DISTANCES, ByLabel, Measure, Score
@@ -65,7 +65,7 @@ def as_tables(score: Score, room: int = TIERS) -> list:
             tiers = (_cell(bar(measure, tier), measure.passed.get(tier)) for tier in shown)
             row, into = (_name(measure, score), number(measure, measure.value), floor, *tiers), table
         else:
-            row = _name(measure, score), number(measure, measure.value) + spread(measure), good(measure)
+            row = _name(measure, score), number(measure, measure.value) + plus_minus(measure), good(measure)
             into = others
         into.add_row(*row[: len(into.columns)])
     table.add_section()

@@ -57,7 +57,7 @@ def warnings(score: Score) -> list[str]:
         lines.append(
             f"{len(found.copies):,} pictures are copies of known real faces ({some}{' …' * (len(found.copies) > 3)})."
         )
-    if found.disguised and len(found.copies) < found.near:
+    if found.in_disguise:
         count = len(score.probabilities)
         lines.append(
             f"{found.near:,} of {count:,} pictures are closer to a known face than honest ones come: turned, warped or "
@@ -108,7 +108,8 @@ def read(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def spread(measure: Measure) -> str:
+def plus_minus(measure: Measure) -> str:
+    """Its standard deviation, or "" where there is none."""
     return "" if measure.spread is None else f" ± {measure.spread:.2g}"
 
 

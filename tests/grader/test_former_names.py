@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import grader
-from grader import cli, scoring
+from grader import cli
 from grader.metrics.registry import NAMES, selected
 
 NOTES = {
@@ -64,11 +64,8 @@ def test_help_names_what_is_called_so_now():
         assert "\n  class " not in shown
 
 
-def test_both_score_functions_take_the_same(few):
-    public, inner = (inspect.signature(function).parameters for function in (grader.score, scoring.score))
-    assert {name: (one.kind, one.default) for name, one in public.items()} == {
-        name: (one.kind, one.default) for name, one in inner.items()
-    }
+def test_score_names_all_that_it_takes(few):
+    public = inspect.signature(grader.score).parameters
     assert all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in public.values())
     assert public["metrics"].default == NAMES
     with pytest.raises(ValueError, match="fids: choose from fd-imagenet"):

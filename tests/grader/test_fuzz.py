@@ -112,7 +112,7 @@ def place(tmp_path_factory):
     base = tmp_path_factory.mktemp("fuzz")
     (base / "cwd").mkdir()
     (base / "outside.txt").write_text("as it was")
-    plots.plot_norms([runs.LayerNorms("first", np.ones((3, 2)), 1)], base / "first.png")  # fonts are looked for once
+    plots.plot_norms([runs.GradientNorms("first", np.ones((3, 2)), 1)], base / "first.png")  # fonts are looked for once
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base / "cwd")

@@ -14,6 +14,7 @@ from grader.gradient_norms import as_csv, compare
 from grader.inputs.runs import BadRun, Run
 from grader.inputs.runs import read_gradient_norms as read_run
 from grader.inputs.runs import read_run as read_whole
+from grader.report.plots import _fonts, _legible
 from grader.report.plots import plot_norms as plot
 
 
@@ -34,7 +35,7 @@ def test_quartiles_and_labels(tmp_path):
     assert run.label == "weight clipping c=0.01"
     assert run.steps == 5
     np.testing.assert_allclose(run.quartiles, np.outer([2, 3, 4], [1, 0.1, 1e-4]))
-    assert run.spread == pytest.approx(1e4)
+    assert run.ratio == pytest.approx(1e4)
     assert read_run(make_run(tmp_path / "b", [1], {"penalty": 10.0})).label == "gradient penalty λ=10"
     free = read_run(make_run(tmp_path / "c", [1], {"clip": 0.1, "batch_norm": False}))
     assert free.label == "weight clipping c=0.1 without BatchNorm"
@@ -82,6 +83,18 @@ def test_runs_of_one_setting_are_told_apart_by_their_folders(tmp_path, monkeypat
     assert labels("one/gp", "two/gp") == ["gradient penalty λ=10 (one/gp)", "gradient penalty λ=10 (two/gp)"]
     with open("x.csv", newline="", encoding="utf-8-sig") as file:
         assert {row["setting"] for row in csv.DictReader(file)} == {*labels("one/gp", "two/gp")}
+
+
+def test_labels_in_letters_that_no_font_has_are_numbered(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr("grader.report.plots.FONTS", ("DejaVu Sans",))
+    _fonts.cache_clear()
+    runs = [make_run(tmp_path / name, [1, 2], {}) for name in ("plain", "實驗二")]
+    read = [read_run(run) for run in runs]
+    assert [run.label for run in _legible(read)] == ["plain", "run 2"]
+    compare(runs, tmp_path / "x.png")
+    _fonts.cache_clear()
+    assert {str(one.message) for one in recwarn} == {"no font here writes 實驗二: it is run 2 in the plot"}
+    assert "實驗二" in (tmp_path / "x.csv").read_text(encoding="utf-8")
 
 
 HEAD = "step,layer,name,norm\n"

@@ -1,6 +1,7 @@
 """The best checkpoint of a run that gets better and then collapses."""
 
 import csv
+import errno
 import io
 import tarfile
 from pathlib import Path
@@ -70,6 +71,30 @@ def test_its_table_writes_numbers_as_the_page_does():
     history = [Checkpoint(1000, Path("1000"), 445.04, 0.4996), Checkpoint(2000, Path("2000"), 12346.4, 0.5)]
     cells = [[*column.cells] for column in as_table(history, faces).columns]
     assert cells == [["1,000", "2,000"], ["445.04", "12,346"], ["0.4996", "0.500"], ["[green]best[/]", ""]]
+
+
+def test_a_run_on_a_file_system_that_is_read_only_is_scored_into_another_folder(tmp_path, monkeypatch):
+    run, tried = tmp_path / "input/run", []
+    (run / "samples").mkdir(parents=True)
+    write_samples(run / "samples/000010.tgz", np.zeros((1, 64, 64, 3), np.uint8))
+
+    def refused(*, dir):
+        tried.append(dir)
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    monkeypatch.setattr("grader.files.tempfile.TemporaryFile", refused)
+    result = CliRunner().invoke(cli.main, ["history", str(run)])
+    assert result.exit_code == 2
+    assert result.stderr == f"{run}: cannot be written (Read-only file system): name another place to write to\n"
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        "grader.history._scored", lambda run, *_: [Checkpoint(10, run / "samples/000010.tgz", 1.0, 0.5)]
+    )
+    output = tmp_path / "working"
+    result = CliRunner().invoke(cli.main, ["history", str(run), "--output", str(output), "--pack", "best"])
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in output.iterdir()} == {"history.csv", "history.png", "submission.tgz"}
+    assert [path.name for path in run.iterdir()] == ["samples"]
 
 
 def test_a_folder_without_checkpoints(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (  # the lowest first; a module may import those of its own layer and of lower ones
-    ("cores", "errors", "files", "progress", "version"),
+    ("cores", "errors", "files", "progress", "toml", "version"),
     ("inputs",),
     ("features",),
     ("metrics", "results"),

@@ -173,8 +173,8 @@ def test_copies_are_looked_for_among_the_faces_of_a_file_too(rendered, tmp_path)
     np.testing.assert_array_equal(kept.given.fingerprints, folder.given.fingerprints)
     assert kept.given.names == folder.given.names == [f"red/{number}" for number in range(10)]
     assert kept.limits == folder.limits and kept.faces is None
-    assert folder.unseen == kept.unseen == Scorer.prepare(file, metrics=["afd"]).unseen == []
-    assert without.given is None and "make its file again" in without.unseen[0]
+    assert folder.not_looked_for == kept.not_looked_for == Scorer.prepare(file, metrics=["afd"]).not_looked_for == []
+    assert without.given is None and "make its file again" in without.not_looked_for[0]
     file.write_bytes(file.read_bytes().replace(known_faces.FORMAT.encode(), b"x" * len(known_faces.FORMAT)))
     with pytest.raises(BadFingerprints, match="python -m grader reference FACES makes it again"):
         Scorer.prepare(file, metrics=["integrity"])
@@ -279,7 +279,7 @@ def test_no_permission_to_write_is_known_before_the_work(outputs, tmp_path, monk
         raise PermissionError(errno.EACCES, "Permission denied", str(dir))
 
     monkeypatch.setattr("grader.files.tempfile.TemporaryFile", refused)  # no mode of a folder keeps root out
-    monkeypatch.setattr("grader.scoring.read_submission", lambda *_: pytest.fail("the work had begun"))
+    monkeypatch.setattr("grader.inputs.submission.read_submission", lambda *_: pytest.fail("the work had begun"))
     result = run(outputs, "--offline", "--output", tmp_path)
     assert result.exit_code == 2
     assert "cannot be written (Permission denied)" in result.stderr

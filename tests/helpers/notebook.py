@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,11 +12,7 @@ import papermill
 import torch
 
 from baselines.build import ROOT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from grader import toml
 
 SMOKE = {"steps": 4, "batch_size": 8, "width": 2, "checkpoint_every": 2, "log_every": 2}
 
@@ -172,7 +167,7 @@ def check(master, todo, solution, alone=True) -> None:
 def written(master) -> dict:
     """The planted mistakes and the other right answers of a notebook."""
     path = ROOT / f"baselines/mistakes/{master.stem}.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return toml.loads(path.read_text(encoding="utf-8"))
 
 
 def solution_with(master, case) -> str:

@@ -97,7 +97,7 @@ def test_detector_training_gives_the_probabilities_of_its_labels():
     features = np.concatenate([place + rng.normal(size=(2000, DIM)) for place in rng.normal(size=(3, DIM))])
     labels = np.repeat([1, 0.7, 0], 2000)
     trained = train_detector.train(features, labels, epochs=6, seed=0, batch=32)
-    shares = detector.faces(features, trained).reshape(3, 2000).mean(axis=1)
+    shares = detector.probabilities(features, trained).reshape(3, 2000).mean(axis=1)
     assert shares == pytest.approx([1, 0.7, 0], abs=0.05)
 
 
@@ -108,7 +108,7 @@ def test_detector_training_runs(rendered, tmp_path, monkeypatch):
     args = [str(rendered), "--cascade", str(rendered / "about.json"), "--output", str(tmp_path / "weights")]
     args += ["--examples", "300", "--epochs", "1", "--negative-steps", "20"]
     assert CliRunner().invoke(train_detector.main, args, catch_exceptions=False).exit_code == 0
-    found = detector.faces(imagenet.describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
+    found = detector.probabilities(imagenet.describe(read_faces(rendered)), detector.load(tmp_path / "weights"))
     assert found.shape == (300,)
     assert ((found > 0) & (found < 1)).all()
 

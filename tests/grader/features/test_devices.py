@@ -50,11 +50,16 @@ class Card:
     """A GPU whose `forward` fails, as it does where torch has no kernel for it."""
 
     def __init__(self, monkeypatch, error, runs=0):
-        self.error, self.runs, forward = error, runs, devices._forward
+        self.error, self.runs, self.there = error, runs, True
+        forward, on_cpu = devices._forward, devices._on_cpu
         monkeypatch.setattr("torch.cuda.is_available", lambda: True)
         monkeypatch.setattr("torch.nn.Module.cuda", lambda network: network)
         monkeypatch.setattr(devices, "_forward", lambda *given: self.run() or forward(*given))
-        monkeypatch.setattr(devices, "on_gpu", lambda network: self.runs >= -1)
+        monkeypatch.setattr(devices, "_on_cpu", lambda network: self.leave() or on_cpu(network))
+        monkeypatch.setattr(devices, "on_gpu", lambda network: self.there)
+
+    def leave(self):
+        self.there = False
 
     def run(self):
         self.runs -= 1
@@ -81,12 +86,13 @@ def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(inception_weights
     ids=str,
 )
 def test_a_card_that_fails_on_the_way_leaves_the_rest_to_the_cpu(tiny, monkeypatch, error):
-    done, right = [], devices.features(tiny, PICTURES)
+    pictures, done = np.tile(PICTURES, (4, 1, 1, 1)), []
+    right = devices.features(tiny, pictures)
     Card(monkeypatch, error, runs=1)
     with pytest.warns(UserWarning, match=str(error)):
-        found = devices.features(tiny, PICTURES, done.append)
-    assert done == [4] * 5
-    np.testing.assert_array_equal(found, right)
+        found = devices.features(tiny, pictures, done.append)
+    assert done == [50] + [4] * 7 + [2]
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
 
 
 def test_a_card_that_is_gone_with_the_network_is_said_in_a_line(tiny, monkeypatch):

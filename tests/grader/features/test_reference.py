@@ -70,8 +70,10 @@ def test_unreadable_pictures_are_named(rendered, tmp_path, counted):
     folder = tmp_path / "faces"
     shutil.copytree(rendered, folder)
     (folder / "5.png").write_text("text")
-    with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
-        assert reference.of_faces(folder, "colours", counted[0], floors).statistics.count == 299
+    for _ in range(2):  # of the kept reference as of the computed one
+        with pytest.warns(UserWarning, match=r"left out 5\.png is not a picture"):
+            assert reference.of_faces(folder, "colours", counted[0], floors).statistics.count == 299
+    assert sum(counted[1]) == 299
 
 
 def test_a_set_of_the_users_own_is_read_through_links_and_broken_members(rendered, tmp_path, counted):

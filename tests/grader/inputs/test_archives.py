@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import printable
-from grader.files import CannotWrite, atomic
+from grader.files import CannotWrite, atomic, left_behind
 from grader.inputs import archives
 from grader.inputs.archives import BadArchive, bytes_of, members
 
@@ -232,6 +232,19 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         pass
     assert caught.value.filename == str(tmp_path / "new/x.txt/y.txt")
     assert [path.name for path in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_stands_in_nobodys_way(tmp_path, monkeypatch):
+    """In containers each process may be the first one."""
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    names = []
+    for _ in range(2):
+        with suppress(KeyboardInterrupt), atomic(tmp_path / "set") as unfinished:
+            unfinished.mkdir()
+            names.append(unfinished.name)
+            monkeypatch.setattr("grader.files.shutil.rmtree", lambda path: None)
+            raise KeyboardInterrupt
+    assert len({*names}) == 2 and all(left_behind(name) for name in names)
 
 
 def test_an_error_of_reading_is_not_called_one_of_writing(tmp_path):

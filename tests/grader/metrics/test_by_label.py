@@ -18,7 +18,7 @@ from PIL import Image
 from grader import cli, score
 from grader.features.anime import describe
 from grader.inputs.labels import LabelledFaces, read_asked, read_faces
-from grader.inputs.submission import read_submission
+from grader.inputs.submission import BadSubmission, read_submission
 from grader.metrics.by_label import RealLabels, distance_and_floor
 from grader.metrics.colours import DIM, ColourClassifier, colours
 from grader.report.images import MARK
@@ -361,6 +361,13 @@ def test_a_wrong_labels_csv(outputs, faces, tmp_path, table, problem):
     assert str(folder) in result.stderr or str(faces) in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.glob("report.*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_nobody_waits_for_labels_from_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(BadSubmission, match=r"labels\.csv: no table \(is no file\)"):
+        read_asked(tmp_path, ["1.jpg"], tmp_path / "labels.csv")
 
 
 def test_everything_that_is_wrong_is_said_at_once(outputs, faces, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from grader.features.reference import Reference
 from grader.features.statistics import Statistics
 from grader.metrics import optimised
-from grader.metrics.optimised import FEW, SIGNS, moved, signs, unseen
+from grader.metrics.optimised import FEW, SIGNS, moved, not_looked_for, signs
 from grader.results import Measure
 
 PICTURES = np.zeros((FEW, 64, 64, 3), np.uint8)
@@ -79,13 +79,13 @@ def test_half_a_pixel_is_looked_at_where_there_is_no_second_opinion(real, featur
     for some in (measures(second=None), [one for one in measures() if one.measure != "FD-anime"]):
         (line,) = signs(PICTURES, features, real, some)
         assert "moved by half a pixel" in line
-        assert unseen(some, [line]) == [
+        assert not_looked_for(some, [line]) == [
             "signs of optimised pictures were not all looked for, and one shows: add fd-anime to --metrics"
         ]
     assert len(signs(PICTURES, features, real, measures(distance=50.0, second=None))) == SIGNS
-    (line,) = unseen(measures()[2:], [])
+    (line,) = not_looked_for(measures()[2:], [])
     assert line == "signs of optimised pictures were not all looked for: add fd-imagenet,fd-anime to --metrics"
-    assert unseen(measures(), []) == []
+    assert not_looked_for(measures(), []) == []
 
 
 def test_the_pictures_that_are_moved_are_spread_over_all(real, monkeypatch):
