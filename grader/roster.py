@@ -27,7 +27,9 @@ from grader.inputs.archives import bytes_of
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
+MOODLE = re.compile(  # the first is Moodle's own: all after it is how the student called the file
+    r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL
+)
 CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
     r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_"
     r"(?:(?P<file>[1-9]\d{0,17})_(?P<called>.+)|(?P<typed>text|link)\.html)",
@@ -169,14 +171,14 @@ class Student:
 def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
     """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
     time, owner = _time(source), _owner(entry)
+    if canvas and (found := CANVAS.fullmatch(owner)):
+        file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
+        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
     if found := MOODLE.fullmatch(owner):
         typed = found["kind"] == "onlinetext"
         return Upload(
             entry, source, time, found["name"], found["number"], platform="moodle", typed=typed, dated=not typed
         )
-    if canvas and (found := CANVAS.fullmatch(owner)):
-        file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
-        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
     return Upload(entry, source, time, owner)
 
 
@@ -195,28 +197,40 @@ def of_several(archives: list[str], roster: list[Student] | None = None) -> bool
 def _by_chance(entries: Iterable[str]) -> set[str]:
     """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
     each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file. With hw6_2024_13_bob the class would be
-    one student, hw6, and people's names have no digits."""
-    found = [match for match in map(CANVAS.fullmatch, entries) if match]
-    names, files, called = defaultdict(set), defaultdict(set), defaultdict(set)
+    one student, hw6, and people's names have no digits; 2024_11201_6_gan and 2024_11202_6_gan would be two of one such
+    name. What Moodle may have named too is of the platform that most others are of."""
+    found, moodles = [], 0
+    for entry in entries:
+        if match := CANVAS.fullmatch(entry):
+            found.append(match)
+        elif MOODLE.fullmatch(entry):
+            moodles += 1
+    both = {match.string for match in found if MOODLE.fullmatch(match.string)}
+    both = both if moodles >= len(found) - len(both) else set()
+    names, files, numbers, called = defaultdict(set), defaultdict(set), defaultdict(set), defaultdict(set)
     for match in found:
         names[match["number"]].add(match["name"])
         stem = (match["called"] or match["typed"]).partition(".")[0]  # it may lie unpacked beside
         files[match.group("number", "file")].add(stem)
+        numbers[match["name"]].add(match["number"])
         called[match["name"]].add(AGAIN.sub("", stem))
-    return {
+    return both | {
         match.string
         for match in found
         if len(names[match["number"]]) > 1
         or len(files[match.group("number", "file")]) > 1
-        or (len(called) == 1 and re.search(r"\d", match["name"]) and len(called[match["name"]]) > 1)
+        or (re.search(r"\d", match["name"]) and len(numbers[match["name"]]) > 1)
+        or (re.search(r"\d", match["name"]) and len(called) == 1 and len(called[match["name"]]) > 1)
+        or (len(called) == 1 and len(numbers[match["name"]]) > 2)  # a whole class of one name
     }
 
 
 def _time(source: Path) -> datetime:
     """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
-    times = []
+    times, real = [], os.path.realpath(source)
     with suppress(OSError):
-        files = (path for path in all_files(Path(os.path.realpath(source))) if not left_behind(os.path.basename(path)))
+        inside = ((path, path.removeprefix(real).split(os.sep)) for path in all_files(Path(real)))
+        files = (path for path, parts in inside if not any(map(left_behind, parts)))
         times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
     try:
         return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)
@@ -291,7 +305,7 @@ def students(
         uploads[ids[0] if len(ids) == 1 else one.person].append(one)
         if len(ids) > 1:
             unsure.update(ids)
-            whose[one.person] = ids
+            whose[one.person] = [id for id in ids if id]
             rows = " or ".join(student.row for student in listed if student.id in ids)
             reasons[one.person] = f"it may be that of {rows}: decide whose it is"
     owned = {}
@@ -357,19 +371,31 @@ def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> l
 
 
 def _candidates(one: Upload, roster: list[Student]) -> list[str]:
-    """The ids of the students whose upload it may be: whom the platform names, an id in a file's name tells apart.
-    Where it names nobody, those whose ids stand there: anybody may write them."""
+    """The ids of the students whose upload it may be, "" for somebody who is not on the roster: whom the platform
+    names, an id in a file's name tells apart. Where it names nobody, those whose ids stand there: anybody may write
+    them."""
     named, told = _named(one, roster), _told(one, roster)
-    return [id for id in named if id in told] or named or told
+    alike = [] if named else [student.id for student in _of_the_letters(one, roster)]
+    if sure := [id for id in named or alike if id in told] or named:
+        return sure
+    return [*alike, *(id for id in told if id not in alike), ""] if alike else told
 
 
 def _named(one: Upload, roster: list[Student]) -> list[str]:
-    """The ids of the students whom the platform names. In which order families and given names stand does not count,
-    nor does any other where it tells nobody apart: 怡君陳 is 陳怡君, and not 陳君怡."""
-    letters = _letters(one.name) if one.platform else ""
-    known = ((student.id, _letters(student.name)) for student in roster if letters)
-    alike = [(id, name) for id, name in known if sorted(name) == sorted(letters)]
-    return [id for id, name in alike if letters in name + name] or [id for id, _ in alike]
+    """The ids of the students whom the platform names. In which order families and given names stand does not count:
+    怡君陳 is 陳怡君, and not 陳君怡."""
+    letters, words = _letters(one.name), _words(one.name)
+    return [
+        student.id
+        for student in _of_the_letters(one, roster)
+        if letters in 2 * _letters(student.name) or words == _words(student.name)
+    ]
+
+
+def _of_the_letters(one: Upload, roster: list[Student]) -> list[Student]:
+    """The students with the letters of the platform's name, in whatever order: it may be another one's name."""
+    letters = sorted(_letters(one.name)) if one.platform else []
+    return [student for student in roster if letters and sorted(_letters(student.name)) == letters]
 
 
 def _told(one: Upload, roster: list[Student]) -> list[str]:
@@ -391,6 +417,11 @@ def _whole(number: str, text: str) -> bool:
 def _letters(name: str) -> str:
     """A name without case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
     return "".join(filter(str.isalnum, _plain(name)))
+
+
+def _words(name: str) -> list[str]:
+    """Its words in one order."""
+    return sorted("".join(c if c.isalnum() else " " for c in _plain(name)).split())
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:

@@ -92,6 +92,9 @@ def test_names_of_platforms(tmp_path):
         (["hw6_2024_12_ada.tgz", "hw6_2024_12_bob.tgz"], ["hw6_2024_12_ada", "hw6_2024_12_bob"]),
         (["hw6_2024_12_team-1.tgz", "hw6_2024_12_team-2.tgz"], ["hw6_2024_12_team-1", "hw6_2024_12_team-2"]),
         (["hw6_2024_10_ada.tgz", "hw6_2024_11_bob"], ["hw6_2024_10_ada", "hw6_2024_11_bob"]),
+        (["2024_11201_6_gan.tgz", "2024_11202_6_gan.tgz"], ["2024_11201_6_gan", "2024_11202_6_gan"]),
+        ([f"gan_1120{n}_6_x.tgz" for n in range(3)], [f"gan_1120{n}_6_x" for n in range(3)]),
+        (["王_107_12_assignsubmission_file_a.tgz", "林_108_13_assignsubmission_file_a.tgz"], ["王_107", "林_108"]),
         (["user7_12_345_hw.tgz", "user7_12_346_hw-1.tgz"], ["user7"]),  # handed in again
         (["user7_12_345_gan.tgz", "user7_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["user7", "wukong"]),
         (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
@@ -155,6 +158,17 @@ def test_nobody_hands_in_for_another_by_an_id_in_a_file_name(tmp_path, eve):
     assert [row.upload and row.upload.source.name for row in rows] == [ada, eve, None]
     twins = [Student("b09901001", "Eve Online"), Student("b09901002", "Online Eve")]  # the name does not tell: the id
     assert [bool(row.upload) for row in students(entries(tmp_path, [eve]), twins)] == [True, False]
+
+
+@pytest.mark.parametrize("tail", ["Bob_777_assignsubmission_file_gan", "x_9_assignsubmission_file_b2", "x_9_10_b2"])
+@pytest.mark.parametrize("start", ["{}_77{}_assignsubmission_file_", "{}_77{}_10{}_"])
+def test_what_follows_the_platforms_own_part_of_a_name_is_the_students(tmp_path, start, tail):
+    """Else Ada's file would replace Bob's."""
+    bob, ada = (start.format(name, number, number) for name, number in (("Bob", 7), ("Ada", 6)))
+    rows = students(
+        entries(tmp_path, [f"{bob}gan.tgz", f"{ada}{tail}.tgz"]), [Student("b1", "Ada"), Student("b2", "Bob")]
+    )
+    assert [row.upload and row.upload.entry for row in rows] == [ada + tail, f"{bob}gan"]
 
 
 def test_what_was_typed_into_canvas_is_of_its_student(tmp_path):
@@ -299,11 +313,26 @@ def test_a_name_is_found_in_all_its_forms(tmp_path, cell, name, entry):
 
 def test_of_names_of_the_same_letters_each_is_found(tmp_path):
     listed = [Student("b1", "陳怡君"), Student("b2", "陳君怡"), Student("b3", "Ada Lee")]
-    for ada in ("leeada_13_346_a", "leaead_13_346_a"):  # without an exact match, any order
+    for ada in ("leeada_13_346_a", "leaead_13_346_b3"):  # in any order only with an id
         for one in ("陳怡君_11_345_a", "怡君陳_11_345_a", "怡君 陳_11_assignsubmission_file_a"):
             names = [one, "陳君怡_12_assignsubmission_file_a", ada]
             rows = students(entries(tmp_path, [f"{name}.tgz" for name in reversed(names)]), listed)
             assert [row.upload and row.upload.entry for row in rows] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [("Smith Ann Mary", True), ("Mary ann-Smith", True), ("Annmary Smith", True), ("Mary Ann Smtih", False)],
+)
+def test_a_name_that_only_has_the_letters_may_be_another_ones(tmp_path, name, same):
+    listed = [Student("b1", "Ann Mary Smith"), Student("b2", "陳君怡")]
+    row, chen, *more = students(
+        entries(tmp_path, [f"{name}_7_assignsubmission_file_.tgz", "陳怡君_12_346_a.tgz"]), listed
+    )
+    assert (bool(row.upload), row.unsure) == (same, not same) and (chen.upload, chen.unsure) == (None, True)
+    assert more[-1].notes == ["it may be that of b2 陳君怡: decide whose it is"] and len(more) == 2 - same
+    row, chen, other = students(entries(tmp_path, ["陳怡君_12_346_a.tgz", "陳君怡_13_347_a.tgz"]), listed)
+    assert chen.upload.number == "13" and other.upload.number == "12" and not row.unsure
 
 
 def test_an_id_is_found_in_all_its_forms(tmp_path):
@@ -367,7 +396,13 @@ def test_many_files_of_few_late_students_are_no_download(tmp_path):
 
 
 def test_a_folder_was_uploaded_when_its_latest_file_was(tmp_path):
-    for name, time in (("ada/deep/1.jpg", 2000), ("ada/2.jpg", 1000), ("ada/.DS_Store", 3000), ("kim/1.jpg", 1500)):
+    for name, time in (
+        ("ada/deep/1.jpg", 2000),
+        ("ada/2.jpg", 1000),
+        ("ada/.DS_Store", 3000),
+        ("ada/@eaDir/1.jpg/THUMB_M.jpg", 3000),
+        ("kim/1.jpg", 1500),
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time, time))
