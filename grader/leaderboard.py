@@ -34,6 +34,7 @@ from grader.workers import TooSlow, bounded, dask, local
 if TYPE_CHECKING:
     import numpy as np
 
+    from grader.inputs.submission import Submission
     from grader.roster import Student
     from grader.scoring import Scorer
 
@@ -97,24 +98,25 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         while name in names:  # a plain file beside an archive, or the same name in another encoding
             name += "_"
         names.add(name)
-        archives = _archives(entry) if entry.is_dir() else []
-        if len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
+        archives, pictured = _inside(entry) if entry.is_dir() else ([], False)
+        if pictured:
+            found[name] = entry
+        elif len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
             found |= {f"{name}/{archive.name}": archive for archive in archives}
         else:
             found[name] = archives[0] if len(archives) == 1 else entry
     return found
 
 
-def _archives(folder: Path) -> list[Path]:
-    """The archives of a folder without the course's pictures; none of one with them."""
-    archives = []
+def _inside(folder: Path) -> tuple[list[Path], bool]:
+    """The archives of a folder, and whether it holds pictures that are named as the course's."""
+    archives, pictured = [], False
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
-            if NUMBERED.fullmatch(path.name):
-                return []
+            pictured = pictured or bool(NUMBERED.fullmatch(path.name))
             if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
                 archives.append(path)
-    return archives
+    return archives, pictured
 
 
 def _beside(source: Path, folder: Path, uploads: Collection[Path]) -> list[str]:
@@ -178,7 +180,7 @@ def make(
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
-    measured_with = kept.measured_with(scorer)
+    measured_with = kept.measured_with(scorer, kept.code())
 
     def grade_some(found: dict[str, Path]) -> list[dict]:
         return grade_all(found, parts, options, executor, progress("submissions", len(found)), measured_with)
@@ -190,11 +192,11 @@ def make(
         undecided = {"undecided": True} if student.undecided else {}
         results.append(result | undecided | {"name": student.row, "notes": notes})
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
-    shares = plagiarism.shared(prints, progress("submissions compared", len(prints)))
+    key = grades.secret(parts)
+    shares = plagiarism.shared(prints, key, progress("submissions compared", len(prints)))
     results = [result | {"shares": shares.get(result["name"], {})} for result in results]
     results = [_about(options) | result for result in grades.with_missing(results, students)]
     rows = grades.graded(results, students, worth)
-    key = grades.secret(parts) if public else None
     board.write(results, page)
     if roster or points:
         grades.write_tables(rows, page, parts)
@@ -202,7 +204,8 @@ def make(
         grades.write_public(results, public, key)
     if reports:
         grades.remove_pages(reports, grades.page_names(students), folder)
-        grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
+        own = grades.read_pages(parts, students)
+        grades.write_pages(students, rows, results, own, reports, key if public else None)
     return results
 
 
@@ -241,7 +244,7 @@ def _about(options: Options) -> dict:
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
-    from grader.inputs.submission import BadSubmission, NotRead, read_submission
+    from grader.inputs.submission import BadSubmission, NotRead
     from grader.report.images import strip
     from grader.report.json import as_dict
     from grader.report.page import as_html
@@ -254,14 +257,14 @@ def grade(name: str, source: Path, options: Options) -> dict:
     }
     try:
         with bounded():
-            submission = read_submission(source)
+            submission = _read(source)
     except BadSubmission as error:
         whole = printable(str(source))
         problems = [
             problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
         ]
         # a worker that does not see the files, say; or a folder of archives that may be those of a whole class
-        undecided = {"undecided": True} if isinstance(error, NotRead) or _archives(source) else {}
+        undecided = {"undecided": True} if isinstance(error, NotRead) or len(_inside(source)[0]) > 1 else {}
         return about | {"status": BROKEN, "problems": problems} | undecided
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
@@ -276,8 +279,29 @@ def grade(name: str, source: Path, options: Options) -> dict:
     ]
     about |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
-    page = {"page": as_html(score), "drawn_by": _drawn_by()} if options.pages else {}
+    page = {"page": as_html(score), "drawn_by": _own_code()[1]} if options.pages else {}
     return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+
+
+def _read(source: Path) -> Submission:
+    """What was handed in. Where the pictures of a folder are no submission, and the one archive beside them is, that
+    is it: a sample lies there. Raises BadSubmission."""
+    from grader.inputs.submission import BadSubmission, NotRead, read_submission
+
+    try:
+        return read_submission(source)
+    except BadSubmission as error:
+        archives, _ = _inside(source)
+        if len(archives) != 1:
+            raise
+        try:
+            archived = read_submission(archives[0])
+        except NotRead:
+            raise
+        except BadSubmission:
+            raise error from None
+    note = f"the pictures beside {printable(archives[0].name)} are no submission: passed over"
+    return replace(archived, notes=[*archived.notes, note])
 
 
 def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool:
@@ -296,14 +320,15 @@ def _scorer(options: Options) -> Scorer:
 
 
 @lru_cache(maxsize=1)
-def _drawn_by() -> str:
-    """As the code was when this process began to grade: a later file on the disk does not draw its pages."""
-    return kept.drawn_by()
+def _own_code() -> tuple[str, str]:
+    """What measures and what draws pages, as it was when this process began to grade: a worker of Dask lives on while
+    files change on the disk, and goes on with what it has loaded."""
+    return kept.code(), kept.drawn_by()
 
 
 @lru_cache(maxsize=1)
 def _measured_with(options: Options) -> str:
-    return kept.measured_with(_scorer(options))
+    return kept.measured_with(_scorer(options), _own_code()[0])
 
 
 def grade_all(

@@ -120,7 +120,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert 'src="http' not in text and "data:image/jpeg;base64," in text
 
     # Started again after a kill: nothing is regraded but what has changed or is missing.
-    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "board.html.parts").iterdir()}
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "board.html.parts").glob("*.json")}
     assert len(parts) == 10
     gone = next(path for path in parts if path.name == "eve.json")
     gone.unlink()
@@ -604,6 +604,31 @@ def test_what_a_student_handed_in(tmp_path):
     expected = {"one": "one/a.tgz", "both": "both", "link": "link", "grid": "grid/a.tgz", "two.tgz": "two.tgz"}
     expected |= {"two/a.tgz": "two/a.tgz", "two/b.zip": "two/b.zip"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
+
+
+def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
+    """The grade is that of the archive, as it would be without the folder. Of two, nobody knows which counts."""
+    pictures = {f"{n}.jpg": jpeg(np.zeros((64, 64, 3), np.uint8)) for n in range(1, 1001)}
+    write_tgz(tmp_path / "good.tgz", pictures)
+    files = {"sample": ["1.jpg", "good.tgz"], "code": ["1.jpg", "code.zip"], "two": ["1.jpg", "good.tgz", "code.zip"]}
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        archive.writestr("gan.py", "")
+    (tmp_path / "1.jpg").write_bytes(pictures["1.jpg"])
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    for name, inside in files.items():
+        folder = tmp_path / "class" / name
+        folder.mkdir(parents=True)
+        for file in inside:
+            (folder / file).write_bytes((tmp_path / file).read_bytes())
+        assert leaderboard.submissions(tmp_path / "class")[name] == folder
+        if name == "sample":
+            read = leaderboard._read(folder)
+            assert (read.source.name, len(read.pictures)) == ("good.tgz", 1000)
+            assert read.notes == ["the pictures beside good.tgz are no submission: passed over"]
+        else:
+            row = leaderboard.grade(name, folder, leaderboard.Options())
+            assert "holds 1 pictures" in row["problems"][0] and row.get("undecided", False) == (name == "two")
 
 
 @pytest.mark.parametrize(
