@@ -167,7 +167,7 @@ def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
     found = {name: tmp_path / f"{name}.tgz" for name in ("ada", "bob", "eve", "kim", "zoe")}
     for path in found.values():
         path.touch()
-    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(2))
+    results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(2))
     assert {result["name"]: result["status"] for result in results} == {
         "ada": "graded", "bob": "graded", "eve": "broken", "kim": "graded", "zoe": "graded",
     }  # fmt: skip
@@ -192,11 +192,11 @@ def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
     found = {name: tmp_path / name for name in ("eve", "kim")}
     for path in found.values():
         path.touch()
-    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
     assert [result["status"] for result in results] == ["broken", "graded"]
     assert "a mistake of ours" in results[0]["problems"][0] and results[0]["undecided"]
     monkeypatch.setattr(leaderboard, "grade", slow)  # mended: it is graded now, and the other one not again
-    again = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    again = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
     assert again[0]["status"] == "graded"
     assert again[1] == results[1]
 
@@ -215,7 +215,7 @@ def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "grade", elsewhere)
     found = {name: tmp_path / name for name in ("ada", "eve")}
     results = leaderboard.grade_all(
-        found, tmp_path / "parts", leaderboard.Options(), lambda: ThreadPoolExecutor(1), measured_with="x"
+        found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
     )
     assert results[0]["problems"] == ["no such file or folder"]
     assert [result.get("undecided", False) for result in results] == [True, False]
@@ -231,7 +231,7 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
         scorer = SimpleNamespace(score=lambda _: score, against=Against(None, missing={"lbpcascade": "no OpenCV"}))
         monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
         (result,) = leaderboard.grade_all(
-            {"eve": path}, tmp_path / "parts", leaderboard.Options(), lambda: ThreadPoolExecutor(1), measured_with="x"
+            {"eve": path}, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
         )
         return result
 
@@ -250,28 +250,32 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
 def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
     """By a worker that was started before they changed."""
 
+    measured_with = {}
+
     def grade(name, source, options):
         status = {"torn": "broken"}.get(name, "graded")
         problems = ["torn"] if status == "broken" else []
-        return {"name": name, "status": status, "problems": problems, "measured_with": options[name]}
+        return {"name": name, "status": status, "problems": problems, "measured_with": measured_with[name]}
 
     monkeypatch.setattr(leaderboard, "grade", grade)
     found = {name: tmp_path / name for name in ("ada", "eve", "torn")}
     for path in found.values():
         path.touch()
-    for others, undecided in (({"eve": "old-1", "torn": "old-1"}, [False, True, True]), ({}, [False] * 3)):
-        options = dict.fromkeys(found, "new-1") | others
-        results = leaderboard.grade_all(
-            found, tmp_path / "parts", options, lambda: ThreadPoolExecutor(1), measured_with="new-1"
+
+    def grade_all(parts):
+        return leaderboard.grade_all(
+            found, tmp_path / parts, leaderboard.Options(), "new-1", lambda: ThreadPoolExecutor(1)
         )
+
+    for others, undecided in (({"eve": "old-1", "torn": "old-1"}, [False, True, True]), ({}, [False] * 3)):
+        measured_with |= dict.fromkeys(found, "new-1") | others
+        results = grade_all("parts")
         assert [result.get("undecided", False) for result in results] == undecided
         noted = [leaderboard.ELSEWHERE in result.get("notes", []) for result in results]
         assert noted == [False, "eve" in others, False]
-    options = dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
+    measured_with |= dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
     for _ in range(2):
-        results = leaderboard.grade_all(
-            found, tmp_path / "others", options, lambda: ThreadPoolExecutor(1), measured_with="new-1"
-        )
+        results = grade_all("others")
         assert [result.get("undecided", False) for result in results] == [False, False, True]
         assert not any(result.get("notes") for result in results)
         assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
@@ -294,8 +298,8 @@ def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatc
             found,
             tmp_path / "parts",
             leaderboard.Options(pages=pages),
+            "x",
             lambda: ThreadPoolExecutor(1),
-            measured_with="x",
         )
         assert [leaderboard.DRAWN_ELSEWHERE in result.get("notes", []) for result in results] == noted
         assert not any(result.get("undecided") for result in results)
@@ -318,7 +322,9 @@ def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
 
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.dask(address), kill_one)
+        results = leaderboard.grade_all(
+            found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.dask(address), kill_one
+        )
     assert [result["name"] for result in results] == sorted(found)
     assert {result["status"] for result in results} == {"graded"}
     assert len({result["process"] for result in results}) >= 2
@@ -384,7 +390,9 @@ def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
     (tmp_path / "class/ada.tgz").touch()
     try:
         found = leaderboard.submissions(tmp_path / "class")
-        results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+        results = leaderboard.grade_all(
+            found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
+        )
         assert [result["name"] for result in results] == ["ada", "deep"]
         with pytest.raises(submission.BadSubmission):
             submission.read_submission(deep)
@@ -441,7 +449,8 @@ if __name__ == "__main__":
     began = time.time()
     try:
         found = {name: leaderboard.Path(__file__) for name in "abcdef"}
-        leaderboard.grade_all(found, leaderboard.Path("parts"), {}, lambda: leaderboard.local(2))
+        options, parts = leaderboard.Options(), leaderboard.Path("parts")
+        leaderboard.grade_all(found, parts, options, "x", lambda: leaderboard.local(2))
     except KeyboardInterrupt:
         print("stopped", time.time() - began < 20)
 """
@@ -501,7 +510,9 @@ def test_names_of_strangers(tmp_path, monkeypatch):
         (folder / f"{name}.tgz").touch()
     found = leaderboard.submissions(folder)
     assert set(found) == set(HOSTILE)
-    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+    results = leaderboard.grade_all(
+        found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
+    )
     assert len(list((tmp_path / "parts").iterdir())) == len(HOSTILE)
     board.write(results, page)
     text = page.read_text(encoding="utf-8")
@@ -532,7 +543,9 @@ def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, 
     (tmp_path / "eve.tgz").touch()
 
     def grade():
-        return leaderboard.grade_all({"eve": tmp_path / "eve.tgz"}, tmp_path, {}, lambda: ThreadPoolExecutor(1))
+        return leaderboard.grade_all(
+            {"eve": tmp_path / "eve.tgz"}, tmp_path, leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
+        )
 
     before = grade()
     path = tmp_path / "eve.json"
