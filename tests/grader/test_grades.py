@@ -17,8 +17,9 @@ from grader import cli, grades, kept, leaderboard
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
-from grader.roster import Student, Upload, upload
+from grader.roster import Student
 from grader.roster import students as students_of
+from grader.uploads import Upload, upload
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)

@@ -1,15 +1,15 @@
-"""Uploads find their students: ids in names, Moodle's and Canvas' downloads, the latest of several."""
+"""Uploads find their students: ids in names, the names of platforms, the latest of several."""
 
 import os
 import unicodedata
-from datetime import datetime, timezone
 
 import pytest
 
 from grader import grades
 from grader.errors import GraderError
 from grader.points import read_points
-from grader.roster import Student, read_roster, students, upload
+from grader.roster import Student, read_roster, students
+from tests.grader.test_uploads import entries
 
 
 def roster_of(path, text):
@@ -22,16 +22,6 @@ def listed(tmp_path):
     return roster_of(
         tmp_path / "r.csv", "\ufeffName,ID,group\n王小明,B10901001,1\nAda Lovelace,b10901002,2\nKim,b1090100,1\n"
     )
-
-
-def entries(folder, names):
-    found = {}
-    for number, name in enumerate(names):
-        path = folder / name
-        path.touch()
-        os.utime(path, (1000 + number, 1000 + number))
-        found[name.removesuffix(".tgz")] = path
-    return found
 
 
 def test_a_roster_is_read_as_spreadsheets_write_it(listed):
@@ -73,38 +63,6 @@ def test_a_roster_that_is_none_is_named(tmp_path, text, problem):
     (tmp_path / "big5.csv").write_bytes("id,name\nb1,王".encode("big5"))
     with pytest.raises(GraderError, match="UTF-8"):
         read_roster(tmp_path / "big5.csv")
-
-
-def test_names_of_platforms(tmp_path):
-    moodle = upload("王小明_123_assignsubmission_file_", tmp_path)
-    assert (moodle.platform, moodle.name, moodle.number) == ("moodle", "王小明", "123")
-    assert upload("A_B_7_assignsubmission_file_my.gan", tmp_path).name == "A_B"
-    canvas = upload("lovelaceada_LATE_12_345_b10901002-3", tmp_path)
-    assert (canvas.platform, canvas.name, canvas.number, canvas.file, canvas.late) == (
-        "canvas", "lovelaceada", "12", 345, True,
-    )  # fmt: skip
-    assert upload("b10901002_gan", tmp_path).platform == upload("hw6_2024_06_ada", tmp_path).platform == ""
-
-
-@pytest.mark.parametrize(
-    ("names", "rows"),
-    [
-        (["hw6_2024_12_ada.tgz", "hw6_2024_12_bob.tgz"], ["hw6_2024_12_ada", "hw6_2024_12_bob"]),
-        (["hw6_2024_12_team-1.tgz", "hw6_2024_12_team-2.tgz"], ["hw6_2024_12_team-1", "hw6_2024_12_team-2"]),
-        (["hw6_2024_10_ada.tgz", "hw6_2024_11_bob"], ["hw6_2024_10_ada", "hw6_2024_11_bob"]),
-        (["2024_11201_6_gan.tgz", "2024_11202_6_gan.tgz"], ["2024_11201_6_gan", "2024_11202_6_gan"]),
-        ([f"gan_1120{n}_6_x.tgz" for n in range(3)], [f"gan_1120{n}_6_x" for n in range(3)]),
-        (["王_107_12_assignsubmission_file_a.tgz", "林_108_13_assignsubmission_file_a.tgz"], ["王_107", "林_108"]),
-        (["user7_12_345_hw.tgz", "user7_12_346_hw-1.tgz"], ["user7"]),  # handed in again
-        (["user7_12_345_gan.tgz", "user7_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["user7", "wukong"]),
-        (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
-        (["kimeve_12_345_gan.tgz", "kimeve_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["kimeve", "wukong"]),
-        (["kimeve_12_345_gan.tgz", "wukong_13_345_gan.tgz"], ["kimeve", "wukong"]),  # handed in for a group
-        (["kimeve_12_345_gan.rar", "kimeve_12_345_gan"], ["kimeve"]),  # a teacher unpacked it
-    ],
-)
-def test_names_that_are_canvas_by_chance_merge_nobody(tmp_path, names, rows):
-    assert [row.row for row in students(entries(tmp_path, names))] == rows
 
 
 def test_of_files_of_canvas_the_one_that_came_last_counts(tmp_path):
@@ -158,17 +116,6 @@ def test_nobody_hands_in_for_another_by_an_id_in_a_file_name(tmp_path, eve):
     assert [row.upload and row.upload.source.name for row in rows] == [ada, eve, None]
     twins = [Student("b09901001", "Eve Online"), Student("b09901002", "Online Eve")]  # the name does not tell: the id
     assert [bool(row.upload) for row in students(entries(tmp_path, [eve]), twins)] == [True, False]
-
-
-@pytest.mark.parametrize("tail", ["Bob_777_assignsubmission_file_gan", "x_9_assignsubmission_file_b2", "x_9_10_b2"])
-@pytest.mark.parametrize("start", ["{}_77{}_assignsubmission_file_", "{}_77{}_10{}_"])
-def test_what_follows_the_platforms_own_part_of_a_name_is_the_students(tmp_path, start, tail):
-    """Else Ada's file would replace Bob's."""
-    bob, ada = (start.format(name, number, number) for name, number in (("Bob", 7), ("Ada", 6)))
-    rows = students(
-        entries(tmp_path, [f"{bob}gan.tgz", f"{ada}{tail}.tgz"]), [Student("b1", "Ada"), Student("b2", "Bob")]
-    )
-    assert [row.upload and row.upload.entry for row in rows] == [ada + tail, f"{bob}gan"]
 
 
 def test_what_was_typed_into_canvas_is_of_its_student(tmp_path):
@@ -266,14 +213,6 @@ def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):
     for path in found.values():
         os.utime(path, (1000, 1000))
     assert students(found, listed)[0].upload.entry == "b10901001_10"
-
-
-def test_a_linked_folder_is_as_old_as_its_files(tmp_path):
-    (tmp_path / "far").mkdir()
-    (tmp_path / "far/1.jpg").touch()
-    os.utime(tmp_path / "far/1.jpg", (1000, 1000))
-    (tmp_path / "near").symlink_to(tmp_path / "far")
-    assert upload("near", tmp_path / "near").time.timestamp() == 1000
 
 
 def test_each_student_has_the_upload_that_counts(tmp_path, listed):
@@ -378,38 +317,6 @@ def test_a_folder_with_pictures_counts_before_a_file(tmp_path, inside):
     (tmp_path / "Ada_7_assignsubmission_file_z.pdf").touch()
     found["Ada_7_assignsubmission_file_z.pdf"] = tmp_path / "Ada_7_assignsubmission_file_z.pdf"
     assert [row.upload.entry for row in students(found)] == ["Ada_7_assignsubmission_file_"]
-
-
-def test_many_files_of_few_late_students_are_no_download(tmp_path):
-    """Students count, and not their files; who handed in again late is one of those who were in time."""
-    found = {}
-    for number in range(7):
-        for file in range(1 if number < 4 else 3):
-            name = f"Kim_{number}_assignsubmission_file_/{file}.tgz"
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).touch()
-            time = 1000 * number if number < 4 else 90_000 * (file + (number > 4))
-            os.utime(tmp_path / name, (time, time))
-            found[name] = tmp_path / name
-    rows = students(found, deadline=datetime.fromtimestamp(80_000, timezone.utc))
-    assert [row.upload.uploaded is not None for row in rows] == [True] * 7
-
-
-def test_a_folder_was_uploaded_when_its_latest_file_was(tmp_path):
-    for name, time in (
-        ("ada/deep/1.jpg", 2000),
-        ("ada/2.jpg", 1000),
-        ("ada/.DS_Store", 3000),
-        ("ada/@eaDir/1.jpg/THUMB_M.jpg", 3000),
-        ("kim/1.jpg", 1500),
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (time, time))
-    (tmp_path / "none").mkdir()
-    os.utime(tmp_path / "none", (500, 500))
-    times = [upload(name, tmp_path / name).time.timestamp() for name in ("ada", "kim", "none")]
-    assert times == [2000, 1500, 500]
 
 
 def test_a_file_that_is_no_archive_counts_only_where_there_is_none(tmp_path, listed):
