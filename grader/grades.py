@@ -119,16 +119,18 @@ def kept_tables(page: Path) -> list[Path]:
 
 
 def secret(parts: Path) -> str:
-    """What makes the codes of the public board: made once for a class, so that a student keeps one code."""
+    """What no student knows, made once for a class: so a student keeps one code on the public board, and a class that
+    is compared again is compared in the same way."""
     path = parts / "secret.txt"
     if not path.is_file():
         write_text(path, secrets.token_hex(16))
     return path.read_text(encoding="utf-8")
 
 
-def code(name: str, key: str) -> str:
-    """The code that stands for a student on the public board, long enough that no two of a class meet."""
-    return hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:10]
+def code(id: str, row: str, key: str) -> str:
+    """The code that stands for a student on the public board, long enough that no two of a class meet. It is that of
+    the id, where there is one: a name may be corrected."""
+    return hashlib.sha256(json.dumps([key, id, not id and row]).encode()).hexdigest()[:10]
 
 
 def write_public(results: list[dict], page: Path, key: str) -> None:
@@ -138,7 +140,8 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
     for result in results:
         if result["status"] not in (MISSING, UNSURE):
             problems = ["could not be graded"] if result["problems"] else []
-            rows.append(result | {"name": code(result["name"], key), "problems": problems, "notes": [], "shares": {}})
+            name = code(result["student"]["id"], result["name"], key)
+            rows.append(result | {"name": name, "problems": problems, "notes": [], "shares": {}})
     write_text(page, board.as_page(board.ranked(rows), page.stem))
 
 
@@ -179,7 +182,7 @@ def write_pages(
     problems = {result["name"]: result["problems"] for result in results}
     for student, row, name in zip(students, rows, page_names(students), strict=True):
         own = row | {"title": student.row, "problems": problems[student.row]}
-        own["code"] = code(student.row, key) if key and student.upload else None  # as write_public has it
+        own["code"] = code(student.id, student.row, key) if key and student.upload else None  # as write_public has it
         if report := pages.get(student.row):
             text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:

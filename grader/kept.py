@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 CODE = ("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py")
-MADE_OF = (*CODE, "thresholds.toml", "weights/*.safetensors")  # whatever a result changes with
+DATA = ("thresholds.toml", "weights/*.safetensors")  # with CODE, whatever a result changes with
 DRAWN_BY = ("report/*.py", "report/templates/*")  # whatever its page changes with besides
 
 
-def measured_with(scorer: Scorer) -> str:
-    """Changes with all that a submission is measured with: the code, weights, thresholds, reference, known faces, and
+def measured_with(scorer: Scorer, code: str) -> str:
+    """Changes with all that a submission is measured with: the `code`, weights, thresholds, reference, known faces, and
     which measures are asked for; after a dash, also with which of them can be had."""
     against = scorer.against
     digest = hashlib.sha256()
-    said = [sorted(scorer.metrics), scorer.limits]
-    said += _hashes(MADE_OF)
+    said = [sorted(scorer.metrics), scorer.limits, code, _hash(DATA)]
     digest.update(json.dumps(said).encode())
     for reference in (against.real, against.anime):
         _add_reference(digest, reference)
@@ -49,15 +48,21 @@ def measured_with(scorer: Scorer) -> str:
     return f"{alike}-{digest.hexdigest()}"
 
 
+def code() -> str:
+    """Changes with the code that measures, as it lies on the disk: what runs is what lay there when it was loaded."""
+    return _hash(CODE)
+
+
 def drawn_by() -> str:
     """Changes with all that draws a result's page, and with nothing that its numbers depend on."""
-    return hashlib.sha256(json.dumps(_hashes(DRAWN_BY)).encode()).hexdigest()
+    return _hash(DRAWN_BY)
 
 
-def _hashes(patterns: tuple[str, ...]) -> list[str]:
-    """The hashes of the grader's own files of these names."""
+def _hash(patterns: tuple[str, ...]) -> str:
+    """The hash of the grader's own files of these names."""
     paths = (path for pattern in patterns for path in sorted(HERE.glob(pattern)) if path.is_file())
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def judge_alike(one: str, other: str) -> bool:

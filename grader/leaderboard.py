@@ -34,6 +34,8 @@ from grader.workers import TooSlow, bounded, dask, local
 if TYPE_CHECKING:
     import numpy as np
 
+    from grader.inputs.submission import Submission
+    from grader.points import Points
     from grader.roster import Student
     from grader.scoring import Scorer
 
@@ -97,24 +99,25 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         while name in names:  # a plain file beside an archive, or the same name in another encoding
             name += "_"
         names.add(name)
-        archives = _archives(entry) if entry.is_dir() else []
-        if len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
+        archives, pictured = _inside(entry) if entry.is_dir() else ([], False)
+        if pictured:
+            found[name] = entry
+        elif len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
             found |= {f"{name}/{archive.name}": archive for archive in archives}
         else:
             found[name] = archives[0] if len(archives) == 1 else entry
     return found
 
 
-def _archives(folder: Path) -> list[Path]:
-    """The archives of a folder without the course's pictures; none of one with them."""
-    archives = []
+def _inside(folder: Path) -> tuple[list[Path], bool]:
+    """The archives of a folder, and whether it holds pictures that are named as the course's."""
+    archives, pictured = [], False
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
-            if NUMBERED.fullmatch(path.name):
-                return []
+            pictured = pictured or bool(NUMBERED.fullmatch(path.name))
             if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
                 archives.append(path)
-    return archives
+    return archives, pictured
 
 
 def _beside(source: Path, folder: Path, uploads: Collection[Path]) -> list[str]:
@@ -148,7 +151,52 @@ def make(
     `jobs` are as many processes, by default one per core; `address` is that of a Dask cluster, to be used instead.
     Warns of metrics that cannot be had. Raises GraderError, and OSError.
     """
-    from grader import grades, plagiarism
+    plan = _plan(folder, page, options, roster, points, public, reports)
+    scorer = plan.options.scorer(progress)  # so that what is wrong shows now, and caches are filled
+    for metric, note in scorer.against.missing.items():
+        warnings.warn(f"{metric}: {note}", stacklevel=2)
+    executor = (lambda: dask(address)) if address else (lambda: local(jobs))
+    measured_with = kept.measured_with(scorer, kept.code())
+
+    def grade_some(found: dict[str, Path]) -> list[dict]:
+        done = progress("submissions", len(found))
+        return grade_all(found, plan.parts, plan.options, measured_with, executor, done)
+
+    students, results = _graded(plan, grade_some, progress)
+    _write(plan, students, results)
+    return results
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is graded, and what is written of it; `students` with the upload that is tried first."""
+
+    folder: Path
+    page: Path
+    options: Options
+    entries: dict[str, Path]
+    students: list[Student]
+    points: Points
+    tables: bool
+    public: Path | None
+    reports: Path | None
+
+    @property
+    def parts(self) -> Path:
+        return self.page.with_name(f"{self.page.name}{PARTS}")
+
+
+def _plan(
+    folder: Path,
+    page: Path,
+    options: Options,
+    roster: Path | None,
+    points: Path | None,
+    public: Path | None,
+    reports: Path | None,
+) -> _Plan:
+    """What `make` is to do, by its arguments. Raises all that can be known to be wrong before the work."""
+    from grader import grades
     from grader import points as grading
     from grader import roster as classroom
     from grader.inputs.submission import BadSubmission
@@ -159,51 +207,56 @@ def make(
     listed = classroom.read_roster(roster) if roster else None
     worth = grading.read_points(points or grading.DEFAULT)
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
-    parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours, listed)
     students = classroom.students(entries, listed, worth.deadline)
-    tables = grade_tables.beside(page) if roster or points else []
+    plan = _Plan(folder, page, options, entries, students, worth, bool(roster or points), public, reports)
+    tables = grade_tables.beside(page) if plan.tables else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
-    needed = (roster, points, options.reference, parts, folder, *archives, *entries.values())
     written = [page, *board.beside(page), *tables, *filter(None, [public]), *pages]
-    check_apart(written, needed)
+    check_apart(written, (roster, points, options.reference, plan.parts, folder, *archives, *entries.values()))
     check_closed(written)
     if not any(student.upload for student in students):
         raise BadSubmission(
             f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
         )
-    scorer = options.scorer(progress)  # so that what is wrong shows now, and caches are filled
-    for metric, note in scorer.against.missing.items():
-        warnings.warn(f"{metric}: {note}", stacklevel=2)
-    executor = (lambda: dask(address)) if address else (lambda: local(jobs))
-    measured_with = kept.measured_with(scorer)
+    return plan
 
-    def grade_some(found: dict[str, Path]) -> list[dict]:
-        return grade_all(found, parts, options, executor, progress("submissions", len(found)), measured_with)
 
-    students, counting = _settled(students, grade_some)
+def _graded(
+    plan: _Plan, grade_some: Callable[[dict[str, Path]], list[dict]], progress: Progress
+) -> tuple[list[Student], list[dict]]:
+    """The students with the upload that counts, and a result for the row of each."""
+    from grader import grades, plagiarism
+
+    students, counting = _settled(plan.students, grade_some)
     results = []
     for student, result in counting:
-        notes = [*result.get("notes", []), *_beside(student.upload.source, folder.resolve(), entries.values())]
+        beside = _beside(student.upload.source, plan.folder.resolve(), plan.entries.values())
         undecided = {"undecided": True} if student.undecided else {}
-        results.append(result | undecided | {"name": student.row, "notes": notes})
+        results.append(result | undecided | {"name": student.row, "notes": [*result.get("notes", []), *beside]})
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
-    shares = plagiarism.shared(prints, progress("submissions compared", len(prints)))
+    shares = plagiarism.shared(prints, grades.secret(plan.parts), progress("submissions compared", len(prints)))
     results = [result | {"shares": shares.get(result["name"], {})} for result in results]
-    results = [_about(options) | result for result in grades.with_missing(results, students)]
-    rows = grades.graded(results, students, worth)
-    key = grades.secret(parts) if public else None
-    board.write(results, page)
-    if roster or points:
-        grades.write_tables(rows, page, parts)
-    if public:
-        grades.write_public(results, public, key)
-    if reports:
-        grades.remove_pages(reports, grades.page_names(students), folder)
-        grades.write_pages(students, rows, results, grades.read_pages(parts, students), reports, key)
-    return results
+    return students, [_about(plan.options) | result for result in grades.with_missing(results, students)]
+
+
+def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
+    """Writes all that is asked for. Raises OSError."""
+    from grader import grades
+    from grader.report import board
+
+    rows = grades.graded(results, students, plan.points)
+    key = grades.secret(plan.parts) if plan.public else None
+    board.write(results, plan.page)
+    if plan.tables:
+        grades.write_tables(rows, plan.page, plan.parts)
+    if plan.public:
+        grades.write_public(results, plan.public, key)
+    if plan.reports:
+        grades.remove_pages(plan.reports, grades.page_names(students), plan.folder)
+        grades.write_pages(students, rows, results, grades.read_pages(plan.parts, students), plan.reports, key)
 
 
 def _settled(
@@ -241,7 +294,7 @@ def _about(options: Options) -> dict:
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
-    from grader.inputs.submission import BadSubmission, NotRead, read_submission
+    from grader.inputs.submission import BadSubmission, NotRead
     from grader.report.images import strip
     from grader.report.json import as_dict
     from grader.report.page import as_html
@@ -254,14 +307,14 @@ def grade(name: str, source: Path, options: Options) -> dict:
     }
     try:
         with bounded():
-            submission = read_submission(source)
+            submission = _read(source)
     except BadSubmission as error:
         whole = printable(str(source))
         problems = [
             problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
         ]
         # a worker that does not see the files, say; or a folder of archives that may be those of a whole class
-        undecided = {"undecided": True} if isinstance(error, NotRead) or _archives(source) else {}
+        undecided = {"undecided": True} if isinstance(error, NotRead) or len(_inside(source)[0]) > 1 else {}
         return about | {"status": BROKEN, "problems": problems} | undecided
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
@@ -276,13 +329,34 @@ def grade(name: str, source: Path, options: Options) -> dict:
     ]
     about |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
-    page = {"page": as_html(score), "drawn_by": _drawn_by()} if options.pages else {}
+    page = {"page": as_html(score), "drawn_by": _own_code()[1]} if options.pages else {}
     return as_dict(score) | about | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+
+
+def _read(source: Path) -> Submission:
+    """What was handed in. Where the pictures of a folder are no submission, and the one archive beside them is, that
+    is it: a sample lies there. Raises BadSubmission."""
+    from grader.inputs.submission import BadSubmission, NotRead, read_submission
+
+    try:
+        return read_submission(source)
+    except BadSubmission as error:
+        archives, _ = _inside(source)
+        if len(archives) != 1:
+            raise
+        try:
+            archived = read_submission(archives[0])
+        except NotRead:
+            raise
+        except BadSubmission:
+            raise error from None
+    note = f"the pictures beside {printable(archives[0].name)} are no submission: passed over"
+    return replace(archived, notes=[*archived.notes, note])
 
 
 def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool:
     """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`."""
-    wanted = result["status"] == GRADED and getattr(options, "pages", False)
+    wanted = result["status"] == GRADED and options.pages
     return not wanted or (path.with_suffix(".html").is_file() and result.get("drawn_by") == drawn_by)
 
 
@@ -296,29 +370,30 @@ def _scorer(options: Options) -> Scorer:
 
 
 @lru_cache(maxsize=1)
-def _drawn_by() -> str:
-    """As the code was when this process began to grade: a later file on the disk does not draw its pages."""
-    return kept.drawn_by()
+def _own_code() -> tuple[str, str]:
+    """What measures and what draws pages, as it was when this process began to grade: a worker of Dask lives on while
+    files change on the disk, and goes on with what it has loaded."""
+    return kept.code(), kept.drawn_by()
 
 
 @lru_cache(maxsize=1)
 def _measured_with(options: Options) -> str:
-    return kept.measured_with(_scorer(options))
+    return kept.measured_with(_scorer(options), _own_code()[0])
 
 
 def grade_all(
     found: dict[str, Path],
     parts: Path,
     options: Options,
+    measured_with: str,
     executor: Callable[[], AbstractContextManager[Executor]],
     done: Callable[[int], None] = lambda n: None,
-    measured_with: str = "",
 ) -> list[dict]:
     """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
     A result that was measured with other files than here is `undecided`, and so is a submission that was not read.
 
-    `executor` makes what runs the work; it is asked again when a process died, and a submission with which that
-    happens twice is given up. `measured_with` is that of grader.kept: where it changes, all are graded again.
+    `measured_with` is that of grader.kept: where it changes, all are graded again. `executor` makes what runs the work;
+    it is asked again when a process died, and a submission with which that happens twice is given up.
     """
     results, waiting, drawn_by = {}, {}, kept.drawn_by()
     for name, source in found.items():
@@ -333,21 +408,19 @@ def grade_all(
         else:
             waiting[name] = (source, path, key)
 
-    def keep(name: str, result: dict, stored: bool = True, decided: bool = True) -> None:
+    def keep(name: str, result: dict) -> None:
         _, path, key = waiting.pop(name)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
         else:
             path.with_suffix(".html").unlink(missing_ok=True)  # of another result
-        results[name] = result | {"key": key}
-        if stored and key:
-            kept.write(path, results[name])
-        elif not decided or result["status"] == BROKEN:
-            results[name]["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
+        results[name], holds = _shown(result | {"key": key}, measured_with, drawn_by)
+        if holds:
+            kept.write(path, holds)
         done(1)
 
     def give_up(name: str, problem: str) -> None:
-        keep(name, {"name": name, "status": BROKEN, "problems": [problem]}, stored=False)
+        keep(name, {"name": name, "status": BROKEN, "problems": [problem], "undecided": True})
 
     def run(names: list[str]) -> bool:
         """Whether all of them were graded, or a process died on the way."""
@@ -361,16 +434,7 @@ def grade_all(
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
-                    there = result.get("measured_with", measured_with)
-                    alike = kept.judge_alike(there, measured_with)
-                    if result["status"] == GRADED and not alike:
-                        result["notes"] = [*result.get("notes", []), ELSEWHERE]
-                    failed = result.pop("failed", False)  # another time it may be measured
-                    stored = there == measured_with and not failed and not result.get("undecided")
-                    keep(futures[future], result, stored, decided=alike)
-                    if result.get("drawn_by", drawn_by) != drawn_by:  # not kept: without --reports nothing is amiss
-                        notes = [*result.get("notes", []), DRAWN_ELSEWHERE]
-                        results[futures[future]] |= {"notes": notes}
+                    keep(futures[future], result)
         return True
 
     while waiting and not run(list(waiting)):
@@ -379,3 +443,18 @@ def grade_all(
             if not run([name]):
                 give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results, key=natural)]
+
+
+def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict | None]:
+    """A result as it is shown, and as it is kept, where it would be the same another time: not of a worker with other
+    files, of a submission that was not read, or with a measure that failed."""
+    there = result.get("measured_with", measured_with)
+    alike = kept.judge_alike(there, measured_with)
+    failed, result = result.get("failed"), {key: value for key, value in result.items() if key != "failed"}
+    holds = bool(result["key"]) and there == measured_with and not failed and not result.get("undecided")
+    notes = [ELSEWHERE] * (result["status"] == GRADED and not alike)
+    notes += [DRAWN_ELSEWHERE] * (result.get("drawn_by", drawn_by) != drawn_by)  # without --reports nothing is amiss
+    shown = result | ({"notes": [*result.get("notes", []), *notes]} if notes else {})
+    if not holds and (not alike or result["status"] == BROKEN):
+        shown["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
+    return shown, result if holds else None

@@ -15,21 +15,24 @@ SHARED = 0.05  # of the pictures: seven honest submissions to the course share n
 SAMPLE = 128  # pictures of one that are looked for in the other first: 5% shared are missed once in 700
 
 
-def shared(prints: dict[str, np.ndarray], done: Callable[[int], None] = lambda n: None) -> dict[str, dict[str, int]]:
+def shared(
+    prints: dict[str, np.ndarray], secret: str, done: Callable[[int], None] = lambda n: None
+) -> dict[str, dict[str, int]]:
     """Name -> {other name: how many pictures both have}, for fingerprints int8 [N, 48] of each.
 
     A picture counts once, however often the other one has it. Blank pictures, and less than SHARED of the smaller set,
-    do not count. `done` is called with 1 for each name.
+    do not count. The `secret` chooses the pictures that are looked for first: who knew them would put their own there.
+    `done` is called with 1 for each name.
     """
     sets = {name: some[~blank(some)] for name, some in prints.items()}
     found = {name: {} for name in prints}
-    names = [name for name in prints if len(sets[name])]
+    names = list(prints)
     for place, name in enumerate(names):
-        own, others = sets[name], names[place + 1 :]
-        sample = own[np.random.default_rng(0).permutation(len(own))[:SAMPLE]]
-        for other in others:
+        own = sets[name]
+        sample = own[np.random.default_rng([*secret.encode()]).permutation(len(own))[:SAMPLE]]
+        for other in names[place + 1 :]:
             theirs = sets[other]
-            if not _near(sample, theirs).any():
+            if not len(theirs) or not _near(sample, theirs).any():
                 continue
             count = int(min(_near(own, theirs).sum(), _near(theirs, own).sum()))
             if count >= SHARED * min(len(prints[name]), len(prints[other])):

@@ -1,94 +1,28 @@
-"""Who handed in what: uploads joined with a roster by the student number in their names, the latest of each student.
-
-Understood are names as people give them, and the bulk downloads of Moodle (`Name_123_assignsubmission_file_`) and of
-Canvas, on which NTU COOL runs (`name_LATE_123_456_file-1.tgz`).
-"""
+"""Who handed in what: uploads joined with a roster by the student number in their names, the latest of each student."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import unicodedata
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
-from functools import cached_property
-from itertools import islice
+from datetime import datetime
 from pathlib import Path
 
 from grader.errors import GraderError, printable
-from grader.files import all_files, left_behind, natural
+from grader.files import natural
 from grader.inputs.archives import bytes_of
-from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
+from grader.uploads import CANVAS, MOODLE, Upload, handed_in
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL)
-CANVAS = re.compile(  # the second number is that of the file: Canvas counts all files as they come
-    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d{0,17})_"
-    r"(?:(?P<file>[1-9]\d{0,17})_(?P<called>.+)|(?P<typed>text|link)\.html)",
-    re.DOTALL,
-)
-AGAIN = re.compile(r"-\d+$")  # what Canvas adds to the name of a file that is handed in again
 COLUMNS = {  # in a gradebook of Canvas "ID" is Canvas' own number
     "id": ("sis user id", "id", "student id", "student number", "學號"),
     "name": ("name", "student", "full name", "姓名"),
 }
 NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
-DOWNLOAD = timedelta(minutes=10)  # in which a class is packed; no class hands in as fast
 TRIES = 5  # uploads of one student that are graded to find the one that counts
-
-
-@dataclass(frozen=True)
-class Upload:
-    """An entry of a class folder, or FOLDER/ARCHIVE for one of several archives in one: `number` is the platform's own
-    of the student, `file` that of the file."""
-
-    entry: str
-    source: Path
-    time: datetime
-    name: str
-    number: str = ""
-    file: int = 0
-    platform: str = ""
-    late: bool = False
-    typed: bool = False  # into a field of the platform's, and no file
-    dated: bool = True  # by the platform when it came, and not by the download
-
-    @property
-    def person(self) -> tuple[str, str]:
-        """Who handed it in, by the platform's number; without one, no two uploads are known to be of one person."""
-        return self.platform, self.number or _owner(self.entry)
-
-    @property
-    def uploaded(self) -> datetime | None:
-        """When it was handed in, as far as it can be told: Canvas dates files by the download."""
-        return None if self.platform == "canvas" or not self.dated else self.time
-
-    @cached_property
-    def readable(self) -> bool:
-        """Whether it may be graded, by names: an archive, or a folder that holds a picture, an archive or a folder."""
-        if self.typed:
-            return False
-        if not self.source.is_dir():
-            return packed(self.source.name)
-        with suppress(OSError), os.scandir(self.source) as listing:
-            return any(_may_hold_pictures(entry) for entry in listing)
-        return False
-
-
-def _may_hold_pictures(entry: os.DirEntry) -> bool:
-    return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
-
-
-def _owner(entry: str) -> str:
-    """The name of what lies in the class folder: all that is in a student's folder is theirs."""
-    return entry.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -166,20 +100,6 @@ class Student:
         return [self.upload, *(one for one in self.others if one.readable)] if self.upload else []
 
 
-def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
-    """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
-    time, owner = _time(source), _owner(entry)
-    if found := MOODLE.fullmatch(owner):
-        typed = found["kind"] == "onlinetext"
-        return Upload(
-            entry, source, time, found["name"], found["number"], platform="moodle", typed=typed, dated=not typed
-        )
-    if canvas and (found := CANVAS.fullmatch(owner)):
-        file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
-        return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
-    return Upload(entry, source, time, owner)
-
-
 def of_several(archives: list[str], roster: list[Student] | None = None) -> bool:
     """Whether the archives of one folder, by their names, may be those of several people: a class one folder deeper,
     say. One student has few, one number and one name of a platform, and one id of the roster."""
@@ -190,38 +110,6 @@ def of_several(archives: list[str], roster: list[Student] | None = None) -> bool
     told = (_ids_in(name, roster or []) for name in archives)
     ids = {one[0] for one in told if len(one) == 1}
     return len(archives) > TRIES or max(len(moodles), people, len(ids)) > 1
-
-
-def _by_chance(entries: Iterable[str]) -> set[str]:
-    """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
-    each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file. With hw6_2024_13_bob the class would be
-    one student, hw6, and people's names have no digits."""
-    found = [match for match in map(CANVAS.fullmatch, entries) if match]
-    names, files, called = defaultdict(set), defaultdict(set), defaultdict(set)
-    for match in found:
-        names[match["number"]].add(match["name"])
-        stem = (match["called"] or match["typed"]).partition(".")[0]  # it may lie unpacked beside
-        files[match.group("number", "file")].add(stem)
-        called[match["name"]].add(AGAIN.sub("", stem))
-    return {
-        match.string
-        for match in found
-        if len(names[match["number"]]) > 1
-        or len(files[match.group("number", "file")]) > 1
-        or (len(called) == 1 and re.search(r"\d", match["name"]) and len(called[match["name"]]) > 1)
-    }
-
-
-def _time(source: Path) -> datetime:
-    """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
-    times = []
-    with suppress(OSError):
-        files = (path for path in all_files(Path(os.path.realpath(source))) if not left_behind(os.path.basename(path)))
-        times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
-    try:
-        return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)
-    except (OSError, ValueError, OverflowError):
-        return datetime.fromtimestamp(0, timezone.utc)
 
 
 def read_roster(path: Path) -> list[Student]:
@@ -275,69 +163,52 @@ def students(
     Of several uploads the latest counts, but none that is no archive before one that is. A note names the others.
     Warns where the times are those of a download.
     """
-    listed, uploads, by_chance = roster or [], defaultdict(list), _by_chance({*map(_owner, found)})
-    reasons, whose = {}, {}  # why people with a row of their own are nobody on the roster, and who they may be
-    handed_in = [upload(entry, source, canvas=_owner(entry) not in by_chance) for entry, source in found.items()]
-    handed_in = _dated(handed_in, deadline)
-    candidates = {one.entry: _candidates(one, listed) for one in handed_in}
-    owners, unsure = defaultdict(set), set()
-    for one in handed_in:
-        if len(candidates[one.entry]) == 1:
-            owners[one.person].update(candidates[one.entry])
-    for one in handed_in:
-        ids, told = candidates[one.entry], owners[one.person]
-        if told and (len(ids) != 1 or len(told) > 1):  # other files of the same person tell, or contradict
-            ids = [*told]
-        uploads[ids[0] if len(ids) == 1 else one.person].append(one)
-        if len(ids) > 1:
-            unsure.update(ids)
-            whose[one.person] = ids
-            rows = " or ".join(student.row for student in listed if student.id in ids)
-            reasons[one.person] = f"it may be that of {rows}: decide whose it is"
-    owned = {}
-    for student in listed:
-        some = uploads.pop(student.id, [])
-        own = owned[student.id] = _of_one(student, some, listed)
-        for one in some:
-            if one not in own:
-                uploads[one.person].append(one)
-                whose[one.person] = _named(one, listed)  # more people than one have put this id into a name
-                unsure.update([student.id], whose[one.person])
-                reasons[one.person] = (
-                    f"named like {student.row}, but {one.platform.capitalize()} has it under another number"
-                    if own
-                    else f"it may be that of {student.row}, as others may: decide whose it is"
-                )
-    ours = [
-        replace(student, unsure=True)
-        if student.id in unsure and not owned[student.id]
-        else _latest(student, owned[student.id])
+    listed, uploads = roster or [], handed_in(found, deadline)
+    ids = _ids_of_owners(uploads, listed)
+    own = {
+        student.id: _of_one(student, [one for one in uploads if ids[one.entry] == [student.id]], listed)
         for student in listed
-    ]
-    for person, some in uploads.items():
-        last = _latest(Student("", ""), some)
-        reason = reasons.get(person, "its name has the id of no one student of the roster")
-        reason = [reason] if roster else []
-        ours.append(replace(last, name=last.upload.name, reasons=reason, whose=whose.get(person, [])))
-    return _apart(ours)
+    }
+    taken, left = {one.entry for some in own.values() for one in some}, defaultdict(list)
+    for one in uploads:
+        if one.entry not in taken:
+            left[one.person].append(one)
+    strangers = [_stranger(some, ids, own, listed) for some in left.values()]
+    unsure = {id for some in left.values() for one in some for id in ids[one.entry]}
+    unsure.update(id for stranger in strangers for id in stranger.whose)
+    ours = (replace(_latest(one, own[one.id]), unsure=one.id in unsure and not own[one.id]) for one in listed)
+    return _apart([*ours, *strangers])
 
 
-def _dated(uploads: list[Upload], deadline: datetime | None) -> list[Upload]:
-    """The same without the times of Moodle's uploads, where they look like those of downloads: many versions of Moodle
-    date files so, and a whole class would be late. Of real times most people have some before the deadline, and those
-    not all of one moment."""
-    files = [one for one in uploads if one.platform == "moodle" and one.dated]
-    late = [one for one in files if deadline and one.time > deadline]
-    early = [one for one in files if one not in late]
-    times = [one.time for one in early]
-    in_time = {one.person for one in early}
-    of_one_moment = len(in_time) > 1 and max(times) - min(times) <= DOWNLOAD
-    if len({one.person for one in late}) <= len(in_time) and not of_one_moment:
-        return uploads
-    if late:
-        unknown = "uploads from Moodle seem to have the time of their download: which of them are late is not known"
-        warnings.warn(unknown, stacklevel=3)
-    return [replace(one, dated=False) if one.platform == "moodle" else one for one in uploads]
+def _ids_of_owners(uploads: list[Upload], roster: list[Student]) -> dict[str, list[str]]:
+    """Entry -> the ids of the students whose it may be, as `_candidates` has them: where it does not tell, or they
+    contradict, other files of the same person do."""
+    candidates, told = {one.entry: _candidates(one, roster) for one in uploads}, defaultdict(set)
+    for one in uploads:
+        if len(candidates[one.entry]) == 1:
+            told[one.person].update(candidates[one.entry])
+    return {one.entry: [*told[one.person]] or candidates[one.entry] for one in uploads}
+
+
+def _stranger(
+    uploads: list[Upload], ids: dict[str, list[str]], own: dict[str, list[Upload]], roster: list[Student]
+) -> Student:
+    """A row of its own for the uploads of a person who is nobody on the roster, and why: `own` are the uploads of those
+    who are on it."""
+    row = _latest(Student("", ""), uploads)
+    row = replace(row, name=row.upload.name)
+    may = [one for one in uploads if ids[one.entry]]
+    if not may:
+        return replace(row, reasons=["its name has the id of no one student of the roster"] if roster else [])
+    last = may[-1]
+    rows = " or ".join(student.row for student in roster if student.id in ids[last.entry])
+    if len(ids[last.entry]) > 1:
+        whose = [id for id in ids[last.entry] if id]
+        return replace(row, reasons=[f"it may be that of {rows}: decide whose it is"], whose=whose)
+    reason = f"it may be that of {rows}, as others may: decide whose it is"
+    if own[ids[last.entry][0]]:
+        reason = f"named like {rows}, but {last.platform.capitalize()} has it under another number"
+    return replace(row, reasons=[reason], whose=_named(last, roster))  # more than one have put this id into a name
 
 
 def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> list[Upload]:
@@ -357,19 +228,31 @@ def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> l
 
 
 def _candidates(one: Upload, roster: list[Student]) -> list[str]:
-    """The ids of the students whose upload it may be: whom the platform names, an id in a file's name tells apart.
-    Where it names nobody, those whose ids stand there: anybody may write them."""
+    """The ids of the students whose upload it may be, "" for somebody who is not on the roster: whom the platform
+    names, an id in a file's name tells apart. Where it names nobody, those whose ids stand there: anybody may write
+    them."""
     named, told = _named(one, roster), _told(one, roster)
-    return [id for id in named if id in told] or named or told
+    alike = [] if named else [student.id for student in _of_the_letters(one, roster)]
+    if sure := [id for id in named or alike if id in told] or named:
+        return sure
+    return [*alike, *(id for id in told if id not in alike), ""] if alike else told
 
 
 def _named(one: Upload, roster: list[Student]) -> list[str]:
-    """The ids of the students whom the platform names. In which order families and given names stand does not count,
-    nor does any other where it tells nobody apart: 怡君陳 is 陳怡君, and not 陳君怡."""
-    letters = _letters(one.name) if one.platform else ""
-    known = ((student.id, _letters(student.name)) for student in roster if letters)
-    alike = [(id, name) for id, name in known if sorted(name) == sorted(letters)]
-    return [id for id, name in alike if letters in name + name] or [id for id, _ in alike]
+    """The ids of the students whom the platform names. In which order families and given names stand does not count:
+    怡君陳 is 陳怡君, and not 陳君怡."""
+    letters, words = _letters(one.name), _words(one.name)
+    return [
+        student.id
+        for student in _of_the_letters(one, roster)
+        if letters in 2 * _letters(student.name) or words == _words(student.name)
+    ]
+
+
+def _of_the_letters(one: Upload, roster: list[Student]) -> list[Student]:
+    """The students with the letters of the platform's name, in whatever order: it may be another one's name."""
+    letters = sorted(_letters(one.name)) if one.platform else []
+    return [student for student in roster if letters and sorted(_letters(student.name)) == letters]
 
 
 def _told(one: Upload, roster: list[Student]) -> list[str]:
@@ -391,6 +274,11 @@ def _whole(number: str, text: str) -> bool:
 def _letters(name: str) -> str:
     """A name without case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
     return "".join(filter(str.isalnum, _plain(name)))
+
+
+def _words(name: str) -> list[str]:
+    """Its words in one order."""
+    return sorted("".join(c if c.isalnum() else " " for c in _plain(name)).split())
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:

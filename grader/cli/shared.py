@@ -126,7 +126,7 @@ def progress(what: str, total: int, shown: ExitStack | None = None):
     """A bar on a terminal. Without one there is a line a minute, at most."""
     from tqdm import tqdm
 
-    unit = what if what == "submissions" else "pictures"
+    unit = "submissions" if what.startswith("submissions") else "pictures"
     if sys.stderr is not None and sys.stderr.isatty():
         bar = tqdm(desc=what, total=total or None, unit=f" {unit}", leave=False, delay=1, file=sys.stderr)
         if shown:

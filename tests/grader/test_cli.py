@@ -347,12 +347,12 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_a_minute_elsewhere(monkeypat
     streams = io.StringIO(), Terminal()
     for stream in streams:
         monkeypatch.setattr(sys, "stderr", stream)
-        done = shared.progress("pictures", 10)
+        done = shared.progress("submissions compared", 10)
         for _ in range(6):
             done(1)
     lines, bar = (stream.getvalue() for stream in streams)
-    assert lines == "note: pictures: 3 of 10\nnote: pictures: 6 of 10\n"
-    assert "60%" in bar and "\n" not in bar
+    assert lines == "note: submissions compared: 3 of 10\nnote: submissions compared: 6 of 10\n"
+    assert "60%" in bar and "s/ submissions]" in bar and "\n" not in bar
 
 
 def test_a_bar_is_gone_before_a_table_is_printed(monkeypatch):

@@ -391,7 +391,7 @@ def test_classes(handed_in, data):
 
         def grade():
             found = leaderboard.submissions(folder)
-            results = leaderboard.grade_all(found, box / "parts", {}, Serial)
+            results = leaderboard.grade_all(found, box / "parts", leaderboard.Options(), "x", Serial)
             assert len(results) == len(found)
             return board.write(results, page)
 

@@ -17,8 +17,9 @@ from grader import cli, grades, kept, leaderboard
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
-from grader.roster import Student, Upload, upload
+from grader.roster import Student
 from grader.roster import students as students_of
+from grader.uploads import Upload, upload
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
@@ -198,16 +199,17 @@ def test_the_public_board_names_nobody(classroom, tmp_path):
     grades.write_public(results, tmp_path / "public.html", key)
     text = (tmp_path / "public.html").read_text()
     table = text.partition("<table>")[2].partition("</table>")[0]
-    for result in results:
-        table = table.replace(grades.code(result["name"], key), "")  # random hexadecimal digits may spell "b4"
+    for result in results:  # random hexadecimal digits may spell "b4"
+        table = table.replace(grades.code(result["student"]["id"], result["name"], key), "")
     for name in ("Ada", "HYPERLINK", "王", "Kim", "b1", "b4", "700"):
         assert name not in table
-    assert grades.code("b1 Ada", key) in text and "could not be graded" in text
-    assert grades.code("b3 王小明", key) not in text
+    assert grades.code("b1", "b1 Ada Lovelace", key) in text and "could not be graded" in text  # of any name
+    assert grades.code("b3", "b3 王小明", key) not in text
 
 
 def test_codes_of_a_large_class_do_not_meet():
-    assert len({grades.code(str(number), "key") for number in range(20_000)}) == 20_000
+    codes = {grades.code(*who, "key") for number in range(10_000) for who in ((str(number), ""), ("", str(number)))}
+    assert len(codes) == 20_000
 
 
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
@@ -216,7 +218,8 @@ def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     grades.write_pages(students, rows, results, pages, tmp_path, "key")
     texts = {path.stem: path.read_text() for path in tmp_path.iterdir()}
     assert texts.keys() == {"b1", "b2", "b3", "b4"}
-    assert "whole report" in texts["b1"] and "3 points" in texts["b1"] and grades.code("b1 Ada", "key") in texts["b1"]
+    assert "whole report" in texts["b1"] and "3 points" in texts["b1"]
+    assert grades.code("b1", "b1 Ada", "key") in texts["b1"]
     assert "handed nothing in" in texts["b3"] and "holds no picture" in texts["b4"]
     assert all(other not in texts[own] for own, other in (("b1", "HYPERLINK"), ("b2", "Ada"), ("b4", "Ada")))
 
@@ -247,7 +250,7 @@ def measured(monkeypatch):
         return result(name, 50.0, "Medium") | page
 
     monkeypatch.setattr(leaderboard.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
-    monkeypatch.setattr(kept, "measured_with", lambda scorer: "x")
+    monkeypatch.setattr(kept, "measured_with", lambda *_: "x")
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
     monkeypatch.setattr(leaderboard, "grade", grade)
     return names

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grader import kept
+from grader import kept, leaderboard
 from grader.features.reference import shipped_reference
 from grader.inputs.known_faces import Known
 from grader.metrics.registry import NAMES, Against
@@ -37,9 +37,9 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
         replace(scorer, against=replace(against, real=replace(against.real, statistics=moved))),
         replace(scorer, against=replace(against, real=replace(against.real, floors={75: 73.0}))),
     ]
-    keys = [kept.measured_with(one) for one in (scorer, *changed)]
+    keys = [kept.measured_with(one, kept.code()) for one in (scorer, *changed)]
     assert len(set(keys)) == len(keys)
-    assert kept.measured_with(replace(scorer)) == keys[0]
+    assert kept.measured_with(replace(scorer), kept.code()) == keys[0]
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,42 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
     ],
 )
 def test_the_key_follows_the_code_and_the_weights(scorer, copied, file, old, new):
-    before, data = kept.measured_with(scorer), (copied / file).read_bytes()
+    before, data = kept.measured_with(scorer, kept.code()), (copied / file).read_bytes()
     assert data.count(old) == 1 or not old
     (copied / file).write_bytes(data.replace(old, new, 1))
-    assert kept.measured_with(scorer) != before
+    assert kept.measured_with(scorer, kept.code()) != before
     (copied / file).write_bytes(data)
-    assert kept.measured_with(scorer) == before
+    assert kept.measured_with(scorer, kept.code()) == before
 
 
 @pytest.mark.parametrize(
     ("file", "line"), [("report/page.py", b"# other\n"), ("report/templates/report.html.j2", b"<p>")]
 )
 def test_a_page_follows_what_draws_it_and_the_numbers_do_not(scorer, copied, file, line):
-    page, numbers, data = kept.drawn_by(), kept.measured_with(scorer), (copied / file).read_bytes()
+    page, numbers, data = kept.drawn_by(), kept.measured_with(scorer, kept.code()), (copied / file).read_bytes()
     (copied / file).write_bytes(data + line)
-    assert kept.drawn_by() != page and kept.measured_with(scorer) == numbers
+    assert kept.drawn_by() != page and kept.measured_with(scorer, kept.code()) == numbers
     (copied / file).write_bytes(data)
     assert kept.drawn_by() == page
+
+
+def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, monkeypatch):
+    """A worker of Dask that is asked again, for other options, when another grader lies on the disk: its results are
+    none of that one's. Thresholds and weights are read again."""
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
+    leaderboard._own_code.cache_clear()
+
+    def key():
+        leaderboard._measured_with.cache_clear()  # as other options do
+        return leaderboard._measured_with(leaderboard.Options())
+
+    before = key()
+    for file, same in (("metrics/afd.py", True), ("thresholds.toml", False)):
+        data = (copied / file).read_bytes()
+        (copied / file).write_bytes(data + b"# other\n")
+        assert (key() == before) == same and kept.measured_with(scorer, kept.code()) != before
+        (copied / file).write_bytes(data)
+    leaderboard._own_code.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +104,7 @@ def copied(tmp_path_factory):
     """The grader's own files in another place, to be changed; the largest ones are cut."""
     folder = tmp_path_factory.mktemp("copied")
     with pytest.MonkeyPatch.context() as patch:
-        patterns = (*kept.MADE_OF, *kept.DRAWN_BY)
+        patterns = (*kept.CODE, *kept.DATA, *kept.DRAWN_BY)
         for path in (path for pattern in patterns for path in kept.HERE.glob(pattern) if path.is_file()):
             copy = folder / path.relative_to(kept.HERE)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     assert 'src="http' not in text and "data:image/jpeg;base64," in text
 
     # Started again after a kill: nothing is regraded but what has changed or is missing.
-    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "board.html.parts").iterdir()}
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "board.html.parts").glob("*.json")}
     assert len(parts) == 10
     gone = next(path for path in parts if path.name == "eve.json")
     gone.unlink()
@@ -168,7 +168,7 @@ def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
     found = {name: tmp_path / f"{name}.tgz" for name in ("ada", "bob", "eve", "kim", "zoe")}
     for path in found.values():
         path.touch()
-    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(2))
+    results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(2))
     assert {result["name"]: result["status"] for result in results} == {
         "ada": "graded", "bob": "graded", "eve": "broken", "kim": "graded", "zoe": "graded",
     }  # fmt: skip
@@ -193,11 +193,11 @@ def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
     found = {name: tmp_path / name for name in ("eve", "kim")}
     for path in found.values():
         path.touch()
-    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
     assert [result["status"] for result in results] == ["broken", "graded"]
     assert "a mistake of ours" in results[0]["problems"][0] and results[0]["undecided"]
     monkeypatch.setattr(leaderboard, "grade", slow)  # mended: it is graded now, and the other one not again
-    again = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.local(1))
+    again = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
     assert again[0]["status"] == "graded"
     assert again[1] == results[1]
 
@@ -216,7 +216,7 @@ def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "grade", elsewhere)
     found = {name: tmp_path / name for name in ("ada", "eve")}
     results = leaderboard.grade_all(
-        found, tmp_path / "parts", leaderboard.Options(), lambda: ThreadPoolExecutor(1), measured_with="x"
+        found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
     )
     assert results[0]["problems"] == ["no such file or folder"]
     assert [result.get("undecided", False) for result in results] == [True, False]
@@ -232,7 +232,7 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
         scorer = SimpleNamespace(score=lambda _: score, against=Against(None, missing={"lbpcascade": "no OpenCV"}))
         monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
         (result,) = leaderboard.grade_all(
-            {"eve": path}, tmp_path / "parts", leaderboard.Options(), lambda: ThreadPoolExecutor(1), measured_with="x"
+            {"eve": path}, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
         )
         return result
 
@@ -251,28 +251,32 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
 def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
     """By a worker that was started before they changed."""
 
+    measured_with = {}
+
     def grade(name, source, options):
         status = {"torn": "broken"}.get(name, "graded")
         problems = ["torn"] if status == "broken" else []
-        return {"name": name, "status": status, "problems": problems, "measured_with": options[name]}
+        return {"name": name, "status": status, "problems": problems, "measured_with": measured_with[name]}
 
     monkeypatch.setattr(leaderboard, "grade", grade)
     found = {name: tmp_path / name for name in ("ada", "eve", "torn")}
     for path in found.values():
         path.touch()
-    for others, undecided in (({"eve": "old-1", "torn": "old-1"}, [False, True, True]), ({}, [False] * 3)):
-        options = dict.fromkeys(found, "new-1") | others
-        results = leaderboard.grade_all(
-            found, tmp_path / "parts", options, lambda: ThreadPoolExecutor(1), measured_with="new-1"
+
+    def grade_all(parts):
+        return leaderboard.grade_all(
+            found, tmp_path / parts, leaderboard.Options(), "new-1", lambda: ThreadPoolExecutor(1)
         )
+
+    for others, undecided in (({"eve": "old-1", "torn": "old-1"}, [False, True, True]), ({}, [False] * 3)):
+        measured_with |= dict.fromkeys(found, "new-1") | others
+        results = grade_all("parts")
         assert [result.get("undecided", False) for result in results] == undecided
         noted = [leaderboard.ELSEWHERE in result.get("notes", []) for result in results]
         assert noted == [False, "eve" in others, False]
-    options = dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
+    measured_with |= dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
     for _ in range(2):
-        results = leaderboard.grade_all(
-            found, tmp_path / "others", options, lambda: ThreadPoolExecutor(1), measured_with="new-1"
-        )
+        results = grade_all("others")
         assert [result.get("undecided", False) for result in results] == [False, False, True]
         assert not any(result.get("notes") for result in results)
         assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
@@ -295,8 +299,8 @@ def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatc
             found,
             tmp_path / "parts",
             leaderboard.Options(pages=pages),
+            "x",
             lambda: ThreadPoolExecutor(1),
-            measured_with="x",
         )
         assert [leaderboard.DRAWN_ELSEWHERE in result.get("notes", []) for result in results] == noted
         assert not any(result.get("undecided") for result in results)
@@ -325,7 +329,9 @@ def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
 
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: leaderboard.dask(address), kill_one)
+        results = leaderboard.grade_all(
+            found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.dask(address), kill_one
+        )
     assert [result["name"] for result in results] == sorted(found)
     assert {result["status"] for result in results} == {"graded"}
     assert len({result["process"] for result in results}) >= 2
@@ -391,7 +397,9 @@ def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
     (tmp_path / "class/ada.tgz").touch()
     try:
         found = leaderboard.submissions(tmp_path / "class")
-        results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+        results = leaderboard.grade_all(
+            found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
+        )
         assert [result["name"] for result in results] == ["ada", "deep"]
         with pytest.raises(submission.BadSubmission):
             submission.read_submission(deep)
@@ -448,7 +456,8 @@ if __name__ == "__main__":
     began = time.time()
     try:
         found = {name: leaderboard.Path(__file__) for name in "abcdef"}
-        leaderboard.grade_all(found, leaderboard.Path("parts"), {}, lambda: leaderboard.local(2))
+        options, parts = leaderboard.Options(), leaderboard.Path("parts")
+        leaderboard.grade_all(found, parts, options, "x", lambda: leaderboard.local(2))
     except KeyboardInterrupt:
         print("stopped", time.time() - began < 20)
 """
@@ -508,7 +517,9 @@ def test_names_of_strangers(tmp_path, monkeypatch):
         (folder / f"{name}.tgz").touch()
     found = leaderboard.submissions(folder)
     assert set(found) == set(HOSTILE)
-    results = leaderboard.grade_all(found, tmp_path / "parts", {}, lambda: ThreadPoolExecutor(1))
+    results = leaderboard.grade_all(
+        found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
+    )
     assert len(list((tmp_path / "parts").iterdir())) == len(HOSTILE)
     board.write(results, page)
     text = page.read_text(encoding="utf-8")
@@ -539,7 +550,9 @@ def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, 
     (tmp_path / "eve.tgz").touch()
 
     def grade():
-        return leaderboard.grade_all({"eve": tmp_path / "eve.tgz"}, tmp_path, {}, lambda: ThreadPoolExecutor(1))
+        return leaderboard.grade_all(
+            {"eve": tmp_path / "eve.tgz"}, tmp_path, leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
+        )
 
     before = grade()
     path = tmp_path / "eve.json"
@@ -611,6 +624,31 @@ def test_what_a_student_handed_in(tmp_path):
     expected = {"one": "one/a.tgz", "both": "both", "link": "link", "grid": "grid/a.tgz", "two.tgz": "two.tgz"}
     expected |= {"two/a.tgz": "two/a.tgz", "two/b.zip": "two/b.zip"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
+
+
+def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
+    """The grade is that of the archive, as it would be without the folder. Of two, nobody knows which counts."""
+    pictures = {f"{n}.jpg": jpeg(np.zeros((64, 64, 3), np.uint8)) for n in range(1, 1001)}
+    write_tgz(tmp_path / "good.tgz", pictures)
+    files = {"sample": ["1.jpg", "good.tgz"], "code": ["1.jpg", "code.zip"], "two": ["1.jpg", "good.tgz", "code.zip"]}
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        archive.writestr("gan.py", "")
+    (tmp_path / "1.jpg").write_bytes(pictures["1.jpg"])
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    for name, inside in files.items():
+        folder = tmp_path / "class" / name
+        folder.mkdir(parents=True)
+        for file in inside:
+            (folder / file).write_bytes((tmp_path / file).read_bytes())
+        assert leaderboard.submissions(tmp_path / "class")[name] == folder
+        if name == "sample":
+            read = leaderboard._read(folder)
+            assert (read.source.name, len(read.pictures)) == ("good.tgz", 1000)
+            assert read.notes == ["the pictures beside good.tgz are no submission: passed over"]
+        else:
+            row = leaderboard.grade(name, folder, leaderboard.Options())
+            assert "holds 1 pictures" in row["problems"][0] and row.get("undecided", False) == (name == "two")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What names and times of uploads tell: Moodle's and Canvas' downloads, and what only looks like them."""
+
+import os
+from datetime import datetime, timezone
+
+import pytest
+
+from grader.roster import Student, students
+from grader.uploads import upload
+
+
+def entries(folder, names):
+    found = {}
+    for number, name in enumerate(names):
+        path = folder / name
+        path.touch()
+        os.utime(path, (1000 + number, 1000 + number))
+        found[name.removesuffix(".tgz")] = path
+    return found
+
+
+def test_names_of_platforms(tmp_path):
+    moodle = upload("王小明_123_assignsubmission_file_", tmp_path)
+    assert (moodle.platform, moodle.name, moodle.number) == ("moodle", "王小明", "123")
+    assert upload("A_B_7_assignsubmission_file_my.gan", tmp_path).name == "A_B"
+    canvas = upload("lovelaceada_LATE_12_345_b10901002-3", tmp_path)
+    assert (canvas.platform, canvas.name, canvas.number, canvas.file, canvas.late) == (
+        "canvas", "lovelaceada", "12", 345, True,
+    )  # fmt: skip
+    assert upload("b10901002_gan", tmp_path).platform == upload("hw6_2024_06_ada", tmp_path).platform == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (["hw6_2024_12_ada.tgz", "hw6_2024_12_bob.tgz"], ["hw6_2024_12_ada", "hw6_2024_12_bob"]),
+        (["hw6_2024_12_team-1.tgz", "hw6_2024_12_team-2.tgz"], ["hw6_2024_12_team-1", "hw6_2024_12_team-2"]),
+        (["hw6_2024_10_ada.tgz", "hw6_2024_11_bob"], ["hw6_2024_10_ada", "hw6_2024_11_bob"]),
+        (["2024_11201_6_gan.tgz", "2024_11202_6_gan.tgz"], ["2024_11201_6_gan", "2024_11202_6_gan"]),
+        ([f"gan_1120{n}_6_x.tgz" for n in range(3)], [f"gan_1120{n}_6_x" for n in range(3)]),
+        (["王_107_12_assignsubmission_file_a.tgz", "林_108_13_assignsubmission_file_a.tgz"], ["王_107", "林_108"]),
+        (["user7_12_345_hw.tgz", "user7_12_346_hw-1.tgz"], ["user7"]),  # handed in again
+        (["user7_12_345_gan.tgz", "user7_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["user7", "wukong"]),
+        (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
+        (["kimeve_12_345_gan.tgz", "kimeve_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["kimeve", "wukong"]),
+        (["kimeve_12_345_gan.tgz", "wukong_13_345_gan.tgz"], ["kimeve", "wukong"]),  # handed in for a group
+        (["kimeve_12_345_gan.rar", "kimeve_12_345_gan"], ["kimeve"]),  # a teacher unpacked it
+    ],
+)
+def test_names_that_are_canvas_by_chance_merge_nobody(tmp_path, names, rows):
+    assert [row.row for row in students(entries(tmp_path, names))] == rows
+
+
+@pytest.mark.parametrize("tail", ["Bob_777_assignsubmission_file_gan", "x_9_assignsubmission_file_b2", "x_9_10_b2"])
+@pytest.mark.parametrize("start", ["{}_77{}_assignsubmission_file_", "{}_77{}_10{}_"])
+def test_what_follows_the_platforms_own_part_of_a_name_is_the_students(tmp_path, start, tail):
+    """Else Ada's file would replace Bob's."""
+    bob, ada = (start.format(name, number, number) for name, number in (("Bob", 7), ("Ada", 6)))
+    rows = students(
+        entries(tmp_path, [f"{bob}gan.tgz", f"{ada}{tail}.tgz"]), [Student("b1", "Ada"), Student("b2", "Bob")]
+    )
+    assert [row.upload and row.upload.entry for row in rows] == [ada + tail, f"{bob}gan"]
+
+
+def test_a_linked_folder_is_as_old_as_its_files(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/1.jpg").touch()
+    os.utime(tmp_path / "far/1.jpg", (1000, 1000))
+    (tmp_path / "near").symlink_to(tmp_path / "far")
+    assert upload("near", tmp_path / "near").time.timestamp() == 1000
+
+
+def test_many_files_of_few_late_students_are_no_download(tmp_path):
+    """Students count, and not their files; who handed in again late is one of those who were in time."""
+    found = {}
+    for number in range(7):
+        for file in range(1 if number < 4 else 3):
+            name = f"Kim_{number}_assignsubmission_file_/{file}.tgz"
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+            time = 1000 * number if number < 4 else 90_000 * (file + (number > 4))
+            os.utime(tmp_path / name, (time, time))
+            found[name] = tmp_path / name
+    rows = students(found, deadline=datetime.fromtimestamp(80_000, timezone.utc))
+    assert [row.upload.uploaded is not None for row in rows] == [True] * 7
+
+
+def test_a_folder_was_uploaded_when_its_latest_file_was(tmp_path):
+    for name, time in (
+        ("ada/deep/1.jpg", 2000),
+        ("ada/2.jpg", 1000),
+        ("ada/.DS_Store", 3000),
+        ("ada/@eaDir/1.jpg/THUMB_M.jpg", 3000),
+        ("kim/1.jpg", 1500),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    (tmp_path / "none").mkdir()
+    os.utime(tmp_path / "none", (500, 500))
+    times = [upload(name, tmp_path / name).time.timestamp() for name in ("ada", "kim", "none")]
+    assert times == [2000, 1500, 500]
