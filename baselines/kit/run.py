@@ -116,7 +116,7 @@ class Run:
         )
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
-        shown = progress(steps, "training", total, self.start) if steps else steps
+        shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
         saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
             for step in shown:

@@ -486,6 +486,15 @@ def test_a_session_ends_when_its_hours_are_over(tmp_path, capsys):
     assert last(tmp_path)["step"] == 1
 
 
+def test_a_bar_shows_no_last_step_that_the_hours_do_not_reach(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_WATCHED", "1")
+    totals = []
+    monkeypatch.setattr("tqdm.tqdm.refresh", lambda bar, **_: totals.append(bar.total))
+    train(session(tmp_path / "hours", hours=1.0))
+    train(session(tmp_path / "steps"))
+    assert {*totals} == {None, 6}
+
+
 def test_a_run_knows_what_is_left_of_its_steps_and_of_its_hours(tmp_path, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
