@@ -19,7 +19,7 @@ from torch import distributed
 
 from kit.progress import watched
 
-# Once interrupted, processes have 120 seconds for samples and a checkpoint; torchrun's own 30 can be set since 2.12 only
+# Once interrupted, processes have 120 seconds for samples and a checkpoint. Until 2.12 torchrun's own 30 cannot be set.
 TORCHRUN = """
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import PContext
