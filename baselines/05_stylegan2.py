@@ -93,7 +93,6 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from pathlib import Path
 from unittest import mock
 
 import torch
@@ -641,6 +640,6 @@ score_run(run)
 # 開：拼圖在 `results/`（指令會把它們放在那裡），切好的圖片放到 `singles/`。
 
 # %% fold="Cut grids in results/"
-from kit.grids import cut_grids
+from kit.grids import cut_grids, grids_in
 
-cut_grids(sorted(Path("results").glob("*/*-ema.jpg")), "singles")
+cut_grids(grids_in("results"), "singles")

@@ -95,6 +95,7 @@ from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.files import atomic_write
 from kit.gradient_penalty import gradient_penalty
+from kit.kinds import check_known
 from kit.launch import launch
 from kit.run import Run, frozen
 from kit.samples import picture_grid, plot_losses, sample, show, write_submission
@@ -125,8 +126,17 @@ class GrowingSettings(Settings):
     norms_every: int = 0  # not recorded here: D's layers come one by one
 
     def __post_init__(self):
-        for name in ("hold", "fade"):  # `stage` is written for tuples
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_known("averaging", self.averaging, ("all", "spatial", "gpool", "flat"))
+        check_known("loss", self.loss, ("least squares", "wgan-gp"))
+        for name, count in (("hold", 4), ("fade", 4), ("batch_share", 5), ("lr_share", 5)):
+            numbers = tuple(getattr(self, name))  # `stage` is written for tuples
+            object.__setattr__(self, name, numbers)
+            if len(numbers) != count:
+                raise SystemExit(f"`{name}` is {numbers}: give it {count} numbers")
+        if not all(0 < share <= 1 for share in self.batch_share):
+            raise SystemExit(f"`batch_share` is {self.batch_share}: give it numbers over 0, at most 1")
+        if min(self.lr_share) <= 0:
+            raise SystemExit(f"`lr_share` is {self.lr_share}: give it numbers over 0")
 
 
 course = GrowingSettings(  # the paper's, but narrower and shorter

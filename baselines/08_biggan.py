@@ -97,6 +97,7 @@ from kit.checks import (
     weighted_slopes,
 )
 from kit.device import get_device, place, seed_everything
+from kit.kinds import check_known
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
 from kit.norms import layer_norms
@@ -141,6 +142,12 @@ class BigGANSettings(Settings):
     ema_every: int = 1  # steps of G between updates of G_ema
     ema_buffers: float = 0.0  # β of BatchNorm's running means and variances in G_ema; 0 copies those of G
     truncation: float = 0.0  # numbers of the samples' z beyond ±this are drawn again; 0 takes z as it comes
+
+    def __post_init__(self):
+        check_known("spectral_norm", self.spectral_norm, ("torch", "ajbrock", ""))
+        check_known("attention", self.attention, (0, 8, 16, 32))  # G has maps of 64 as well, and D of 4
+        if self.skip_z and self.z_dim % 5:
+            raise SystemExit(f"`z_dim` is {self.z_dim}, which skip_z deals out in 5 equal pieces: set a multiple of 5")
 
 
 SNGAN = BigGANSettings()
@@ -764,8 +771,6 @@ class Generator(nn.Module):
     def __init__(self, settings, classes):
         super().__init__()
         pieces = 5 if settings.skip_z else 1  # one for the start, and one for each block
-        if settings.z_dim % pieces:
-            raise ValueError(f"skip-z deals z out in 5 equal pieces, and z_dim is {settings.z_dim}")
         self.numbers, piece = [settings.z_dim, classes], settings.z_dim // pieces
         style = settings.spectral_norm if settings.spectral_norm_G else ""
         style_of_norms = style if settings.shared else ""  # tables of classes are not normalised, as in the papers

@@ -86,7 +86,7 @@ def place(tmp_path_factory, rendered):
     shutil.copy(ROOT / "grader/points.toml", place / "points.toml")
     (place / "results/default").mkdir(parents=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (530, 530, 3), np.uint8)).save(
-        place / "results/default/1-ema.jpg"
+        place / "results/default/generated-1-ema.jpg"
     )
     return place
 

@@ -13,7 +13,7 @@ from torch import distributed, nn
 
 def seed_everything(seed):
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)  # every device
 
 

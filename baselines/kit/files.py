@@ -20,7 +20,9 @@ OF_ONE_FILE = (  # what says nothing of the disk: a link to nowhere, a file of s
 
 def run_folder(run, colab="/content", drive="/content/drive/MyDrive"):
     """Where a run is kept. Colab forgets all files with the session: there it is on your Drive, if that is mounted.
-    If it is not, a line tells how to mount it."""
+    If it is not, a line tells how to mount it. Raises SystemExit where `run` names no folder of its own."""
+    if Path(run).name in ("", ".."):  # its zip lies beside it, under its name
+        raise SystemExit(f"`run` is {run!r}: name a folder of its own")
     if Path(run).is_absolute() or not Path(colab).is_dir():
         return run
     with failed_disk_reported(drive):

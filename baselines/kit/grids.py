@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kit.faces import natural_key
 from kit.files import failed_write_reported
 
 
@@ -48,22 +49,31 @@ def is_empty(picture, colour):
     return (centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all()
 
 
-def read_grid(path):
-    """The pixels uint8 [H, W, 3] of a picture; of one that cannot be read it says so, and there are none."""
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except Exception as error:  # a decoder fed with garbage may raise anything
-        print(f"left out {path}: {error}")
-        return np.zeros((0, 0, 3), np.uint8)
+def grids_in(folder):
+    """The grids by averaged weights that stylegan2_pytorch was asked for, in the folders of a folder; if there are
+    none, the last of those that it made while it trained."""
+    grids = sorted(Path(folder).glob("*/*-ema.jpg"), key=lambda path: natural_key(str(path)))
+    return [path for path in grids if path.name.startswith("generated-")] or grids[-1:]
 
 
-def cut_grids(paths, folder, most=1000):
-    """Writes the first `most` pictures of some grids as 1.jpg, 2.jpg, … into a folder."""
-    pictures = [picture for path in paths for picture in cut_grid(read_grid(path))]
+def cut_grids(paths, folder, most=1000, size=64):
+    """Writes the first `most` pictures of some grids as 1.jpg, 2.jpg, … into a new folder. Names those that cannot be
+    cut. Raises SystemExit where the folder is there: pictures of other grids may lie in it."""
+    pictures = []
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                found = cut_grid(np.asarray(picture.convert("RGB")), size)
+            if not found:
+                raise ValueError(f"no grid of pictures of {size}×{size}")
+            pictures += found
+        except Exception as error:  # a decoder fed with garbage may raise anything
+            print(f"left out {path}: {error}")
+    if pictures and Path(folder).exists():
+        raise SystemExit(f"{folder}/ exists: rename it, and run this cell again")
     if pictures:
         with failed_write_reported(Path(folder)):
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            Path(folder).mkdir(parents=True)
             for number, picture in enumerate(pictures[:most], 1):
                 Image.fromarray(picture).save(Path(folder, f"{number}.jpg"))
         print(f"{min(len(pictures), most):,} of {len(pictures):,} pictures are in {folder}/")

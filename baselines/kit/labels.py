@@ -39,7 +39,7 @@ def read_labels(source, names, attribute="hair", only="", setting="`classes`"):
         return torch.zeros(len(names), dtype=torch.long), ["face"]
     files = files_of(source)
     tables = [file for file in files if Path(file).name in LABEL_TABLES and not is_ignored(file)]
-    table = min(tables, default=None)
+    table = min(tables, key=lambda name: (name.count("/"), name), default=None)  # the uppermost
     if table:
         try:
             with failed_disk_reported(source):

@@ -19,6 +19,15 @@ from torch import distributed
 
 from kit.progress import watched
 
+# Once interrupted, processes have 120 seconds for samples and a checkpoint. Until 2.12 torchrun's own 30 cannot be set.
+TORCHRUN = """
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import PContext
+close = PContext.close
+PContext.close = lambda self, death_sig=None, timeout=30: close(self, death_sig, 120)
+run.main()
+"""
+
 
 def launch(train, settings, one_process=False):
     """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
@@ -99,14 +108,13 @@ def start_processes(train, settings):
         payload = Path(folder, "train.pkl")
         payload.write_bytes(as_bytes(partial(worker, train, settings, folder)))
         code = "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()"
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        launcher = [sys.executable, "-c", TORCHRUN, "--standalone"]
         launcher += [f"--nproc-per-node={settings.processes}", "--no-python"]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // settings.processes)),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "PYTHONUNBUFFERED": "1",
             "KIT_WATCHED": str(int(watched())),
-            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "120",  # seconds for samples and a checkpoint, once interrupted; else 30
         }
         log = Path(folder, "launcher.txt")
         with open(log, "wb") as file:

@@ -24,6 +24,7 @@ from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeat
 
 LOSSES = ("loss_D", "loss_G")
 WARM_UP = 10  # steps that the estimate leaves out: in the first ones a GPU chooses its kernels, for 20 seconds and more
+APART = 5.0  # seconds between two steps at which processes ask each other whether to stop
 EXPLODED = 1e15  # a loss of this size: critics with a large clipping value reach 1e11, and go on
 FREE_SETTINGS = (  # what may change when a run goes on
     *("faces", "faces_b", "run", "outputs", "steps", "hours", "processes", "half"),
@@ -86,6 +87,7 @@ class Run:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
         self.pictures = []  # real ones, how many: of the set that `steps` deals out, and of those beside it
+        self.asked, self.ask_at = (0, 0.0), 0  # the step, and when: of the last question, and the step of the next one
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
@@ -114,7 +116,7 @@ class Run:
         )
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
-        shown = progress(steps, "training", total, self.start) if steps else steps
+        shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
         saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
             for step in shown:
@@ -307,14 +309,16 @@ class Run:
 
     def agreed(self, end, clock, before):
         """(why the session ends, the share of its hours that is left), the same for all processes: they ask each other
-        every settings.log_every steps, and take what was left `before` until then."""
+        after about APART seconds, at most settings.log_every steps, and take what was left `before` until then."""
         if world_size() == 1:
             return end, clock
-        if self.step % self.settings.log_every:
+        if self.step < self.ask_at:
             return "", before
-        answers = [None] * world_size()
-        distributed.all_gather_object(answers, (end, clock))
-        ends, clocks = zip(*answers, strict=True)
+        now, (step, then), answers = time.time(), self.asked, [None] * world_size()
+        distributed.all_gather_object(answers, (end, clock, (now - then) / (self.step - step)))
+        ends, clocks, paces = zip(*answers, strict=True)
+        self.asked = self.step, now
+        self.ask_at = self.step + int(min(self.settings.log_every, max(1, APART / max(*paces, 1e-6))))
         return max(ends), min(clocks)
 
     def check_weights(self):

@@ -68,7 +68,7 @@ def slice_(grids, output):
 
     \b
     Example:
-      python -m grader slice results/default/*-ema.jpg -o outputs
+      python -m grader slice results/default/generated-*-ema.jpg -o outputs
     """
     from grader.pack import cut
 

@@ -113,7 +113,7 @@ def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     for name, read in members(source, refused=[]):
         if name.lower().endswith(ENDINGS):
             names.append(name)
-        elif PurePosixPath(name).name in TABLES and (table is None or name < table):
+        elif PurePosixPath(name).name in TABLES and (table is None or _height(name) < _height(table)):
             table, data = name, read()
     if table:
         try:
@@ -124,6 +124,11 @@ def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     else:
         label_of = {name: PurePosixPath(name).parent.name for name in names}
     return {name: value for name, value in label_of.items() if value}, table is not None
+
+
+def _height(table: str) -> tuple[int, str]:
+    """What sorts the uppermost table first, as data.prepare and the notebooks take it."""
+    return table.count("/"), table
 
 
 def _told(rows: list[list[str]], attribute: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from torchvision.utils import make_grid, save_image
 
 from baselines.build import ROOT
 from grader import pack
-from kit.grids import cut_grid, cut_grids
+from kit.grids import cut_grid, cut_grids, grids_in
 from tests.helpers.notebook import SMOKE, before_launch, equal, execute, run, unmoved_by_cuda
 
 MASTER = ROOT / "baselines/05_stylegan2.py"
@@ -230,6 +230,30 @@ def test_a_broken_grid_ends_no_notebook(tmp_path, capsys):
     cut_grids([tmp_path / "broken.png", tmp_path / "grid.png"], tmp_path / "singles")
     assert len(list((tmp_path / "singles").iterdir())) == 13
     assert "left out" in capsys.readouterr().out
+
+
+def test_what_is_no_grid_is_named_and_pictures_of_others_stay(tmp_path, capsys):
+    save_image(torch.rand(13, 3, 64, 64), tmp_path / "grid.png", nrow=8)
+    save_image(torch.rand(1, 3, 100, 100), tmp_path / "face.png")
+    cut_grids([tmp_path / "face.png", tmp_path / "grid.png"], tmp_path / "singles")
+    assert f"left out {tmp_path / 'face.png'}: no grid of pictures of 64×64\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="singles/ exists: rename it"):
+        cut_grids([tmp_path / "grid.png"], tmp_path / "singles")
+    cut_grids([tmp_path / "face.png"], tmp_path / "singles")  # nothing to write
+
+
+def test_the_grids_that_were_asked_for_come_before_those_of_training(tmp_path):
+    """The package names the latter 0-ema.jpg, 1-ema.jpg, …: the first is noise."""
+    folder = tmp_path / "default"
+    folder.mkdir()
+    for name in ("0", "2", "10", "9"):
+        (folder / f"{name}-ema.jpg").touch()
+        (folder / f"{name}.jpg").touch()
+    assert [path.name for path in grids_in(tmp_path)] == ["10-ema.jpg"]
+    for number in (0, 10, 9):
+        (folder / f"generated-11-27-2026_03-28-57-{number}-ema.jpg").touch()
+    assert [path.name[30:] for path in grids_in(tmp_path)] == ["0-ema.jpg", "9-ema.jpg", "10-ema.jpg"]
+    assert grids_in(tmp_path / "nowhere") == []
 
 
 def test_cut_pictures_are_those_that_the_grid_was_made_of(tmp_path):

@@ -285,3 +285,22 @@ def test_the_switch_to_wgan_gp_adds_penalty_and_drift(cells, pair):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, right, strict=True) if a is not None)
     assert sum(slope is not None and slope.any() for slope in found) > 10
     assert torch.isclose(loss_of_G(D(fake)), -D(fake).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("hold", (1, 1, 1), "`hold` is (1, 1, 1): give it 4 numbers"),
+        ("fade", (1, 1, 1, 1, 1), "`fade` is (1, 1, 1, 1, 1): give it 4 numbers"),
+        ("batch_share", (1, 1, 1, 1), "`batch_share` is (1, 1, 1, 1): give it 5 numbers"),
+        ("batch_share", (2, 1, 1, 1, 1), "`batch_share` is (2, 1, 1, 1, 1): give it numbers over 0, at most 1"),
+        ("lr_share", [1, 1, 1, 1], "`lr_share` is (1, 1, 1, 1): give it 5 numbers"),
+        ("lr_share", (1, 1, 1, 1, 0), "`lr_share` is (1, 1, 1, 1, 0): give it numbers over 0"),
+        ("loss", "wgan_gp", "`loss` is 'wgan_gp': use one of 'least squares', 'wgan-gp'"),
+        ("averaging", "al", "`averaging` is 'al': use one of 'all', 'spatial', 'gpool', 'flat'"),
+    ],
+)
+def test_settings_that_would_end_a_run_are_told_at_once(cells, name, value, said):
+    with pytest.raises(SystemExit) as stopped:
+        cells.make_settings(cells.PRESETS, "course", {name: value})
+    assert str(stopped.value) == said

@@ -213,8 +213,6 @@ def test_skip_z_deals_z_out_among_the_blocks():
             moved = [not torch.equal(*pair) for pair in zip(seen[:4], seen[4:], strict=True)]
             assert moved == [stage >= piece - 1 for stage in range(4)]
             del seen[4:]
-    with pytest.raises(ValueError, match="z_dim is 21"):
-        names.Generator(replace(names.settings, z_dim=21), NUMBERS)
 
 
 def gradients_of(network, step):
@@ -481,3 +479,17 @@ def test_trains_in_two_processes(tmp_path, rendered):
     settings = replace(functions()["PRESETS"]["course"], **SMOKE | places | small)
     assert len(check_two_processes(functions()["train"], settings).classes) == 12
     assert (tmp_path / "run/labels.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"z_dim": 128}, "`z_dim` is 128, which skip_z deals out in 5 equal pieces: set a multiple of 5"),
+        ({"spectral_norm": "none"}, "`spectral_norm` is 'none': use one of 'torch', 'ajbrock', ''"),
+        *(({"attention": size}, f"`attention` is {size}: use one of 0, 8, 16, 32") for size in (4, 48, 64)),
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_any_face_is_read(settings, said):
+    names = notebook()
+    with pytest.raises(SystemExit, match=f"^{re.escape(said)}$"):
+        names.make_settings(names.PRESETS, "biggan", settings)

@@ -194,9 +194,10 @@ def test_a_card_that_cannot_be_used_is_told_with_what_to_do(monkeypatch, error, 
     assert re.fullmatch(line, str(told.value))
 
 
-def test_a_seed_repeats_everything():
+@pytest.mark.parametrize("seed", [5, -1, 2**32 + 1])
+def test_a_seed_repeats_everything(seed):
     draws = []
     for _ in range(2):
-        seed_everything(5)
+        seed_everything(seed)
         draws.append((torch.rand(1).item(), random.random(), np.random.rand()))  # noqa: NPY002
     assert draws[0] == draws[1]

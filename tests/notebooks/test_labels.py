@@ -147,6 +147,7 @@ def encoded(value, size=64):
 
 
 TAGGED = [f"{n},{('aqua', 'blue')[n < 30]} hair {('red', 'green')[n % 2]} eyes" for n in range(60)]
+SWAPPED = [f"{n},{('aqua', 'blue')[n % 2]} hair {('red', 'green')[n < 30]} eyes" for n in range(60)]
 HEAD = "file,skin,hair_colour,hair_shape,eye_colour"
 COLUMNS = [f"{n}.png,fair,{('black', 'aqua')[n % 2]},long,{('green', 'red')[n < 30]}" for n in range(61)]
 TABLES = {
@@ -161,6 +162,7 @@ TABLES = {
     "attributes with blanks": {"attributes.csv": "\n".join([HEAD, *COLUMNS]).replace(",", ", ")},
     "attributes with gaps": {"attributes.csv": "\n".join([HEAD, *COLUMNS]).replace("59.png,fair,aqua", "59.png,fair,")},
     "the upper of two tables": {"a/tags.csv": "\n".join(TAGGED), "b/attributes.csv": "\n".join([HEAD, *COLUMNS])},
+    "a table over another": {"a/tags.csv": "\n".join(TAGGED), "tags.csv": "\n".join(SWAPPED)},
     "a table that a system left behind": {"__MACOSX/tags.csv": "\n".join(TAGGED)},
     "folders": {},
 }
@@ -178,6 +180,8 @@ def test_labels_are_those_that_the_grader_reads(tmp_path, as_zip, tables, attrib
     numbers = read.pictures[:, 0, 0, 0].tolist()
     assert sorted(numbers) == [n for n in range(60) if labels[n] >= 0]
     assert read.labels.tolist() == [labels[number] for number in numbers]
+    if tables == "a table over another":
+        assert labels.tolist() == [n % 2 if attribute == "hair" else int(n >= 30) for n in range(60)]
 
 
 def test_the_grader_reads_what_samples_should_show(tmp_path):

@@ -18,9 +18,11 @@ import pytest
 import torch
 from nbclient import NotebookClient
 from torch import distributed, nn
+from torch.distributed import run as distributed_run
+from torch.distributed.elastic.multiprocessing.api import PContext
 
 from baselines.build import ROOT
-from kit.launch import launch, pass_on
+from kit.launch import TORCHRUN, launch, pass_on
 from kit.settings import Settings
 from tests.helpers.notebook import built, lesson, small
 from tests.helpers.stubbed import stubbed_cuda
@@ -131,6 +133,15 @@ def test_an_interrupt_that_the_launcher_passes_on_again_ends_nothing_early(tmp_p
     assert "stopped: run the notebook again" in said
     assert said.count("step 4: ") == 1  # the second process is silent
     assert run.step in (3, 4)
+
+
+def test_once_interrupted_processes_have_time_for_a_checkpoint(monkeypatch):
+    """With any torch: those before 2.12 read no environment variable that says how much."""
+    closed = []
+    monkeypatch.setattr(PContext, "close", lambda *given: closed.append(given))
+    monkeypatch.setattr(distributed_run, "main", lambda: PContext.close("processes", signal.SIGINT))
+    exec(TORCHRUN, {})
+    assert closed == [("processes", signal.SIGINT, 120)]
 
 
 def test_an_interrupt_before_the_first_step_is_one(tmp_path):

@@ -486,6 +486,15 @@ def test_a_session_ends_when_its_hours_are_over(tmp_path, capsys):
     assert last(tmp_path)["step"] == 1
 
 
+def test_a_bar_shows_no_last_step_that_the_hours_do_not_reach(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_WATCHED", "1")
+    totals = []
+    monkeypatch.setattr("tqdm.tqdm.refresh", lambda bar, **_: totals.append(bar.total))
+    train(session(tmp_path / "hours", hours=1.0))
+    train(session(tmp_path / "steps"))
+    assert {*totals} == {None, 6}
+
+
 def test_a_run_knows_what_is_left_of_its_steps_and_of_its_hours(tmp_path, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
@@ -535,18 +544,40 @@ def test_a_checkpoint_is_written_after_some_minutes_in_any_case(tmp_path):
     assert not (tmp_path / "seldom/gan/checkpoints/previous.pt").exists()
 
 
-def test_processes_agree_on_when_the_hours_are_over(tmp_path, monkeypatch):
-    """One whose clock is behind would go on alone, and wait for the others for ever."""
-    run, answers = session(tmp_path, log_every=2), [("", 0.5), ("1 hours are over", -0.1)]
+@pytest.mark.parametrize(("seconds", "apart"), [(0.01, 8), (1.0, 5), (1.6, 3), (20.0, 1)])
+def test_processes_agree_on_when_the_hours_are_over(tmp_path, monkeypatch, seconds, apart):
+    """One whose clock is behind would go on alone, and wait for the others for ever. Where steps are slow they ask
+    more often: log_every of them may take longer than an interrupt leaves."""
+    runs, answers = [session(tmp_path / name, log_every=8) for name in "ab"], [("", 0.5), ("1 hours are over", -0.1)]
 
     def gather(found, own):
-        found[:] = answers
+        found[:] = [(*answer, pace) for answer, pace in zip(answers, (seconds / 2, seconds), strict=True)]
 
     monkeypatch.setattr(kit.run, "world_size", lambda: len(answers))
     monkeypatch.setattr(kit.run.distributed, "all_gather_object", gather)
-    for step, found in ((1, ("", 0.6)), (2, ("1 hours are over", -0.1))):
-        run.step = step
-        assert [run.agreed(*own, 0.6) for own in answers] == [found] * 2
+    for step in range(1, 2 * apart + 2):
+        agreed = []
+        for run, own in zip(runs, answers, strict=True):
+            run.step = step
+            agreed.append(run.agreed(*own, 0.6))
+        assert agreed == [("1 hours are over", -0.1) if step % apart == 1 % apart else ("", 0.6)] * 2
+
+
+def test_processes_tell_each_other_how_long_a_step_takes(tmp_path, monkeypatch):
+    run, clock, told = session(tmp_path), SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(kit.run, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr(kit.run, "world_size", lambda: 2)
+
+    def gather(found, own):
+        found[:] = [own] * 2
+        told.append((run.step, own[2]))
+
+    monkeypatch.setattr(kit.run.distributed, "all_gather_object", gather)
+    run.settings = replace(run.settings, log_every=50)
+    for run.step in range(1, 9):
+        clock.now += 2
+        run.agreed("", 1.0, 1.0)
+    assert told == [(1, 2), (3, 2), (5, 2), (7, 2)]
 
 
 def test_processes_that_write_nothing_wait_for_their_gpu_no_more_often(tmp_path, monkeypatch):

@@ -69,7 +69,8 @@ def test_what_training_divides_by_is_no_0(name):
         ("hours", False, None),
         ("half", 1, True),
         ("half", "yes", None),
-        ("run", 2024, None),
+        ("run", 2024, "2024"),
+        ("run", True, None),
         ("faces", None, None),
         ("hold", [1, 2], (1, 2)),
         ("hold", 3, None),
@@ -84,6 +85,12 @@ def test_a_value_of_another_type_is_told_in_one_line(name, value, kept, capsys):
     with pytest.raises(SystemExit) as stopped:
         make_settings(presets, "course", {name: value})
     assert str(stopped.value).startswith(f"{name} is {value!r}: it must be ")
+
+
+@pytest.mark.parametrize("run", [".", "./", "", "..", "/", "runs/.."])
+def test_a_run_has_a_folder_of_its_own(run):
+    with pytest.raises(SystemExit, match=f"^`run` is {run!r}: name a folder of its own$"):
+        make_settings(PRESETS, "course", {"run": run})
 
 
 def test_autograding_makes_it_small(monkeypatch):
