@@ -357,9 +357,10 @@ def _looked_up(source: str) -> set[str]:
 
 
 def _says_done(cell, name: str) -> bool:
-    """Whether a check that ran to its end said so, in English or Chinese: one without its calls says nothing."""
+    """Whether a check that ran to its end said so, in English or Chinese: one without its calls says nothing. What the
+    TODO printed may stand before it in the line."""
     text = "".join(output.get("text", "") for output in cell.outputs)
-    return not {f"{name}: done", f"{name}: 完成"}.isdisjoint(text.splitlines())
+    return bool(re.search(rf"\b{name}: (?:done|完成)$", text, re.MULTILINE))
 
 
 def _is_unwritten(error) -> bool:
