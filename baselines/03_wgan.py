@@ -765,7 +765,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -794,7 +794,7 @@ score_run(run)
 #   `clip`, for example to 0.03 |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
-# | the norms differ widely: the first layer's is many times the last one's, or a part of it | clipping \
+# | the norms differ widely: the first layer's is many times the last one's, or a small fraction of it | clipping \
 #   lets gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; 04 mends \
 #   it |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \

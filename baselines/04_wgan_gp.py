@@ -42,8 +42,8 @@
 #   \qquad \hat x = \alpha x + (1 - \alpha)\, G(z), \;\; \alpha \sim U[0, 1]$$
 #
 # Here $\lambda = 10$, and each picture has one $\alpha$. The gradient is that with respect to the **picture**, and its
-# norm goes over all its pixels and channels together. The penalty is itself trained, so its own gradient is needed too:
-# `create_graph=True`.
+# norm goes over all its pixels and channels together. The penalty is part of the loss, so its own gradient is needed
+# too: `create_graph=True`.
 #
 # The penalty holds for each picture alone. BatchNorm would make $D$'s answer for one picture depend on all the others,
 # so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
@@ -294,6 +294,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "implicitly created only for scalar": "autograd.grad wants one number: sum D's answers, D(x̂).sum()",
     "element 0 of tensors does not require grad": "D(x̂) has no gradient: is there a detach() or no_grad() around it?",
     "does not require grad": "x̂ must ask for a gradient before it goes into D: requires_grad_()",
+    "flags of leaf variables": "fake may come with its graph, and then requires_grad = True stops: call "
+    "requires_grad_()",
     "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂, "
     "after its requires_grad_()",
     "Mismatch in shape: grad_output": "grad_outputs needs the shape of D's answers, [N]: ones_like, or sum D's answers",
@@ -394,6 +396,7 @@ def check_gradient_penalty(penalty):
     assert are_close(gradients, wanted), (
         "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"
     )
+    check_penalty(penalty, D, x, x.clone().requires_grad_() * 1)  # a fake that is not detached
     check_alpha(penalty)
     done("gradient_penalty")
 
@@ -711,7 +714,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 

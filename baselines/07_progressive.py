@@ -365,8 +365,8 @@ def as_sharp(real, resolution, alpha):
 # %% [markdown]
 # ## Pixel norm
 #
-# It follows every convolution of $G$, and $z$ itself. Each pixel has a vector of $C$ channels. Divide it by its root
-# mean square. Then no layer can drive the others to ever larger numbers.
+# It follows every convolution of $G$ but the last, to RGB, and $z$ itself. Each pixel has a vector of $C$ channels.
+# Divide it by its root mean square. Then no layer can drive the others to ever larger numbers.
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
 #
@@ -385,8 +385,8 @@ def as_sharp(real, resolution, alpha):
 # %% [markdown] lang="zh"
 # ## Pixel norm
 #
-# $G$ 的每個卷積後面都有它，$z$ 也要先經過它。每個像素是一個向量，有 $C$ 個通道。把這個向量除以自己的均方根（root mean
-# square）。這樣就沒有一層會讓其他層的數越變越大。
+# 除了最後輸出 RGB 的卷積，$G$ 的每個卷積後面都有它，$z$ 也要先經過它。每個像素是一個向量，有 $C$ 個通道。把這個向量除以
+# 自己的均方根（root mean square）。這樣就沒有一層會讓其他層的數越變越大。
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
 #
@@ -836,7 +836,7 @@ class Discriminator(nn.Module):
 #
 # It breaks down when $D$ is so sure that its answers for reals reach 1 and stay. The cure: let $d$ be the running mean
 # of those answers. Add noise of the size $0.2 \cdot \max(0, d - 0.5)^2$ to the reals. The surer $D$ is, the harder they
-# are to tell. (The paper multiplies the inputs of all of $D$'s layers by such noise.)
+# are to tell from fakes. (The paper multiplies the inputs of all of $D$'s layers by such noise.)
 #
 # The other loss is `wgan-gp`: 04's, and the paper's first choice. A small pull $\epsilon\, \mathbb E_x[D(x)^2]$ keeps
 # $D$ from drifting. Each of $D$'s answers now depends, a little, on the other pictures of its batch. The penalty sums
@@ -852,8 +852,8 @@ class Discriminator(nn.Module):
 #   L_G = \tfrac12\,\mathbb E_z\big[(D(G(z)) - 1)^2\big]$$
 #
 # 如果 $D$ 太有把握，對真圖的回答到了 1 就不再變，訓練就會垮掉。解決的辦法：設 $d$ 是這些回答的移動平均，然後給真圖加上
-# 大小是 $0.2 \cdot \max(0, d - 0.5)^2$ 的雜訊。$D$ 越有把握，真圖就越難認。（論文的做法，是把 $D$ 每一層的輸入乘上這種
-# 雜訊。）
+# 大小是 $0.2 \cdot \max(0, d - 0.5)^2$ 的雜訊。$D$ 越有把握，真圖就越難和假圖區分。（論文的做法，是把 $D$ 每一層的輸入
+# 乘上這種雜訊。）
 #
 # 另一個損失是 `wgan-gp`：它就是 04 的損失，也是論文的首選。再加上很小的一項 $\epsilon\, \mathbb E_x[D(x)^2]$，$D$ 的值
 # 就不會越飄越遠。現在 $D$ 的每個回答，都會受到同批次其他圖片的一點影響。梯度懲罰先把這些回答相加，所以它算的是全部合起
@@ -1050,7 +1050,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -1073,7 +1073,7 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0, `loss_G` grows to 0.5 (least squares) | $D$ tells all | lower `lr_D` |
+# | `loss_D` → 0, `loss_G` grows to 0.5 (least squares) | $D$ tells all fakes from reals | lower `lr_D` |
 # | `loss_G` → 0 (least squares) | $D$ learns too little, or does not see the new block | raise `lr_D`; run the check \
 #   of `fade` again |
 # | `loss_D` grows as a resolution fades in | learning rates that suit 4×4 are too high for 32×32 | lower the last \
@@ -1087,7 +1087,7 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0，`loss_G` 升到 0.5（least squares） | $D$ 全都認得出來 | 調低 `lr_D` |
+# | `loss_D` → 0，`loss_G` 升到 0.5（least squares） | 真圖和假圖，$D$ 全都分得出來 | 調低 `lr_D` |
 # | `loss_G` → 0（least squares） | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |

@@ -545,7 +545,7 @@ def check_SelfAttention(make):
         return x + attention.gamma * attention.v(found.mT.unflatten(2, x.shape[2:]))
 
     shapes = (
-        "the shapes do not fit: for x [N, C, H, W] queries are [N, c, H·W], keys and values [N, c, H·W/4], the softmax "
+        "for x [N, C, H, W] queries are [N, c, H·W], keys and values [N, c, H·W/4], the softmax "
         "is [N, H·W, H·W/4], and v takes [N, c, H, W]"
     )
     for channels, height, width in ((24, 4, 6), (8, 6, 2)):
@@ -673,9 +673,7 @@ def check_ConditionalBatchNorm(make):
         norm = F.batch_norm(x, None, None, training=True)
         gain, bias = (part(condition)[:, :, None, None] for part in (module.gain, module.bias))
         kept = x.detach().clone()
-        with explained(
-            "the shapes do not fit: a gain and a bias are [N, channels], and become [N, channels, 1, 1] beside x"
-        ):
+        with explained("a gain and a bias are [N, channels], and become [N, channels, 1, 1] beside x"):
             y = module(x, condition)
         assert torch.is_tensor(y), "return the map: (1 + gain) · norm(x) + bias"
         assert y.shape == x.shape, f"the shape is {list(y.shape)}, not {list(x.shape)}"
@@ -855,7 +853,7 @@ def check_projection_logit(logit):
     psi = nn.Linear(7, 1).to(CHECK_DEVICE)
     features = (torch.randn(4, 7, device=CHECK_DEVICE) + 0.3).requires_grad_()
     vectors = torch.randn(4, 7, device=CHECK_DEVICE).requires_grad_()
-    with explained("the shapes do not fit: (e * φ).sum(1) is [N], and ψ(φ) is [N, 1] until you squeeze(1) it"):
+    with explained("(e * φ).sum(1) is [N], and ψ(φ) is [N, 1] until you squeeze(1) it"):
         scores = logit(features, vectors, psi)
     assert torch.is_tensor(scores), f"return the scores [N] as a tensor, not as {type(scores).__name__}"
     by_class = torch.stack([e @ phi for e, phi in zip(vectors, features, strict=True)])
