@@ -81,7 +81,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from kit.checks import check_step, done, has_values, right_gradients, norm_over_weights
+from kit.checks import check_step, done, has_values, norm_over_weights, right_gradients
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch

@@ -97,12 +97,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from kit.checks import (
-    CHECK_DEVICE,
     THROUGH_D,
     TORCH_SAYS,
     WatchedSGD,
     are_close,
     check_critic,
+    check_device,
     check_step,
     done,
     errors_in_words,
@@ -411,7 +411,7 @@ def check_clipping(step, loss_of, clip):
         """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
         D, G = tiny_pair(probability=False)
         if batch_norm:
-            D.layers.insert(1, nn.BatchNorm1d(4).to(CHECK_DEVICE))
+            D.layers.insert(1, nn.BatchNorm1d(4).to(check_device()))
         real, z = tiny_batch()
         with torch.no_grad():
             for weight in D.parameters() if start_inside else ():
@@ -564,12 +564,12 @@ def check_layer_norms(norms_of):
     with torch.no_grad():
         for weight in D.parameters():  # no two of a size
             weight.copy_(torch.randn(weight.shape, generator=repeatable) * torch.rand((), generator=repeatable))
-    D.to(CHECK_DEVICE)
+    D.to(check_device())
 
     def give_gradients():
         for weight in D.parameters():
             weight.grad = (
-                torch.randn(weight.shape, generator=repeatable).to(CHECK_DEVICE) * weight.detach().abs().mean()
+                torch.randn(weight.shape, generator=repeatable).to(check_device()) * weight.detach().abs().mean()
             )
             if weight.dim() == 4:  # as on a GPU
                 weight.grad = weight.grad.contiguous(memory_format=torch.channels_last)

@@ -97,7 +97,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, done, output_of
+from kit.checks import are_close, check_device, done, output_of
 from kit.device import get_device, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -411,10 +411,10 @@ def check_generate(generate):
     repeatable = torch.Generator().manual_seed(7)
     S, G, seen = Mapping(), Synthesis(), []  # seen: what G got and gave, call by call
     for network in (S, G):
-        network.weight = nn.Parameter(torch.zeros(1, device=CHECK_DEVICE))  # somebody may ask for its device
-    z, other = (torch.randn(6, 8, generator=repeatable).to(CHECK_DEVICE) for _ in range(2))
-    mean_style = torch.linspace(0.3, 1.8, 8, device=CHECK_DEVICE)[None]
-    image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(CHECK_DEVICE)
+        network.weight = nn.Parameter(torch.zeros(1, device=check_device()))  # somebody may ask for its device
+    z, other = (torch.randn(6, 8, generator=repeatable).to(check_device()) for _ in range(2))
+    mean_style = torch.linspace(0.3, 1.8, 8, device=check_device())[None]
+    image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(check_device())
     given = [one.clone() for one in (z, mean_style, image_noise)]
     pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise)
     assert all(map(torch.equal, given, (z, mean_style, image_noise))), "it changes what it is given: make new tensors"
@@ -457,7 +457,7 @@ def check_generate(generate):
     assert is_style(right), "the styles are not mean_style + psi · (S(z) − mean_style)"
     assert torch.is_tensor(pictures), f"return the pictures, a tensor, not {type(pictures).__name__}"
     assert pictures.shape == (6, 3, 64, 64), f"the pictures are {list(pictures.shape)}, not [6, 3, 64, 64]"
-    pictures = pictures.to(CHECK_DEVICE)
+    pictures = pictures.to(check_device())
     assert not are_close([pictures], [overshooting.clamp(-1, 1)]), "clamp to 0 … 1, not to −1 … 1"
     assert pictures.min() >= 0 and pictures.max() <= 1, "clamp the pictures to 0 … 1"
     assert are_close([pictures], [overshooting.clamp(0, 1)]), "G's pictures are 0 … 1 already: only clamp them"

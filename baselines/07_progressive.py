@@ -90,7 +90,7 @@ from functools import partial
 from numbers import Integral
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_function, done, errors_in_words, output_of, weighted_slopes
+from kit.checks import are_close, check_device, check_function, done, errors_in_words, output_of, weighted_slopes
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.files import atomic_write
@@ -323,7 +323,7 @@ def fade(old, new, alpha):
 # %% check="fade"
 def check_fade(fade):
     repeatable = torch.Generator().manual_seed(1)
-    old, new = (torch.randn(4, 3, 8, 8, generator=repeatable).to(CHECK_DEVICE).requires_grad_() for _ in range(2))
+    old, new = (torch.randn(4, 3, 8, 8, generator=repeatable).to(check_device()).requires_grad_() for _ in range(2))
     old, new = 3 * old + 1, 1 * new  # of another size and mean
     mistakes = {
         "the wrong way round: α = 0 is old, α = 1 is new": lambda old, new, alpha: alpha * old + (1 - alpha) * new,
@@ -415,7 +415,7 @@ def pixel_norm(x):
 def check_pixel_norm(norm):
     repeatable = torch.Generator().manual_seed(2)
     x = torch.randn(4, 6, 3, 5, generator=repeatable) * torch.rand(4, 1, 3, 5, generator=repeatable).add(0.1) + 0.5
-    x = 1 * x.to(CHECK_DEVICE).requires_grad_()
+    x = 1 * x.to(check_device()).requires_grad_()
 
     def divided(over, square=True):
         return lambda x: (
@@ -443,7 +443,7 @@ def check_pixel_norm(norm):
         "multiplied by the root mean square: divide by it": lambda x: x * x.square().mean(1, keepdim=True).sqrt(),
     }
     check_function(norm, lambda x: x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt(), (x,), mistakes)
-    zeros = torch.zeros(2, 6, 3, 5, device=CHECK_DEVICE, requires_grad=True)
+    zeros = torch.zeros(2, 6, 3, 5, device=check_device(), requires_grad=True)
     out = output_of(norm, 1 * zeros, shape=zeros.shape)
     assert out.isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
     assert weighted_slopes(out, [zeros])[0].isfinite().all(), (
@@ -524,11 +524,12 @@ def check_equalized_conv(Conv):
     repeatable = torch.Generator().manual_seed(3)
 
     def check(channels_in, channels_out, kernel, padding, gain):
-        conv = Conv(channels_in, channels_out, kernel, padding, gain).to(CHECK_DEVICE).double()  # new GPUs round floats
+        conv = Conv(channels_in, channels_out, kernel, padding, gain)
+        conv = conv.to(check_device()).double()  # new GPUs round floats
         with torch.no_grad():
             for weight in conv.parameters():
                 weight.copy_(torch.randn(weight.shape, generator=repeatable))
-        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(CHECK_DEVICE).double()
+        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(check_device()).double()
         x, before = 1 * x.requires_grad_(), conv.weight.detach().clone()
 
         def scaled(scale, scale_bias=1.0):
@@ -629,7 +630,7 @@ def minibatch_stddev(x):
 def check_minibatch_stddev(stddev):
     repeatable = torch.Generator().manual_seed(4)
     x = torch.randn(6, 5, 4, 3, generator=repeatable) * torch.rand(1, 5, 4, 3, generator=repeatable).mul(3)
-    x = 1 * (x + torch.randn(1, 5, 4, 3, generator=repeatable)).to(CHECK_DEVICE).requires_grad_()
+    x = 1 * (x + torch.randn(1, 5, 4, 3, generator=repeatable)).to(check_device()).requires_grad_()
     out = output_of(stddev, x, shape=(6, 6, 4, 3))
     assert not torch.equal(out[:, 1:], x), "the features come first, as they are, and the new channel last"
     assert torch.equal(out[:, :5], x), "the features come first, as they are"
@@ -675,7 +676,7 @@ def check_minibatch_stddev(stddev):
     wrong = {hint: new_channel(function) for hint, function in mistakes.items()}
     check_function(new_channel(stddev), new_channel(right), (x,), wrong)
     check_function(stddev, right, (x,), {})
-    same = torch.ones(6, 5, 4, 3, device=CHECK_DEVICE, requires_grad=True)
+    same = torch.ones(6, 5, 4, 3, device=check_device(), requires_grad=True)
     (slope,) = weighted_slopes(stddev(1 * same), [same])
     assert slope.isfinite().all(), "equal pictures have a gradient of NaN: add 1e-8 under the root"
     done("minibatch_stddev")

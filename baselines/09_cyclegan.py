@@ -87,10 +87,10 @@ from pathlib import Path
 
 import torch
 from kit.checks import (
-    CHECK_DEVICE,
     THROUGH_D,
     TORCH_SAYS,
     are_close,
+    check_device,
     check_scalar,
     check_step,
     done,
@@ -325,13 +325,13 @@ def tiny_networks():
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
         D.A.layers[-1].bias -= 4.4
         D.B.layers[-1].bias -= 0.8
-    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+    return D.to(check_device()), G.to(check_device())
 
 
 def tiny_domains():
     """Pictures of domains A and B, each [5, 3, 64, 64]: those of B are darker, and lighter to the right."""
     real_A = tiny_batch()[0][:5]  # not 6, as D's answers are 6×6: [6] would broadcast to [6, 1, 6, 6]
-    ramp = torch.linspace(-0.6, 0.5, 64, device=CHECK_DEVICE)
+    ramp = torch.linspace(-0.6, 0.5, 64, device=check_device())
     return real_A, 0.4 * real_A.flip(0, 2) + ramp - 0.2
 
 
@@ -555,7 +555,7 @@ def check_make_optimizers(make):
     for size in (1.0, -0.4, 0.05):
         for networks in ((G, D), (twin_G, twin_D)):
             for weight in [weight for network in networks for weight in network.parameters()]:
-                weight.grad = size * torch.linspace(1, 2, weight.numel(), device=CHECK_DEVICE).view_as(weight)
+                weight.grad = size * torch.linspace(1, 2, weight.numel(), device=check_device()).view_as(weight)
         for optimizer in [*optimizers, *right]:
             optimizer.step()
     moved = [w - s for w, s in zip([*G.parameters(), *D.parameters()], start, strict=True)]
@@ -827,11 +827,11 @@ def exchange(history, fakes):
 # %% check="exchange"
 def check_exchange(exchange):
     numbered = iter(range(10**6))
-    motif = torch.linspace(1, -1, 48, device=CHECK_DEVICE).view(3, 4, 4)
+    motif = torch.linspace(1, -1, 48, device=check_device()).view(3, 4, 4)
 
     def new_fakes(count=8):
         """Pictures of one motif that hold their own number, small here: [count, 3, 4, 4]."""
-        fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=CHECK_DEVICE).requires_grad_()
+        fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=check_device()).requires_grad_()
         return fakes.view(-1, 1, 1, 1) * motif
 
     def numbers(pictures):
@@ -867,7 +867,7 @@ def check_exchange(exchange):
             )
             raise AssertionError(hint)
 
-    history = History(37, CHECK_DEVICE)
+    history = History(37, check_device())
     while len(history.pictures) < 37:
         fakes, before = new_fakes(), numbers(history.pictures)
         new, kept = numbers(fakes), min(len(before) + 8, 37)  # the fakes themselves may be written to

@@ -101,10 +101,10 @@ from dataclasses import dataclass, replace
 import torch
 from kit.augment import augmentation
 from kit.checks import (
-    CHECK_DEVICE,
     THROUGH_D,
     Waves,
     are_close,
+    check_device,
     check_function,
     check_gradients,
     check_scalar,
@@ -284,8 +284,8 @@ def check_relativistic_losses(loss_D, loss_G):
 
     repeatable = torch.Generator().manual_seed(3)
     for count in (5, 8):
-        real = (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(CHECK_DEVICE).requires_grad_()
-        fake = (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(CHECK_DEVICE).requires_grad_()
+        real = (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(check_device()).requires_grad_()
+        fake = (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(check_device()).requires_grad_()
         no_part = real.detach()  # G has no influence on the scores of reals
         for name, function, scores, ahead, above in (
             ("relativistic_loss_D", loss_D, (real, fake), lambda r, f: r - f, "D(real) > D(fake)"),
@@ -374,8 +374,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
 def check_zero_centred_penalty(penalty):
     repeatable = torch.Generator().manual_seed(10)
     scales = torch.linspace(0.05, 1.3, 6).view(-1, 1, 1, 1)
-    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(CHECK_DEVICE).requires_grad_()
-    D = Waves().to(CHECK_DEVICE)
+    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(check_device()).requires_grad_()
+    D = Waves().to(check_device())
 
     def scores_of(x):
         return D(x.movedim(1, -1))  # so the gradient lies in memory as in training: [N, 64, 64, 3]
@@ -733,7 +733,7 @@ def check_ResidualBlock(make):
     def built(channels, inner, groups, gain):
         torch.manual_seed(channels)
         with errors_in_words(lambda error: f"ResidualBlock{channels, inner, groups, gain} stops with: {error}", {}):
-            block = make(channels, inner, groups, gain).to(CHECK_DEVICE)
+            block = make(channels, inner, groups, gain).to(check_device())
         kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
         assert not any(isinstance(module, kinds) for module in block.modules()), "there is no normalisation here"
         found = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
@@ -802,7 +802,7 @@ def check_ResidualBlock(make):
         ),
     }
     scales = torch.tensor([0.3, 0.8, 1.3]).view(3, 1, 1, 1)
-    x = (torch.randn(3, 6, 4, 7, generator=repeatable) * scales).to(CHECK_DEVICE).requires_grad_()
+    x = (torch.randn(3, 6, 4, 7, generator=repeatable) * scales).to(check_device()).requires_grad_()
     check_function(block, formula(), (x,), mistakes)
     check_gradients(block(x), formula()(x), {"x": x, **dict(block.named_parameters())})
     done("ResidualBlock")

@@ -3,14 +3,12 @@
 import copy
 import inspect
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
 
 from kit.device import kernel_error
-
-# get_device() has to say what is wrong with a card that is too old, or full: until then, the checks run on the CPU
-CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 # what stops a solution
@@ -39,6 +37,12 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
     "all(). And a loss class is made first, then called: nn.MSELoss()(a, b)",
 }
+
+
+@cache
+def check_device():
+    """Where checks run: on the CPU too if the card is too old, or full, of which get_device() has to tell."""
+    return torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 
 class TinyD(nn.Module):
@@ -95,7 +99,7 @@ def tiny_pair(probability=True, sign=1):
             weight.data = weight.data.t().contiguous().t()
         for weight in D.layers[-1].parameters():
             weight.mul_(sign)
-    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+    return D.to(check_device()), G.to(check_device())
 
 
 def tiny_batch():
@@ -104,7 +108,7 @@ def tiny_batch():
     real = torch.rand(6, 3, 64, 64, generator=repeatable) * torch.linspace(0.1, 1.2, 6).view(-1, 1, 1, 1)
     real = real + torch.linspace(-1, 0.4, 6).view(-1, 1, 1, 1) + torch.tensor([0.2, 0.0, -0.3]).view(3, 1, 1)
     z = torch.randn(6, 7, generator=repeatable)
-    return real.to(CHECK_DEVICE), z.to(CHECK_DEVICE)
+    return real.to(check_device()), z.to(check_device())
 
 
 class WatchedSGD(torch.optim.SGD):
@@ -450,7 +454,7 @@ def check_critic(make, settings):
     with explained("the critic cannot be made: Discriminator wants a class or a function as its norm, no layer"):
         critic = make(settings)
     assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
-    critic, pictures = critic.to(CHECK_DEVICE), tiny_batch()[0]
+    critic, pictures = critic.to(check_device()), tiny_batch()[0]
     scores = output_of(critic, pictures, shape=pictures.shape[:1])
     convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == settings.layers + 1, (
