@@ -97,12 +97,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from kit.checks import (
-    CHECK_DEVICE,
     THROUGH_D,
     TORCH_SAYS,
     WatchedSGD,
     are_close,
     check_critic,
+    check_device,
     check_step,
     done,
     errors_in_words,
@@ -411,7 +411,7 @@ def check_clipping(step, loss_of, clip):
         """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
         D, G = tiny_pair(probability=False)
         if batch_norm:
-            D.layers.insert(1, nn.BatchNorm1d(4).to(CHECK_DEVICE))
+            D.layers.insert(1, nn.BatchNorm1d(4).to(check_device()))
         real, z = tiny_batch()
         with torch.no_grad():
             for weight in D.parameters() if start_inside else ():
@@ -564,12 +564,12 @@ def check_layer_norms(norms_of):
     with torch.no_grad():
         for weight in D.parameters():  # no two of a size
             weight.copy_(torch.randn(weight.shape, generator=repeatable) * torch.rand((), generator=repeatable))
-    D.to(CHECK_DEVICE)
+    D.to(check_device())
 
     def give_gradients():
         for weight in D.parameters():
             weight.grad = (
-                torch.randn(weight.shape, generator=repeatable).to(CHECK_DEVICE) * weight.detach().abs().mean()
+                torch.randn(weight.shape, generator=repeatable).to(check_device()) * weight.detach().abs().mean()
             )
             if weight.dim() == 4:  # as on a GPU
                 weight.grad = weight.grad.contiguous(memory_format=torch.channels_last)
@@ -765,7 +765,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -794,7 +794,7 @@ score_run(run)
 #   `clip`, for example to 0.03 |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
-# | the norms differ widely: the first layer's is many times the last one's, or a part of it | clipping \
+# | the norms differ widely: the first layer's is many times the last one's, or a small fraction of it | clipping \
 #   lets gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; 04 mends \
 #   it |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \

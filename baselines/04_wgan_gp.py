@@ -42,8 +42,8 @@
 #   \qquad \hat x = \alpha x + (1 - \alpha)\, G(z), \;\; \alpha \sim U[0, 1]$$
 #
 # Here $\lambda = 10$, and each picture has one $\alpha$. The gradient is that with respect to the **picture**, and its
-# norm goes over all its pixels and channels together. The penalty is itself trained, so its own gradient is needed too:
-# `create_graph=True`.
+# norm goes over all its pixels and channels together. The penalty is part of the loss, so its own gradient is needed
+# too: `create_graph=True`.
 #
 # The penalty holds for each picture alone. BatchNorm would make $D$'s answer for one picture depend on all the others,
 # so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
@@ -87,11 +87,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from kit.checks import (
-    CHECK_DEVICE,
     THROUGH_D,
     Waves,
     are_close,
     check_critic,
+    check_device,
     check_scalar,
     check_step,
     done,
@@ -294,6 +294,8 @@ USUAL_ERRORS = {  # a part of torch's words: ours
     "implicitly created only for scalar": "autograd.grad wants one number: sum D's answers, D(x̂).sum()",
     "element 0 of tensors does not require grad": "D(x̂) has no gradient: is there a detach() or no_grad() around it?",
     "does not require grad": "x̂ must ask for a gradient before it goes into D: requires_grad_()",
+    "flags of leaf variables": "fake may come with its graph, and then requires_grad = True stops: call "
+    "requires_grad_()",
     "not have been used in the graph": "the gradient is that of D(x̂) with respect to x̂: D must be called with this x̂, "
     "after its requires_grad_()",
     "Mismatch in shape: grad_output": "grad_outputs needs the shape of D's answers, [N]: ones_like, or sum D's answers",
@@ -317,8 +319,8 @@ def check_penalty(penalty, D, real, fake):
 def check_gradient_penalty(penalty):
     repeatable = torch.Generator().manual_seed(10)
     scales = torch.linspace(0.05, 1.3, 6).view(-1, 1, 1, 1)
-    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(CHECK_DEVICE)
-    D = Waves().to(CHECK_DEVICE)
+    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(check_device())
+    D = Waves().to(check_device())
 
     def slopes(D):
         mixed = x.clone().requires_grad_()
@@ -383,7 +385,7 @@ def check_gradient_penalty(penalty):
         assert are_close([check_penalty(penalty, D, x, x.clone())], [found]), outside  # another α, and not the same x̂
         for hint, wrong in mistakes.items():
             assert not are_close([found], [wrong(slopes(D))]), hint
-        plane = Plane().to(CHECK_DEVICE)
+        plane = Plane().to(check_device())
         assert not are_close([check_penalty(penalty, plane, x, x.clone())], [right(slopes(plane))]), outside
         raise AssertionError(
             f"the penalty is {found.item():.4f}, and should be {expected.item():.4f}: flatten each picture's gradient, "
@@ -394,6 +396,7 @@ def check_gradient_penalty(penalty):
     assert are_close(gradients, wanted), (
         "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"
     )
+    check_penalty(penalty, D, x, x.clone().requires_grad_() * 1)  # a fake that is not detached
     check_alpha(penalty)
     done("gradient_penalty")
 
@@ -401,9 +404,9 @@ def check_gradient_penalty(penalty):
 def check_alpha(penalty, count=32, calls=32):
     """Checks the α of a penalty whose value is right. A Bowl's gradient tells them, whatever way they are drawn."""
     weight = 0.0034
-    D = Bowl(weight).to(CHECK_DEVICE)
-    columns = torch.arange(64, device=CHECK_DEVICE) % count
-    own = (columns == torch.arange(count, device=CHECK_DEVICE).view(-1, 1)).float()  # [N, 64]: columns of each picture
+    D = Bowl(weight).to(check_device())
+    columns = torch.arange(64, device=check_device()) % count
+    own = (columns == torch.arange(count, device=columns.device).view(-1, 1)).float()  # [N, 64]: its own columns
     own = own.view(count, 1, 1, 64).expand(-1, 3, 64, -1)  # 0 in all others' columns
     real, fake = 3 * own, 1 * own  # so there x̂ = 1 + 2α
 
@@ -415,7 +418,7 @@ def check_alpha(penalty, count=32, calls=32):
         n = (1 - (1 + 4 * weight**2 * r.sum(1, keepdim=True)).clamp(min=0).sqrt()) / 2  # from Σ w² r = (n − 1) n
         return ((r * n / (n - 1)).clamp(min=0).sqrt() - 1) / 2
 
-    with torch.random.fork_rng([0] if CHECK_DEVICE.type == "cuda" else []):  # on two GPUs the default warns
+    with torch.random.fork_rng([0] if check_device().type == "cuda" else []):  # on two GPUs the default warns
         torch.manual_seed(0)
         alpha = torch.stack([drawn() for _ in range(calls)]).cpu()  # [calls, N, 384]
     assert alpha.isfinite().all(), "the penalty of some pictures has a gradient of NaN: is there a root of 0?"
@@ -711,7 +714,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 

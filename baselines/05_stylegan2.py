@@ -35,8 +35,8 @@
 # $D$'s loss is the *hinge loss*, the mean of $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$: here $D$ scores fakes high,
 # and pictures that it is sure of no longer count. On every fourth step a gradient penalty is added. It is not taken
 # between reals and fakes as in 04, but at both, and it wants a slope of 0. Notebook 10 calls it $R_1$ and $R_2$. Later
-# comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in
-# the architecture, and it costs: a step takes about ten times as long as one of 01.
+# comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in the architecture, and it
+# costs: a step takes about thirteen times as long as one of 01, for half as many pictures.
 #
 # You do not write it. As in real work, the network comes from a package,
 # [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch). Your part is to **use it right**: set it up
@@ -59,9 +59,9 @@
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
 # $D$ 的損失是 *hinge 損失*，也就是 $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$ 的平均：在這裡，$D$ 給假圖的分數是高的，
-# 已經很有把握的圖片就不再管它。每四步再加一次梯度懲罰：不像 04 在真圖和假圖之間，而是在真圖和假圖上，要求斜率接近
-# 0。筆記本 10 把它叫做 $R_1$ 和 $R_2$。訓練到後面，還會多一個懲罰：不管在 $w$ 的哪裡，走一步，圖片的變化都要一樣大。進
-# 步來自架構，代價是時間：一步大約是 01 的十倍。
+# 已經很有把握的圖片就不再管它。每四步再加一次梯度懲罰：不像 04 在真圖和假圖之間，而是在真圖和假圖上，要求斜率接近 0。筆
+# 記本 10 把它叫做 $R_1$ 和 $R_2$。訓練到後面，還會多一個懲罰：不管在 $w$ 的哪裡，走一步，圖片的變化都要一樣大。進步來自
+# 架構，代價是時間：圖片只有 01 的一半，一步卻要大約十三倍的時間。
 #
 # 網路不用你寫。就像在實際工作裡，網路來自一個套
 # 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，
@@ -96,7 +96,7 @@ from dataclasses import dataclass, replace
 from unittest import mock
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, done, output_of
+from kit.checks import are_close, check_device, done, output_of
 from kit.device import get_device, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -107,7 +107,7 @@ from torch import nn
 # %% [markdown]
 # ## The package
 #
-# It is installed without its own list of requirements. On that stands an experiment tracker, `aim`, which brings forty
+# It is installed without its own list of requirements. That list has an experiment tracker, `aim`, which brings forty
 # packages, has no builds for new Pythons, and is used only when asked to log. The cells are folded.
 
 # %% [markdown] lang="zh"
@@ -166,7 +166,7 @@ class StyleGANSettings(Settings):
             raise SystemExit(f"`lr_G` is {self.lr_G}: it must be more than 0")
 
 
-course = StyleGANSettings()  # the package's own settings, its batch of 5 taken 6 times as one of 30
+course = StyleGANSettings()  # the package's own sizes and learning rates, its batch of 5 taken 6 times as one of 30
 PRESETS = {
     "course": course,
     "t4_1h": replace(course, steps=1_000_000, hours=1.0),
@@ -410,10 +410,10 @@ def check_generate(generate):
     repeatable = torch.Generator().manual_seed(7)
     S, G, seen = Mapping(), Synthesis(), []  # seen: what G got and gave, call by call
     for network in (S, G):
-        network.weight = nn.Parameter(torch.zeros(1, device=CHECK_DEVICE))  # somebody may ask for its device
-    z, other = (torch.randn(6, 8, generator=repeatable).to(CHECK_DEVICE) for _ in range(2))
-    mean_style = torch.linspace(0.3, 1.8, 8, device=CHECK_DEVICE)[None]
-    image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(CHECK_DEVICE)
+        network.weight = nn.Parameter(torch.zeros(1, device=check_device()))  # somebody may ask for its device
+    z, other = (torch.randn(6, 8, generator=repeatable).to(check_device()) for _ in range(2))
+    mean_style = torch.linspace(0.3, 1.8, 8, device=check_device())[None]
+    image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(check_device())
     given = [one.clone() for one in (z, mean_style, image_noise)]
     pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise)
     assert all(map(torch.equal, given, (z, mean_style, image_noise))), "it changes what it is given: make new tensors"
@@ -456,7 +456,7 @@ def check_generate(generate):
     assert is_style(right), "the styles are not mean_style + psi · (S(z) − mean_style)"
     assert torch.is_tensor(pictures), f"return the pictures, a tensor, not {type(pictures).__name__}"
     assert pictures.shape == (6, 3, 64, 64), f"the pictures are {list(pictures.shape)}, not [6, 3, 64, 64]"
-    pictures = pictures.to(CHECK_DEVICE)
+    pictures = pictures.to(check_device())
     assert not are_close([pictures], [overshooting.clamp(-1, 1)]), "clamp to 0 … 1, not to −1 … 1"
     assert pictures.min() >= 0 and pictures.max() <= 1, "clamp the pictures to 0 … 1"
     assert are_close([pictures], [overshooting.clamp(0, 1)]), "G's pictures are 0 … 1 already: only clamp them"
@@ -489,15 +489,16 @@ class StyleGenerator(nn.Module):
 # ## Training
 #
 # The package's step gives $D$ the hinge loss on a batch of reals and fakes. Then $G$ gets the mean score of its fakes:
-# here $D$ scores fakes high. Nine times in ten, the layers of a fake take their styles from two different z, so that no
-# layer learns to rely on its neighbours. As before, samples come from `G_ema`, the running average of $S$ and $G$.
+# here $D$ scores fakes high. In about seven batches of ten, the layers of a fake take their styles from two different
+# z, so that no layer learns to rely on its neighbours. As before, samples come from `G_ema`, the running average of $S$
+# and $G$.
 
 # %% [markdown] lang="zh"
 # ## 訓練
 #
-# 套件的一步，先拿一個批次的真圖和假圖，用 hinge 損失訓練 $D$。然後 $G$ 的損失就是假圖的平均分數：在這裡，$D$ 給假圖的
-# 分數是高的。十次有九次，同一張假圖的各層用的是兩個不同 z 的風格，這樣就沒有哪一層會學到依賴相鄰的層。和之前一樣，樣本
-# 來自 `G_ema`，也就是 $S$ 和 $G$ 的權重的移動平均。
+# 套件的一步，先拿一個批次的真圖和假圖，用 hinge 損失訓練 $D$。然後 $G$ 的損失就是假圖的平均分數：在這裡，$D$ 給假圖的分
+# 數是高的。十個批次裡大約有七個，同一張假圖的各層用的是兩個不同 z 的風格，這樣就沒有哪一層會學到依賴相鄰的層。和之前一
+# 樣，樣本來自 `G_ema`，也就是 $S$ 和 $G$ 的權重的移動平均。
 
 
 # %%
@@ -583,7 +584,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -606,7 +607,8 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0 | $D$ tells all: too few faces, or its learning rate is too high | more faces, or lower `lr_D` |
+# | `loss_D` → 0 | $D$ tells all fakes from reals: too few faces, or its learning rate is too high | \
+#   more faces, or lower `lr_D` |
 # | `loss_D` stays at 2, or `loss_G` → 0 and stays there | $D$ learns nothing | check `ttur_mult`; raise `lr_D` |
 # | `loss_D` grows over 2 | the step is too long | lower `lr_G` and `lr_D` |
 # | one face repeated | $\psi$ is too small; if all at $\psi$ = 1 are alike as well, mode collapse | raise \
@@ -619,7 +621,7 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0 | $D$ 全都分得出來：臉太少，或 $D$ 的學習率太大 | 用更多臉，或調低 `lr_D` |
+# | `loss_D` → 0 | 真圖和假圖，$D$ 全都分得出來：臉太少，或 $D$ 的學習率太大 | 用更多臉，或調低 `lr_D` |
 # | `loss_D` 停在 2，或 `loss_G` → 0 之後就不動 | $D$ 什麼都沒學到 | 檢查 `ttur_mult`；調高 `lr_D` |
 # | `loss_D` 超過 2，還一直變大 | 一步走得太大 | 調低 `lr_G` 和 `lr_D` |
 # | 一直重複同一張臉 | $\psi$ 太小；如果 $\psi$ = 1 的臉也都很像，就是模式崩潰（mode collapse） | 調高 \

@@ -81,7 +81,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from kit.checks import CHECK_DEVICE, THROUGH_D, TinyD, TinyG, check_step, done, explained, stand_ins, tiny_batch
+from kit.checks import THROUGH_D, TinyD, TinyG, check_device, check_step, done, explained, stand_ins, tiny_batch
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
@@ -177,7 +177,7 @@ def one_hot(labels, n_classes):
 # %% check="one_hot"
 def check_one_hot(one_hot):
     # the labels of samples are on the CPU, those of faces are not
-    for numbers, n_classes, device in (([2, 0, 1, 2], 5, "cpu"), ([1, 0], 3, CHECK_DEVICE)):
+    for numbers, n_classes, device in (([2, 0, 1, 2], 5, "cpu"), ([1, 0], 3, check_device())):
         labels, n = torch.tensor(numbers, device=device), len(numbers)
         with explained(f"{n} labels and {n_classes} classes make [{n}, {n_classes}]"):
             y = one_hot(labels, n_classes)
@@ -277,10 +277,10 @@ def check_join_pictures(join_pictures, pictures, y):
 def check_join(join_z, join_pictures):
     for rows, n_classes, size in (([2, 0, 1, 4], 5, (6, 8)), ([0, 3], 4, (5, 3))):
         y = torch.eye(n_classes)[rows]
-        for device in ("cpu", CHECK_DEVICE):  # the z of samples is made on the CPU
+        for device in ("cpu", check_device()):  # the z of samples is made on the CPU
             y = y.to(device)
             check_join_z(join_z, torch.randn(len(y), n_classes + 2, device=device), y)
-        pictures = torch.randn(len(y), 3, *size, device=CHECK_DEVICE, requires_grad=True)
+        pictures = torch.randn(len(y), 3, *size, device=check_device(), requires_grad=True)
         check_join_pictures(join_pictures, pictures, y)
         check_join_pictures(join_pictures, pictures[:, :1].detach().requires_grad_(), y)  # grey ones
     done("join")
@@ -356,8 +356,8 @@ def other_labels(labels, n_classes):
 # %% check="other_labels"
 def check_other_labels(other_labels):
     for n_classes in (4, 2, 7):
-        sizes = 500 * torch.arange(1, n_classes + 1, device=CHECK_DEVICE)  # uneven, as those of a batch are
-        labels = torch.arange(n_classes, device=CHECK_DEVICE).repeat_interleave(sizes)
+        sizes = 500 * torch.arange(1, n_classes + 1, device=check_device())  # uneven, as those of a batch are
+        labels = torch.arange(n_classes, device=check_device()).repeat_interleave(sizes)
         before = labels.clone()
         with explained("labels [N] in, as many labels out"):
             others = other_labels(labels, n_classes)
@@ -427,12 +427,12 @@ def labelled_pair(size=64):
     with torch.no_grad():
         for weight in [*D.parameters(), *G.parameters()]:
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
-    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+    return D.to(check_device()), G.to(check_device())
 
 
 def labelled_batch():
     """Real pictures [6, 3, 64, 64], z [6, 7], and y [6, 4] of 4 classes, which do not come equally often."""
-    return *tiny_batch(), torch.eye(4, device=CHECK_DEVICE)[[2, 0, 1, 3, 0, 2]]
+    return *tiny_batch(), torch.eye(4, device=check_device())[[2, 0, 1, 3, 0, 2]]
 
 
 def right_join_z(z, y, *_, **__):  # your own may have more arguments
@@ -573,7 +573,7 @@ def check_discriminator_step(step):
     both = {"pair": labelled_pair, "scales": (1.0, 2.0)}  # the mean of what is accepted and rejected, or their sum
     remarks = check_step(watched, right, mistakes, batch=labelled_batch, **both)
 
-    wrong_y = torch.eye(4, device=CHECK_DEVICE)[[0, 3, 2, 1, 1, 3]]
+    wrong_y = torch.eye(4, device=check_device())[[0, 3, 2, 1, 1, 3]]
 
     def right_with_wrong(D, G, real, z, y):
         rejected = (reject(right_p(D, right_fakes(G, z, y), y)) + reject(right_p(D, real, wrong_y))) / 2

@@ -90,7 +90,7 @@ from functools import partial
 from numbers import Integral
 
 import torch
-from kit.checks import CHECK_DEVICE, are_close, check_function, done, errors_in_words, output_of, weighted_slopes
+from kit.checks import are_close, check_device, check_function, done, errors_in_words, output_of, weighted_slopes
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.files import atomic_write
@@ -333,7 +333,7 @@ def fade(old, new, alpha):
 # %% check="fade"
 def check_fade(fade):
     repeatable = torch.Generator().manual_seed(1)
-    old, new = (torch.randn(4, 3, 8, 8, generator=repeatable).to(CHECK_DEVICE).requires_grad_() for _ in range(2))
+    old, new = (torch.randn(4, 3, 8, 8, generator=repeatable).to(check_device()).requires_grad_() for _ in range(2))
     old, new = 3 * old + 1, 1 * new  # of another size and mean
     mistakes = {
         "the wrong way round: α = 0 is old, α = 1 is new": lambda old, new, alpha: alpha * old + (1 - alpha) * new,
@@ -375,8 +375,8 @@ def as_sharp(real, resolution, alpha):
 # %% [markdown]
 # ## Pixel norm
 #
-# It follows every convolution of $G$, and $z$ itself. Each pixel has a vector of $C$ channels. Divide it by its root
-# mean square. Then no layer can drive the others to ever larger numbers.
+# It follows every convolution of $G$ but the last, to RGB, and $z$ itself. Each pixel has a vector of $C$ channels.
+# Divide it by its root mean square. Then no layer can drive the others to ever larger numbers.
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
 #
@@ -395,8 +395,8 @@ def as_sharp(real, resolution, alpha):
 # %% [markdown] lang="zh"
 # ## Pixel norm
 #
-# $G$ 的每個卷積後面都有它，$z$ 也要先經過它。每個像素是一個向量，有 $C$ 個通道。把這個向量除以自己的均方根（root mean
-# square）。這樣就沒有一層會讓其他層的數越變越大。
+# 除了最後輸出 RGB 的卷積，$G$ 的每個卷積後面都有它，$z$ 也要先經過它。每個像素是一個向量，有 $C$ 個通道。把這個向量除以
+# 自己的均方根（root mean square）。這樣就沒有一層會讓其他層的數越變越大。
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
 #
@@ -425,7 +425,7 @@ def pixel_norm(x):
 def check_pixel_norm(norm):
     repeatable = torch.Generator().manual_seed(2)
     x = torch.randn(4, 6, 3, 5, generator=repeatable) * torch.rand(4, 1, 3, 5, generator=repeatable).add(0.1) + 0.5
-    x = 1 * x.to(CHECK_DEVICE).requires_grad_()
+    x = 1 * x.to(check_device()).requires_grad_()
 
     def divided(over, square=True):
         return lambda x: (
@@ -453,7 +453,7 @@ def check_pixel_norm(norm):
         "multiplied by the root mean square: divide by it": lambda x: x * x.square().mean(1, keepdim=True).sqrt(),
     }
     check_function(norm, lambda x: x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt(), (x,), mistakes)
-    zeros = torch.zeros(2, 6, 3, 5, device=CHECK_DEVICE, requires_grad=True)
+    zeros = torch.zeros(2, 6, 3, 5, device=check_device(), requires_grad=True)
     out = output_of(norm, 1 * zeros, shape=zeros.shape)
     assert out.isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
     assert weighted_slopes(out, [zeros])[0].isfinite().all(), (
@@ -534,11 +534,12 @@ def check_equalized_conv(Conv):
     repeatable = torch.Generator().manual_seed(3)
 
     def check(channels_in, channels_out, kernel, padding, gain):
-        conv = Conv(channels_in, channels_out, kernel, padding, gain).to(CHECK_DEVICE).double()  # new GPUs round floats
+        conv = Conv(channels_in, channels_out, kernel, padding, gain)
+        conv = conv.to(check_device()).double()  # new GPUs round floats
         with torch.no_grad():
             for weight in conv.parameters():
                 weight.copy_(torch.randn(weight.shape, generator=repeatable))
-        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(CHECK_DEVICE).double()
+        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(check_device()).double()
         x, before = 1 * x.requires_grad_(), conv.weight.detach().clone()
 
         def scaled(scale, scale_bias=1.0):
@@ -639,7 +640,7 @@ def minibatch_stddev(x):
 def check_minibatch_stddev(stddev):
     repeatable = torch.Generator().manual_seed(4)
     x = torch.randn(6, 5, 4, 3, generator=repeatable) * torch.rand(1, 5, 4, 3, generator=repeatable).mul(3)
-    x = 1 * (x + torch.randn(1, 5, 4, 3, generator=repeatable)).to(CHECK_DEVICE).requires_grad_()
+    x = 1 * (x + torch.randn(1, 5, 4, 3, generator=repeatable)).to(check_device()).requires_grad_()
     out = output_of(stddev, x, shape=(6, 6, 4, 3))
     assert not torch.equal(out[:, 1:], x), "the features come first, as they are, and the new channel last"
     assert torch.equal(out[:, :5], x), "the features come first, as they are"
@@ -685,7 +686,7 @@ def check_minibatch_stddev(stddev):
     wrong = {hint: new_channel(function) for hint, function in mistakes.items()}
     check_function(new_channel(stddev), new_channel(right), (x,), wrong)
     check_function(stddev, right, (x,), {})
-    same = torch.ones(6, 5, 4, 3, device=CHECK_DEVICE, requires_grad=True)
+    same = torch.ones(6, 5, 4, 3, device=check_device(), requires_grad=True)
     (slope,) = weighted_slopes(stddev(1 * same), [same])
     assert slope.isfinite().all(), "equal pictures have a gradient of NaN: add 1e-8 under the root"
     done("minibatch_stddev")
@@ -846,7 +847,7 @@ class Discriminator(nn.Module):
 #
 # It breaks down when $D$ is so sure that its answers for reals reach 1 and stay. The cure: let $d$ be the running mean
 # of those answers. Add noise of the size $0.2 \cdot \max(0, d - 0.5)^2$ to the reals. The surer $D$ is, the harder they
-# are to tell. (The paper multiplies the inputs of all of $D$'s layers by such noise.)
+# are to tell from fakes. (The paper multiplies the inputs of all of $D$'s layers by such noise.)
 #
 # The other loss is `wgan-gp`: 04's, and the paper's first choice. A small pull $\epsilon\, \mathbb E_x[D(x)^2]$ keeps
 # $D$ from drifting. Each of $D$'s answers now depends, a little, on the other pictures of its batch. The penalty sums
@@ -862,8 +863,8 @@ class Discriminator(nn.Module):
 #   L_G = \tfrac12\,\mathbb E_z\big[(D(G(z)) - 1)^2\big]$$
 #
 # 如果 $D$ 太有把握，對真圖的回答到了 1 就不再變，訓練就會垮掉。解決的辦法：設 $d$ 是這些回答的移動平均，然後給真圖加上
-# 大小是 $0.2 \cdot \max(0, d - 0.5)^2$ 的雜訊。$D$ 越有把握，真圖就越難認。（論文的做法，是把 $D$ 每一層的輸入乘上這種
-# 雜訊。）
+# 大小是 $0.2 \cdot \max(0, d - 0.5)^2$ 的雜訊。$D$ 越有把握，真圖就越難和假圖區分。（論文的做法，是把 $D$ 每一層的輸入
+# 乘上這種雜訊。）
 #
 # 另一個損失是 `wgan-gp`：它就是 04 的損失，也是論文的首選。再加上很小的一項 $\epsilon\, \mathbb E_x[D(x)^2]$，$D$ 的值
 # 就不會越飄越遠。現在 $D$ 的每個回答，都會受到同批次其他圖片的一點影響。梯度懲罰先把這些回答相加，所以它算的是全部合起
@@ -1060,7 +1061,7 @@ pictures = write_submission(run)
 #
 # What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader says which tier you pass, if it is installed. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -1083,7 +1084,7 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0, `loss_G` grows to 0.5 (least squares) | $D$ tells all | lower `lr_D` |
+# | `loss_D` → 0, `loss_G` grows to 0.5 (least squares) | $D$ tells all fakes from reals | lower `lr_D` |
 # | `loss_G` → 0 (least squares) | $D$ learns too little, or does not see the new block | raise `lr_D`; run the check \
 #   of `fade` again |
 # | `loss_D` grows as a resolution fades in | learning rates that suit 4×4 are too high for 32×32 | lower the last \
@@ -1097,7 +1098,7 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0，`loss_G` 升到 0.5（least squares） | $D$ 全都認得出來 | 調低 `lr_D` |
+# | `loss_D` → 0，`loss_G` 升到 0.5（least squares） | 真圖和假圖，$D$ 全都分得出來 | 調低 `lr_D` |
 # | `loss_G` → 0（least squares） | $D$ 學得太少，或是看不到新的區塊 | 調高 `lr_D`；再執行一次 `fade` 的檢查 |
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |

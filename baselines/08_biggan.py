@@ -87,8 +87,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from kit.checks import (
-    CHECK_DEVICE,
     are_close,
+    check_device,
     check_gradients,
     check_scalar,
     done,
@@ -291,8 +291,8 @@ def check_hinge_losses(loss_D, loss_G):
             (1 - r).clamp(max=0).mean() + (1 + f).clamp(max=0).mean()
         ),
     }
-    real = torch.tensor([-2.0, 0.5, 3.0, 0.9, 1.7], device=CHECK_DEVICE)
-    fake = torch.tensor([-6.0, -0.25, 1.5, -0.7, -1.3], device=CHECK_DEVICE)
+    real = torch.tensor([-2.0, 0.5, 3.0, 0.9, 1.7], device=check_device())
+    fake = torch.tensor([-6.0, -0.25, 1.5, -0.7, -1.3], device=check_device())
     compare(
         "hinge_loss_D",
         loss_D,
@@ -380,8 +380,8 @@ def check_largest_singular_value(iterate):
 
     shapes = "W is [rows, columns], u is [rows] and v is [columns]: v = Wᵀu, u = Wv, and F.normalize(…, dim=0)"
     for rows, columns in ((3, 5), (7, 2)):  # wide, and tall
-        W = torch.linspace(-1, 2, rows * columns, device=CHECK_DEVICE).view(rows, columns).sin().requires_grad_()
-        u_before = unit(torch.linspace(0.6, -0.8, rows, device=CHECK_DEVICE))
+        W = torch.linspace(-1, 2, rows * columns, device=check_device()).view(rows, columns).sin().requires_grad_()
+        u_before = unit(torch.linspace(0.6, -0.8, rows, device=check_device()))
         given, W_given = u_before.clone(), W.detach().clone()
         with explained(shapes):
             returned = iterate(W, given)
@@ -552,14 +552,14 @@ def check_SelfAttention(make):
         return x + attention.gamma * attention.v(found.mT.unflatten(2, x.shape[2:]))
 
     shapes = (
-        "the shapes do not fit: for x [N, C, H, W] queries are [N, c, H·W], keys and values [N, c, H·W/4], the softmax "
+        "for x [N, C, H, W] queries are [N, c, H·W], keys and values [N, c, H·W/4], the softmax "
         "is [N, H·W, H·W/4], and v takes [N, c, H, W]"
     )
     for channels, height, width in ((24, 4, 6), (8, 6, 2)):
         torch.manual_seed(channels)
-        attention = make(channels).to(CHECK_DEVICE)
-        x = torch.randn(3, channels, height, width, device=CHECK_DEVICE)
-        x = (x * torch.tensor([0.3, 0.8, 1.3], device=CHECK_DEVICE).view(3, 1, 1, 1)).requires_grad_()
+        attention = make(channels).to(check_device())
+        x = torch.randn(3, channels, height, width, device=check_device())
+        x = (x * torch.tensor([0.3, 0.8, 1.3], device=check_device()).view(3, 1, 1, 1)).requires_grad_()
         kept = x.detach().clone()
         with torch.no_grad():
             with explained(shapes):
@@ -673,16 +673,14 @@ def check_ConditionalBatchNorm(make):
     torch.manual_seed(0)
     remarks = []
     for channels in (5, 7):  # of 5 pictures: a gain in the wrong place shows by its value, then by its shape
-        module = make(channels, 3).to(CHECK_DEVICE)
-        condition = torch.randn(5, 3, device=CHECK_DEVICE).requires_grad_()
-        contrast = torch.linspace(0.5, 4, 5, device=CHECK_DEVICE).view(5, 1, 1, 1)  # of each picture
-        x = (1 + contrast * torch.randn(5, channels, 2, 3, device=CHECK_DEVICE)).requires_grad_()
+        module = make(channels, 3).to(check_device())
+        condition = torch.randn(5, 3, device=check_device()).requires_grad_()
+        contrast = torch.linspace(0.5, 4, 5, device=check_device()).view(5, 1, 1, 1)  # of each picture
+        x = (1 + contrast * torch.randn(5, channels, 2, 3, device=check_device())).requires_grad_()
         norm = F.batch_norm(x, None, None, training=True)
         gain, bias = (part(condition)[:, :, None, None] for part in (module.gain, module.bias))
         kept = x.detach().clone()
-        with explained(
-            "the shapes do not fit: a gain and a bias are [N, channels], and become [N, channels, 1, 1] beside x"
-        ):
+        with explained("a gain and a bias are [N, channels], and become [N, channels, 1, 1] beside x"):
             y = module(x, condition)
         assert torch.is_tensor(y), "return the map: (1 + gain) · norm(x) + bias"
         assert y.shape == x.shape, f"the shape is {list(y.shape)}, not {list(x.shape)}"
@@ -857,10 +855,10 @@ def projection_logit(features, class_vectors, psi):
 # %% check="projection_logit"
 def check_projection_logit(logit):
     torch.manual_seed(0)
-    psi = nn.Linear(7, 1).to(CHECK_DEVICE)
-    features = (torch.randn(4, 7, device=CHECK_DEVICE) + 0.3).requires_grad_()
-    vectors = torch.randn(4, 7, device=CHECK_DEVICE).requires_grad_()
-    with explained("the shapes do not fit: (e * φ).sum(1) is [N], and ψ(φ) is [N, 1] until you squeeze(1) it"):
+    psi = nn.Linear(7, 1).to(check_device())
+    features = (torch.randn(4, 7, device=check_device()) + 0.3).requires_grad_()
+    vectors = torch.randn(4, 7, device=check_device()).requires_grad_()
+    with explained("(e * φ).sum(1) is [N], and ψ(φ) is [N, 1] until you squeeze(1) it"):
         scores = logit(features, vectors, psi)
     assert torch.is_tensor(scores), f"return the scores [N] as a tensor, not as {type(scores).__name__}"
     by_class = torch.stack([e @ phi for e, phi in zip(vectors, features, strict=True)])

@@ -87,10 +87,10 @@ from pathlib import Path
 
 import torch
 from kit.checks import (
-    CHECK_DEVICE,
     THROUGH_D,
     TORCH_SAYS,
     are_close,
+    check_device,
     check_scalar,
     check_step,
     done,
@@ -325,13 +325,13 @@ def tiny_networks():
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
         D.A.layers[-1].bias -= 4.4
         D.B.layers[-1].bias -= 0.8
-    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+    return D.to(check_device()), G.to(check_device())
 
 
 def tiny_domains():
     """Pictures of domains A and B, each [5, 3, 64, 64]: those of B are darker, and lighter to the right."""
     real_A = tiny_batch()[0][:5]  # not 6, as D's answers are 6×6: [6] would broadcast to [6, 1, 6, 6]
-    ramp = torch.linspace(-0.6, 0.5, 64, device=CHECK_DEVICE)
+    ramp = torch.linspace(-0.6, 0.5, 64, device=check_device())
     return real_A, 0.4 * real_A.flip(0, 2) + ramp - 0.2
 
 
@@ -555,7 +555,7 @@ def check_make_optimizers(make):
     for size in (1.0, -0.4, 0.05):
         for networks in ((G, D), (twin_G, twin_D)):
             for weight in [weight for network in networks for weight in network.parameters()]:
-                weight.grad = size * torch.linspace(1, 2, weight.numel(), device=CHECK_DEVICE).view_as(weight)
+                weight.grad = size * torch.linspace(1, 2, weight.numel(), device=check_device()).view_as(weight)
         for optimizer in [*optimizers, *right]:
             optimizer.step()
     moved = [w - s for w, s in zip([*G.parameters(), *D.parameters()], start, strict=True)]
@@ -750,14 +750,14 @@ check_generator_step(generator_step)
 # A discriminator that sees only the newest fakes forgets the older ones. The generator goes back to those, and the two
 # run in circles. So $D$ is shown a mix of new and old. A `History` keeps 50 fakes. Once it is full, toss a coin for
 # each new fake. It is shown as it is, or it takes the place of a random old one, which is shown instead. Draw with
-# `random` or with torch: their states are in the checkpoints.
+# `random`, NumPy or torch: their states are in the checkpoints.
 
 # %% [markdown] lang="zh"
 # ## 假圖的歷史
 #
 # 判別器只看最新的假圖，就會忘記舊的。生成器又回去做舊的，兩邊就一直繞圈子。所以要給 $D$ 看新舊混合的假圖。`History` 留
-# 著 50 張。滿了以後，每張新的假圖都擲一次硬幣：一面是直接給 $D$ 看；另一面是和一張隨機的舊圖交換，改給 $D$ 看那張舊
-# 的。亂數用 `random` 或 torch 產生：它們的狀態存在檢查點裡。
+# 著 50 張。滿了以後，每張新的假圖都擲一次硬幣：一面是直接給 $D$ 看；另一面是和一張隨機的舊圖交換，改給 $D$ 看那張舊的。
+# 亂數用 `random`、NumPy 或 torch 產生：它們的狀態存在檢查點裡。
 
 
 # %%
@@ -827,11 +827,11 @@ def exchange(history, fakes):
 # %% check="exchange"
 def check_exchange(exchange):
     numbered = iter(range(10**6))
-    motif = torch.linspace(1, -1, 48, device=CHECK_DEVICE).view(3, 4, 4)
+    motif = torch.linspace(1, -1, 48, device=check_device()).view(3, 4, 4)
 
     def new_fakes(count=8):
         """Pictures of one motif that hold their own number, small here: [count, 3, 4, 4]."""
-        fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=CHECK_DEVICE).requires_grad_()
+        fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=check_device()).requires_grad_()
         return fakes.view(-1, 1, 1, 1) * motif
 
     def numbers(pictures):
@@ -867,7 +867,7 @@ def check_exchange(exchange):
             )
             raise AssertionError(hint)
 
-    history = History(37, CHECK_DEVICE)
+    history = History(37, check_device())
     while len(history.pictures) < 37:
         fakes, before = new_fakes(), numbers(history.pictures)
         new, kept = numbers(fakes), min(len(before) + 8, 37)  # the fakes themselves may be written to
@@ -906,7 +906,7 @@ check_exchange(exchange)
 # ## The discriminators' step
 #
 # Each $D$ learns by itself, from real pictures of its domain and from fakes. These come out of its history. As in the
-# paper, the loss is halved, so that $D$ learns more slowly than $G$:
+# paper, the loss is halved. With Adam this changes the number and not the steps; `lr_D` is what slows $D$.
 #
 # $$L_{D_B} = \tfrac12\,\mathbb E_b\big[(D_B(b) - 1)^2\big] + \tfrac12\,\mathbb E_a\big[D_B(G_{AB}(a))^2\big]$$
 #
@@ -925,7 +925,8 @@ check_exchange(exchange)
 # %% [markdown] lang="zh"
 # ## 判別器的步驟
 #
-# 每個 $D$ 各學各的：看自己領域的真圖，也看從自己的歷史拿出來的假圖。和論文一樣，損失要除以二，讓 $D$ 學得比 $G$ 慢：
+# 每個 $D$ 各學各的：看自己領域的真圖，也看從自己的歷史拿出來的假圖。和論文一樣，損失要除以二。用 Adam 的話，這只會改變
+# 損失的數字，不會改變每一步；要讓 $D$ 慢下來，靠的是 `lr_D`。
 #
 # $$L_{D_B} = \tfrac12\,\mathbb E_b\big[(D_B(b) - 1)^2\big] + \tfrac12\,\mathbb E_a\big[D_B(G_{AB}(a))^2\big]$$
 #
@@ -974,7 +975,7 @@ def check_discriminator_step(step):
         "labels swapped: reals are 1, fakes are 0. And halve the loss": loss_with(
             lambda x: 2 * to_0(x), lambda x: 2 * to_1(x)
         ),
-        "halve the loss, so that D learns more slowly than G": loss_with(lambda x: 2 * to_1(x), lambda x: 2 * to_0(x)),
+        "halve the loss, as in the formula": loss_with(lambda x: 2 * to_1(x), lambda x: 2 * to_0(x)),
         "the fakes count twice: halve both terms": loss_with(to_1, lambda x: 2 * to_0(x)),
         "the reals count twice: halve both terms": loss_with(lambda x: 2 * to_1(x), to_0),
         f"only the reals count: add half of mean D(fake)², {THROUGH_D}": loss_with(to_1, nothing),
@@ -1273,7 +1274,8 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0, `loss_G` grows | the discriminators tell all | lower `lr_D`; is the history full of old fakes? |
+# | `loss_D` → 0, `loss_G` grows | the discriminators tell all fakes from reals | lower `lr_D`; \
+#   is the history full of old fakes? |
 # | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
 # | `loss_D` grows over 0.25 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
 # | one face repeated, whatever the input | the cycle loss does not count | run the check of `cycle_loss` again; \
@@ -1286,7 +1288,7 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0，`loss_G` 一直變大 | 判別器什麼都看穿了 | 調低 `lr_D`；歷史裡是不是都是舊的假圖？ |
+# | `loss_D` → 0，`loss_G` 一直變大 | 真圖和假圖，判別器全都分得出來 | 調低 `lr_D`；歷史裡是不是都是舊的假圖？ |
 # | `loss_G` → 0 | 判別器學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
 # | 不管輸入什麼，都是同一張臉 | 循環損失沒有作用 | 再執行一次 `cycle_loss` 的檢查；調高 `cycle` |
@@ -1299,8 +1301,8 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # Did it translate? Ask three questions, each with a number.
 #
 # - *Is the result in the other domain?* A simple colour classifier decides: a linear rule on thumbnails of 8×8 pixels,
-#   fitted to the real faces of both domains by least squares. It sees no lines, only which colour is where. Of hair
-#   that is what we ask.
+#   fitted to the real faces of both domains by least squares. It sees no lines, only which colour is where. For hair,
+#   that is the question.
 # - *Is it still the same face?* The way back tells, as far as it can: the mean absolute difference between a face and
 #   its round trip, in grey levels of 0 … 255.
 # - *Does it look real?* That is the Fréchet distance to the other domain, which the grader measures.

@@ -14,7 +14,8 @@ import re
 import subprocess
 import symtable
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,10 +68,6 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     With `kit`, the kit's own notebook or the folder of them, only what the TODOs define is taken from `path`, with what
     they call: checks and everything else are the kit's. A cell may take `seconds`. Raises BadNotebook.
     """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
     sources, number = _read(path)
     if kit:
         sources = _filled_in(_kit_notebook(kit, number, path), sources)
@@ -78,71 +75,115 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     expected = TODOS.get(number) or tuple(dict.fromkeys(filter(None, names)))
     if not expected:
         raise BadNotebook(f"{path}: has no check cells: name one of the notebooks in notebooks/")
-    names = [name if name in expected else None for name in names]
-    deciding = {name: index for index, name in enumerate(names) if name}  # a TODO's last check: others are of attempts
-    last, index = max(deciding.values(), default=-1), -1
-    told, notes = set(), {}  # TODOs of which all is said; TODO -> how a cell failed that was to define it
-    earlier = {}  # TODO -> what its check said last
+    account, index = _Account(expected, [name if name in expected else None for name in names]), -1
+    with _kernel(seconds) as run:
+        for index, source in enumerate(sources[: max(account.deciding.values(), default=-1) + 1]):
+            name, todo = account.names[index], account.subject(index, source)
+            shown = name or _first_line(source)
+            try:
+                text, error = run(source)
+            except _KernelGone as gone:
+                yield Todo(todo or shown, BROKEN, str(gone))
+                account.told.add(todo)
+                break
+            if error:
+                yield from account.heard(index, todo, _verdict(shown, error))
+            elif name and _says_done(text, name):
+                yield from account.heard(index, todo, Todo(name, DONE))
+    yield from account.rest(index)
+
+
+class _KernelGone(Exception):
+    """No cell can run after this one; the message says why."""
+
+
+@contextmanager
+def _kernel(seconds: int) -> Iterator[Callable]:
+    """Yields run(source), which runs a cell in a kernel of its own: (what it printed, its error or None)."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     with tempfile.TemporaryDirectory() as folder:
         _write_stand_ins(Path(folder, SMOKE["faces"]))
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        notebook = nbformat.v4.new_notebook()
         client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=own_kernel())
         client.shutdown_kernel = "immediate"  # nothing in it is to be kept
         client.resources = {"metadata": {"path": folder}}
         with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"}):  # networks so small only wait for threads
             execute = client.kc.execute  # a cell that fails would take along the next one, if that came at once
             client.kc.execute = lambda source, **options: execute(source, **options | {"stop_on_error": False})
-            for index, (cell, name) in enumerate(zip(notebook.cells[: last + 1], names, strict=False)):
-                if "make_settings(PRESETS" in cell.source:  # whatever the student set, and however
-                    client.execute_cell(nbformat.v4.new_code_cell(f"overrides = {SMOKE!r}"), index)
-                defined = [one for one in expected if _defines(cell.source, one)]
-                for one in defined:  # written again: what was said of it before says nothing
-                    earlier.pop(one, None)
-                todo = name or next(iter(defined), None)
-                if not todo and names[index + 1] not in notes and _statements(cell.source) is None:
-                    todo = names[index + 1]  # not valid: the next check is what it may spoil
-                if index > deciding.get(todo, index):  # all is said
-                    todo = None
-                if _too_deep(cell.source):
-                    cell.source = 'raise RecursionError("nested too deep")'
-                shown = name or _first_line(sources[index])
+
+            def run_cell(source):
+                notebook.cells.append(nbformat.v4.new_code_cell(source))
+                return client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+
+            def run(source):
+                if "make_settings(PRESETS" in source:  # whatever the student set, and however
+                    run_cell(f"overrides = {SMOKE!r}")
                 try:
-                    client.execute_cell(cell, index)
-                except (CellTimeoutError, DeadKernelError) as error:
-                    slow = f"took longer than {seconds} s: is there an endless loop?"
-                    yield Todo(todo or shown, BROKEN, slow if isinstance(error, CellTimeoutError) else DIED)
-                    told.add(todo)
-                    break
+                    cell = run_cell('raise RecursionError("nested too deep")' if _too_deep(source) else source)
+                except CellTimeoutError:
+                    raise _KernelGone(f"took longer than {seconds} s: is there an endless loop?") from None
+                except DeadKernelError:
+                    raise _KernelGone(DIED) from None
                 except CellExecutionError as error:
-                    verdict = _verdict(shown, error)
-                else:
-                    verdict = Todo(name, DONE) if name and _says_done(cell, name) else None
-                if verdict and name:
-                    earlier[name] = verdict
-                if not verdict or index < deciding.get(name, index):
-                    continue
-                if name:
-                    note = notes.pop(name, None)
-                    if note and verdict.hint == f"NameError: name '{name}' is not defined":  # that cell is the cause
-                        verdict = replace(note, name=name, status=BROKEN)
-                    elif note:
-                        yield note
-                    yield verdict
-                    told.add(name)
-                elif verdict.status != NOT_YET:  # a cell that uses a TODO fails with it
-                    note = replace(verdict, status=NOTE)
-                    if todo:  # its check says whether that matters
-                        notes[todo] = note
-                    else:
-                        yield note
-    for name in expected:
-        if name not in told:
-            yield from [notes[name]] if name in notes else []
-            if deciding.get(name, -1) > index:
-                yield earlier.get(name, Todo(name, BROKEN, NOT_REACHED))
+                    return "", error
+                return "".join(output.get("text", "") for output in cell.outputs), None
+
+            yield run
+
+
+class _Account:
+    """What the cells of a notebook have said of its TODOs so far. `names` has the TODO of each cell that checks one."""
+
+    def __init__(self, expected: tuple[str, ...], names: list[str | None]):
+        self.expected, self.names = expected, names
+        self.deciding = {name: index for index, name in enumerate(names) if name}  # its last check, after attempts
+        self.told, self.notes = set(), {}  # TODOs of which all is said; TODO -> how a cell failed that was to define it
+        self.earlier = {}  # TODO -> what its check said last
+
+    def subject(self, index: int, source: str) -> str | None:
+        """The TODO that a cell may decide or spoil."""
+        defined = [one for one in self.expected if _defines(source, one)]
+        for one in defined:  # written again: what was said of it before says nothing
+            self.earlier.pop(one, None)
+        todo = self.names[index] or next(iter(defined), None)
+        if not todo and self.names[index + 1] not in self.notes and _statements(source) is None:
+            todo = self.names[index + 1]  # not valid: the next check is what it may spoil
+        return None if index > self.deciding.get(todo, index) else todo  # None: all is said
+
+    def heard(self, index: int, todo: str | None, verdict: Todo) -> Iterator[Todo]:
+        """What is to be told once a cell has given a verdict; `todo` is its subject."""
+        name = self.names[index]
+        if name:
+            self.earlier[name] = verdict
+        if index < self.deciding.get(name, index):
+            return
+        if name:
+            note = self.notes.pop(name, None)
+            if note and verdict.hint == f"NameError: name '{name}' is not defined":  # that cell is the cause
+                verdict = replace(note, name=name, status=BROKEN)
+            elif note:
+                yield note
+            yield verdict
+            self.told.add(name)
+        elif verdict.status != NOT_YET:  # a cell that uses a TODO fails with it
+            note = replace(verdict, status=NOTE)
+            if todo:  # its check says whether that matters
+                self.notes[todo] = note
             else:
-                yield Todo(name, MISSING, NO_CHECK)
+                yield note
+
+    def rest(self, index: int) -> Iterator[Todo]:
+        """What is to be told of the other TODOs, when the cell at `index` was the last to run."""
+        for name in self.expected:
+            if name not in self.told:
+                yield from [self.notes[name]] if name in self.notes else []
+                if self.deciding.get(name, -1) > index:
+                    yield self.earlier.get(name, Todo(name, BROKEN, NOT_REACHED))
+                else:
+                    yield Todo(name, MISSING, NO_CHECK)
 
 
 def _read(path: Path) -> tuple[list[str], str]:
@@ -356,10 +397,10 @@ def _looked_up(source: str) -> set[str]:
     return names
 
 
-def _says_done(cell, name: str) -> bool:
-    """Whether a check that ran to its end said so, in English or Chinese: one without its calls says nothing."""
-    text = "".join(output.get("text", "") for output in cell.outputs)
-    return not {f"{name}: done", f"{name}: 完成"}.isdisjoint(text.splitlines())
+def _says_done(text: str, name: str) -> bool:
+    """Whether a check that ran to its end said so, in English or Chinese: one without its calls says nothing. What the
+    TODO printed may stand before it in the line."""
+    return bool(re.search(rf"\b{name}: (?:done|完成)$", text, re.MULTILINE))
 
 
 def _is_unwritten(error) -> bool:

@@ -3,14 +3,12 @@
 import copy
 import inspect
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
 
 from kit.device import kernel_error
-
-# get_device() has to say what is wrong with a card that is too old, or full: until then, the checks run on the CPU
-CHECK_DEVICE = torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 # what stops a solution
@@ -39,6 +37,12 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "Boolean value of Tensor": "a tensor is neither true nor false: compare with None, or compare its norm, any() or "
     "all(). And a loss class is made first, then called: nn.MSELoss()(a, b)",
 }
+
+
+@cache
+def check_device():
+    """Where checks run: on the CPU too if the card is too old, or full, of which get_device() has to tell."""
+    return torch.device("cuda" if torch.cuda.is_available() and not kernel_error("cuda") else "cpu")
 
 
 class TinyD(nn.Module):
@@ -85,15 +89,17 @@ class Waves(nn.Module):
 
 
 def tiny_pair(probability=True, sign=1):
-    """(D, G) with weights that are always the same, and of which no two are alike. `sign` multiplies D's scores."""
+    """(D, G) with weights that are always the same, and of which no two are alike. They do not lie row by row, as those
+    of convolutions on a GPU. `sign` multiplies D's scores."""
     D, G = TinyD(probability), TinyG()
     repeatable = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for weight in [*D.parameters(), *G.parameters()]:
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
+            weight.data = weight.data.t().contiguous().t()
         for weight in D.layers[-1].parameters():
             weight.mul_(sign)
-    return D.to(CHECK_DEVICE), G.to(CHECK_DEVICE)
+    return D.to(check_device()), G.to(check_device())
 
 
 def tiny_batch():
@@ -102,15 +108,15 @@ def tiny_batch():
     real = torch.rand(6, 3, 64, 64, generator=repeatable) * torch.linspace(0.1, 1.2, 6).view(-1, 1, 1, 1)
     real = real + torch.linspace(-1, 0.4, 6).view(-1, 1, 1, 1) + torch.tensor([0.2, 0.0, -0.3]).view(3, 1, 1)
     z = torch.randn(6, 7, generator=repeatable)
-    return real.to(CHECK_DEVICE), z.to(CHECK_DEVICE)
+    return real.to(check_device()), z.to(check_device())
 
 
 class WatchedSGD(torch.optim.SGD):
     """Plain gradient descent that remembers the gradients at each of its steps, and whether backward() made any."""
 
-    def __init__(self, network, lr=0.3):
+    def __init__(self, network, lr=0.3, called="optimizer"):
         super().__init__(network.parameters(), lr)
-        self.network, self.lr = network, lr
+        self.network, self.lr, self.called = network, lr, called
         self.forget()
         for weight in network.parameters():
             weight.register_post_accumulate_grad_hook(self.notice)
@@ -193,17 +199,13 @@ def check_gradients(output, right, inputs):
     """Compares the gradients of two outputs, equal in value, for each of the inputs, {name: tensor with gradient}."""
     lost = "is there a detach(), no_grad() or item() on the way?"
     assert output.requires_grad, f"no gradient comes back from the output: {lost}"
-    weights = (
-        torch.linspace(0, 40, right.numel(), device=right.device).sin().view_as(right)
-    )  # no place counts as another
-    found = torch.autograd.grad((output * weights).sum(), [*inputs.values()], allow_unused=True)
-    expected = torch.autograd.grad((right * weights).sum(), [*inputs.values()], materialize_grads=True)  # 0 if unused
+    found, expected = (weighted_slopes(out, [*inputs.values()]) for out in (output, right))
     for name, gradient, right_one in zip(inputs, found, expected, strict=True):
         assert has_values([gradient]) or not has_values([right_one]), f"{name} gets no gradient: {lost}"
     for name, gradient, right_one in zip(inputs, found, expected, strict=True):
         assert are_close([gradient], [right_one]), (
-            f"the output is right, but the gradient for {name} is not: its norm is {right_norm([gradient]):.4f}, and "
-            f"should be {right_norm([right_one]):.4f}; is a part of the formula detached?"
+            f"the output is right, but the gradient for {name} is not: its norm is {gradient.norm():.4f}, and should "
+            f"be {right_one.norm():.4f}; is a part of the formula detached?"
         )
 
 
@@ -246,20 +248,93 @@ def modes_of(network):
             hook.remove()
 
 
+def check_stepped(optimizer, expected, trains, other):
+    """Checks that backward() reached the network that a step trains, and that its optimizer then took one step."""
+    called = optimizer.called
+    reached = any(weight.grad is not None for weight in optimizer.network.parameters())
+    if not reached and not any(map(has_values, optimizer.seen)):
+        assert not optimizer.arrived, f"{called} has no gradient: is there a zero_grad() after backward()?"
+        astray = any(weight.grad is not None for weight in other.parameters())
+        assert not astray, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
+        raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
+    assert optimizer.seen, f"{trains} did not move: call {called}.step() after backward()"
+    assert len(optimizer.seen) == 1, f"{called}.step() was called {len(optimizer.seen)} times: once is right"
+    assert any(gradient is not None for gradient in optimizer.seen[0]), (
+        f"{called}.step() comes before backward(): it has no gradient yet"
+    )
+    assert has_values(optimizer.seen[0]) or not has_values(expected), (
+        f"at {called}.step() all gradients are 0: is there a zero_grad() after backward(), or a clamp() of the loss?"
+    )
+
+
+def check_wrong_gradient(optimizer, expected, previous, scales, returned, value, wrong):
+    """Says why an optimizer's step had another gradient than the expected one. `previous` is that of the step before,
+    and `wrong` is {hint: (gradients, value of the loss)}."""
+    found = optimizer.seen[0]
+    piled_up = previous is not None and any(
+        are_close(found, [p + s * e for p, e in zip(previous, expected, strict=True)]) for s in scales
+    )
+    assert not piled_up, "gradients pile up from step to step: call zero_grad() before backward()"
+    for hint, (gradients, _) in wrong.items():
+        assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
+    assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
+        "the sign is wrong: this climbs where it should descend"
+    )
+    for hint, (_, wrong_value) in wrong.items():
+        if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
+            assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
+    raise AssertionError(
+        f"the gradient at {optimizer.called}.step() is not that of the loss: its norm is "
+        f"{norm_over_weights(found):.4f}, and should be {norm_over_weights(expected):.4f}; the loss is {returned:.4f}, "
+        f"and should be {value:.4f}"
+    )
+
+
+def check_nothing_else(optimizer, trains, other, other_before, clips_weights):
+    """Checks that a step left alone all but the weights, and that these moved by its optimizer."""
+    called, letter = optimizer.called, "G" if trains == "D" else "D"
+    assert all(map(torch.equal, other_before.parameters(), other.parameters())), (
+        f"{letter} moved in {trains}'s step: step {called} only"
+    )
+    assert all(group["lr"] == optimizer.lr for group in optimizer.param_groups), (
+        f"the step changes the learning rate of {called}: leave it as it is"
+    )
+    trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert [*map(id, trained)] == [*map(id, optimizer.network.parameters())], (
+        f"{trains} has new parameters, which {called} does not know: change the old ones in place"
+    )
+    assert clips_weights or optimizer.moved_alone(), (
+        f"the weights of {trains} moved without {called}: leave the weights alone"
+    )
+    gradients = zip(optimizer.seen[0], trained, strict=True)
+    assert all(g is None or 1 in g.shape or g.stride() == weight.stride() for g, weight in gradients), (
+        "write into weight.grad with copy_(): a new tensor may lie otherwise in memory, which ends training on a GPU"
+    )
+
+
 def check_step(
-    step, right_loss, mistakes, trains="D", pair=tiny_pair, batch=tiny_batch, scales=(1.0,), clips_weights=False
+    step,
+    right_loss,
+    mistakes,
+    trains="D",
+    pair=tiny_pair,
+    batch=tiny_batch,
+    scales=(1.0,),
+    clips_weights=False,
+    optimizer_name=None,
 ):
     """Checks a step by what it does to the weights. Returns remarks on what is right, but could be better.
 
     step(D, G, optimizer, *arguments) trains D or G, as `trains` says. Its gradients are compared with those of
     right_loss(D, G, *arguments), times one of `scales`, at three steps in a row. When they differ, `mistakes`, {hint:
     loss like right_loss}, tells why. pair() makes (D, G), and batch() the arguments: (real, z), for G only z. Nothing
-    but the optimizer may move the weights, unless the step `clips_weights`.
+    but the optimizer may move the weights, unless the step `clips_weights`. Hints call the optimizer `optimizer_name`,
+    or else optimizer_D or optimizer_G.
     """
     with errors_in_words(str, {}):  # a GPU that a step has stopped stays so
         D, G = pair()
-    network, other, letter = (D, G, "G") if trains == "D" else (G, D, "D")
-    optimizer = WatchedSGD(network)
+    network, other = (D, G) if trains == "D" else (G, D)
+    optimizer = WatchedSGD(network, called=optimizer_name or f"optimizer_{trains}")
 
     def say(error):
         if "modified by an inplace operation" not in error:
@@ -274,71 +349,24 @@ def check_step(
         loss_before = right_loss(D, G, *arguments)
         expected, value = right_gradients(loss_before, network), loss_before.item()
         before = copy.deepcopy((D, G))
-        others_before = [weight.detach().clone() for weight in other.parameters()]
+        network_before, other_before = before if trains == "D" else before[::-1]
         optimizer.forget()
         with modes_of(D) as modes_of_D, modes_of(G) as modes_of_G, errors_in_words(say, TORCH_SAYS):
             returned = check_scalar(step(D, G, optimizer, *arguments))
         assert returned == returned, (
             "the loss is NaN: log and sqrt take no number below 0, and bce takes probabilities, 0 … 1, no scores"
         )
-        if not any(weight.grad is not None for weight in network.parameters()) and not any(
-            map(has_values, optimizer.seen)
-        ):
-            assert not optimizer.arrived, (
-                f"optimizer_{trains} has no gradient: is there a zero_grad() after backward()?"
-            )
-            reached = any(weight.grad is not None for weight in other.parameters())
-            assert not reached, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
-            raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
-        assert optimizer.seen, f"{trains} did not move: call optimizer_{trains}.step() after backward()"
-        assert len(optimizer.seen) == 1, (
-            f"optimizer_{trains}.step() was called {len(optimizer.seen)} times: once is right"
-        )
+        check_stepped(optimizer, expected, trains, other)
         found = optimizer.seen[0]
-        assert any(gradient is not None for gradient in found), (
-            f"optimizer_{trains}.step() comes before backward(): it has no gradient yet"
-        )
-        assert has_values(found) or not has_values(expected), (
-            f"at optimizer_{trains}.step() all gradients are 0: is there a zero_grad() after backward()?"
-        )
         scale = next((s for s in scales if are_close(found, [s * e for e in expected])), None)
         if scale is None:
-            piled_up = previous is not None and any(
-                are_close(found, [p + s * e for p, e in zip(previous, expected, strict=True)]) for s in scales
-            )
-            assert not piled_up, "gradients pile up from step to step: call zero_grad() before backward()"
-            wrong = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
-            twin = before[0 if trains == "D" else 1]
-            wrong = {hint: (right_gradients(loss, twin), loss.item()) for hint, loss in wrong.items()}
-            for hint, (gradients, _) in wrong.items():
-                assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
-            assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
-                "the sign is wrong: this climbs where it should descend"
-            )
-            for hint, (_, wrong_value) in wrong.items():
-                if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
-                    assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
-            raise AssertionError(
-                f"the gradient at optimizer_{trains}.step() is not that of the loss: its norm is "
-                f"{right_norm(found):.4f}, and should be {right_norm(expected):.4f}; the loss is {returned:.4f}, and "
-                f"should be {value:.4f}"
-            )
+            losses = {hint: loss(*before, *arguments) for hint, loss in mistakes.items()}
+            wrong = {hint: (right_gradients(loss, network_before), loss.item()) for hint, loss in losses.items()}
+            check_wrong_gradient(optimizer, expected, previous, scales, returned, value, wrong)
         assert abs(returned - scale * value) < 1e-3 * max(1, abs(scale * value)), (
             f"the gradient is right, but {returned:.4f} was returned instead of the loss, {scale * value:.4f}"
         )
-        assert all(torch.equal(a, b) for a, b in zip(others_before, other.parameters(), strict=True)), (
-            f"{letter} moved in {trains}'s step: step optimizer_{trains} only"
-        )
-        assert all(group["lr"] == optimizer.lr for group in optimizer.param_groups), (
-            f"the step changes the learning rate of optimizer_{trains}: leave it as it is"
-        )
-        trained = [weight for group in optimizer.param_groups for weight in group["params"]]
-        assert [*map(id, trained)] == [*map(id, network.parameters())], (
-            f"{trains} has new parameters, which optimizer_{trains} does not know: change the old ones in place"
-        )
-        assert clips_weights or optimizer.moved_alone(), (
-            f"the weights of {trains} moved without optimizer_{trains}: leave the weights alone"
-        )
+        check_nothing_else(optimizer, trains, other, other_before, clips_weights)
         for name, one, modes in (("D", D, modes_of_D), ("G", G, modes_of_G)):
             assert one.training, f"{name} stays in eval() after the step: leave out eval()"
             assert False not in modes, f"{name} is in eval() while it answers: leave it in train()"
@@ -367,7 +395,7 @@ def check_step(
             weight.grad = torch.full_like(weight, 1e4)  # as D's step may leave there: a gradient of another size
         optimizer.forget()
         step(D, G, optimizer, *arguments)
-        if right_norm(optimizer.seen[0]) > 1e4:
+        if norm_over_weights(optimizer.seen[0]) > 1e4:
             remarks += ["zero_grad() at the end alone leaves what D's step adds to G's gradients. Call it first"]
     return remarks
 
@@ -416,8 +444,8 @@ def check_function(function, right, inputs, mistakes):
     variables = [one for one in inputs if torch.is_tensor(one) and one.requires_grad]
     found, wanted = weighted_slopes(out, variables), weighted_slopes(expected, variables)
     assert are_close(found, wanted), (
-        f"the values are right, but their gradient is not: its norm is {right_norm(found):.4f}, and should be "
-        f"{right_norm(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"
+        f"the values are right, but their gradient is not: its norm is {norm_over_weights(found):.4f}, and should be "
+        f"{norm_over_weights(wanted):.4f}. Is there a detach(), .data, item() or no_grad()?"
     )
 
 
@@ -426,7 +454,7 @@ def check_critic(make, settings):
     with explained("the critic cannot be made: Discriminator wants a class or a function as its norm, no layer"):
         critic = make(settings)
     assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
-    critic, pictures = critic.to(CHECK_DEVICE), tiny_batch()[0]
+    critic, pictures = critic.to(check_device()), tiny_batch()[0]
     scores = output_of(critic, pictures, shape=pictures.shape[:1])
     convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == settings.layers + 1, (
@@ -452,7 +480,8 @@ def check_critic(make, settings):
     return critic
 
 
-def right_norm(gradients):
+def norm_over_weights(gradients):
+    """The L2 norm of the gradients of all weights together."""
     return sum(g.square().sum() for g in gradients if g is not None).sqrt().item()
 
 

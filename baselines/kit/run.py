@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import distributed, nn
 
@@ -244,7 +245,9 @@ class Run:
         state |= {"step": self.step, "settings": self.config()}
         state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:]}
         state |= {"scales": gradient_scales(self.parts)}
+        name, numbers, *others = np.random.get_state()  # noqa: NPY002
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
+        state |= {"numpy_rng": (name, numbers.tolist(), *others)}  # torch.load wants no arrays
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state()
 
@@ -298,6 +301,8 @@ class Run:
             self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
+            if "numpy_rng" in state:  # not of older notebooks
+                np.random.set_state(state["numpy_rng"])  # noqa: NPY002
             if "cuda_rng" in state and self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["cuda_rng"])
             print(f"going on from step {step:,} of {path}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.build import ROOT
-from kit.checks import WatchedSGD, right_norm, tiny_batch, tiny_pair
+from kit.checks import WatchedSGD, norm_over_weights, tiny_batch, tiny_pair
 from tests.helpers.notebook import SMOKE, before_launch
 
 MASTER = ROOT / "baselines/02_gradient_clipping.py"
@@ -35,5 +35,5 @@ def test_both_steps_clip_the_gradient_of_their_own_network(letter):
         notebook["discriminator_step"](D, G, optimizer, real, z, 0.0037)
     else:
         notebook["generator_step"](D, G, optimizer, z, 0.0037)
-    assert right_norm(optimizer.seen[0]) == pytest.approx(0.0037, rel=1e-3)
+    assert norm_over_weights(optimizer.seen[0]) == pytest.approx(0.0037, rel=1e-3)
     assert torch.equal(G.layers[0].weight, tiny_pair()[1].layers[0].weight) == (letter == "D")

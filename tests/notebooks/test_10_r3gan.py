@@ -63,6 +63,11 @@ def test_a_name_that_does_not_exist_is_refused(tmp_path, rendered, setting, valu
         names("train")(small(tmp_path, rendered, **{setting: value}))
 
 
+def test_a_loss_that_is_written_again_is_the_one_that_trains(monkeypatch):
+    monkeypatch.setitem(before_launch(MASTER), "relativistic_loss_D", "written again")
+    assert names("losses_of")("relativistic")[0] == "written again"
+
+
 @pytest.mark.parametrize(
     ("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (5, 4)), ("demo", (5, 4))]
 )

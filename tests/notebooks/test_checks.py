@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from baselines import translate
-from baselines.build import KIT, masters
-from baselines.definitions import definitions
-from kit.checks import TORCH_SAYS, check_step, errors_in_words, output_of
+from baselines.build import masters
+from kit.checks import TORCH_SAYS, check_device, check_step, errors_in_words, output_of
 from kit.translation import translator
 from tests.helpers.notebook import cells, check, solution_with, written
 
@@ -61,7 +60,7 @@ def test_the_solved_notebook_is_done_without_remarks(master, capsys):
 
 OURS = re.compile(  # names of the checks' own helpers that no student gives to theirs
     r"(check|right|tiny|labelled|watch|with)_\w+|(Tiny|Labelled)\w+|[A-Z_]+|Plane|Bowl"
-    "|WatchedSGD|Waves|are_close|done|errors_in_words|explained|has_values|modes_of|output_of|stand_ins|weighted_slopes"
+    "|WatchedSGD|Waves|are_close|done|errors_in_words|explained|has_values|modes_of|norm_over_weights|output_of|stand_ins|weighted_slopes"
 )
 
 
@@ -125,7 +124,7 @@ def test_checks_run_on_the_cpu_where_a_card_is_too_old(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     for error, device in ((RuntimeError("no kernel image is available"), "cpu"), (None, "cuda")):
         monkeypatch.setattr("torch.zeros", mock.Mock(side_effect=error))
-        assert definitions(KIT / "checks.py", "CHECK_DEVICE")["CHECK_DEVICE"].type == device
+        assert check_device.__wrapped__().type == device
 
 
 @pytest.mark.parametrize("error", [NotImplementedError(), NotImplementedError("generate: fill in the cell above (…)")])

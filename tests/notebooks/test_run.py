@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import make_dataclass, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -71,7 +72,7 @@ def train(run, losses=lambda step: (LOSS, LOSS)):
     faces = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1)
     for step, real in run.steps(faces):
         with torch.no_grad():
-            run.G.weight += step + torch.rand(1) + real.mean()
+            run.G.weight += step + torch.rand(1) + np.random.rand() + real.mean()  # noqa: NPY002
         run.update_average()
         loss_D, loss_G = losses(step)
         run.log(loss_D=loss_D, loss_G=loss_G)
@@ -367,6 +368,14 @@ def test_a_run_of_other_networks_is_refused_in_a_line(tmp_path, part, other):
     torch.save(state, run.last)
     with pytest.raises(SystemExit, match=f"gan holds a run with another {part}: set another `run`"):
         session(tmp_path)
+
+
+def test_a_run_of_an_older_notebook_goes_on(tmp_path):
+    run = train(session(tmp_path))
+    state = torch.load(run.last)
+    del state["numpy_rng"]
+    torch.save(state, run.last)
+    assert session(tmp_path).start == 6
 
 
 def test_a_run_in_half_precision_goes_on_with_its_scale_and_without_it(tmp_path):
