@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 DEMO   := runs/demo
+HOMED   = $(patsubst ~/%,$(HOME)/%,$(1))
 WANTS_UV = @command -v uv > /dev/null || { echo "uv is missing, which finds the versions: pip install uv"; exit 2; }
 
 .DEFAULT_GOAL := demo
@@ -52,12 +53,12 @@ fuzz: $(VENV)/installed
 # Our FID against pytorch-fid's, side by side, on 1,000 pictures: the demo's, or PICTURES=your/pictures.
 PICTURES ?= $(DEMO)/outputs
 bench: $(VENV)/installed
-	@test -e "$(PICTURES)" || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
-	$(PY) -m tests.benchmarks.fid "$(PICTURES)"
+	@test -e "$(call HOMED,$(PICTURES))" || { echo "no $(PICTURES): make demo, or make bench PICTURES=your/pictures"; exit 2; }
+	$(PY) -m tests.benchmarks.fid "$(call HOMED,$(PICTURES))"
 
 # Notebook 01's training beside a loop like the course's sample code; FACES=folder of JPEGs, or drawn ones are taken.
 bench-training: $(VENV)/installed
-	$(PY) -m tests.benchmarks.training $(if $(FACES),"$(FACES)")
+	$(PY) -m tests.benchmarks.training $(if $(FACES),"$(call HOMED,$(FACES))")
 
 # Changes each TODO's solution in one place at a time, and prints the changes that its check accepts, for a person to
 # read; NOTEBOOKS=04_wgan_gp for one. All of them take half an hour.

@@ -750,14 +750,14 @@ check_generator_step(generator_step)
 # A discriminator that sees only the newest fakes forgets the older ones. The generator goes back to those, and the two
 # run in circles. So $D$ is shown a mix of new and old. A `History` keeps 50 fakes. Once it is full, toss a coin for
 # each new fake. It is shown as it is, or it takes the place of a random old one, which is shown instead. Draw with
-# `random`, NumPy or torch: their states are in the checkpoints.
+# `random`, `np.random.rand` or torch: their states are in the checkpoints.
 
 # %% [markdown] lang="zh"
 # ## 假圖的歷史
 #
 # 判別器只看最新的假圖，就會忘記舊的。生成器又回去做舊的，兩邊就一直繞圈子。所以要給 $D$ 看新舊混合的假圖。`History` 留
 # 著 50 張。滿了以後，每張新的假圖都擲一次硬幣：一面是直接給 $D$ 看；另一面是和一張隨機的舊圖交換，改給 $D$ 看那張舊的。
-# 亂數用 `random`、NumPy 或 torch 產生：它們的狀態存在檢查點裡。
+# 亂數用 `random`、`np.random.rand` 或 torch 產生：它們的狀態存在檢查點裡。
 
 
 # %%

@@ -85,7 +85,7 @@ def prepare(
                 written[picture] = f"{stem}.png"
                 count += 1
         if not written:
-            reason = f" ({skipped[0]})" if skipped else ""
+            reason = f" ({why[0]})" if (why := skipped or notes) else ""
             raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")
         if classes:
             notes.append(f"{len(classes):,} folders are kept, as classes: {_some(classes)}")

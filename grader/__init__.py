@@ -25,7 +25,7 @@ def score(
     by_label: Path | str | None = None,
     attribute: str = "hair",
     labels: Path | str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Score:
     """Scores 1,000 pictures and says which baselines they pass. About 14 seconds on one core.
 
@@ -51,6 +51,7 @@ def score(
     from grader.report.page import ShownScore
     from grader.scoring import Scorer  # torch is imported when it is needed, not for `--help`
 
+    progress = progress or silent
     submission, targets, labelled = read_submission(Path(source), loose), None, None
     if by_label:
         targets = read_asked(submission.source, submission.names, _path(labels))

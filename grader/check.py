@@ -400,7 +400,7 @@ def _looked_up(source: str) -> set[str]:
 def _says_done(text: str, name: str) -> bool:
     """Whether a check that ran to its end said so, in English or Chinese: one without its calls says nothing. What the
     TODO printed may stand before it in the line."""
-    return bool(re.search(rf"\b{name}: (?:done|完成)$", text, re.MULTILINE))
+    return bool(re.search(rf"{name}: (?:done|完成)$", text, re.MULTILINE))
 
 
 def _is_unwritten(error) -> bool:

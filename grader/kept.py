@@ -24,17 +24,19 @@ if TYPE_CHECKING:
     from grader.scoring import Scorer
 
 HERE = Path(__file__).parent
-CODE = ("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py")
-DATA = ("thresholds.toml", "weights/*.safetensors")  # with CODE, whatever a result changes with
+MEASURES = (  # whatever a result changes with
+    *("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py"),
+    *("leaderboard.py", "thresholds.toml", "weights/*.safetensors"),
+)
 DRAWN_BY = ("report/*.py", "report/templates/*")  # whatever its page changes with besides
 
 
 def measured_with(scorer: Scorer, code: str) -> str:
-    """Changes with all that a submission is measured with: the `code`, weights, thresholds, reference, known faces, and
-    which measures are asked for; after a dash, also with which of them can be had."""
+    """Changes with all that a submission is measured with: the `code`, reference, known faces, and which measures are
+    asked for; after a dash, also with which of them can be had."""
     against = scorer.against
     digest = hashlib.sha256()
-    said = [sorted(scorer.metrics), scorer.limits, code, _hash(DATA)]
+    said = [sorted(scorer.metrics), scorer.limits, code]
     digest.update(json.dumps(said).encode())
     for reference in (against.real, against.anime):
         _add_reference(digest, reference)
@@ -49,8 +51,9 @@ def measured_with(scorer: Scorer, code: str) -> str:
 
 
 def code() -> str:
-    """Changes with the code that measures, as it lies on the disk: what runs is what lay there when it was loaded."""
-    return _hash(CODE)
+    """Changes with the code that measures, its weights and its thresholds, as they lie on the disk: what runs is what
+    lay there when it was loaded."""
+    return _hash(MEASURES)
 
 
 def drawn_by() -> str:

@@ -342,7 +342,7 @@ def _read(source: Path) -> Submission:
         return read_submission(source)
     except BadSubmission as error:
         archives, _ = _inside(source)
-        if len(archives) != 1:
+        if len(archives) != 1 or isinstance(error, NotRead):  # pictures that the system does not give may be right
             raise
         try:
             archived = read_submission(archives[0])

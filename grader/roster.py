@@ -203,7 +203,7 @@ def _stranger(
     last = may[-1]
     rows = " or ".join(student.row for student in roster if student.id in ids[last.entry])
     if len(ids[last.entry]) > 1:
-        whose = [id for id in ids[last.entry] if id]
+        whose = [] if "" in ids[last.entry] else ids[last.entry]
         return replace(row, reasons=[f"it may be that of {rows}: decide whose it is"], whose=whose)
     reason = f"it may be that of {rows}, as others may: decide whose it is"
     if own[ids[last.entry][0]]:

@@ -36,7 +36,12 @@ BINS = 10
 @click.command(cls=cli.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Where to draw how right the probabilities are.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    callback=cli.ending(".png"),
+    help="Where to draw how right the probabilities are.",
+)
 def main(runs, shared, plot):
     cascade, faces = checked_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
     moments_of_runs = [[read_submission(path).pictures for path in checkpoints(run)] for run in runs]

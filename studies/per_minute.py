@@ -119,13 +119,13 @@ def main(runs, output, faces, rounds):
         line = [(point.step * step[label] / 60, point) for point in history]
         lines[label].append(line)
         for minutes, point in line:
-            score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.faces:.3f}"
+            score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.afd:.3f}"
             writer.writerow([label, notebook, seed, point.step, *score])
         for words, limit in LIMITS.items():
             within, found = [point for minutes, point in line if minutes <= limit], "no checkpoint"
             if within:
                 nearest = best(within)
-                found = f"{nearest.distance:.1f} (AFD {nearest.faces:.3f}) at step {nearest.step:,}"
+                found = f"{nearest.distance:.1f} (AFD {nearest.afd:.3f}) at step {nearest.step:,}"
             click.echo(
                 f"{label}, seed {seed}: within {words} {found} of {line[-1][1].step:,} in {line[-1][0]:.1f} minutes"
             )

@@ -306,7 +306,7 @@ def check_nothing_else(optimizer, trains, other, other_before, clips_weights):
     assert clips_weights or optimizer.moved_alone(), (
         f"the weights of {trains} moved without {called}: leave the weights alone"
     )
-    gradients = zip(optimizer.seen[0], trained, strict=True)
+    gradients = zip(optimizer.seen[0], optimizer.before, strict=True)
     assert all(g is None or 1 in g.shape or g.stride() == weight.stride() for g, weight in gradients), (
         "write into weight.grad with copy_(): a new tensor may lie otherwise in memory, which ends training on a GPU"
     )

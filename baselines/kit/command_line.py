@@ -6,11 +6,13 @@ import sys
 
 
 def value_of(text):
-    """A setting's value as Python writes it (4e-4, True, (1, 2)), else the text itself, for example a path."""
+    """A setting's value as Python writes it (4e-4, True, (1, 2)), else the text itself, for example a path. A folder
+    may be called 2024_11_27, which Python reads as a number."""
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+    return text if type(value) is int and str(value) != text else value
 
 
 def read_settings(pairs):

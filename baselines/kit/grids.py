@@ -50,10 +50,15 @@ def is_empty(picture, colour):
 
 
 def grids_in(folder):
-    """The grids by averaged weights that stylegan2_pytorch was asked for, in the folders of a folder; if there are
-    none, the last of those that it made while it trained."""
+    """The grids by averaged weights that stylegan2_pytorch made when it was last asked for some, in the folders of a
+    folder; if it was not, the last of those that it made while it trained."""
     grids = sorted(Path(folder).glob("*/*-ema.jpg"), key=lambda path: natural_key(str(path)))
-    return [path for path in grids if path.name.startswith("generated-")] or grids[-1:]
+    asked = [path for path in grids if path.name.startswith("generated-")]
+    if not asked:
+        return grids[-1:]
+    times = [str(path).rsplit("-", 2)[0] for path in asked]  # generated-TIME-NUMBER-ema.jpg
+    _, newest = max(zip([path.stat().st_mtime for path in asked], times, strict=True))
+    return [path for path, time in zip(asked, times, strict=True) if time == newest]
 
 
 def cut_grids(paths, folder, most=1000, size=64):

@@ -24,7 +24,7 @@ TORCHRUN = """
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import PContext
 close = PContext.close
-PContext.close = lambda self, death_sig=None, timeout=30: close(self, death_sig, 120)
+PContext.close = lambda self, death_sig=None, timeout=30: close(self, death_sig, 120 if death_sig else timeout)
 run.main()
 """
 

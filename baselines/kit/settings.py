@@ -27,7 +27,7 @@ class Settings:
     width: int = 64  # channels next to the picture; the deepest layers have 8 times as many
     checkpoint_every: int = 500  # steps between checkpoints with samples
     checkpoint_minutes: float = 10.0  # minutes after which a checkpoint is written in any case, without samples
-    log_every: int = 50  # steps between writes to log.csv; only then the GPU is waited for
+    log_every: int = 50  # steps between writes to log.csv; one process waits for its GPU only then
     norms_every: int = 50  # steps between rows of grad_norms.csv
     half: bool = False  # half precision on GPUs that are fast in it
     processes: int = 1  # GPUs to train on, each with its part of every batch; Kaggle lends two

@@ -86,8 +86,8 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
     try:
         digest = hashlib.sha256(f"{features} {FEW_QUALITIES}".encode())
         unread = []
-        for _, data in files(source, unread):
-            digest.update(hashlib.sha256(data).digest())
+        for name, data in files(source, unread):  # names too: those of broken files are told
+            digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
         digest.update(json.dumps(unread).encode())
         path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
         if (made := load_reference(path, name, features)) is None:

@@ -61,8 +61,8 @@ def _fonts() -> dict[str, str]:
     """The FONTS that are there, and the file of each."""
     from matplotlib.font_manager import fontManager
 
-    files = {entry.name: entry.fname for entry in reversed(fontManager.ttflist)}
-    return {name: files[name] for name in FONTS if name in files}
+    files = {entry.name: entry.fname for entry in reversed(fontManager.ttflist)}  # kept for long: some may be gone
+    return {name: files[name] for name in FONTS if name in files and Path(files[name]).is_file()}
 
 
 def _legible(runs: list[GradientNorms]) -> list[GradientNorms]:
@@ -145,8 +145,8 @@ def of_run(run: Run, distances: Lines, ratios: Lines) -> list[dict]:
     shows. `distances` and `ratios` are drawn as lines across the history."""
     plots = []
     if norms := run.norms:
-        (norms,) = _legible([norms])
-        drawn = _light_and_dark(lambda figure: _draw_norms(figure, [norms]))
+        legible = _legible([norms])
+        drawn = _light_and_dark(lambda figure: _draw_norms(figure, legible))
         text = f"L2 norm of the discriminator’s gradient by layer, {norms.label}: quartiles of {norms.steps} steps"
         plots.append({"title": "Gradient norms", "text": text, **drawn})
     if history := run.history:

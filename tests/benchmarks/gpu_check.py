@@ -43,6 +43,11 @@ def memory_mb() -> float | None:
     return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
 
 
+def growing(stem: str) -> list[str]:
+    """GROWING's settings of a notebook, as words."""
+    return [f"{name}={json.dumps(steps)}" for name, steps in GROWING.get(stem, {}).items()]
+
+
 def check_notebook(stem: str, faces: Path, seconds: float, size: list[str]) -> dict:
     """A notebook whole, resumed and compared, in a process of its own; or why not."""
     if stem not in [master.stem for master in masters()]:
@@ -51,8 +56,7 @@ def check_notebook(stem: str, faces: Path, seconds: float, size: list[str]) -> d
         return {"notebook": stem, "result": "no time left"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", __spec__.name, "--notebook", stem, "--faces", faces, "--folder", folder]
-        growing = [f"{name}={json.dumps(steps)}" for name, steps in GROWING.get(stem, {}).items()]
-        command += [word for one in [*growing, *size] for word in ("--set", one)]
+        command += [word for one in [*growing(stem), *size] for word in ("--set", one)]
         began = time.time()
         try:
             done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=seconds, cwd=ROOT)

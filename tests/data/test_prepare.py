@@ -494,6 +494,7 @@ def test_what_notebooks_made_of_the_faces_is_no_part_of_them(source, tmp_path):
     assert notes == [left_out.format(*folder) for folder in looks.items()]
     assert result.stderr.splitlines()[-1] == "1 faces written, 9 skipped"
     assert {*filter(is_picture, files_of(source))} == {*kept}  # the notebooks' own reader leaves out the same
+    assert f"read ({left_out[6:].format('gan', 'a run')})" in run(source / "runs", tmp_path / "none").stderr
     (source / "18.jpg").unlink()
     names = [path.relative_to(source).as_posix() for path in source.rglob("*.jpg")]
     assert PurePosixPath("mine") not in module._made_of_faces(names)  # so few on top may show what the folders hold

@@ -114,7 +114,7 @@ def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
     """It may stand again after a cell that takes too long, but not after another attempt. Training takes two steps."""
     sources = (
         "make_settings = PRESETS = print\nmake_settings(PRESETS, overrides['steps'])",
-        "def check_first():\n    print(0.69, end=' ')\n    print('first: done')\n\n\ncheck_first()",
+        "def check_first():\n    print(0.69, end='')\n    print('first: done')\n\n\ncheck_first()",
         "def third():\n    pass\n\n\ndef fourth():\n    pass",
         "def check_third():\n    print('third: done')\n\n\ncheck_third()",
         "def check_fourth():\n    print('fourth: done')\n\n\ncheck_fourth()",

@@ -481,6 +481,7 @@ def test_a_class_that_is_packed_or_one_folder_deeper_gets_no_0(tmp_path):
         (["Wang Wei_5_assignsubmission_file_.tgz", "Wang Wei_6_assignsubmission_file_.tgz"], 0),
         (["nick_5_100_b1.tgz", "eve_6_101_b1.tgz"], None),  # one of them wrote another's id
         (["nick_5_100_b1.tgz", "wangwei_6_101_b1.tgz", "gan.tgz"], None),
+        (["wangwei_6_101_b1.tgz", "weiwagn_5_100_gan.tgz"], None),  # the letters alone are anybody's
     ],
 )
 def test_whose_an_upload_cannot_be_has_0(tmp_path, names, cy):

@@ -14,7 +14,7 @@ from grader.gradient_norms import as_csv, compare
 from grader.inputs.runs import BadRun, Run
 from grader.inputs.runs import read_gradient_norms as read_run
 from grader.inputs.runs import read_run as read_whole
-from grader.report.plots import _fonts, _legible
+from grader.report.plots import _fonts, _legible, of_run
 from grader.report.plots import plot_norms as plot
 
 
@@ -95,6 +95,19 @@ def test_labels_in_letters_that_no_font_has_are_numbered(tmp_path, monkeypatch, 
     _fonts.cache_clear()
     assert {str(one.message) for one in recwarn} == {"no font here writes 實驗二: it is run 2 in the plot"}
     assert "實驗二" in (tmp_path / "x.csv").read_text(encoding="utf-8")
+    (plot,) = of_run(Run(read[1], None), {}, {})
+    assert ", 實驗二: quartiles" in plot["text"]  # which browsers write
+
+
+def test_a_font_that_is_gone_is_passed_over(monkeypatch):
+    """Matplotlib keeps its list for long."""
+    from matplotlib import font_manager
+
+    gone = font_manager.FontEntry("/nowhere/NotoSansCJK.ttc", "Noto Sans CJK TC")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*font_manager.fontManager.ttflist, gone])
+    _fonts.cache_clear()
+    assert "Noto Sans CJK TC" not in _fonts()
+    _fonts.cache_clear()
 
 
 HEAD = "step,layer,name,norm\n"

@@ -82,7 +82,7 @@ def test_a_page_follows_what_draws_it_and_the_numbers_do_not(scorer, copied, fil
 
 def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, monkeypatch):
     """A worker of Dask that is asked again, for other options, when another grader lies on the disk: its results are
-    none of that one's. Thresholds and weights are read again."""
+    none of that one's."""
     monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
     leaderboard._own_code.cache_clear()
 
@@ -91,10 +91,10 @@ def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, mon
         return leaderboard._measured_with(leaderboard.Options())
 
     before = key()
-    for file, same in (("metrics/afd.py", True), ("thresholds.toml", False)):
+    for file in ("metrics/afd.py", "thresholds.toml"):
         data = (copied / file).read_bytes()
         (copied / file).write_bytes(data + b"# other\n")
-        assert (key() == before) == same and kept.measured_with(scorer, kept.code()) != before
+        assert key() == before != kept.measured_with(scorer, kept.code())
         (copied / file).write_bytes(data)
     leaderboard._own_code.cache_clear()
 
@@ -104,7 +104,7 @@ def copied(tmp_path_factory):
     """The grader's own files in another place, to be changed; the largest ones are cut."""
     folder = tmp_path_factory.mktemp("copied")
     with pytest.MonkeyPatch.context() as patch:
-        patterns = (*kept.CODE, *kept.DATA, *kept.DRAWN_BY)
+        patterns = (*kept.MEASURES, *kept.DRAWN_BY)
         for path in (path for pattern in patterns for path in kept.HERE.glob(pattern) if path.is_file()):
             copy = folder / path.relative_to(kept.HERE)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ import grader.scoring  # noqa: F401 - now, and not first where a test has put an
 from grader import cli, kept, leaderboard, workers
 from grader.errors import GraderError
 from grader.inputs import submission
-from grader.inputs.submission import Submission
+from grader.inputs.submission import NotRead, Submission
 from grader.metrics.registry import Against
 from grader.report import board
 from grader.results import Measure, Score
@@ -649,6 +649,20 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
         else:
             row = leaderboard.grade(name, folder, leaderboard.Options())
             assert "holds 1 pictures" in row["problems"][0] and row.get("undecided", False) == (name == "two")
+
+
+def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatch):
+    """A passing error of the disk, say."""
+    (tmp_path / "good.tgz").touch()
+
+    def read_submission(source):
+        if source == tmp_path:
+            raise NotRead([f"{source}: cannot be read (Stale file handle): check its permissions"])
+        return "older pictures"
+
+    monkeypatch.setattr("grader.inputs.submission.read_submission", read_submission)
+    with pytest.raises(NotRead):
+        leaderboard._read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Notebook 05, StyleGAN2 by the real package: runs, resumes, ends well when a loss is NaN, and cuts grids."""
 
 import csv
+import os
 import random
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -253,6 +254,10 @@ def test_the_grids_that_were_asked_for_come_before_those_of_training(tmp_path):
     for number in (0, 10, 9):
         (folder / f"generated-11-27-2026_03-28-57-{number}-ema.jpg").touch()
     assert [path.name[30:] for path in grids_in(tmp_path)] == ["0-ema.jpg", "9-ema.jpg", "10-ema.jpg"]
+    newest = folder / "generated-01-02-2027_03-28-57-0-ema.jpg"  # of another time that it was asked
+    newest.touch()
+    os.utime(newest, (2**32, 2**32))
+    assert grids_in(tmp_path) == [newest]
     assert grids_in(tmp_path / "nowhere") == []
 
 

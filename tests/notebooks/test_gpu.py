@@ -7,19 +7,19 @@ import sys
 import pytest
 
 from baselines.build import masters
-from tests.benchmarks.gpu_check import GROWING
+from tests.benchmarks.gpu_check import growing
 from tests.helpers.stubbed import stubbed_cuda
 
 WHOLE = "01_gan"  # with its check cells too, which take longer than all else, and with all samples
 HALF = ("01_gan", "02_gradient_clipping", "03_wgan", "06_cgan")  # the others' steps, or D's, stay in float32
-SMALLER = {"08_biggan": ["batch_size=4", "accumulate=2", "attention=16"], **GROWING}
+SMALLER = {"08_biggan": ["batch_size=4", "accumulate=2", "attention=16"]}
 PACKAGE = "stylegan2_pytorch"  # fetches its own losses, and does not ask us
 SAMPLES = ": sample"  # which 07 shows of each resolution when it ends
 
 
 @pytest.mark.parametrize("stem", [master.stem for master in masters()])
 def test_a_notebook_trains_without_waiting(stem, tmp_path, rendered):
-    more = ["checks=true"] if stem == WHOLE else ["samples=100", *SMALLER.get(stem, [])]
+    more = ["checks=true"] if stem == WHOLE else ["samples=100", *SMALLER.get(stem, []), *growing(stem)]
     if stem in HALF:
         more.append("half=true")
     if stem != "05_stylegan2":  # there the package decides

@@ -108,7 +108,10 @@ def test_every_setting_has_a_line_of_meaning():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("4e-4", 4e-4), ("20", 20), ("True", True), ("(1, 2)", (1, 2)), ("my faces/b.zip", "my faces/b.zip"), ("", "")],
+    [
+        *(("4e-4", 4e-4), ("20", 20), ("True", True), ("(1, 2)", (1, 2))),
+        *(("my faces/b.zip", "my faces/b.zip"), ("2024_11_27", "2024_11_27"), ("", "")),
+    ],
 )
 def test_the_command_line_reads_values_as_python_writes_them(text, value):
     assert read_parameters(PRESETS, ["--set", f"run={text}"]) == ("course", {"run": value})

@@ -83,7 +83,7 @@ def test_it_begins_where_the_other_ended_and_learns_with_all_blocks(run, rendere
         (["colour=3"], "there is no setting colour"),
         (["width=0"], "width is 0"),
         (["z_dim=0"], "z_dim is 0"),
-        (["augment=1"], "augment is 1"),
+        (["augment=1"], "there is no augmentation 1"),
         (["augment=colour"], "there is no augmentation colour"),
         (["loss=hinge"], "there is no loss 'hinge'"),
         (["batch_size=5"], "in this run and stays so"),
