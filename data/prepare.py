@@ -23,12 +23,11 @@ from grader.errors import printable
 from grader.files import DEVICES, natural, with_name
 from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
-from grader.inputs.labels import TABLES
-from grader.inputs.submission import COUNT, LABELS
+from grader.inputs.labels import TABLES, height
+from grader.inputs.submission import COUNT, LABELS, NUMBERS
 
 CHUNK = 4  # pictures a worker takes at a time: they may be large
 MAX_STEM = 200  # bytes: file systems take 255, an ending included
-SUBMISSION = {f"{number}.jpg" for number in range(1, COUNT + 1)}
 WRITTEN = {"runs", "outputs"}  # where a notebook writes, unless told otherwise
 BESIDE_LOG = ("checkpoints", "samples")  # what a run has beside its log.csv
 COVERS = 9  # at most so many pictures above folders of classes show what is in them
@@ -119,7 +118,7 @@ def _made_of_faces(names: Iterable[str]) -> dict[PurePosixPath, str]:
         likely = WRITTEN & {*folder.parts} or counts.get(folder.parent, 0) > COVERS  # a class may have such names too
         if "log.csv" in files[folder] and any(folder / name in files for name in BESIDE_LOG):
             made[folder] = "a run"
-        elif likely and counts[folder] == COUNT and files[folder] >= SUBMISSION and folder.name != "faces":
+        elif likely and counts[folder] == COUNT and files[folder].issuperset(NUMBERS) and folder.name != "faces":
             made[folder] = "a submission"
     return made
 
@@ -156,7 +155,7 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
         where, reason = error.filename or source, error.strerror or error
         raise DataError(f"{where}: cannot be read ({reason}); check its permissions") from None
     for found in tables.values():
-        found.sort(key=lambda table: (table[0].count("/"), table[0]))
+        found.sort(key=lambda table: height(table[0]))
     return pictures, tables, skipped, notes
 
 

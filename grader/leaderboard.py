@@ -28,7 +28,7 @@ from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
 from grader.metrics.registry import NAMES
-from grader.progress import Progress, silent
+from grader.progress import Done, Progress, silent, unheard
 from grader.workers import TooSlow, bounded, dask, local
 
 if TYPE_CHECKING:
@@ -387,7 +387,7 @@ def grade_all(
     options: Options,
     measured_with: str,
     executor: Callable[[], AbstractContextManager[Executor]],
-    done: Callable[[int], None] = lambda n: None,
+    done: Done = unheard,
 ) -> list[dict]:
     """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
     A result that was measured with other files than here is `undecided`, and so is a submission that was not read.

@@ -4,20 +4,17 @@ only a part of them. Both are named to each other; nothing here tells who made t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from grader.features.fingerprints import MIRROR, blank, squared_distances, squared_steps
 from grader.metrics.copies import COPY
+from grader.progress import Done, unheard
 
 SHARED = 0.05  # of the pictures: seven honest submissions to the course share none
 SAMPLE = 128  # pictures of one that are looked for in the other first: 5% shared are missed once in 700
 
 
-def shared(
-    prints: dict[str, np.ndarray], secret: str, done: Callable[[int], None] = lambda n: None
-) -> dict[str, dict[str, int]]:
+def shared(prints: dict[str, np.ndarray], secret: str, done: Done = unheard) -> dict[str, dict[str, int]]:
     """Name -> {other name: how many pictures both have}, for fingerprints int8 [N, 48] of each.
 
     A picture counts once, however often the other one has it. Blank pictures, and less than SHARED of the smaller set,

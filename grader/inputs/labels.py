@@ -113,7 +113,7 @@ def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     for name, read in members(source, refused=[]):
         if name.lower().endswith(ENDINGS):
             names.append(name)
-        elif PurePosixPath(name).name in TABLES and (table is None or _height(name) < _height(table)):
+        elif PurePosixPath(name).name in TABLES and (table is None or height(name) < height(table)):
             table, data = name, read()
     if table:
         try:
@@ -126,8 +126,8 @@ def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     return {name: value for name, value in label_of.items() if value}, table is not None
 
 
-def _height(table: str) -> tuple[int, str]:
-    """What sorts the uppermost table first, as data.prepare and the notebooks take it."""
+def height(table: str) -> tuple[int, str]:
+    """What sorts the uppermost table first, as the notebooks take it too."""
     return table.count("/"), table
 
 

@@ -22,6 +22,7 @@ OTHER_ARCHIVES = (  # that are not read here
 )
 COUNT = 1000
 SIZE = 64
+NUMBERS = [f"{number}.jpg" for number in range(1, COUNT + 1)]  # the names that the course wants
 MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
 MAX_FILES = 5_000
 MAX_BYTES = 256 * 10**6
@@ -145,8 +146,7 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
     folders = {name.rpartition("/")[0] for name in names} - {""}
     if folders:
         return [f"{source}: the pictures are inside {_some(folders)}/: pack them flat (tar -czf ../my.tgz *.jpg)"]
-    expected = [f"{number}.jpg" for number in range(1, COUNT + 1)]
-    missing, unexpected = set(expected) - set(names), set(names) - set(expected)
+    missing, unexpected = set(NUMBERS) - set(names), set(names) - set(NUMBERS)
     problems = []
     if found != COUNT:
         problems.append(f"{source}: holds {found:,} pictures: the course takes exactly {COUNT:,}")

@@ -498,7 +498,7 @@ def test_what_notebooks_made_of_the_faces_is_no_part_of_them(source, tmp_path):
     (source / "18.jpg").unlink()
     names = [path.relative_to(source).as_posix() for path in source.rglob("*.jpg")]
     assert PurePosixPath("mine") not in module._made_of_faces(names)  # so few on top may show what the folders hold
-    assert module._made_of_faces(sorted(module.SUBMISSION)) == {}  # named as the source
+    assert module._made_of_faces(module.NUMBERS) == {}  # named as the source
 
 
 # What is broken, odd, or left behind
