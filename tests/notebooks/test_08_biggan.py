@@ -27,10 +27,8 @@ NUMBERS = 3  # classes
 @cache
 def functions() -> dict:
     """What the notebook defines: its cells up to training, and the functions of those after it."""
-    names, launched = (
-        before_launch(MASTER),
-        False,
-    )  # the very names that its functions see, so that tests can change them
+    names = before_launch(MASTER)  # the very names that its functions see, so that tests can change them
+    launched = False
     for name, source in cells(MASTER).items():
         launched = launched or "run = launch(" in source
         if launched:
