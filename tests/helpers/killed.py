@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 import traceback
-from functools import partial
 from pathlib import Path
 
 import click
@@ -62,7 +61,6 @@ def main(folder, faces, kills):
     torch.set_num_threads(1)
     overrides = {"faces": str(faces.resolve()), "run": "run", "steps": 6 * kills, "norms_every": 2, "ema": 0.9}
     names = lesson(ROOT / "baselines/01_gan.py", **overrides)
-    names["fixed_noise"] = partial(names["fixed_noise"], count=100)  # fewer samples, ten times the kills
     steps_of = names["Run"].steps
 
     def timed_steps(run, *tensors):

@@ -12,7 +12,11 @@ from tests.helpers.stubbed import stubbed_cuda
 
 WHOLE = "01_gan"  # with its check cells too, which take longer than all else, and with all samples
 HALF = ("01_gan", "02_gradient_clipping", "03_wgan", "06_cgan")  # the others' steps, or D's, stay in float32
-SMALLER = {"08_biggan": ["batch_size=4", "accumulate=2", "attention=16"]}
+SMALLER = {
+    "05_stylegan2": ["batch_size=2", "z_dim=16"],
+    "08_biggan": ["batch_size=4", "accumulate=2", "attention=16"],
+    "09_cyclegan": ["batch_size=2", "history=5"],  # full after three steps: then it draws random numbers
+}
 PACKAGE = "stylegan2_pytorch"  # fetches its own losses, and does not ask us
 SAMPLES = ": sample"  # which 07 shows of each resolution when it ends
 

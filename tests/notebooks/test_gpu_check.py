@@ -116,7 +116,7 @@ def test_a_distance_is_a_share_of_the_weights_size():
 
 
 def test_a_notebook_is_whole_and_resumes_in_a_process_of_its_own(on_the_cpu, rendered):
-    row = gpu_check.check_notebook("01_gan", rendered, 500, [])
+    row = gpu_check.check_notebook("01_gan", rendered, 500, ["samples=100"])
     assert (row["result"], row.get("device"), row.get("resumed")) == ("whole", "cpu", "equal")
 
 

@@ -128,7 +128,6 @@ def test_a_run_is_opened_without_training_by_steps_of_1(tmp_path, capsys):
 
 def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, rendered):
     names = lesson(ROOT / "baselines/01_gan.py", norms_every=2, ema=0.9, n_critic=2, faces=str(rendered))
-    names["fixed_noise"] = lambda settings: fixed_noise(settings, 50)
 
     def train_to(steps, folder):
         return names["train"](replace(names["settings"], steps=steps, run=str(tmp_path / folder)))

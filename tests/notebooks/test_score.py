@@ -16,6 +16,7 @@ from torch import nn
 
 from data.prepare import prepare
 from data.render import render_set
+from grader import cli
 from grader.features import devices, inception
 from grader.features.statistics import Statistics
 from grader.metrics.afd import cascade_faces
@@ -139,9 +140,11 @@ def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, cap
     (package / "__main__.py").write_text("import sys; print('asked', *sys.argv[1:])")
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     score.score_run(run, reference="faces.zip")
-    assert f"asked score {run.folder}/submission.tgz --output {run.folder} --offline --reference faces.zip" in (
-        capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert f"asked score {run.folder}/submission.tgz --output {run.folder} --offline --reference faces.zip" in said
+    (run.folder / "faces.zip").touch()
+    asked = said.partition("asked score ")[2].split()
+    assert cli.score.make_context("score", asked).params["offline"]  # which the grader's own command understands
     score.score_run(run)
     assert "--reference" not in capsys.readouterr().out
     shutil.copy(rendered / "about.json", "faces")
@@ -181,6 +184,7 @@ def test_faces_that_do_not_say_what_they_are_were_not_drawn(about, tmp_path):
     assert score.drawn_faces(str(tmp_path / "faces.zip")) is score.drawn_faces(str(tmp_path / "faces")) is None
 
 
+@pytest.mark.long
 def test_the_grader_itself_speaks(run, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     few = torch.randint(0, 256, (50, 3, 64, 64), dtype=torch.uint8)
