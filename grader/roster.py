@@ -266,8 +266,10 @@ def _ids_in(text: str, roster: list[Student]) -> list[str]:
 
 
 def _whole(number: str, text: str) -> bool:
-    """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz."""
-    before, after = (r"\d" if end.isdigit() else r"[^\W\d_]" for end in (number[0], number[-1]))
+    """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz, and in
+    王小明b123.tgz: a word of Latin letters has no Chinese, kana or hangul."""
+    letter = r"[^\W\d_\u2e80-\U0003ffff]" if number.isascii() else r"[^\W\d_]"
+    before, after = (r"\d" if end.isdigit() else letter for end in (number[0], number[-1]))
     return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 

@@ -282,6 +282,25 @@ def test_an_id_is_found_in_all_its_forms(tmp_path):
         roster_of(tmp_path / "r.csv", "id,name\nＢ１,Ada\nb1,Eve\n")
 
 
+@pytest.mark.parametrize(
+    ("id", "entry", "found"),
+    [
+        ("b1", "王小明b1", True),
+        ("b1", "작업b1", True),
+        ("b1", "第3組B1王", True),
+        ("1b", "王1b小明", True),
+        ("b1", "ab1", False),
+        ("b1", "éb1", False),  # the end of a name
+        ("1b", "1bé", False),
+        ("1b", "王21b", False),
+        ("學1", "大學1", False),
+    ],
+)
+def test_an_id_is_no_part_of_a_longer_word(tmp_path, id, entry, found):
+    row = students(entries(tmp_path, [f"{entry}.tgz"]), [Student(id, "Ada")])[0]
+    assert bool(row.upload) == found
+
+
 def test_without_a_roster_each_upload_is_a_student(tmp_path):
     rows = students(
         entries(tmp_path, ("ada.tgz", "Kim_7_assignsubmission_file_.tgz", "Kim_8_assignsubmission_file_.tgz"))
