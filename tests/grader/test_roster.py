@@ -241,6 +241,8 @@ def test_each_student_has_the_upload_that_counts(tmp_path, listed):
         ("Jos\u00e9 Ruiz", "José Ruiz", "Jose\u0301 Ruiz_7_assignsubmission_file_"),
         ("Groß, Anna", "Groß, Anna", "GROSSANNA_12_345_gan"),
         ("Ａｄａ Ｌ", "Ａｄａ Ｌ", "lada_12_345_gan"),
+        ("王\ue123明", "王\\ue123明", "王\ue123明_12_345_gan"),  # a character of the school's own
+        ("王\ue123 明", "王\\ue123 明", "明 王\ue123_7_assignsubmission_file_"),
     ],
 )
 def test_a_name_is_found_in_all_its_forms(tmp_path, cell, name, entry):
