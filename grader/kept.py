@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 MEASURES = (  # whatever a result changes with
     *("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py"),
     *("leaderboard.py", "thresholds.toml", "weights/*.safetensors"),
+    "workers.py",  # how long it may be read
+    "files.py",  # what is passed over in it, and in which order the rest comes
 )
 DRAWN_BY = ("report/*.py", "report/templates/*")  # whatever its page changes with besides
 

@@ -412,7 +412,7 @@ def grade_all(
         _, path, key = waiting.pop(name)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
-        else:
+        elif options.pages or result["status"] != GRADED:  # else a run beside this one may want it
             path.with_suffix(".html").unlink(missing_ok=True)  # of another result
         results[name], holds = _shown(result | {"key": key}, measured_with, drawn_by)
         if holds:

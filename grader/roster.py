@@ -139,15 +139,16 @@ def read_roster(path: Path) -> list[Student]:
         if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
             raise GraderError(f"{path}: line {number} has {what}: give each student one line with an id")
-        students[_plain(cells["id"])] = Student(printable(cells["id"]), printable(cells["name"]))
+        students[_plain(cells["id"])] = Student(cells["id"], cells["name"])
     if not students:
         raise GraderError(f"{path}: lists no student: {remedy}, then a line for each student")
     return list(students.values())
 
 
 def _tidy(cell: str) -> str:
-    """A cell with single plain spaces, and without the marks that nobody sees and that come along from web pages."""
-    return " ".join("".join(c for c in cell if unicodedata.category(c) != "Cf").split())
+    """A cell or a name with single plain spaces, without the marks that nobody sees and that come along from web pages,
+    and with rare characters, which not every system shows, written out."""
+    return printable(" ".join("".join(c for c in cell if unicodedata.category(c) != "Cf").split()))
 
 
 def _plain(text: str) -> str:
@@ -266,19 +267,21 @@ def _ids_in(text: str, roster: list[Student]) -> list[str]:
 
 
 def _whole(number: str, text: str) -> bool:
-    """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz."""
-    before, after = (r"\d" if end.isdigit() else r"[^\W\d_]" for end in (number[0], number[-1]))
+    """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz, and in
+    王小明b123.tgz: a word of Latin letters has no Chinese, kana or hangul."""
+    letter = r"[^\W\d_\u2e80-\U0003ffff]" if number.isascii() else r"[^\W\d_]"
+    before, after = (r"\d" if end.isdigit() else letter for end in (number[0], number[-1]))
     return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 
 def _letters(name: str) -> str:
     """A name without case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
-    return "".join(filter(str.isalnum, _plain(name)))
+    return "".join(filter(str.isalnum, _plain(_tidy(name))))
 
 
 def _words(name: str) -> list[str]:
     """Its words in one order."""
-    return sorted("".join(c if c.isalnum() else " " for c in _plain(name)).split())
+    return sorted("".join(c if c.isalnum() else " " for c in _plain(_tidy(name))).split())
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:

@@ -291,6 +291,17 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
     assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
 
 
+def test_a_run_without_pages_removes_none(tmp_path, monkeypatch, measured):
+    """Another run, beside it, may be about to read them."""
+    monkeypatch.chdir(tmp_path)
+    Path("class").mkdir()
+    command = ["leaderboard", "class", "--reports", "reports"]
+    for content, arguments, graded in (("x", command, 1), ("y", command[:2], 2), ("y", command, 3)):
+        Path("class/b1.tgz").write_text(content)
+        assert CliRunner().invoke(cli.main, arguments).exit_code == 0
+        assert Path("leaderboard.html.parts/b1.html").is_file() and len(measured) == graded
+
+
 def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypatch, measured):
     """A student would have two of them, with two grades."""
     monkeypatch.chdir(tmp_path)

@@ -49,6 +49,8 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
         ("verdict.py", b"COPIED = 0.01", b"COPIED = 0.02"),
         ("scoring.py", b"LIKE_COURSE = 25.0", b"LIKE_COURSE = 26.0"),
         ("results.py", b'DISTANCES = ("FD-ImageNet", ', b"DISTANCES = ("),
+        ("workers.py", b"MAX_SECONDS = 60", b"MAX_SECONDS = 6"),
+        ("files.py", b'"desktop.ini", ', b""),
         ("report/json.py", b"SCHEMA = 5", b"SCHEMA = 6"),
         ("inputs/images.py", b"MAX_PIXELS = 16", b"MAX_PIXELS = 8"),
         ("metrics/copies.py", b"RIVALS = 16", b"RIVALS = 17"),

@@ -241,6 +241,8 @@ def test_each_student_has_the_upload_that_counts(tmp_path, listed):
         ("Jos\u00e9 Ruiz", "José Ruiz", "Jose\u0301 Ruiz_7_assignsubmission_file_"),
         ("Groß, Anna", "Groß, Anna", "GROSSANNA_12_345_gan"),
         ("Ａｄａ Ｌ", "Ａｄａ Ｌ", "lada_12_345_gan"),
+        ("王\ue123明", "王\\ue123明", "王\ue123明_12_345_gan"),  # a character of the school's own
+        ("王\ue123 明", "王\\ue123 明", "明 王\ue123_7_assignsubmission_file_"),
     ],
 )
 def test_a_name_is_found_in_all_its_forms(tmp_path, cell, name, entry):
@@ -280,6 +282,25 @@ def test_an_id_is_found_in_all_its_forms(tmp_path):
     assert row.upload.entry == "hw_b1"
     with pytest.raises(GraderError, match="the id b1 again"):
         roster_of(tmp_path / "r.csv", "id,name\nＢ１,Ada\nb1,Eve\n")
+
+
+@pytest.mark.parametrize(
+    ("id", "entry", "found"),
+    [
+        ("b1", "王小明b1", True),
+        ("b1", "작업b1", True),
+        ("b1", "第3組B1王", True),
+        ("1b", "王1b小明", True),
+        ("b1", "ab1", False),
+        ("b1", "éb1", False),  # the end of a name
+        ("1b", "1bé", False),
+        ("1b", "王21b", False),
+        ("學1", "大學1", False),
+    ],
+)
+def test_an_id_is_no_part_of_a_longer_word(tmp_path, id, entry, found):
+    row = students(entries(tmp_path, [f"{entry}.tgz"]), [Student(id, "Ada")])[0]
+    assert bool(row.upload) == found
 
 
 def test_without_a_roster_each_upload_is_a_student(tmp_path):

@@ -38,6 +38,10 @@ def test_names_of_platforms(tmp_path):
         (["hw6_2024_10_ada.tgz", "hw6_2024_11_bob"], ["hw6_2024_10_ada", "hw6_2024_11_bob"]),
         (["2024_11201_6_gan.tgz", "2024_11202_6_gan.tgz"], ["2024_11201_6_gan", "2024_11202_6_gan"]),
         ([f"gan_1120{n}_6_x.tgz" for n in range(3)], [f"gan_1120{n}_6_x" for n in range(3)]),
+        (
+            [f"{name}_1120{n}_6_x.tgz" for n, name in enumerate("王陳李")],
+            [f"{name}_1120{n}_6_x" for n, name in enumerate("王陳李")],
+        ),
         (["王_107_12_assignsubmission_file_a.tgz", "林_108_13_assignsubmission_file_a.tgz"], ["王_107", "林_108"]),
         (["user7_12_345_hw.tgz", "user7_12_346_hw-1.tgz"], ["user7"]),  # handed in again
         (["user7_12_345_gan.tgz", "user7_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["user7", "wukong"]),
