@@ -73,8 +73,9 @@ def floors(reference: Reference, faces: np.ndarray, extract: Callable, qualities
 def floor(reference: Reference, count: int = SAMPLE, quality: int | None = None) -> float | None:
     """The Fréchet distance of `count` real faces to the others: no honest submission can be expected below it.
 
-    They are as the reference's faces are, or, where it knows their floor, stored as JPEG of a `quality`. None where it
-    cannot be told, for over 1,000 pictures and with under 2,000 faces: a distance depends on the number of pictures.
+    They are as the reference's faces are, or, where it knows floors, stored as JPEG of a `quality`: between two known
+    ones on the line, beyond them as the last one, which under the lowest is too low. None where it cannot be told, for
+    over 1,000 pictures and with under 2,000 faces: a distance depends on the number of pictures.
     """
     lossless = _floor(reference, count)
     if lossless is None or quality is None or not reference.floors:
