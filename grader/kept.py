@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MEASURES = (  # whatever a result changes with
     *("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py"),
-    *("leaderboard.py", "thresholds.toml", "weights/*.safetensors"),
+    *("leaderboard.py", "report/images.py", "thresholds.toml", "weights/*.safetensors"),
 )
 DRAWN_BY = ("report/*.py", "report/templates/*")  # whatever its page changes with besides
 

@@ -50,6 +50,7 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
         ("scoring.py", b"LIKE_COURSE = 25.0", b"LIKE_COURSE = 26.0"),
         ("results.py", b'DISTANCES = ("FD-ImageNet", ', b"DISTANCES = ("),
         ("report/json.py", b"SCHEMA = 5", b"SCHEMA = 6"),
+        ("report/images.py", b"quality=80", b"quality=81"),  # the strip in each result
         ("inputs/images.py", b"MAX_PIXELS = 16", b"MAX_PIXELS = 8"),
         ("metrics/copies.py", b"RIVALS = 16", b"RIVALS = 17"),
         ("metrics/copies.py", b"SAME = 0.28", b"SAME = 0.29"),
