@@ -171,7 +171,7 @@ class ByLabel:
 @dataclass(frozen=True)
 class Score:
     """Measures and verdicts of one submission; `probabilities` are the embedded detector's, that each picture is a
-    face, float [N]. `device` says where Inception and the ImageNet network ran; all else runs on the CPU.
+    face, float [N]. `device` says where the ImageNet network ran.
     `not_looked_for` are lines on copies and signs that could not be looked for, and why."""
 
     submission: Submission

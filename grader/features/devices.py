@@ -13,6 +13,8 @@ from grader.errors import GraderError, first_line
 from grader.progress import Done, unheard
 
 SIZE = 64  # pixels a side that pictures have
+# Of CUDA, cuDNN and their memory; the second where torch begins to use a GPU, and is not the first's
+FAILURES = (RuntimeError, torch.cuda.DeferredCudaCallError)
 
 
 class BrokenGPU(GraderError, RuntimeError):
@@ -31,31 +33,26 @@ def place(network: nn.Module) -> nn.Module:
     """A network of pictures float [n, 3, H, W] in 0..255 -> features [n, d], in eval mode, where it is to run.
 
     It is on the GPU if that can run it. Where it cannot, as an old card cannot run a new torch, or has no memory left,
-    a warning says so, and the network is on the CPU.
+    a warning says so, and the network is on the CPU. Raises BrokenGPU where it cannot be moved there.
     """
     network = network.eval()
     if torch.cuda.is_available():
         try:
-            network = network.cuda()
-            _forward(network, np.zeros((1, 64, 64, 3), np.uint8))
-            return network
-        except RuntimeError as error:  # no kernel for this card, or no memory
-            _warn_of_cpu(network, error)
+            _forward(network.cuda(), np.zeros((1, 64, 64, 3), np.uint8))
+        except FAILURES as error:  # no kernel for this card, or no memory
+            _leave_gpu(network, error)
+        return network
     return _on_cpu(network)
 
 
-def _leave_gpu(network: nn.Module, error: RuntimeError) -> None:
+def _leave_gpu(network: nn.Module, error: Exception) -> None:
+    reason = first_line(error)
     try:
         _on_cpu(network)
-    except RuntimeError:  # after some errors of a kernel nothing can be read from the GPU any more
-        reason = f"{type(network).__name__}: the GPU failed ({first_line(error)})"
-        raise BrokenGPU(f"{reason}: set CUDA_VISIBLE_DEVICES=-1 to use the CPU") from None
-    _warn_of_cpu(network, error)
-
-
-def _warn_of_cpu(network: nn.Module, error: RuntimeError) -> None:
-    reason = first_line(error)
-    warnings.warn(f"{type(network).__name__} runs on the CPU, the GPU cannot run it ({reason})", stacklevel=4)
+    except FAILURES:  # after some errors of a kernel nothing can be read from the GPU any more
+        failed = f"{type(network).__name__}: the GPU failed ({reason})"
+        raise BrokenGPU(f"{failed}: set CUDA_VISIBLE_DEVICES=-1 to use the CPU") from None
+    warnings.warn(f"{type(network).__name__} runs on the CPU, the GPU cannot run it ({reason})", stacklevel=3)
 
 
 def _on_cpu(network: nn.Module) -> nn.Module:
@@ -68,9 +65,9 @@ def _on_cpu(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-def name(network: nn.Module | None) -> str:
+def name(network: nn.Module) -> str:
     """Where the network runs: "CPU", or the GPU's name."""
-    device = next(network.parameters()).device if network else torch.device("cpu")
+    device = next(network.parameters()).device
     return "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
@@ -90,7 +87,7 @@ def features(network: nn.Module, pictures: np.ndarray, done: Done = unheard) -> 
         batch = pictures[start : start + (50 if on_gpu(network) else 4)]
         try:
             rows.append(_forward(network, batch))
-        except RuntimeError as error:  # of CUDA, cuDNN or its memory
+        except FAILURES as error:
             if not on_gpu(network):
                 raise
             _leave_gpu(network, error)

@@ -18,6 +18,7 @@ from grader.inputs.archives import bytes_of
 from grader.inputs.submission import BadSubmission
 
 MAX_LAYERS = 1000
+MAX_BYTES = 256 * 10**6  # of a table: 12 layers of 500,000 steps. The worst of this size takes 1.6 GB
 FILES = (  # of a run, beside its checkpoints and samples
     *("config.json", "labels.csv", "log.csv", "losses.png", "grad_norms.csv", "grad_norms.png"),
     *("history.csv", "history.png", "submission.tgz"),
@@ -85,13 +86,16 @@ def read_rows(path: Path, columns: dict[str, type], grows: bool = False) -> np.n
 def _rows_and_torn(path: Path, columns: dict[str, type], grows: bool) -> tuple[np.ndarray, bytes]:
     """The rows of read_rows, and the last line that was left out."""
     try:
-        data = bytes_of(path)
+        data = bytes_of(path, MAX_BYTES)
+    except OSError:
+        raise BadRun(f"{path}: cannot be read: name the folder that a notebook's `run` setting named") from None
+    except ValueError as error:  # too long, or no file
+        raise BadRun(f"{path}: {error}: name a run's folder, or train with a larger norms_every") from None
+    try:
         end = data.rfind(b"\n") + 1 if grows else len(data)
         table = csv.DictReader(io.TextIOWrapper(io.BytesIO(data[:end]), "utf-8-sig", newline=""))
         cells = (tuple(kind(row[name]) for name, kind in columns.items()) for row in table)
         rows = np.fromiter(cells, [(name, np.int64 if kind is int else np.float64) for name, kind in columns.items()])
-    except OSError:
-        raise BadRun(f"{path}: cannot be read: name the folder that a notebook's `run` setting named") from None
     except (KeyError, ValueError, TypeError, OverflowError, csv.Error):
         raise BadRun(f"{path}: not the columns {', '.join(columns)}, all of numbers: make it again") from None
     if not len(rows):

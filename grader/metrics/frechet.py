@@ -20,6 +20,8 @@ from grader.inputs.images import decode, jpeg
 if TYPE_CHECKING:
     from grader.features.reference import Reference
 
+WITHOUT_LOSS = 101  # in place of JPEG's quality, which is 100 at most
+
 
 def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -> float:
     """Squared Fréchet distance of features [N, d], or of their statistics, to a reference.
@@ -73,14 +75,16 @@ def floors(reference: Reference, faces: np.ndarray, extract: Callable, qualities
 def floor(reference: Reference, count: int = SAMPLE, quality: int | None = None) -> float | None:
     """The Fréchet distance of `count` real faces to the others: no honest submission can be expected below it.
 
-    They are as the reference's faces are, or, where it knows their floor, stored as JPEG of a `quality`. None where it
-    cannot be told, for over 1,000 pictures and with under 2,000 faces: a distance depends on the number of pictures.
+    They are as the reference's faces are, or, where it knows floors, stored as JPEG of a `quality`: on the line between
+    two known ones, and under the lowest as that one, which is too low. None where it cannot be told, for over 1,000
+    pictures and with under 2,000 faces: a distance depends on the number of pictures.
     """
     lossless = _floor(reference, count)
     if lossless is None or quality is None or not reference.floors:
         return lossless
-    known = sorted(reference.floors.items())
-    return lossless - _floor(reference, SAMPLE) + float(np.interp(quality, *zip(*known, strict=True)))
+    of_all = _floor(reference, SAMPLE)
+    known = sorted({WITHOUT_LOSS: of_all, **reference.floors}.items())
+    return lossless - of_all + float(np.interp(quality, *zip(*known, strict=True)))
 
 
 @lru_cache(maxsize=8)

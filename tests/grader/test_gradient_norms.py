@@ -140,6 +140,15 @@ def test_unusable_runs(tmp_path, content):
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_table_that_is_too_long_is_refused_for_its_length(tmp_path, monkeypatch):
+    name = "x" * 130_000  # 35 MB in few rows: more than a picture may have
+    (tmp_path / "grad_norms.csv").write_text(HEAD + "".join(f"{step},1,{name},1\n" for step in range(270)))
+    assert read_run(tmp_path).steps == 270
+    monkeypatch.setattr("grader.inputs.runs.MAX_BYTES", 10**7)
+    with pytest.raises(BadRun, match=r"grad_norms\.csv: has more than 10 MB: .* larger norms_every$"):
+        read_run(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", HEAD, HEAD + "1,1,x", HEAD + "1,1,x,2\n1,2,y", HEAD + "1,1,x,2\n1"])
 def test_a_run_that_recorded_nothing_is_scored_without_norms(tmp_path, content):
     """The notebooks write the column names when a run begins; 05 and 07 record no norms."""

@@ -82,6 +82,7 @@ def test_a_card_that_cannot_run_inception_leaves_it_to_the_cpu(inception_weights
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
         getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: an illegal memory access was encountered"),
+        torch.cuda.DeferredCudaCallError("CUDA call failed lazily at initialization"),
     ],
     ids=str,
 )
@@ -95,14 +96,28 @@ def test_a_card_that_fails_on_the_way_leaves_the_rest_to_the_cpu(tiny, monkeypat
     np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
 
 
-def test_a_card_that_is_gone_with_the_network_is_said_in_a_line(tiny, monkeypatch):
+def test_a_card_that_is_no_more_leaves_a_new_network_to_the_cpu(tiny, monkeypatch):
+    """CUDA_VISIBLE_DEVICES changed after torch had counted the cards: it fails where the first network moves."""
+
+    def lost(network):
+        raise torch.cuda.DeferredCudaCallError("CUDA call failed lazily at initialization with error: 0 of 0\n\nat …")
+
+    Card(monkeypatch, None)
+    monkeypatch.setattr("torch.nn.Module.cuda", lost)
+    with pytest.warns(UserWarning, match="runs on the CPU, the GPU cannot run it .CUDA call failed lazily"):
+        assert devices.place(tiny) is tiny
+    assert devices.name(tiny) == "CPU"
+
+
+@pytest.mark.parametrize("use", [devices.place, lambda network: devices.features(network, PICTURES)])
+def test_a_card_that_is_gone_with_the_network_is_said_in_a_line(tiny, monkeypatch, use):
     def gone(network):
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be …")
 
     Card(monkeypatch, RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel …"))
     monkeypatch.setattr("torch.nn.Module.cpu", gone)
     with pytest.raises(devices.BrokenGPU, match=r"access was encountered\): set CUDA_VISIBLE_DEVICES=-1") as caught:
-        devices.features(tiny, PICTURES)
+        use(tiny)
     assert isinstance(caught.value, GraderError) and len(caught.value.problems) == 1
     assert isinstance(caught.value, RuntimeError)  # FID goes without it
 
