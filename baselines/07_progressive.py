@@ -253,9 +253,9 @@ def check_stage(stage):
         with errors_in_words(say, {}):
             found = stage(step, hold, fade)
         assert isinstance(found, (tuple, list)) and len(found) == 2, f"return resolution and α, not {found}"
-        found = tuple(found)
-        assert isinstance(found[0], Integral), f"{found[0]} pixels are no size: the resolution is a whole number"
-        return found
+        resolution, alpha = found
+        assert isinstance(resolution, Integral), f"{resolution!r} pixels are no size: the resolution is a whole number"
+        return resolution, alpha.item() if torch.is_tensor(alpha) else alpha
 
     first, last = at(0), at(10**6)
     assert first == (4, 1), f"the first step is {first}, not (4, 1.0): 4×4 has nothing to be faded over"
@@ -280,7 +280,7 @@ def check_stage(stage):
     ]
     for step, right in enumerate(expected):
         found = at(step, hold, fade)
-        same = found[0] == right[0] and abs(found[1] - right[1]) < 1e-9
+        same = found[0] == right[0] and abs(found[1] - right[1]) < 1e-6
         assert same, f"with hold {hold} and fade {fade}, step {step} is {found}, not {right}"
     done("stage")
 

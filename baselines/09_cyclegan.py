@@ -364,6 +364,8 @@ def right_cycle_loss(G, real_A, real_B, fake_A, fake_B):
     return right_l1(G.BA(fake_B), real_A) + right_l1(G.AB(fake_A), real_B)
 
 
+right_cycle_loss.__qualname__ = "cycle_loss"  # which Python names when its arguments do not fit
+
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
@@ -662,6 +664,11 @@ def check_with_weights(step, cycle, identity):
     def mixed_up(D, G, real_A, real_B):
         return changed()(Discriminators(D.B, D.A), G, real_A, real_B)
 
+    def crossed(D, G, real_A, real_B):
+        fake_A, fake_B = G.AB(real_A), G.BA(real_B)
+        judged = (D.A(fake_A) - 1).square().mean() + (D.B(fake_B) - 1).square().mean()
+        return judged + cycle * right_cycle_loss(G, real_A, real_B, fake_A, fake_B)
+
     def other_way(D, G, real_A, real_B):
         own = right_l1(G.AB(real_A), real_A) + right_l1(G.BA(real_B), real_B)
         return changed(identity=0)(D, G, real_A, real_B) + identity * own
@@ -692,6 +699,7 @@ def check_with_weights(step, cycle, identity):
         ),
         "these are D's labels for fakes: G wants D to answer 1 for its fakes": changed(target=0.0),
         "the discriminators are mixed up: D.A judges fake_A, and D.B fake_B": mixed_up,
+        "the generators are mixed up: fake_A = G.BA(real_B), and fake_B = G.AB(real_A)": crossed,
         "one generator is not judged, G.BA: D.A(fake_A) is to be 1, and no detach()": changed(fool_A=0),
         "one generator is not judged, G.AB: D.B(fake_B) is to be 1, and no detach()": changed(fool_B=0),
         "no generator is judged: D.A(fake_A) and D.B(fake_B) are to be 1, and no detach()": changed(fool_A=0, fool_B=0),

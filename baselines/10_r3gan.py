@@ -261,6 +261,8 @@ def check_relativistic_losses(loss_D, loss_G):
                 (-ahead(r, f)).sigmoid().mean()
             ),
             "this is log of the sigmoid without its minus": lambda r, f: F.logsigmoid(ahead(r, f)).mean(),
+            "this is the other loss with a minus, which saturates: take the softplus of the difference the other way "
+            "round": lambda r, f: -F.softplus(ahead(r, f)).mean(),
             "this is the square of the difference: take the softplus": lambda r, f: (1 - ahead(r, f)).square().mean(),
             "the mean comes too early: take the softplus of each pair": lambda r, f: F.softplus(-ahead(r, f).mean()),
             "a score is compared with the mean of the other side: compare it with its partner": lambda r, f: F.softplus(
@@ -286,6 +288,7 @@ def check_relativistic_losses(loss_D, loss_G):
     for count in (5, 8):
         real = (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(check_device()).requires_grad_()
         fake = (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(check_device()).requires_grad_()
+        real, fake = 1 * real, 1 * fake  # what comes from D is no leaf
         no_part = real.detach()  # G has no influence on the scores of reals
         for name, function, scores, ahead, above in (
             ("relativistic_loss_D", loss_D, (real, fake), lambda r, f: r - f, "D(real) > D(fake)"),
@@ -517,7 +520,10 @@ def check_discriminator_step(step):
 
     def pairs(real, fake):
         """A loss that is not the notebook's, so that one written out by hand shows."""
+        assert real.dim() == fake.dim() == 1, "loss_D takes D's scores, [N] of reals and [N] of fakes, and no pictures"
         return (0.7 * fake - 1.1 * real).sigmoid().mean() + 0.1 * (real * fake).mean()
+
+    pairs.__qualname__ = "loss_D"  # which Python names when its arguments do not fit
 
     def parts(D, G, real, z):
         r, f = D(real), D(G(z))
@@ -730,14 +736,19 @@ class ResidualBlock(nn.Module):
 
 # %% check="ResidualBlock"
 def check_ResidualBlock(make):
+    usual = {"divisible by groups": "the fourth argument of convolution is `groups`: give the gain its name, gain=gain"}
+
     def built(channels, inner, groups, gain):
         torch.manual_seed(channels)
-        with errors_in_words(lambda error: f"ResidualBlock{channels, inner, groups, gain} stops with: {error}", {}):
+        with errors_in_words(lambda error: f"ResidualBlock{channels, inner, groups, gain} stops with: {error}", usual):
             block = make(channels, inner, groups, gain).to(check_device())
         kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
         assert not any(isinstance(module, kinds) for module in block.modules()), "there is no normalisation here"
         found = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
-        assert len(found) == 3, f"there are {len(found)} convolutions, and should be 3: 1×1, grouped 3×3, 1×1"
+        assert len(found) == 3, (
+            f"the block has {len(found)} convolutions, and should have 3: 1×1, grouped 3×3, 1×1. Keep each by a name "
+            "of its own, self.…: in a list they are not found"
+        )
         sizes = [one.kernel_size[0] for one in found]
         assert sorted(sizes) == [1, 1, 3], f"the kernels are {sizes}, and should be 1, 3, 1"
         mix = found[sizes.index(3)]
