@@ -81,7 +81,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from kit.checks import check_step, done, has_values, norm_over_weights, right_gradients
+from kit.checks import check_step, done, has_values, norm_over_weights, right_gradients, tiny_batch
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -178,8 +178,8 @@ def clipped_step(loss, network, optimizer, max_norm):
 
 # %% check="clipped_step"
 def check_clipped_step(clipped_step):
-    def loss_of(D, G, real, z):
-        return -3 * (D(real).log().mean() + (1 - D(G(z).detach())).log().mean())
+    def loss_of(D, G, real, z, shift):
+        return -3 * (D(real).log().mean() + (1 - D(G(z).detach())).log().mean()) + shift
 
     def clipped(change, value=1):
         """A loss with `value` times the value of loss_of, and with its gradients changed: change([each weight's])."""
@@ -203,7 +203,8 @@ def check_clipped_step(clipped_step):
         return [g for g in gradients if g.dim() > 1]
 
     remarks = []
-    for max_norm in (23.7, 0.37):  # the gradient, whose norm is about 3, is short for one and long for the other
+    # the gradient, whose norm is about 3, is short for 23.7 and long for 0.37, whatever the loss is
+    for max_norm, shift in ((23.7, 0), (0.37, 0), (0.37, -9)):
 
         def right(gradients, c=max_norm):
             return scaled(gradients, norm_over_weights(gradients), c)
@@ -234,8 +235,8 @@ def check_clipped_step(clipped_step):
             ),
         }
 
-        def step(D, G, optimizer, real, z, c=max_norm):
-            loss = loss_of(D, G, real, z)
+        def step(D, G, optimizer, *arguments, c=max_norm):
+            loss = loss_of(D, G, *arguments)
             clipped_step(loss, D, optimizer, c)
             used, left = (optimizer.seen or [[]])[0], [weight.grad for weight in D.parameters()]
             if has_values(used) and has_values(left) and norm_over_weights(used) > 1.01 * c:
@@ -245,7 +246,11 @@ def check_clipped_step(clipped_step):
             return loss
 
         mistakes = {hint: clipped(wrong, 0) for hint, wrong in mistakes.items()}
-        remarks = check_step(step, clipped(right), mistakes, optimizer_name="optimizer")
+        remarks = check_step(
+            *(step, clipped(right), mistakes),
+            batch=lambda shift=shift: (*tiny_batch(), shift),
+            optimizer_name="optimizer",
+        )
     done("clipped_step", remarks)
 
 

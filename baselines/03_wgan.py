@@ -371,7 +371,7 @@ def check_discriminator_step(step):
     def hinge(D, G, real, z, clip):
         return (1 - D(real)).relu().mean() + (1 + D(G(z))).relu().mean()
 
-    def pair(sign=1):
+    def pair(sign=2):  # which makes the gradient longer than 1, to which 02 clips
         return tiny_pair(probability=False, sign=sign)
 
     def batch():
@@ -398,7 +398,7 @@ def check_discriminator_step(step):
     remarks = check_step(step, right, mistakes, pair=pair, batch=batch, clips_weights=True)
     # once more where the fakes have the higher scores
     mistakes = {"there is an abs() too many: W may be below 0 for a while": lambda *given: -right(*given).abs()}
-    check_step(step, right, mistakes, pair=lambda: pair(sign=-1), batch=batch, clips_weights=True)
+    check_step(step, right, mistakes, pair=lambda: pair(sign=-2), batch=batch, clips_weights=True)
     for clip in (0.0137, 0.21):
         check_clipping(step, right, clip)
     done("discriminator_step", remarks)
@@ -406,6 +406,7 @@ def check_discriminator_step(step):
 
 def check_clipping(step, loss_of, clip):
     """Checks D's weights after a step that would bring some of them over ±clip."""
+    clips_gradients = "this clips the gradients: clip D's weights"
 
     def after(start_inside, batch_norm=False):
         """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
@@ -417,12 +418,14 @@ def check_clipping(step, loss_of, clip):
             for weight in D.parameters() if start_inside else ():
                 weight.clamp_(-clip, clip)
         before, G_before = [[w.detach().clone() for w in network.parameters()] for network in (D, G)]
-        steepest = max(g.abs().max().item() for g in right_gradients(loss_of(D, G, real, z), D))
+        expected = right_gradients(loss_of(D, G, real, z), D)
+        steepest = max(g.abs().max().item() for g in expected)
         optimizer = WatchedSGD(D, lr=0.7 * clip / steepest)  # at most 0.7 of the way from 0 to the limit
         counters = {"desired output type": "clip D.parameters(), not BatchNorm's counters"}
         with errors_in_words(lambda error: f"the step stops with {error}", counters):
             step(D, G, optimizer, real, z, clip)
         used = optimizer.seen[-1]
+        assert not start_inside or are_close(used, expected), clips_gradients
         assert all(map(torch.equal, G.parameters(), G_before)), "G's weights changed in D's step: clip D's alone"
         free = [w - optimizer.param_groups[0]["lr"] * g for w, g in zip(before, used, strict=True)]
         return [w.detach().clone() for w in D.parameters()], free, used
@@ -441,7 +444,7 @@ def check_clipping(step, loss_of, clip):
         assert max(w.abs().max() for w in far) > 1.71 * clip, (
             "clipped before optimizer_D.step(), which leaves the range again: clip after it"
         )
-        assert max(g.abs().max() for g in used) > 1.01 * clip, "this clips the gradients: clip D's weights"
+        assert max(g.abs().max() for g in used) > 1.01 * clip, clips_gradients
         raise AssertionError(f"after the step D has a weight of {widest:.4f}: clip all to −clip … clip, here ±{clip}")
     assert not are_close(found, [c if c.dim() > 1 else f for c, f in zip(clipped(free), free, strict=True)], 1e-5), (
         "the biases are not clipped: clip all of D.parameters()"

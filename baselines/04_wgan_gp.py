@@ -515,6 +515,9 @@ def check_discriminator_step(step):
         return -(D(real).sigmoid().log().mean() + (1 - D(G(z)).sigmoid()).log().mean())
 
     mistakes = {
+        "there is an abs() too many: W may be below 0 for a while": (
+            lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - distance(D, G, real, z).abs()
+        ),
         "the sign is wrong: mean D(fake) − mean D(real) is minimised": (
             lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - distance(D, G, real, z)
         ),
@@ -568,12 +571,12 @@ def check_discriminator_step(step):
         return loss
 
     with stand_ins(step, gradient_penalty=stand_in):  # so λ is seen whatever the penalty is
-        for penalty in (7.3, 1.0, 0.0):
+        for penalty, sign in ((7.3, 1), (1.0, -1), (0.0, 1)):  # W is above 0, and once below
             remarks = check_step(
                 watched,
                 right,
                 mistakes,
-                pair=lambda: tiny_pair(probability=False),
+                pair=lambda sign=sign: tiny_pair(probability=False, sign=sign),
                 batch=lambda penalty=penalty: (*tiny_batch(), penalty),
             )
     done("discriminator_step", remarks)

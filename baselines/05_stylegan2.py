@@ -289,10 +289,15 @@ def make_trainer(settings):
 # %% check="make_trainer"
 def check_make_trainer(make):
     settings = StyleGANSettings(width=3, batch_size=8, lr_G=3e-4, lr_D=7e-5, z_dim=24)  # all unlike any default
-    try:
-        trainer = make(settings)
-    except (TypeError, AttributeError, AssertionError) as error:
-        raise AssertionError(f"the package does not take these arguments: {error}") from error
+
+    def taken(make, *given):
+        try:
+            return make(*given)
+        except (TypeError, AttributeError, AssertionError, ValueError, ArithmeticError) as error:
+            said = str(error).partition("\n")[0]
+            raise AssertionError(f"the package does not take these arguments: {said}") from error
+
+    trainer = taken(make, settings)
     assert isinstance(trainer, FaceTrainer), f"return a FaceTrainer(…), not {type(trainer).__name__}"
     assert trainer.image_size == 64, f"the pictures would be {trainer.image_size} pixels wide: set image_size"
     assert trainer.network_capacity == settings.width, (
@@ -319,7 +324,7 @@ def check_make_trainer(make):
     unknown = more.keys() - {"latent_dim", "style_depth", "steps"}
     assert not unknown, f"the package has no argument {', '.join(sorted(unknown))}"
     assert more.get("style_depth", 8) == 8, f"S has {more['style_depth']} layers: leave style_depth at 8"
-    trainer.init_GAN()
+    taken(trainer.init_GAN)
     assert trainer.GAN.G.latent_dim == settings.z_dim, (
         f"z would have {trainer.GAN.G.latent_dim} numbers, not settings.z_dim, {settings.z_dim} here: set latent_dim"
     )
@@ -415,7 +420,11 @@ def check_generate(generate):
     mean_style = torch.linspace(0.3, 1.8, 8, device=check_device())[None]
     image_noise = torch.rand(6, 64, 64, 1, generator=repeatable).to(check_device())
     given = [one.clone() for one in (z, mean_style, image_noise)]
-    pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise)
+    torch_says = {
+        "'input_noise'": "pass image_noise on to G",
+        "expanded size": "the styles need a dimension for the layers: style[:, None].expand(-1, G.num_layers, -1)",
+    }
+    pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise, meanings=torch_says)
     assert all(map(torch.equal, given, (z, mean_style, image_noise))), "it changes what it is given: make new tensors"
     assert seen, "make the pictures with G"
     styles, noise, overshooting = map(torch.cat, zip(*seen, strict=True))

@@ -15,7 +15,9 @@ NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torc
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration)
 ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
 MADE_FIRST = "a layer is made first, then called: nn.ReLU()(x)"
+NO_CALL = "a call has no (): write backward(), mean(), detach(), D.parameters()"
 ANY_CHECK_SAYS = {  # what stops any solution, and what that means
+    **{"builtin_function_or_method": NO_CALL, "'method' object": NO_CALL},
     **{"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE},
     "device-side assert": "a number out of range has stopped the GPU: restart the kernel. BCE takes probabilities, "
     "0 … 1, no scores; an index is at least 0, and less than the size",
@@ -36,6 +38,8 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "found dtype": "bce wants targets of the type of p: use ones_like or zeros_like",
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
     "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
+    "is invalid for input of size": "a size does not fit: take it from what you are given, as len(real) does",
+    "'generator' object has no attribute": "D.parameters() is no tensor: go through it, for weight in D.parameters()",
     "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
@@ -259,8 +263,11 @@ def check_stepped(optimizer, expected, trains, other):
         assert not optimizer.arrived, f"{called} has no gradient: is there a zero_grad() after backward()?"
         astray = any(weight.grad is not None for weight in other.parameters())
         assert not astray, f"backward() does not reach {trains}: is there a detach() or no_grad() between?"
-        raise AssertionError(f"{trains} has no gradient: call backward() on the loss")
-    assert optimizer.seen, f"{trains} did not move: call {called}.step() after backward()"
+        raise AssertionError(
+            f"{trains} has no gradient: call backward() on the loss, and put no torch.tensor() or "
+            "requires_grad_() around it"
+        )
+    assert optimizer.seen, f"{called} made no step: call {called}.step() after backward()"
     assert len(optimizer.seen) == 1, f"{called}.step() was called {len(optimizer.seen)} times: once is right"
     assert any(gradient is not None for gradient in optimizer.seen[0]), (
         f"{called}.step() comes before backward(): it has no gradient yet"
@@ -274,22 +281,30 @@ def check_wrong_gradient(optimizer, expected, previous, scales, returned, value,
     """Says why an optimizer's step had another gradient than the expected one. `previous` is that of the step before,
     and `wrong` is {hint: (gradients, value of the loss)}."""
     found = optimizer.seen[0]
+    length, right_length = map(norm_over_weights, (found, expected))
+    assert length == length, (
+        "the gradient is NaN: is there a log or a root of 0? And bce takes the probabilities first, then the targets"
+    )
     piled_up = previous is not None and any(
         are_close(found, [p + s * e for p, e in zip(previous, expected, strict=True)]) for s in scales
     )
     assert not piled_up, "gradients pile up from step to step: call zero_grad() before backward()"
     for hint, (gradients, _) in wrong.items():
         assert not any(are_close(found, [s * g for g in gradients]) for s in scales), hint
-    assert not any(are_close(found, [-s * e for e in expected]) for s in scales), (
+    factor = length / max(right_length, 1e-9)
+    assert length < 1e-5 or not are_close(found, [-factor * e for e in expected]), (
         "the sign is wrong: this climbs where it should descend"
     )
     for hint, (_, wrong_value) in wrong.items():
         if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
             assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
+    assert length < 1e-5 or not are_close(found, [factor * e for e in expected]), (
+        f"the gradient at {optimizer.called}.step() is {factor:.4g} times as long as it should be: look for a factor, "
+        "a sum or a norm that is not as asked"
+    )
     raise AssertionError(
-        f"the gradient at {optimizer.called}.step() is not that of the loss: its norm is "
-        f"{norm_over_weights(found):.4f}, and should be {norm_over_weights(expected):.4f}; the loss is {returned:.4f}, "
-        f"and should be {value:.4f}"
+        f"the gradient at {optimizer.called}.step() is not that of the loss: its norm is {length:.4f}, and should be "
+        f"{right_length:.4f}; the loss is {returned:.4f}, and should be {value:.4f}"
     )
 
 
@@ -347,6 +362,7 @@ def check_step(
         return "a method that ends in _ changes what backward() needs: leave the _ away"
 
     arguments = batch() if trains == "D" else batch()[1:]
+    given = copy.deepcopy(arguments)
     previous = None
     for _ in range(3):
         loss_before = right_loss(D, G, *arguments)
@@ -358,6 +374,9 @@ def check_step(
             returned = check_scalar(step(D, G, optimizer, *arguments))
         assert returned == returned, (
             "the loss is NaN: log and sqrt take no number below 0, and bce takes probabilities, 0 … 1, no scores"
+        )
+        assert all(torch.equal(one, was) for one, was in zip(arguments, given, strict=True) if torch.is_tensor(one)), (
+            "it changes what it is given: make a new tensor"
         )
         check_stepped(optimizer, expected, trains, other)
         found = optimizer.seen[0]
@@ -456,6 +475,9 @@ def check_critic(make, settings):
     with explained("the critic cannot be made: Discriminator wants a class or a function as its norm, no layer"):
         critic = make(settings)
     assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
+    assert critic.training and all(weight.requires_grad for weight in critic.parameters()), (
+        "the critic is in eval(), or frozen: return it as Discriminator makes it, it has to learn"
+    )
     critic, pictures = critic.to(check_device()), tiny_batch()[0]
     scores = output_of(critic, pictures, shape=pictures.shape[:1])
     convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
