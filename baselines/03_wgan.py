@@ -406,7 +406,7 @@ def check_discriminator_step(step):
 
 def check_clipping(step, loss_of, clip):
     """Checks D's weights after a step that would bring some of them over ±clip."""
-    clips_gradients = "this clips the gradients: clip D's weights"
+    clips_gradients = "the gradient changes with clip: clip D's weights alone, no gradients and no scores"
 
     def after(start_inside, batch_norm=False):
         """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
@@ -414,6 +414,7 @@ def check_clipping(step, loss_of, clip):
         if batch_norm:
             D.layers.insert(1, nn.BatchNorm1d(4).to(check_device()))
         real, z = tiny_batch()
+        real = 300 * real  # so that gradients are over clip, where weights are not
         with torch.no_grad():
             for weight in D.parameters() if start_inside else ():
                 weight.clamp_(-clip, clip)

@@ -121,11 +121,11 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
         files[match.group("number", "file")].add(stem)
         numbers[match["name"]].add(match["number"])
         called[match["name"]].add(AGAIN.sub("", stem))
-    one_file = len({file for _, file in files}) == 1 and len(names) > 2
+    one_file = len({match["file"] for match in found}) == 1 and len(names) > 2
     return both | {
         match.string
         for match in found
-        if one_file
+        if (one_file and match["file"])
         or len(names[match["number"]]) > 1
         or len(files[match.group("number", "file")]) > 1
         or (re.search(r"\d", match["name"]) and len(numbers[match["name"]]) > 1)

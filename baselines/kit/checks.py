@@ -15,8 +15,9 @@ NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torc
 ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration)
 ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
 MADE_FIRST = "a layer is made first, then called: nn.ReLU()(x)"
-NO_CALL = "a call has no (): write backward(), mean(), detach(), D.parameters()"
+NO_CALL = "a call has no (): write backward(), mean(), detach(), network.parameters()"
 ANY_CHECK_SAYS = {  # what stops any solution, and what that means
+    "method' object is not subscriptable": "a size is x.shape[0] or x.size(0), and a call has ()",
     **{"builtin_function_or_method": NO_CALL, "'method' object": NO_CALL},
     **{"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE},
     "device-side assert": "a number out of range has stopped the GPU: restart the kernel. BCE takes probabilities, "
@@ -39,7 +40,7 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
     "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1)",
     "is invalid for input of size": "a size does not fit: take it from what you are given, as len(real) does",
-    "'generator' object has no attribute": "D.parameters() is no tensor: go through it, for weight in D.parameters()",
+    "'generator' object has no attribute": "parameters() is no tensor: go through it, for weight in D.parameters()",
     "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",

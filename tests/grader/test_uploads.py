@@ -48,6 +48,7 @@ def test_names_of_platforms(tmp_path):
         (["ada_2024_5_hw6.tgz", "bob_2024_6_hw6.tgz"], ["ada_2024_5_hw6", "bob_2024_6_hw6"]),
         (["kimeve_12_345_gan.tgz", "kimeve_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["kimeve", "wukong"]),
         (["kimeve_12_345_gan.tgz", "wukong_13_345_gan.tgz"], ["kimeve", "wukong"]),  # handed in for a group
+        (["kim_101_text.html", "eve_LATE_102_link.html", "wu_103_text.html"], ["kim", "eve", "wu"]),
         (["kimeve_12_345_gan.rar", "kimeve_12_345_gan"], ["kimeve"]),  # a teacher unpacked it
     ],
 )
