@@ -108,15 +108,15 @@ def execute(master, overrides, solved=True, until="", checks=None, before_traini
     return names
 
 
-def with_few_samples(names) -> dict:
-    """A notebook's names, changed: it draws FEW samples at each checkpoint, as 1,000 take longer than its steps."""
+def with_few_samples(names, count=FEW) -> dict:
+    """A notebook's names, changed: it draws `count` samples at each checkpoint, as 1,000 take longer than its steps."""
     for name in {"fixed_noise", "balanced_labels", "thousand"} & names.keys():
-        names[name] = partial(first, names[name])
+        names[name] = partial(first, count, names[name])
     return names
 
 
-def first(function, *arguments):
-    return function(*arguments)[:FEW]
+def first(count, function, *arguments):
+    return function(*arguments)[:count]
 
 
 def lesson(master, **overrides) -> dict:
