@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from grader.errors import GraderError, printable
@@ -274,14 +275,16 @@ def _whole(number: str, text: str) -> bool:
     return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
 
 
+@cache  # each upload is compared with each name
 def _letters(name: str) -> str:
     """A name without case, spaces and marks: Canvas writes "lovelaceada" for Ada Lovelace."""
     return "".join(filter(str.isalnum, _plain(_tidy(name))))
 
 
-def _words(name: str) -> list[str]:
+@cache
+def _words(name: str) -> tuple[str, ...]:
     """Its words in one order."""
-    return sorted("".join(c if c.isalnum() else " " for c in _plain(_tidy(name))).split())
+    return tuple(sorted("".join(c if c.isalnum() else " " for c in _plain(_tidy(name))).split()))
 
 
 def _latest(student: Student, uploads: list[Upload]) -> Student:
