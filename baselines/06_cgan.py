@@ -714,7 +714,8 @@ check_generator_step(generator_step)
 
 # %%
 def train(settings):
-    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema and classes."""
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, which has G_ema, faces
+    and classes."""
     seed_everything(settings.seed)
     device = get_device()
     faces, labels, classes = load_labelled_faces(settings, device)  # uint8 [N, 3, 64, 64], [N], names
@@ -726,7 +727,7 @@ def train(settings):
     sample_labels = balanced_labels(1000, len(classes))  # first 8 of each class: a row of the grid
     z = join_z(fixed_noise(settings), one_hot(sample_labels, len(classes)))  # [1000, z_dim + classes]
     run = Run(settings, G, D, z, shown=8 * len(classes), optimizer_G=optimizer_G, optimizer_D=optimizer_D)
-    run.classes = classes
+    run.faces, run.classes = faces, classes
     write_labels(run, sample_labels, classes)
 
     for step, real, real_labels in run.steps(faces, labels):  # [batch_size, 3, 64, 64] in −1 … 1, [batch_size]
@@ -846,7 +847,7 @@ animate([Image.open(path) for path in grids], run.folder / "training.gif")
 from kit.faces import find_faces
 from kit.score import score_run
 
-score_run(run, reference=find_faces(settings.faces))
+score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 
 # %% [markdown]
 # ## When it looks wrong

@@ -1078,8 +1078,8 @@ def latents_of_fakes(run, labels, classes, count):
 
 # %%
 def train(settings):
-    """Trains G against D, from the last checkpoint on if there is one. Returns the run, with the names of its classes
-    as run.classes."""
+    """Trains G against D, from the last checkpoint on if there is one. Returns the run, with its faces as run.faces
+    and the names of its classes as run.classes."""
     seed_everything(settings.seed)
     device = get_device()
     faces, labels, names = load_labelled_faces(settings, device)  # uint8 [N, 3, 64, 64], int [N], the classes' names
@@ -1092,7 +1092,7 @@ def train(settings):
     labels_of_samples = balanced_labels(1000, classes)  # first eight of each class: a row of the grid
     z = latents_of_samples(settings, labels_of_samples, classes)
     run = Run(settings, G, D, z, shown=8 * classes, optimizer_G=optimizer_G, optimizer_D=optimizer_D)
-    run.classes = names
+    run.faces, run.classes = faces, names
     write_labels(run, labels_of_samples, names)
 
     for step, real, y in run.steps(faces, labels, batch_size=settings.batch_size * settings.accumulate):
@@ -1211,7 +1211,7 @@ pictures = write_submission(run)
 from kit.faces import find_faces
 from kit.score import score_run
 
-score_run(run, reference=find_faces(settings.faces))
+score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 
 # %% [markdown]
 # ## When it looks wrong

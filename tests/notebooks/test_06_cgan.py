@@ -86,6 +86,7 @@ def test_labels_csv_is_there_before_the_first_step(tmp_path, rendered, notebook)
     assert (tmp_path / "run/labels.csv").read_text().startswith("file,label\n1.jpg,red\n")
     assert not (tmp_path / "outputs").exists()
     assert run.classes == ["red", "aqua", "black"] and run.z.shape == (100, 103)
+    assert 0 < len(run.faces) < 300  # those of its classes
 
 
 def test_fakes_get_the_labels_of_the_batch(tmp_path, rendered, notebook):

@@ -469,6 +469,7 @@ def test_the_loop_deals_out_faces_and_fakes_and_moves_the_average(tmp_path, rend
     assert all(latents.shape == (5, 102) for latents in of_G[0][0])
     assert averaged == [(trained.G_ema, trained.G, step, trained.settings) for step in (1, 2)]
     assert not trained.G_ema.training and trained.G.training
+    assert 45 <= len(trained.faces) < 60  # those of its classes
 
 
 @pytest.mark.long  # those of 01 train in the other tests

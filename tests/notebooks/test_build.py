@@ -273,6 +273,8 @@ def test_the_run_is_scored_after_its_submission(master):
         sources = [cell.source for cell in code(notebook)]
         (scored,) = [i for i, source in enumerate(sources) if re.search(r"^score_run\(run", source, re.MULTILINE)]
         assert scored > next(i for i, source in enumerate(sources) if "write_submission(run)" in source)
+        if any("= load_labelled_faces(" in source for source in sources):  # not all faces of the set
+            assert "faces=run.faces" in sources[scored]
 
 
 def top_level(source):
