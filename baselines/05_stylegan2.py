@@ -623,7 +623,8 @@ score_run(run)
 # | one face repeated | $\psi$ is too small; if all at $\psi$ = 1 are alike as well, mode collapse | raise \
 #   `run.G_ema.psi`; take an earlier checkpoint |
 # | noise, or blurred heads | too few steps: under 1,000 nothing else is to be expected | train longer |
-# | out of memory | the batch is too large for this GPU | `overrides = {"batch_size": 16}` |
+# | the GPU's memory is full | the batch is too large for this GPU | `overrides = {"batch_size": 16}`; restart the \
+#   kernel |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -636,7 +637,7 @@ score_run(run)
 # | 一直重複同一張臉 | $\psi$ 太小；如果 $\psi$ = 1 的臉也都很像，就是模式崩潰（mode collapse） | 調高 \
 #   `run.G_ema.psi`；用更早的檢查點 |
 # | 雜訊，或模糊的頭 | 步數太少：不到 1,000 步，就只會是這樣 | 訓練久一點 |
-# | 記憶體不足（out of memory） | 批次太大，這張 GPU 放不下 | `overrides = {"batch_size": 16}` |
+# | GPU 的記憶體滿了 | 批次太大，這張 GPU 放不下 | `overrides = {"batch_size": 16}`，然後重新啟動核心（kernel） |
 
 # %% [markdown]
 # ## Going further

@@ -28,7 +28,8 @@ def world_size():
 
 
 def get_device():
-    """The GPU of this process if this torch can run on it, else the CPU."""
+    """The GPU of this process, else the CPU. Raises SystemExit where there is a GPU that this torch cannot run on: to
+    train on a CPU for hours is for the user to choose."""
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
@@ -39,7 +40,8 @@ def get_device():
             if "no kernel image" in str(error):
                 raise SystemExit(
                     f"{name} cannot run torch {torch.__version__} ({said}).\n"
-                    "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU."
+                    "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU. "
+                    'Elsewhere: to train on the CPU, set CUDA_VISIBLE_DEVICES to "" before the kernel starts.'
                 )
             raise SystemExit(f"{name} does not answer ({said}). Restart the kernel, and end what else uses this GPU.")
         torch.cuda.set_device(device)

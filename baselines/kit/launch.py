@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
@@ -47,7 +48,20 @@ def launch(train, settings, one_process=False):
             raise KeyboardInterrupt  # it came before the first step
         done = torch.load(last, map_location="cpu", weights_only=True)["step"]
         settings = replace(settings, processes=1, steps=done)  # nothing is left to train: this only loads the run
-    return train(settings)
+    with full_gpu_reported(settings):
+        return train(settings)
+
+
+@contextmanager
+def full_gpu_reported(settings):
+    """One line where the GPU's memory does not last. A checkpoint binds a run to its batch_size."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        remedy = "lower `batch_size`"
+        if Path(settings.run, "checkpoints/last.pt").exists():
+            remedy = "lower `batch_size` and set another `run`"
+        raise SystemExit(f"the GPU's memory is full: {remedy}, and restart the kernel") from None
 
 
 def train_together(train, settings):
@@ -60,7 +74,8 @@ def train_together(train, settings):
             raise SystemExit(f"process {local_rank + 1} has no GPU: set torchrun's --nproc-per-node to {gpus}")
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
-    run = train(settings)
+    with full_gpu_reported(settings):
+        run = train(settings)
     distributed.destroy_process_group()  # not after an error: the others would be the first to tell of one, of this
     return run
 

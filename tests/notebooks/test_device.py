@@ -178,7 +178,11 @@ OLD = "CUDA error: no kernel image is available for execution on the device\nCUD
 @pytest.mark.parametrize(
     ("error", "name", "line"),
     [
-        (RuntimeError(OLD), "Tesla P100", r"Tesla P100 cannot run torch \S+ \(CUDA .*device\)\.\n.*GPU T4 x2.*"),
+        (
+            RuntimeError(OLD),
+            "Tesla P100",
+            r"Tesla P100 cannot run torch \S+ \(CUDA .*device\)\.\n.*GPU T4 x2.* CUDA_VISIBLE_DEVICES.*",
+        ),
         (torch.cuda.OutOfMemoryError("CUDA out of memory."), "Tesla T4", "Tesla T4 does not .* Restart the kernel.*"),
         (torch.cuda.DeferredCudaCallError("CUDA call failed\nat"), None, "The GPU does not .* Restart the kernel.*"),
     ],

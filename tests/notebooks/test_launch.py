@@ -183,6 +183,26 @@ def test_what_a_process_says_when_it_exits_reaches_the_user_alone(tmp_path, monk
     assert (tmp_path / "error1.txt").read_text() == "loss_D is nan: lower lr_D"
 
 
+def test_a_full_gpu_is_told_with_what_helps(tmp_path, monkeypatch):
+    def train(settings):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    settings = Settings(run=str(tmp_path))
+    with pytest.raises(SystemExit) as stopped:
+        launch(train, settings)
+    assert str(stopped.value) == "the GPU's memory is full: lower `batch_size`, and restart the kernel"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.pt").touch()  # its batch_size cannot change
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend: None)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # which the worker changes
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(SystemExit):
+        worker(train, settings, tmp_path)
+    told = (tmp_path / "error0.txt").read_text()
+    assert told.endswith("full: lower `batch_size` and set another `run`, and restart the kernel")
+
+
 def test_training_goes_on_where_a_forked_process_could_not(tmp_path):
     """With GPUs, the first backward() starts threads that no forked child may use again."""
     command = [sys.executable, ROOT / "tests/helpers/launches.py", tmp_path]
