@@ -34,6 +34,7 @@ FREE_SETTINGS = (  # what may change when a run goes on
     "shape_steps",  # of a network that comes after the run
 )
 NEEDED = ("log.csv", "checkpoints/last.pt")  # to go on from
+SAME_MEAN = 0.05  # of 255 levels: another decoder of JPEGs moves the mean of a set by less, other faces by more
 
 
 @contextmanager
@@ -87,9 +88,11 @@ class Run:
             for name in ("checkpoints", "samples"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
-        self.pictures = []  # real ones, how many: of the set that `steps` deals out, and of those beside it
+        # of the set that `steps` deals out, and of those beside it: how many pictures, and their mean
+        self.pictures, self.means = [], []
         self.asked, self.ask_at = (0, 0.0), 0  # the step, and when: of the last question, and the step of the next one
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
+        self.session = os.urandom(8).hex()
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
             torch.manual_seed(settings.seed + self.start + 1_000_003 * rank())
@@ -106,12 +109,15 @@ class Run:
         `batches_of` makes them. Between steps it writes what was logged, samples and checkpoints, and it ends early
         when the session's hours are over or an interrupt came. `beside` are sets that the loop deals out itself."""
         settings, began = self.settings, time.time()
-        pictures = [len(tensors[0]), *map(len, beside)]
+        sets = [tensors[0], *beside]
+        pictures, means = [*map(len, sets)], [mean_of(faces) for faces in sets]
         for then, now in zip(self.pictures, pictures, strict=False):  # an older notebook counted the first set only
             if then != now:
                 counts = f"{then:,} then, {now:,} now"
                 raise SystemExit(f"{self.folder} holds a run on other faces ({counts}): set another `run`")
-        self.pictures, self.alike = pictures, limit_of_repeats(tensors[0])
+        if any(abs(then - now) > SAME_MEAN for then, now in zip(self.means, means, strict=False)):
+            raise SystemExit(f"{self.folder} holds a run on other faces, though as many: set another `run`")
+        self.pictures, self.means, self.alike = pictures, means, limit_of_repeats(tensors[0])
         batches = batches_of(
             *tensors, batch_size=batch_size or settings.batch_size, seed=settings.seed, start=self.start
         )
@@ -194,6 +200,7 @@ class Run:
         """Writes the rows that were kept. Raises SystemExit when a loss is NaN or has exploded."""
         if not self.log_rows:
             return
+        self.check_session()
         steps, rows, seconds = zip(*self.log_rows, strict=True)
         values = torch.stack(rows).tolist()  # the one wait for the GPU
         self.latest = values[-1]
@@ -241,9 +248,10 @@ class Run:
     def save_checkpoint(self):
         """Networks, optimizers and random states: all that an uninterrupted run would have at this step. The one before
         is kept as previous.pt."""
+        self.check_session()
         state = {name: without_wrapper(part).state_dict() for name, part in self.parts.items()}
         state |= {"step": self.step, "settings": self.config()}
-        state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:]}
+        state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:], "means": self.means}
         state |= {"scales": gradient_scales(self.parts)}
         name, numbers, *others = np.random.get_state()  # noqa: NPY002
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
@@ -299,6 +307,7 @@ class Run:
             for name, scale in gradient_scales(self.parts).items():
                 scale.copy_(state.get("scales", {}).get(name, scale))  # none where this run was not in float16 before
             self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
+            self.means = state.get("means", [])  # none of an older notebook
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
             if "numpy_rng" in state:  # not of older notebooks
@@ -306,10 +315,9 @@ class Run:
             if "cuda_rng" in state and self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["cuda_rng"])
             print(f"going on from step {step:,} of {path}")
-        if step < self.settings.steps:
-            atomic_write(
-                self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2), encoding="utf-8")
-            )
+        if step < self.settings.steps:  # who only looks on ends nobody's training
+            for name, text in {"config.json": json.dumps(now, indent=2), "session": self.session}.items():
+                atomic_write(self.folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
         return step
 
     def agreed(self, end, clock, before):
@@ -325,6 +333,14 @@ class Run:
         self.asked = self.step, now
         self.ask_at = self.step + int(min(self.settings.log_every, max(1, APART / max(*paces, 1e-6))))
         return max(ends), min(clocks)
+
+    def check_session(self):
+        """Stops a run before it writes where a later session trains: in another tab, or with a new kernel."""
+        latest = self.session
+        with suppress(OSError, ValueError):  # a Drive may lose it, or lag behind
+            latest = (self.folder / "session").read_text() or latest
+        if rank() == 0 and latest != self.session:
+            raise SystemExit(f"another session trains in {self.folder}: end it, or set another `run`")
 
     def check_weights(self):
         """Stops a run before a network that holds NaN replaces the last checkpoint that does not."""
@@ -355,6 +371,11 @@ class Run:
         atomic_write(path, write)
         if rank() == 0:
             print(f"{path}, {path.stat().st_size / 1e6:,.0f} MB, is all that another session needs to go on from here")
+
+
+def mean_of(pictures):
+    """The mean of every 50th of uint8 pictures: tells sets apart that are as large."""
+    return pictures[::50].sum().item() / pictures[::50].numel()
 
 
 def holds_run(archive, name):
@@ -403,12 +424,17 @@ def time_of(file):
     return time.mktime((*file.root.getinfo(file.at).date_time, 0, 0, -1))
 
 
-def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
-    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, the folder that Kaggle
-    made of it, or one from before the Drive was mounted. Of several, the one that got furthest. Where the folder holds
-    a run, which is at `step`, that stays as it is, and a line tells of one that got further."""
-    archive, places = folder.with_name(f"{folder.name}.zip"), [*map(Path, places)]
-    zips = [archive] * archive.exists() + [path for place in places for path in place.rglob(archive.name)]
+def fetch_run(
+    folder, places=("/kaggle/input", "/content/runs"), step=0, uploads=(".", "/content", "/content/drive/MyDrive")
+):
+    """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, "NAME (1).zip" as a
+    browser renames it, the folder that Kaggle made of it, or one from before the Drive was mounted. `places` are
+    searched, in `uploads` a zip lies on top. Of several, the one that got furthest. Where the folder holds a run, which
+    is at `step`, that stays as it is, and a line tells of one that got further."""
+    places, uploads = [*map(Path, places)], [folder.parent, *map(Path, uploads)]
+    zips = [path for place in uploads for path in place.glob("*.zip")]
+    zips += [path for place in places for path in place.rglob("*.zip")]
+    zips = [*{path.resolve(): path for path in zips if path.name.startswith(folder.name)}.values()]
     unpacked = [path.parents[1] for place in places for path in place.rglob("checkpoints/last.pt")]
     unpacked = [path for path in unpacked if path.name == folder.name and path.resolve() != folder.resolve()]
     steps = {path: steps_logged(path, folder.name) for path in zips + unpacked}
@@ -418,7 +444,7 @@ def fetch_run(folder, places=("/kaggle/input", "/content/runs"), step=0):
             continue
         if holds_run(path, folder.name):
             runs.append((path, zipfile.Path(path, f"{folder.name}/")))
-        else:
+        elif path.stem.partition("(")[0].rstrip() == folder.name:  # gan2.zip may be whole, and of another run
             print(f"{path} is broken, or holds no run of this name: upload it again")
     runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:

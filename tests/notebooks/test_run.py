@@ -105,6 +105,16 @@ def test_a_run_does_not_go_on_with_another_number_of_faces(tmp_path):
         next(session(tmp_path).steps(torch.zeros(41, 1, 1, 1, dtype=torch.uint8)))
 
 
+def test_a_run_does_not_go_on_with_as_many_other_faces(tmp_path):
+    train(session(tmp_path, steps=2))
+    with pytest.raises(SystemExit, match="a run on other faces, though as many: set another `run`"):
+        next(session(tmp_path).steps(torch.ones(40, 1, 1, 1, dtype=torch.uint8)))
+    state = last(tmp_path)
+    del state["means"]  # as in a checkpoint of an older notebook
+    torch.save(state, tmp_path / "gan/checkpoints/last.pt")
+    next(session(tmp_path).steps(torch.ones(40, 1, 1, 1, dtype=torch.uint8)))
+
+
 def test_faces_that_the_loop_deals_out_itself_are_counted_too(tmp_path):
     run, A, B = session(tmp_path, steps=2), *torch.zeros(2, 40, 1, 1, 1, dtype=torch.uint8)
     for _ in run.steps(A, beside=[B[:30]]):
@@ -419,13 +429,57 @@ def test_a_run_goes_on_in_another_layout_as_if_it_had_been_its_own(tmp_path, the
     assert weight.stride() == expected.stride() and torch.allclose(weight, expected, atol=1e-6)
 
 
+# two sessions in one folder
+
+
+@pytest.mark.parametrize("end", [None, signal.SIGINT])
+def test_a_session_that_another_has_followed_stops_and_writes_nothing(tmp_path, end):
+    train(session(tmp_path, steps=2))
+    files = {}
+
+    def losses(step):
+        if step == 3:
+            later = session(tmp_path)  # as in another tab
+            later.log_rows, later.step = [(3, torch.zeros(2), 0.0)], 3
+            later.flush(), later.save_checkpoint()
+            files.update((path, path.read_bytes()) for path in (tmp_path / "gan").rglob("*.*"))
+            if end:
+                signal.raise_signal(end)
+        return LOSS, LOSS
+
+    earlier = session(tmp_path)
+    with pytest.raises(SystemExit, match=r"another session trains in .*gan: end it, or set another `run`"):
+        train(earlier, losses)
+    with pytest.raises(SystemExit, match="another session trains"):
+        earlier.save_checkpoint()
+    assert {path: path.read_bytes() for path in (tmp_path / "gan").rglob("*.*")} == files
+    assert logged(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", [None, b"", b"\xff"])
+def test_a_session_goes_on_where_its_mark_is_lost_or_somebody_only_looks_on(tmp_path, lost):
+    train(session(tmp_path, steps=2))
+    mark = tmp_path / "gan/session"
+
+    def losses(step):
+        if step == 3:
+            train(session(tmp_path, steps=1))  # opened, not trained
+            with pytest.raises(SystemExit, match="other settings"):
+                session(tmp_path, seed=2)
+            mark.unlink() if lost is None else mark.write_bytes(lost)
+        return LOSS, LOSS
+
+    assert train(session(tmp_path), losses).step == 6
+    assert last(tmp_path)["step"] == 6
+
+
 # endings
 
 
 def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
     run = train(session(tmp_path))
     assert sorted(path.name for path in (tmp_path / "gan").iterdir()) == [
-        *("checkpoints", "config.json", "grad_norms.csv", "log.csv", "samples")
+        *("checkpoints", "config.json", "grad_norms.csv", "log.csv", "samples", "session")
     ]
     samples = sorted(path.name for path in (tmp_path / "gan/samples").iterdir())
     assert samples == [f"00000{step}.{kind}" for step in (2, 4, 6) for kind in ("png", "tgz")]
@@ -711,10 +765,31 @@ def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
     assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
 
 
+@pytest.mark.parametrize("name", ["gan.zip", "gan (1).zip", "gan-1.zip"])
+def test_an_archive_that_was_uploaded_is_taken_up_as_a_browser_names_it(tmp_path, monkeypatch, capsys, name):
+    train(session(tmp_path / "there", steps=2))
+    train(session(tmp_path / "other", steps=4))
+    for place in ("content", "runs"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "there/gan.zip").rename(tmp_path / "content" / name)
+    (tmp_path / "other/gan").rename(tmp_path / "other/gan2")
+    shutil.make_archive(tmp_path / "content/gan2", "zip", tmp_path / "other", "gan2")  # another run's
+    (tmp_path / "content/gan (2).zip").write_bytes((tmp_path / "other/gan.zip").read_bytes()[:-50])
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path / "content")
+    fetch_run(tmp_path / "runs/gan", [], uploads=[".", tmp_path / "content", tmp_path / "nothing here"])
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 and "gan (2).zip is broken, or holds no run" in told[0]
+    assert told[1] == f"took up the run in {tmp_path / 'content' / name} (without it, a new one would begin)"
+    assert last(tmp_path / "runs")["step"] == 2
+    defaults = inspect.signature(fetch_run).parameters
+    assert defaults["uploads"].default == (".", "/content", "/content/drive/MyDrive")
+
+
 @pytest.mark.parametrize("as_zip", [False, True])
 def test_a_run_that_got_further_elsewhere_is_told_and_overwrites_none(tmp_path, monkeypatch, capsys, as_zip):
     here, there = tmp_path / "drive/gan", tmp_path / ("there/gan.zip" if as_zip else "there/gan")
-    monkeypatch.setattr(fetch_run, "__defaults__", ([tmp_path / "there", tmp_path / "drive"], 0))
+    monkeypatch.setattr(fetch_run, "__defaults__", ([tmp_path / "there", tmp_path / "drive"], 0, []))
     train(session(here.parent, steps=2))
     train(session(tmp_path / "4", steps=4))
     there.parent.mkdir()
