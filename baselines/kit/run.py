@@ -374,8 +374,9 @@ class Run:
 
 
 def mean_of(pictures):
-    """The mean of every 50th of uint8 pictures: tells sets apart that are as large."""
-    return pictures[::50].sum().item() / pictures[::50].numel()
+    """The mean of some pixels of all uint8 pictures, in whatever order: tells sets apart that are as large."""
+    some = pictures[:, :, ::8, ::8]
+    return some.sum().item() / some.numel()
 
 
 def holds_run(archive, name):
