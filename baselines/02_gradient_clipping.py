@@ -350,7 +350,7 @@ plot_losses(run)
 # `python -m grader score outputs`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -358,8 +358,8 @@ plot_losses(run)
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
+# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -367,18 +367,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
+# what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
-# 過哪個等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -389,6 +390,8 @@ score_run(run)
 
 # %% [markdown]
 # ## When it looks wrong
+#
+# A changed setting begins a new training: give it another `run`.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -401,12 +404,14 @@ score_run(run)
 # | nothing moves: the losses hardly change | `max_norm` is far too small: gradients come near Adam's ε, 1e-8 | raise \
 #   `max_norm` |
 # | one face repeated, “near repeats” rises | mode collapse: $G$ found one face that $D$ accepts | take an earlier \
-#   checkpoint; lower `lr_G`, and set another `run` |
+#   checkpoint; lower `lr_G` |
 # | noise, or grey squares | too few steps; with `ema`, the average is still young | train on: for 500 steps of \
 #   $G$, with `ema` for 5 / (1 − `ema`), which is 5,000 for 0.999; then compare with the picture at the top |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
@@ -417,6 +422,6 @@ score_run(run)
 #   `grad_norms.csv` |
 # | 什麼都不動：損失幾乎不變 | `max_norm` 小得太多：梯度接近 Adam 的 ε（1e-8） | 調高 `max_norm` |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：$G$ 找到一張 $D$ 會接受的臉 | 用更早的檢查 \
-#   點；調低 `lr_G`，並把 `run` 設成別的名字 |
+#   點；調低 `lr_G` |
 # | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
 #   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |

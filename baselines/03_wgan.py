@@ -34,8 +34,8 @@
 
 # %% [markdown]
 # With the formula of 01, a discriminator that is sure of itself teaches nothing: its Sigmoid is flat there, and so is
-# the loss. (The loss that you took instead is steep there, but unsteady.) The reason is the Jensen–Shannon divergence,
-# which $D$ estimates. It is $\log 2$ for any two distributions that do not overlap, however near they are. The **earth
+# the loss. (01's non-saturating loss is steep there, but unsteady.) The reason is the Jensen–Shannon divergence, which
+# $D$ estimates. It is $\log 2$ for any two distributions that do not overlap, however near they are. The **earth
 # mover's distance** does say how far apart they are, so $G$ always knows which way to go
 # ([Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)). It is
 #
@@ -57,9 +57,9 @@
 # `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is **Strong**.
 
 # %% [markdown] lang="zh"
-# 照 01 的公式，判別器一旦很有把握，就教不了 $G$ 什麼：它的 Sigmoid 在那裡是平的，損失也是平的。（你在 01 改用的損失，在
-# 那裡很陡，但是不穩定。）原因在於它估計的是 Jensen–Shannon 散度（divergence）。只要兩個分布不重疊，不管靠得多近，這個
-# 散度都是 $\log 2$。**推土機距離**（earth mover's distance）就說得出它們相隔多遠，所以 $G$ 永遠知道該往哪裡走
+# 照 01 的公式，判別器一旦很有把握，就教不了 $G$ 什麼：它的 Sigmoid 在那裡是平的，損失也是平的。（01 的不飽和損失在那裡
+# 很陡，但是不穩定。）原因在於它估計的是 Jensen–Shannon 散度（divergence）。只要兩個分布不重疊，不管靠得多近，這個散度都
+# 是 $\log 2$。**推土機距離**（earth mover's distance）就說得出它們相隔多遠，所以 $G$ 永遠知道該往哪裡走
 # （[Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)）。它的式子是
 #
 # $$W(p_{\text{real}}, p_G) = \max_{\lVert D \rVert_L \le 1} \; \mathbb E_x[D(x)] - \mathbb E_z[D(G(z))]$$
@@ -718,8 +718,8 @@ plot_losses(run)
 # **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (this notebook) and
 # gradient penalty (04). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
 # x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
-# why. With `{"batch_norm": False, "layers": 12}`, and `layers` 12 in 04, you see more. Set another `run` for them, and
-# name the other notebook's in the cell below.
+# why. With `{"batch_norm": False, "layers": 12}`, and `layers` 12 in 04, you see more. Use another `run` for these
+# trainings. In the cell below, write the `run` of the other notebook.
 #
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
@@ -750,7 +750,7 @@ plot_norms(run, "runs/wgan_gp")
 # `python -m grader score outputs`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -758,8 +758,8 @@ plot_norms(run, "runs/wgan_gp")
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
+# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -767,18 +767,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
+# what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
-# 過哪個等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -790,12 +791,14 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
+# A changed setting begins a new training: give it another `run`.
+#
 # | you see | cause | what to do |
 # |---|---|---|
 # | `loss_D` grows without end, below or above 0 | the slope of $D$ is not bounded | run the check of \
 #   `discriminator_step` again; make `clip` smaller |
-# | `loss_D` stays near 0 from the start | `clip` is so small that $D$ is flat: look at the norms, below 1e-8 | raise \
-#   `clip`, for example to 0.03 |
+# | `loss_D` stays near 0 from the start | `clip` is so small that $D$ is flat: look at the norms, below 1e-8 | make \
+#   `clip` three times as large |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
 # | the norms differ widely: the first layer's is many times the last one's, or a small fraction of it | clipping \
@@ -809,11 +812,13 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+#
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` 離 0 越來越遠，停不下來，正負都有可能 | $D$ 的斜率沒有上限 | 再執行一次 `discriminator_step` 的檢查；把 \
 #   `clip` 調小 |
-# | `loss_D` 從一開始就在 0 附近 | `clip` 太小，$D$ 幾乎是平的：看看範數，會低於 1e-8 | 調高 `clip`，例如 0.03 |
+# | `loss_D` 從一開始就在 0 附近 | `clip` 太小，$D$ 幾乎是平的：看看範數，會低於 1e-8 | 把 `clip` 調成三倍 |
 # | `loss_G` → 0 | 對評論家來說，0 沒有特別的意思：所有的分數可以一起加上任何數 | 看 `loss_D` 和圖片 |
 # | 各層的範數差很多：第一層是最後一層的好幾倍，或幾分之一 | 裁剪讓梯度一層一層地變大或變小；BatchNorm 會把它蓋住 | \
 #   這正是報告要呈現的；04 會解決 |

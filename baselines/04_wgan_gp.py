@@ -45,11 +45,11 @@
 # norm goes over all its pixels and channels together. The penalty is part of the loss, so its own gradient is needed
 # too: `create_graph=True`.
 #
-# The penalty holds for each picture alone. BatchNorm would make $D$'s answer for one picture depend on all the others,
-# so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
+# The penalty is computed for each picture by itself. BatchNorm would make $D$'s answer for one picture depend on all
+# the others, so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
 #
 # You write the critic, the penalty, and $D$'s step. Watch the gradient norms: from layer to layer they stay within an
-# order of magnitude. 03's do not without BatchNorm. The score to beat is **Strong**.
+# order of magnitude. In 03 without BatchNorm they do not. The score to beat is **Strong**.
 
 # %% [markdown] lang="zh"
 # 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。不
@@ -645,7 +645,7 @@ run = launch(train, settings)
 # %% [markdown]
 # ## What it learned
 #
-# The negative of `loss_D` is about the distance, less the penalty: it should fall slowly. The gradient norms are in
+# −`loss_D` is roughly the distance minus the penalty: it should fall slowly. The gradient norms are in
 # `grad_norms.csv`. `python -m grader gradnorm runs/wgan runs/wgan_gp` draws them beside those of 03.
 
 # %% [markdown] lang="zh"
@@ -666,8 +666,8 @@ plot_losses(run)
 # **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (03) and gradient
 # penalty (this notebook). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
 # x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
-# why. With `layers` 12 in both, and `batch_norm` False in 03, you see more. Set another `run` for them, and name the
-# other notebook's in the cell below.
+# why. With `layers` 12 in both, and `batch_norm` False in 03, you see more. Use another `run` for these trainings. In
+# the cell below, write the `run` of the other notebook.
 #
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
@@ -698,7 +698,7 @@ plot_norms(run, "runs/wgan")
 # `python -m grader score outputs`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -706,8 +706,8 @@ plot_norms(run, "runs/wgan")
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
+# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -715,18 +715,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
+# what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
-# 過哪個等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -738,13 +739,15 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
+# A changed setting begins a new training: give it another `run`.
+#
 # | you see | cause | what to do |
 # |---|---|---|
 # | `loss_D` grows without end, below or above 0 | the penalty does not count: $\lambda$ is missing, or its gradient \
 #   is lost | run the checks of `gradient_penalty` and `discriminator_step` again |
 # | `loss_D` is far below 0 | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
-# | `loss_D` is large and positive | in the first 20 steps slopes are far from 1 yet, and the penalty counts \
-#   $\lambda$ times; later the steps of $D$ are too large | wait; later lower `lr_D` |
+# | `loss_D` is large and positive | first 20 steps: slopes are still far from 1, and $\lambda$ multiplies the \
+#   penalty. Later: $D$'s steps are too large | wait; later lower `lr_D` |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
 # | NaN | the root of 0 has no gradient; or half precision in $D$ | write $+ 10^{-12}$ under the root; `half=False` \
@@ -756,6 +759,8 @@ score_run(run)
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

@@ -40,7 +40,8 @@
 #
 # You do not write it. As in real work, the network comes from a package,
 # [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch). Your part is to **use it right**: set it up
-# for this task, and sample from it. When you sample, pull each style towards the mean style by a factor $\psi$:
+# for this task, and sample from it. When you sample, keep only the part $\psi$ of each style's distance from the mean
+# style:
 #
 # $$w_\psi = \bar w + \psi\,(S(z) - \bar w)$$
 #
@@ -64,8 +65,8 @@
 # 架構，代價是時間：圖片只有 01 的一半，一步卻要大約十三倍的時間。
 #
 # 網路不用你寫。就像在實際工作裡，網路來自一個套
-# 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，
-# 再從它取樣。取樣的時候，把每個風格往平均風格拉近，$\psi$ 決定拉多少：
+# 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，再
+# 從它取樣。取樣的時候，每個風格和平均風格的距離只留下 $\psi$ 倍：
 #
 # $$w_\psi = \bar w + \psi\,(S(z) - \bar w)$$
 #
@@ -572,7 +573,7 @@ plot_losses(run)
 # $\psi$ changes samples only, not the training. So try others: set `run.G_ema.psi = 0.6`, and run the cell again.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -582,8 +583,8 @@ plot_losses(run)
 #
 # $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：設定 `run.G_ema.psi = 0.6`，再執行一次這個儲存格。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
+# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -591,18 +592,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
+# what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
-# 過哪個等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -613,6 +615,8 @@ score_run(run)
 
 # %% [markdown]
 # ## When it looks wrong
+#
+# A changed setting begins a new training: give it another `run`.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -628,6 +632,8 @@ score_run(run)
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

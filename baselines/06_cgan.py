@@ -39,7 +39,7 @@
 #
 # For each label this is the game of 01: at its end, $G(\cdot, y)$ draws pictures with the label $y$. Show $D$ the
 # finest face with red hair as *blue*: it should reject it, because no real pair looks like that. Both players must know
-# the label. If only $G$ knows it, it is more noise. If only $D$ knows it, $G$ cannot answer to it.
+# the label. If only $G$ knows it, it is more noise. If only $D$ knows it, $G$ cannot draw what the label asks for.
 #
 # A label enters a network as a **one-hot** vector. It has one number per class: 1 for the label's own class, 0 for the
 # others. $G$ gets it joined to $z$. $D$ has convolutions, so it gets the label joined to the picture: every number
@@ -705,7 +705,7 @@ check_generator_step(generator_step)
 # ## 訓練
 #
 # 1,000 個樣本平均分給各個類別，最多差一個。訓練的資料夾裡有 `labels.csv`，寫著每張應該畫什麼（`1.jpg,aqua`）。每個檢查
-# 點會存一張樣本圖，每個類別一列。
+# 點會存一張拼圖，每個類別一列。
 #
 # $G$ 不會停在一點：它會在 $D$ 能接受的範圍附近擺盪。所以樣本可以來自 `G_ema`，也就是 $G$ 的權重的移動平均（由 `ema` 設
 # 定；0 就是 $G$ 本身）。每個檢查點的樣本都要留著：GAN 最好的時候不在最後。連線中斷之後，重新執行這份筆記本，它會從最後
@@ -773,21 +773,24 @@ plot_losses(run)
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`, with `labels.csv` beside the
-# pictures. Score them with `python -m grader score outputs`. With `--by-label FACES` the grader also tells in how many
-# of them the label shows, and scores each class by itself against real faces that have labels.
+# pictures. Score them with `python -m grader score outputs --reference FACES`, where FACES are those that you trained
+# on. With `--by-label FACES` as well, the grader also tells in how many of them the label shows, and scores each class
+# by itself against real faces that have labels.
 #
-# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# An earlier checkpoint may be better. `python -m grader history RUN --reference FACES --pack best` puts the best one
+# into RUN's `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN
+# is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。圖片旁邊有
-# `labels.csv`。用 `python -m grader score outputs` 替它們評分。加上 `--by-label FACES`，評分程式還會告訴你有多少張照標
-# 籤畫對了，並且替每個類別單獨評分，和有標籤的真實人臉比較。
+# `labels.csv`。用 `python -m grader score outputs --reference FACES` 替它們評分，FACES 是訓練用的人臉。再加上
+# `--by-label FACES`，評分程式還會告訴你有多少張照標籤畫對了，並且替每個類別單獨評分，和有標籤的真實人臉比較。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進 RUN 的
+# `submission.tgz`。這時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在
+# 哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -827,19 +830,19 @@ animate([Image.open(path) for path in grids], run.folder / "training.gif")
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. A line
-# says what this machine lacks.
+# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this
+# machine lacks something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成
-# 的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會量生成的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -851,6 +854,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 
 # %% [markdown]
 # ## When it looks wrong
+#
+# A changed setting begins a new training: give it another `run`.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -868,6 +873,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

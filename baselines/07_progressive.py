@@ -31,11 +31,11 @@
 # *同樣的八個 $z$ 在 4×4、16×16、64×64 時的樣子：來自一次比較長的訓練（5,500 步），沒有挑選過。*
 
 # %% [markdown]
-# A face of 64×64 has everything to learn at once: where the head is, which colour the hair has, how an eye shines. So
-# begin small ([Karras et al., 2018](https://arxiv.org/abs/1710.10196)). $G$ and $D$ first play with pictures of 4×4.
-# There a face is a spot on a ground, and both are good at it soon. Then both get a block that doubles the resolution,
-# and another, up to 64×64. The smaller blocks go on learning. Steps at low resolution are cheap, and no more than one
-# block is new at any time.
+# At 64×64 the networks must learn everything at once: where the head is, which colour the hair has, how an eye shines.
+# So begin small ([Karras et al., 2018](https://arxiv.org/abs/1710.10196)). $G$ and $D$ first play with pictures of 4×4.
+# There a face is a patch of colour on a background, and both are good at it soon. Then both get a block that doubles
+# the resolution, and another, up to 64×64. The smaller blocks go on learning. Steps at low resolution are cheap, and no
+# more than one block is new at any time.
 #
 # A new block knows nothing yet, and would spoil what the others know. So it is **faded in** while $\alpha$ rises from
 # 0 to 1. $G$ mixes its old picture, enlarged, with the new block's. $D$ mixes what it reads in the shrunk picture with
@@ -52,7 +52,7 @@
 # pictures of a batch are, and so gives away a $G$ that has collapsed. You write all of these, and the growing.
 
 # %% [markdown] lang="zh"
-# 64×64 的臉，什麼都得同時學：頭在哪裡、頭髮是什麼顏色、眼睛怎麼發亮。所以先從小的開始
+# 64×64 的臉，網路什麼都得同時學：頭在哪裡、頭髮是什麼顏色、眼睛怎麼發亮。所以先從小的開始
 # （[Karras et al., 2018](https://arxiv.org/abs/1710.10196)）。$G$ 和 $D$ 先用 4×4 的圖片對抗。這時一張臉只是背景上的一
 # 個色塊，兩邊很快就學會了。接著兩邊各加上一個把解析度加倍的區塊（block），然後再加一個，直到 64×64。原來的區塊會繼續
 # 學。低解析度的步驟花不了多少時間，而且任何時候最多只有一個區塊是新的。
@@ -1042,7 +1042,7 @@ show(growth_of(run))
 # `python -m grader score outputs`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -1050,8 +1050,8 @@ show(growth_of(run))
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
+# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -1059,18 +1059,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
+# what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
-# 過哪個等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -1081,6 +1082,8 @@ score_run(run)
 
 # %% [markdown]
 # ## When it looks wrong
+#
+# A changed setting begins a new training: give it another `run`.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1095,6 +1098,8 @@ score_run(run)
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

@@ -46,8 +46,8 @@
 # threshold, which trades variety for quality.
 #
 # One notebook trains all three: the presets `sngan`, `sagan` and `biggan` differ in their settings alone. `course` is a
-# smaller BigGAN, with a batch of 64. You write the
-# loss and the four layers that carry the ideas.
+# smaller BigGAN, with a batch of 64. You write
+# the loss and the four parts that carry the ideas.
 
 # %% [markdown] lang="zh"
 # 評論家不能太陡。筆記本 03 裁剪權重，04 懲罰斜率。**SNGAN**（[Miyato et al., 2018](https://arxiv.org/abs/1802.05957)）
@@ -730,8 +730,8 @@ check_ConditionalBatchNorm(ConditionalBatchNorm)
 # ## The generator
 #
 # Residual blocks double the size, from 4×4 to 64×64. The main path of a block goes through two convolutions, and the
-# shortcut beside it through one of 1×1. $G$ takes $z$ and $y$ side by side, as one row. $y$ is a one-hot row. So half
-# of one class and half of another is a row too. You will use that to walk between classes.
+# shortcut beside it through one of 1×1. $G$ takes $z$ and $y$ side by side, as one row. $y$ is a one-hot row. A row
+# with 0.5 for one class and 0.5 for another works too. You will use that to walk between classes.
 
 # %% [markdown] lang="zh"
 # ## 生成器
@@ -1124,7 +1124,7 @@ run = launch(train, settings)
 # %% [markdown]
 # ## What it learned
 #
-# $L_D$ is 2 where $D$ gives every picture a 0, and 0 where it is sure of all. Between the two is where $G$ learns.
+# $L_D$ is 2 where $D$ gives every picture a 0, and 0 where it is sure of all. $G$ learns while it is between the two.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
@@ -1169,21 +1169,24 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
-# `python -m grader score outputs`. `labels.csv` beside them says which class each picture should show:
-# `python -m grader score outputs --by-label FACES` scores each class by itself.
+# `python -m grader score outputs --reference FACES`, where FACES are those that you trained on. `labels.csv` beside
+# them says which class each picture should show: with `--by-label FACES` as well, the grader scores each class by
+# itself.
 #
-# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# An earlier checkpoint may be better. `python -m grader history RUN --reference FACES --pack best` puts the best one
+# into RUN's `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN
+# is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
-# `python -m grader score outputs` 替它們評分。旁邊的 `labels.csv` 寫著每張圖片該是哪個類
-# 別：`python -m grader score outputs --by-label FACES` 會替每個類別分開評分。
+# `python -m grader score outputs --reference FACES` 替它們評分，FACES 是訓練用的人臉。旁邊的 `labels.csv` 寫著每張圖片
+# 該是哪個類別：再加上 `--by-label FACES`，評分程式會替每個類別分開評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進 RUN 的
+# `submission.tgz`。這時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在
+# 哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -1191,19 +1194,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. A line
-# says what this machine lacks.
+# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this
+# machine lacks something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成
-# 的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會量生成的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -1215,6 +1218,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 
 # %% [markdown]
 # ## When it looks wrong
+#
+# A changed setting begins a new training: give it another `run`.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1230,6 +1235,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

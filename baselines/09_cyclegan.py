@@ -1022,7 +1022,7 @@ check_discriminator_step(discriminator_step)
 # ## 兩個領域
 #
 # 設了 `faces_b`，就是一個來源一個領域。沒設的話，就照標籤把人臉分成兩邊。每個領域保留（held out）十分之一的臉，最多
-# 1,000 張，不拿來訓練任何網路。網格圖和量測用的都是這些臉。
+# 1,000 張，不拿來訓練任何網路。拼圖和量測用的都是這些臉。
 
 
 # %%
@@ -1210,16 +1210,16 @@ for title, trip in zip(("A → B → A", "B → A → B"), trips, strict=True):
     show(trip_grid(trip))
 
 # %% [markdown]
-# The third row may look better than the second deserves. A generator can hide what the way back needs in noise that
-# nobody sees ([Chu et al., 2017](https://arxiv.org/abs/1712.02950)). Set `cycle` to 0, and see what is left of the
-# faces. Set it to 50, and see what is left of the translation.
+# The third row can look good even where the second row does not. A generator can hide what the way back needs in noise
+# that nobody sees ([Chu et al., 2017](https://arxiv.org/abs/1712.02950)). In another `run`, set `cycle` to 0, and see
+# what is left of the faces. Set it to 50, and see what is left of the translation.
 #
 # The losses say only which side is ahead. Read them for trouble, not for quality.
 
 # %% [markdown] lang="zh"
 # 第二列明明不怎麼樣，第三列卻可能很好看。生成器會把回程需要的資訊，藏在沒有人看得見的雜訊裡
-# （[Chu et al., 2017](https://arxiv.org/abs/1712.02950)）。把 `cycle` 設成 0，看看臉還剩下什麼。再設成 50，看看轉換還
-# 剩下什麼。
+# （[Chu et al., 2017](https://arxiv.org/abs/1712.02950)）。換一個 `run`，把 `cycle` 設成 0，看看臉還剩下什麼。再設成
+# 50，看看轉換還剩下什麼。
 #
 # 損失只告訴你哪一邊領先。用損失來發現問題，不要用來判斷品質。
 
@@ -1236,7 +1236,7 @@ plot_losses(run)
 # ## 你的繳交檔
 #
 # 1,000 張 $A$ 的臉，轉換成 $B$：`1.jpg` … `1000.jpg`，大小 64×64，放在一個資料夾裡，也打包成沒有子資料夾的
-# `submission.tgz`。第一張網格圖是其中 64 張轉換**之前**的樣子，第二張是**之後**。
+# `submission.tgz`。第一張拼圖是其中 64 張轉換**之前**的樣子，第二張是**之後**。
 
 # %%
 show(picture_grid(thousand(held_out_A, train_A)[:64].cpu()))
@@ -1256,19 +1256,19 @@ print(run.folder / "domain_B.tgz")
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
+# This cell scores what you trained here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
 # Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a face. The
-# grader, if it is installed, measures distances to your own faces. There is no tier for them. A line says what this
-# machine lacks.
+# grader, if it is installed, measures distances to your own faces. There is no tier for them. If this machine lacks
+# something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的 Inception 網路
-# （91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成的圖片和你的人
-# 臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的
+# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成的
+# 圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -1280,10 +1280,11 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% [markdown]
 # ## When it looks wrong
 #
+# A changed setting begins a new training: give it another `run`.
+#
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0, `loss_G` grows | the discriminators tell all fakes from reals | lower `lr_D`; \
-#   is the history full of old fakes? |
+# | `loss_D` → 0, `loss_G` grows | the discriminators tell all fakes from reals | lower `lr_D` |
 # | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
 # | `loss_D` grows over 0.25 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
 # | one face repeated, whatever the input | the cycle loss does not count | run the check of `cycle_loss` again; \
@@ -1294,9 +1295,11 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+#
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0，`loss_G` 一直變大 | 真圖和假圖，判別器全都分得出來 | 調低 `lr_D`；歷史裡是不是都是舊的假圖？ |
+# | `loss_D` → 0，`loss_G` 一直變大 | 真圖和假圖，判別器全都分得出來 | 調低 `lr_D` |
 # | `loss_G` → 0 | 判別器學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
 # | 不管輸入什麼，都是同一張臉 | 循環損失沒有作用 | 再執行一次 `cycle_loss` 的檢查；調高 `cycle` |
@@ -1323,7 +1326,7 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # - *結果到了另一個領域嗎？* 由一個簡單的顏色分類器決定。它是 8×8 縮圖上的線性規則，用最小平方從兩個領域的真實人臉算出
 # 來。它看不到線條，只看得到哪裡是什麼顏色。對頭髮來說，要問的就是顏色。
 # - *還是同一張臉嗎？* 這要看回程，雖然回程能說的有限：一張臉和它來回之後的樣子相減，取絕對值再平均。灰階從 0 到 255。
-# - *看起來像真的嗎？* 這要看和另一個領域之間的 Fréchet 距離，由 grader 計算。
+# - *看起來像真的嗎？* 這要看和另一個領域之間的 Fréchet 距離，由評分程式（grader）計算。
 
 # %% fold="The measures of the last weights"
 colour_classifier = fit_colour_classifier(train_A, train_B)

@@ -133,15 +133,15 @@ from torch.nn import functional as F
 #
 # On a GPU take the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for. At their end, and at that of `cpu`
 # and `cpu_long`, the learning rates go down (`cool_down`). On a CPU that was worth as much as the second half of the
-# steps. `course` and `large` do without it. In one run each of 5,000 steps on a GPU, FD-ImageNet was 183 with
-# almost the settings of `t4_1h`, and 320 with rates of 2e-4 and $\gamma$ = 1.
+# steps. `course` and `large` do without it. In one run each of 5,000 steps on a GPU, FD-ImageNet was 182 with almost
+# the settings of `t4_1h`, and 320 with rates of 2e-4 and $\gamma$ = 1.
 
 # %% [markdown] lang="zh"
 # ## 設定
 #
-# 有 GPU 的話，在 `t4_1h`、`t4_3h`、`t4_12h` 裡，選時間夠用的、最長的一個。它們和 `cpu`、`cpu_long` 一樣，最後學習率會
-# 降低（`cool_down`）。在 CPU 上，這一段的效果和後半段的所有步數一樣大。`course` 和 `large` 沒有這一段。在
-# GPU 上各訓練一次、5,000 步：用幾乎和 `t4_1h` 一樣的設定，FD-ImageNet 是 183；學習率 2e-4、$\gamma$ = 1 的話是 320。
+# 有 GPU 的話，在 `t4_1h`、`t4_3h`、`t4_12h` 裡，選時間夠用的、最長的一個。它們和 `cpu`、`cpu_long` 一樣，最後學習率會降
+# 低（`cool_down`）。在 CPU 上，這一段的效果和後半段的所有步數一樣大。`course` 和 `large` 沒有這一段。在 GPU 上各訓練一
+# 次、5,000 步：用幾乎和 `t4_1h` 一樣的設定，FD-ImageNet 是 182；學習率 2e-4、$\gamma$ = 1 的話是 320。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -995,14 +995,15 @@ run = launch(train, settings)
 # %% [markdown]
 # ## What it learned
 #
-# Where $D$ cannot tell the two of a pair apart, both losses are $\log 2 = 0.69$. `loss_D` lies under that, with the
-# penalties in it, and `loss_G` over it. They tell who is ahead, not how good the pictures are. Both should move little.
+# Where $D$ cannot tell the two of a pair apart, both losses are $\log 2 = 0.69$. `loss_D`, penalties included, should
+# be lower than that, and `loss_G` higher. They tell who is ahead, not how good the pictures are. Both should move
+# little.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
 #
-# 如果 $D$ 分不出一對裡面哪張是真的，兩個損失都是 $\log 2 = 0.69$。`loss_D` 連懲罰算在內，還是比它低；`loss_G` 比它高。
-# 它們只說誰領先，不說圖片好不好。兩個都不應該有太大的變動。
+# 如果 $D$ 分不出一對裡面哪張是真的，兩個損失都是 $\log 2 = 0.69$。`loss_D` 連懲罰算在內，應該還是比它低；`loss_G` 應該
+# 比它高。它們只說誰領先，不說圖片好不好。兩個都不應該有太大的變動。
 
 # %%
 plot_losses(run)
@@ -1014,7 +1015,7 @@ plot_losses(run)
 # `python -m grader score outputs`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`. The cell below prints where RUN is.
+# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
@@ -1022,8 +1023,8 @@ plot_losses(run)
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
 # `python -m grader score outputs` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。RUN
-# 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
+# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
 
 # %%
 pictures = write_submission(run)
@@ -1031,18 +1032,19 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# What was trained here is scored here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
+# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
 # on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. A line says what this machine lacks.
+# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
+# what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 在哪裡訓練，就在哪裡評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會說你通
-# 過哪個等級。這台機器缺什麼，會印出一行說明。
+# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
+# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -1053,6 +1055,8 @@ score_run(run)
 
 # %% [markdown]
 # ## When it looks wrong
+#
+# A changed setting begins a new training: give it another `run`.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1070,6 +1074,8 @@ score_run(run)
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
+#
+# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
@@ -1136,8 +1142,8 @@ score_run(run)
 # | `{"cool_down": 0.0}` | `course`、`large` 本來就是這樣。其他設定組的學習率會到最後都不變：圖片一直在動，顏色時有時 \
 #   無，線條會斷 |
 # | `{"largest_G": 32}` | 在 64×64 沒有區塊：線條變成一段一段 |
-# | `{"augment": "color,translation,cutout"}` | 臉只有幾千張或更少的時候，$D$ 就背不起來，可以訓練得更久。有 \
-#   12,000 張臉或只有 500 張臉，訓練十分鐘的話，反而都比較差 |
+# | `{"augment": "color,translation,cutout"}` | 臉只有幾千張或更少的時候，用了它，$D$ 就背不起來，可以訓練得更久。有 \
+#   12,000 張臉或只有 500 張臉，訓練十分鐘的話，用了它反而都比較差 |
 #
 # 資料擴增（augmentation，[Zhao et al., 2020](https://arxiv.org/abs/2006.10738)）在 $D$ 看到圖片之前，用同樣的方式改動
 # 真圖和假圖：改顏色、移動位置、挖掉一塊。它可以微分，所以 $G$ 的梯度能穿過它；但 $G$ 不會學著去畫這些改動。
@@ -1148,11 +1154,11 @@ score_run(run)
 
 # %% [markdown]
 # **How steep is $D$?** The cell below is folded. It measures the slope of $D$ at reals and at fakes. With both
-# penalties the two are small and alike. With one of them, the other side tells what was missing.
+# penalties the two are small and alike. With only one penalty, the slope is large on the side without one.
 
 # %% [markdown] lang="zh"
-# **$D$ 有多陡？** 下面的儲存格是摺疊的。它量 $D$ 在真圖和假圖那裡的斜率。兩個懲罰都有的話，兩個數都很小，也差不多大。
-# 只有一個懲罰的話，看另一邊的數就知道少了什麼。
+# **$D$ 有多陡？** 下面的儲存格是摺疊的。它量 $D$ 在真圖和假圖那裡的斜率。兩個懲罰都有的話，兩個數都很小，也差不多大。只
+# 有一個懲罰的話，沒有懲罰的那一邊斜率很大。
 
 
 # %% fold="The slope of D at reals and at fakes"

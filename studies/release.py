@@ -193,11 +193,12 @@ def command(config: dict) -> str:
 def table(weights: Path) -> str:
     """The card's table, of what stands in a file of weights alone."""
     facts = play.read_about(weights)["facts"]
+    told = facts["command"]
     size = f"{weights.stat().st_size / 1000:,.0f} kB, {facts['precision']}, sha256 {short_hash(weights)}…"
     rows = {
         "generator": f"{facts['parameters']:,} parameters; {size}",
         "trained on": facts["faces"],
-        "command": f"`{facts['command']}`",
+        "command": told if "`" in told else f"`{told}`",  # as told: several commands, and words
         "step": f"{facts['step']:,}, that is {facts['shown']:,} pictures shown; averaged weights, G_ema",
         "seed": f"{facts['seed']} for training; {SEED} for the samples that are scored and checked",
         "time, hardware": f"{facts['time']}, {facts['hardware']}",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kit.run import FREE_SETTINGS
 from tests.conftest import ROOT
 
 READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
@@ -256,6 +257,12 @@ def test_the_notebooks_say_alike_how_long_they_take_and_whether_there_is_a_tier(
         tierless = not any(header["tier"] for header in HEADER.finditer(text))
         assert tierless == ("no tier for them" in text) == ("沒有等級" in text), master.stem
     assert f"{min(minutes)} to {max(minutes)} minutes on one CPU core" in (ROOT / "docs/running.md").read_text("utf-8")
+
+
+def test_the_page_on_running_names_the_settings_that_may_change():
+    text = (ROOT / "docs/running.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"^A run that goes on may have other values of (.*?)\.$", text, re.MULTILINE | re.DOTALL)
+    assert re.findall("`(.*?)`", said) == [*FREE_SETTINGS]
 
 
 def test_the_page_of_the_design_has_a_line_for_each_file():

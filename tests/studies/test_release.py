@@ -160,3 +160,14 @@ def test_the_card_of_other_weights_stays_as_it_is(run, tmp_path):
     (tmp_path / "README.md").write_text(card)
     assert release.release(run, None, tmp_path / "mine.safetensors", {}) is None
     assert (tmp_path / "README.md").read_text() == card
+
+
+@pytest.mark.parametrize(
+    ("told", "row"), [("a b", "| `a b` |"), ("`a b`; then `c`, stopped", "| `a b`; then `c`, stopped |")]
+)
+def test_commands_that_are_told_are_marked_as_code_once(told, row, tmp_path, monkeypatch):
+    facts = dict.fromkeys(("faces", "time", "hardware", "seed", "precision", "copies", *SCORES), "x")
+    facts |= {"command": told, "parameters": 1, "step": 1, "shown": 16}
+    monkeypatch.setattr(play, "read_about", lambda path: {"facts": facts})
+    (weights := tmp_path / "some.safetensors").write_bytes(b"")
+    assert f"| command {row}\n" in release.table(weights)
