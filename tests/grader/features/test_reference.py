@@ -159,7 +159,8 @@ def test_statistics_in_other_features(tmp_path):
             {"features": "f", "count": "x", "held_out": "", "faces": ""},
         ),
         save(
-            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "9", "aside": "", "faces": ""}
+            {name: np.zeros(4) for name in reference.TENSORS},
+            {"features": "f", "count": "9", "held_out": "", "faces": ""},
         ),
         (90 * 2**20).to_bytes(8, "little") + b"{}",
         b"",
