@@ -20,7 +20,7 @@ from data import DataError
 from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import printable
-from grader.files import DEVICES, natural, with_name
+from grader.files import DEVICES, natural, some, with_name
 from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode
 from grader.inputs.labels import TABLES, height
@@ -87,7 +87,7 @@ def prepare(
             reason = f" ({why[0]})" if (why := skipped or notes) else ""
             raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")
         if classes:
-            notes.append(f"{len(classes):,} folders are kept, as classes: {_some(classes)}")
+            notes.append(f"{len(classes):,} folders are kept, as classes: {some(classes, 5)}")
         for table, (file, text, more) in read.items():
             notes += more
             if text is not None:
@@ -291,7 +291,3 @@ def _relabelled(name: str, text: str, written: dict[str, str]) -> tuple[bytes | 
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([header, *known])
     return table.getvalue().encode(), notes
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

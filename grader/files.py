@@ -33,6 +33,12 @@ def natural(name: str) -> tuple:
     return parts, name
 
 
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first of the names, and how many more there are, for one line."""
+    names = sorted(names, key=natural)
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def all_files(source: Path) -> Iterator[str]:
     """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep.
     Raises OSError."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.files import natural
+from grader.files import some
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.faces import BadReference, face_set_name, in_short, read_pictures, tell
 from grader.inputs.images import ENDINGS
@@ -179,5 +179,4 @@ def _rows(data: bytes) -> list[list[str]]:
 
 def _quoted(names: Collection[str], most: int = 3) -> str:
     """Some of the names on one line, whatever strangers wrote in them."""
-    shown = [name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in sorted(names, key=natural)[:most]]
-    return ", ".join(shown) + f" and {len(names) - most:,} more" * (len(names) > most)
+    return some((name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in names), most)
