@@ -63,9 +63,18 @@ def with_name(path: Path) -> Path:
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
+def sha256(path: Path) -> str:
+    """The hex digits of a file's SHA-256, which holds a piece of it at a time. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def short_hash(path: Path) -> str:
     """The first 8 hex digits of a file's SHA-256. Raises OSError."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return sha256(path)[:8]
 
 
 class CannotWrite(OSError):
