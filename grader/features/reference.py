@@ -58,11 +58,11 @@ class Reference:
 
 
 class Sampler:
-    """Keeps up to `size` of the pictures that pass by, with their features `rows`, each with the same chance: those
+    """Keeps up to SAMPLE of the pictures that pass by, with their features `rows`, each with the same chance: those
     with the smallest random keys."""
 
-    def __init__(self, size: int = SAMPLE, seed: int = 0):
-        self.size, self.rng, self.keys = size, np.random.default_rng(seed), np.empty(0)
+    def __init__(self):
+        self.rng, self.keys = np.random.default_rng(0), np.empty(0)
         self.pictures = self.rows = None
 
     def describe(self, batches: Iterable[np.ndarray], extract: Callable) -> Iterator[np.ndarray]:
@@ -73,7 +73,7 @@ class Sampler:
             keys = np.concatenate([self.keys, self.rng.random(len(rows))])
             if self.rows is not None:
                 pictures, rows = np.concatenate([self.pictures, pictures]), np.concatenate([self.rows, rows])
-            kept = np.argsort(keys)[: self.size]
+            kept = np.argsort(keys)[:SAMPLE]
             self.keys, self.pictures, self.rows = keys[kept], pictures[kept], rows[kept]
 
 
@@ -91,7 +91,7 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
         path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
         if (made := load_reference(path, name, features)) is None:
             skipped, sampler = [], Sampler()
-            pictures = (batch for _, batch in batches(source, skipped=skipped))
+            pictures = (batch for _, batch in batches(source, skipped))
             statistics = Statistics.streamed(sampler.describe(pictures, extract))
             made = Reference(name, features, statistics, sampler.rows)
             floors_of_it = floors(made, sampler.pictures, extract, FEW_QUALITIES)

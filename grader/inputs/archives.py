@@ -155,7 +155,7 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     except Exception as error:  # parsers fed with garbage may raise anything
         if unread(error):
             raise
-        reason = kind_of(start) or first_line(error)
+        reason = _kind_of(start) or first_line(error)
         if start[:2] == b"\x1f\x8b" and isinstance(error, tarfile.HeaderError):
             reason = "a .gz of something else than a .tar"
         raise BadArchive(
@@ -163,7 +163,7 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
         ) from None
 
 
-def kind_of(start: bytes) -> str | None:
+def _kind_of(start: bytes) -> str | None:
     """What a file is that is no archive read here, by its first 512 bytes, where they tell."""
     kinds = (kind for first, kind in KINDS.items() if start.startswith(first))
     return next(kinds, "text" if start and not re.search(rb"[^\t\n\r -~\x80-\xff]", start) else None)

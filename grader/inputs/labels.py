@@ -19,7 +19,7 @@ from grader.files import some
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.faces import BadReference, face_set_name, in_short, read_pictures, tell
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import LABELS, SIZE, BadSubmission
+from grader.inputs.submission import LABELS, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
 MAX_TABLE_BYTES = 16 * 2**20  # 100,000 rows of attributes have 12 MB
@@ -96,7 +96,7 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
             raise BadReference(f"{source}: fewer than {FEWEST} faces of {_quoted(few)}: add some, or ask for others")
         drawn = _drawn(label_of, names)
         skipped = []
-        pictures = dict(read_pictures(source, SIZE, skipped, drawn.__contains__))
+        pictures = dict(read_pictures(source, skipped, drawn.__contains__))
         tell(source, in_short(skipped))
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: no labelled faces ({error}): name a folder or zip of them") from None

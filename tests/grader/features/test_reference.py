@@ -215,7 +215,7 @@ def test_the_sample_is_random_and_the_same_every_time():
     rows = np.arange(5000.0)[:, None]
     kept = []
     for size in (100, 700):  # whatever the batches
-        sampler = reference.Sampler(size=1000)
+        sampler = reference.Sampler()
         batches = (rows[i : i + size] for i in range(0, 5000, size))
         passed = np.concatenate(list(sampler.describe(batches, lambda batch: 2 * batch)))
         np.testing.assert_array_equal(passed, 2 * rows)
