@@ -53,11 +53,6 @@ def all_files(source: Path) -> Iterator[str]:
         yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 
 
-def cut(name: str, most: int) -> str:
-    """The beginning of a name that has no more bytes than this."""
-    return name.encode("utf-8", "surrogateescape")[:most].decode(errors="ignore")
-
-
 def with_name(path: Path) -> Path:
     """The path with a name of its own: the folders . and .. have another one in full."""
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
@@ -130,7 +125,8 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises CannotWrite, which names `path`. An error of reading passes as it is.
     """
     ending = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""  # tells some writers what to write
-    name = cut(path.name.removesuffix(ending), 64) + ending  # a name has its limit, 255 bytes, too
+    stem = path.name.removesuffix(ending).encode("utf-8", "surrogateescape")
+    name = stem[:64].decode(errors="ignore") + ending  # a name has its limit, 255 bytes, too
     unfinished = path.with_name(f".{secrets.token_hex(4)}.{name}")  # no process id: containers share a few of those
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from grader.files import CannotWrite, atomic, check_apart
 from grader.inputs.archives import BadArchive, bytes_of, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode, jpeg
+from grader.inputs.images import UnreadablePicture, decode, is_picture, jpeg
 from grader.inputs.labels import TABLES
 from grader.inputs.submission import COUNT, LABELS, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
@@ -39,7 +39,7 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
         read_submission(source)
-        as_they_are = {name: read() for name, read in members(source) if name.lower().endswith(ENDINGS)}
+        as_they_are = {name: read() for name, read in members(source) if is_picture(name)}
     except BadSubmission:
         as_they_are = {}
     if as_they_are and (packed := tgz(as_they_are)) and len(packed) < MAX_PACKED_BYTES:
@@ -61,7 +61,7 @@ def _tell_of_labels(source: Path) -> None:
     with suppress(BadArchive, OSError):  # what is wrong with it is said where its pictures are read
         names = [PurePosixPath(name) for name, _ in members(source)]
         tables = sorted(str(name) for name in names if name.name in (*TABLES, LABELS))
-        if folders := sorted({str(name.parent) for name in names if name.name.lower().endswith(ENDINGS)} - {"."}):
+        if folders := sorted({str(name.parent) for name in names if is_picture(name.name)} - {"."}):
             tables.append(f"the folder {folders[0]}" if len(folders) == 1 else f"{len(folders):,} folders")
         if tables:
             warnings.warn(

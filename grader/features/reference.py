@@ -27,7 +27,7 @@ from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
 from grader.inputs.faces import BadReference, batches, face_set_name, files, in_short, tell
-from grader.inputs.known_faces import FORMAT, Known, packed
+from grader.inputs.known_faces import FORMAT, Known, as_tensors
 
 TENSORS = ("mean", "covariance", "sample")
 QUALITIES = (50, 60, 70, 75, 80, 85, 90, 95, 100)  # of JPEG, for which the shipped references know the floor
@@ -188,7 +188,7 @@ def save_reference(
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
     if known:
-        tensors, metadata = tensors | packed(known), metadata | {"format": FORMAT}
+        tensors, metadata = tensors | as_tensors(known), metadata | {"format": FORMAT}
     write_bytes(path, save(tensors, metadata))
 
 

@@ -58,7 +58,7 @@ class BadArchive(Exception):
     """An archive that is broken, or holds what no honest one does; the message names the entry and the remedy."""
 
 
-def unread(error: Exception) -> bool:
+def not_given(error: Exception) -> bool:
     """Whether the system did not give a file's bytes, which says nothing of what is in it. Without a number it is an
     error of gzip's; and "invalid" is a place outside the file, which a broken archive may name."""
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
@@ -132,7 +132,7 @@ def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
     try:
         return read()
     except Exception as error:  # broken off, a wrong checksum, encrypted, an unknown compression …
-        if unread(error):
+        if not_given(error):
             raise
         raise BadArchive(f"{source}: {name} cannot be unpacked ({first_line(error)}): pack it again") from None
 
@@ -153,7 +153,7 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     except BadArchive:
         raise
     except Exception as error:  # parsers fed with garbage may raise anything
-        if unread(error):
+        if not_given(error):
             raise
         reason = _kind_of(start) or first_line(error)
         if start[:2] == b"\x1f\x8b" and isinstance(error, tarfile.HeaderError):

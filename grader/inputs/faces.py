@@ -15,7 +15,7 @@ import numpy as np
 from grader.errors import GraderError, printable
 from grader.files import with_name
 from grader.inputs.archives import BadArchive, bytes_of, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.images import UnreadablePicture, decode, is_picture
 from grader.inputs.submission import SIZE
 
 COUNT = 71_314  # faces in the course's set
@@ -56,7 +56,7 @@ def is_course(source: Path) -> bool:
     lies beside them would be read as a face too. Nothing else can be told for sure: faces shrunk or stored again may
     have been changed. False for what cannot be read."""
     try:
-        if sum(name.lower().endswith(ENDINGS) for name, _ in members(source)) != COUNT:  # read nothing yet
+        if sum(is_picture(name) for name, _ in members(source)) != COUNT:  # read nothing yet
             return False
         return identity(members(source)) == (COUNT, IDENTITY)
     except (BadArchive, OSError):
@@ -71,7 +71,7 @@ def files(
     A file that cannot be read is passed over, and "NAME REASON" is appended to `skipped`. Raises what `members` does.
     """
     for name, read in members(source, refused=skipped):
-        if name.lower().endswith(ENDINGS) and wanted(name):
+        if is_picture(name) and wanted(name):
             try:
                 yield name, read()
             except BadArchive as error:

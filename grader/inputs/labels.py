@@ -18,7 +18,7 @@ import numpy as np
 from grader.files import some
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.faces import BadReference, face_set_name, in_short, read_pictures, tell
-from grader.inputs.images import ENDINGS
+from grader.inputs.images import is_picture
 from grader.inputs.submission import LABELS, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
@@ -111,7 +111,7 @@ def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     """The label of each labelled picture, and whether a table told it. Raises what `members` does, and ValueError."""
     names, table, data = [], None, b""
     for name, read in members(source, refused=[]):
-        if name.lower().endswith(ENDINGS):
+        if is_picture(name):
             names.append(name)
         elif PurePosixPath(name).name in TABLES and (table is None or height(name) < height(table)):
             table, data = name, read()

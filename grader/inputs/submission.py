@@ -13,7 +13,7 @@ from grader.errors import GraderError, shortened
 from grader.files import natural, some, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
-from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, jpeg_quality
+from grader.inputs.images import UnreadablePicture, WrongSize, decode, is_picture, jpeg_quality
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 OTHER_ARCHIVES = (  # that are not read here
@@ -75,7 +75,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     found = 0
     try:
         for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
-            if not name.lower().endswith(ENDINGS):
+            if not is_picture(name):
                 if PurePosixPath(name).name != LABELS:
                     extra.append(name)
                 continue
