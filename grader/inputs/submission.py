@@ -101,7 +101,8 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         raise NotRead([why]) from None
 
     problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
-    if not found and source.is_file() and not source.stat().st_size:
+    size = source.stat().st_size if source.is_file() else None
+    if not found and size == 0:
         problems = [f"{source}: is empty, 0 bytes: upload it again"]
     elif not found:
         problems = [f"{source}: {_instead(source, extra)}: it should hold 1.jpg … {COUNT}.jpg"]
@@ -116,8 +117,8 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
     if extra:
         notes.append(f"{len(extra)} other files were passed over ({some(extra)})")
-    if source.is_file() and source.stat().st_size > MAX_PACKED_BYTES:
-        notes.append(f"{source.name} is {source.stat().st_size / 1e6:.2f} MB, over the course's limit of 2 MB")
+    if size and size > MAX_PACKED_BYTES:
+        notes.append(f"{source.name} is {size / 1e6:.2f} MB, over the course's limit of 2 MB")
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
