@@ -20,9 +20,9 @@ from data import DataError
 from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import printable
-from grader.files import DEVICES, natural, with_name
+from grader.files import DEVICES, natural, some, with_name
 from grader.inputs.archives import BadArchive, decoded, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.images import UnreadablePicture, decode, is_picture
 from grader.inputs.labels import TABLES, height
 from grader.inputs.submission import COUNT, LABELS, NUMBERS
 
@@ -87,7 +87,7 @@ def prepare(
             reason = f" ({why[0]})" if (why := skipped or notes) else ""
             raise DataError(f"{source}: no picture in it could be read{reason}; name the folder or zip with the faces")
         if classes:
-            notes.append(f"{len(classes):,} folders are kept, as classes: {_some(classes)}")
+            notes.append(f"{len(classes):,} folders are kept, as classes: {some(classes, 5)}")
         for table, (file, text, more) in read.items():
             notes += more
             if text is not None:
@@ -112,7 +112,7 @@ def _made_of_faces(names: Iterable[str]) -> dict[PurePosixPath, str]:
     files: dict[PurePosixPath, set[str]] = {}
     for path in map(PurePosixPath, names):
         files.setdefault(path.parent, set()).add(path.name)
-    counts = {folder: sum(name.lower().endswith(ENDINGS) for name in names) for folder, names in files.items()}
+    counts = {folder: sum(map(is_picture, names)) for folder, names in files.items()}
     made = {}
     for folder in files.keys() - {PurePosixPath()}:
         likely = WRITTEN & {*folder.parts} or counts.get(folder.parent, 0) > COVERS  # a class may have such names too
@@ -145,7 +145,7 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
                 continue
             if file in (*TABLES, LABELS, ABOUT):
                 tables.setdefault(file, []).append((name, _read(source, name, read)))
-            elif not name.lower().endswith(ENDINGS) and (problem := _unreadable(source, name, read)):
+            elif not is_picture(name) and (problem := _unreadable(source, name, read)):
                 skipped.append(f"{name}: {problem}")  # now: 1.txt beside 1.png would take its name
             else:
                 pictures.append(name)
@@ -291,7 +291,3 @@ def _relabelled(name: str, text: str, written: dict[str, str]) -> tuple[bytes | 
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([header, *known])
     return table.getvalue().encode(), notes
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

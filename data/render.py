@@ -111,7 +111,7 @@ WHITE, PLUM, INK = (255.0, 255.0, 255.0), (92.0, 56.0, 120.0), (46.0, 30.0, 44.0
 
 def render(count: int, seed: int = 0, size: int = 64, workers: int | None = None) -> Iterator[tuple[np.ndarray, dict]]:
     """Faces 0 … count−1 in order, each as `render_face` gives it; over `workers` processes, all cores when None."""
-    return ordered_map(partial(_render_index, seed, size), range(count), workers)
+    return ordered_map(partial(render_face, seed, size=size), range(count), workers)
 
 
 def render_set(output: Path, count: int, seed: int = 0, size: int = 64, workers: int | None = None, overwrite=False):
@@ -137,10 +137,6 @@ def _png(face: np.ndarray) -> bytes:
     if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since 4.12; unfiltered, flat colours pack better, and sooner
         options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     return cv2.imencode(".png", face[..., ::-1], options)[1].tobytes()
-
-
-def _render_index(seed: int, size: int, index: int) -> tuple[np.ndarray, dict]:
-    return render_face(seed, index, size)
 
 
 def render_face(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, dict]:

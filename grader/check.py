@@ -7,14 +7,12 @@ user's own code on the user's own machine: do not check notebooks of strangers o
 from __future__ import annotations
 
 import ast
-import builtins
 import json
 import os
 import re
 import subprocess
-import symtable
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from PIL import Image
 
 from grader.errors import GraderError
 from grader.files import left_behind
+from grader.filled_in import defines, filled_in, first_line, parsed, statements
 from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "steps": 2, "width": 4, "batch_size": 8}
@@ -70,7 +69,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     """
     sources, number = _read(path)
     if kit:
-        sources = _filled_in(_kit_notebook(kit, number, path), sources)
+        sources = filled_in(_kit_notebook(kit, number, path), sources)
     names = [_check_name(source) for source in sources]
     expected = TODOS.get(number) or tuple(dict.fromkeys(filter(None, names)))
     if not expected:
@@ -79,7 +78,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     with _kernel(seconds) as run:
         for index, source in enumerate(sources[: max(account.deciding.values(), default=-1) + 1]):
             name, todo = account.names[index], account.subject(index, source)
-            shown = name or _first_line(source)
+            shown = name or first_line(source)
             try:
                 text, error = run(source)
             except _KernelGone as gone:
@@ -145,11 +144,11 @@ class _Account:
 
     def subject(self, index: int, source: str) -> str | None:
         """The TODO that a cell may decide or spoil."""
-        defined = [one for one in self.expected if _defines(source, one)]
+        defined = [one for one in self.expected if defines(source, one)]
         for one in defined:  # written again: what was said of it before says nothing
             self.earlier.pop(one, None)
         todo = self.names[index] or next(iter(defined), None)
-        if not todo and self.names[index + 1] not in self.notes and _statements(source) is None:
+        if not todo and self.names[index + 1] not in self.notes and statements(source) is None:
             todo = self.names[index + 1]  # not valid: the next check is what it may spoil
         return None if index > self.deciding.get(todo, index) else todo  # None: all is said
 
@@ -212,31 +211,15 @@ def _read(path: Path) -> tuple[list[str], str]:
     return sources, number if shared[number] else ""
 
 
-def _statements(source: str) -> list[ast.stmt] | None:
-    """The top-level statements of a cell, its magics included; None where it is not Python, or nested too deep."""
-    try:
-        tree = _parsed(source)
-        ast.unparse(tree)  # it gives up earlier
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    return tree.body
-
-
 def _too_deep(source: str) -> bool:
     """Whether Python gives up on what is nested in a cell: to such a cell a kernel never answers."""
     try:
-        compile(_parsed(source), "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        compile(parsed(source), "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except RecursionError:
         return True
     except (SyntaxError, ValueError, MemoryError):
         pass
     return False
-
-
-def _parsed(source: str) -> ast.Module:
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    return ast.parse(TransformerManager().transform_cell(source))
 
 
 def own_kernel() -> type:
@@ -261,41 +244,11 @@ def own_kernel() -> type:
 
 def _check_name(source: str) -> str | None:
     """X of a cell that calls check_X(…) at its top level: Colab forgets tags when it saves."""
-    for statement in reversed(_statements(source) or []):
+    for statement in reversed(statements(source) or []):
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
             function = ast.unparse(statement.value.func)
             return function.removeprefix("check_") if function.startswith("check_") else None
     return None
-
-
-def _names(statement: ast.stmt) -> set[str]:
-    """The names that a top-level statement binds or changes; of a call, as in table.append(1), what it is called on."""
-    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-        return {statement.name}
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return set().union(*map(_changed, targets))
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        function = statement.value.func
-        return _changed(function) if isinstance(function, ast.Attribute) else set()
-    inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, (ast.stmt, ast.ExceptHandler))]
-    return set().union(*map(_names, inside))  # of if, try, with and loops
-
-
-def _changed(target: ast.expr) -> set[str]:
-    """The names that an assignment to a target changes: of a.x and a[i] only a, of (a, *b) both."""
-    if isinstance(target, ast.Name):
-        return {target.id}
-    if isinstance(target, (ast.Tuple, ast.List)):
-        return set().union(*map(_changed, target.elts))
-    return _changed(target.value) if isinstance(target, (ast.Attribute, ast.Subscript, ast.Starred)) else set()
-
-
-def _defines(source: str, name: str) -> bool:
-    """Whether a cell defines a TODO, even if it is not valid Python."""
-    return bool(re.search(rf"^(?:def|class) {name}\b", source, re.MULTILINE))
 
 
 def _kit_notebook(kit: Path, number: str, path: Path) -> list[tuple[str, str]]:
@@ -312,89 +265,6 @@ def _kit_notebook(kit: Path, number: str, path: Path) -> list[tuple[str, str]]:
         }:
             return found
     raise BadNotebook(f"{kit}: holds no notebook with the TODOs of {path}: name the kit's folder notebooks/")
-
-
-def _filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
-    """The kit's cells, with what the student's define: the TODOs, and names that the kit does not know."""
-    bound = {key: {n for s in _statements(source) or [] for n in _names(s)} for key, source in kit}
-    known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
-    wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
-    known -= {name for key, source in kit if key.startswith("todo-") for name in wanted if _defines(source, name)}
-    own, invalid = [], {}  # (the names it binds, a statement), in order; TODO -> the cell that was to define it
-    for source in sources:
-        statements = _statements(source)
-        if statements is None:  # it stands for the TODOs that it was to define, and says what is wrong
-            invalid |= {name: source for name in wanted if _defines(source, name)}
-        for statement in _one_by_one(statements or []):
-            if (names := _names(statement)) and not names & known:
-                own.append((names, ast.unparse(statement)))
-                if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-                    invalid.pop(statement.name, None)  # written again
-    helpers = [(names, text) for names, text in own if not names & wanted]
-    cells = []
-    for key, source in kit:
-        todos = bound[key] & wanted if key.startswith("todo-") else set()
-        broken = {invalid[name] for name in todos & {*invalid}}
-        written = [text for names, text in own if names & todos]
-        used = _used(written, helpers)
-        looked_up = set().union(*map(_looked_up, [*written, *(text for _, text in used)]))
-        needed = sorted(looked_up - known - (wanted - todos) - {*dir(builtins)})
-        before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
-        parts = [  # as the student has them
-            _narrowed(text, needed) if "*" in names and not names & todos else text
-            for i, (names, text) in enumerate(own)
-            if names & todos or (names, text) in used or ("*" in names and not names & wanted and needed and i < before)
-        ]
-        places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
-        first, after = places[0], places[-1] + 1
-        filled = "\n".join([*parts[first:after], *broken])
-        cells += [*parts[:first], filled, *parts[after:]] if filled else [source]
-    return cells
-
-
-def _one_by_one(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements, with one for each name that an import binds: a kit may know only some of them."""
-    for statement in statements:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            yield from (type(statement)(**vars(statement) | {"names": [alias]}) for alias in statement.names)
-        else:
-            yield statement
-
-
-def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
-    """The helpers that statements use, directly or through others."""
-    names, new = set(), [*sources]
-    while new:
-        found = {name for source in new for name in _looked_up(source)} - names
-        names |= found
-        new = [source for bound, source in helpers if bound & found]
-    return [helper for helper in helpers if helper[0] & names]
-
-
-def _narrowed(source: str, names: list[str]) -> str:
-    """A statement with an `import *`, so that it binds these names alone: what else it has, such as another `any`,
-    would stand in the checks too."""
-    return (
-        f"# {_first_line(source)}\n"
-        f"globals().update((lambda own: exec({source!r}, own) or "
-        f"{{name: own[name] for name in {names!r} if name in own}})({{**globals()}}))"
-    )
-
-
-def _looked_up(source: str) -> set[str]:
-    """The names that statements look up, but for those that their functions make themselves."""
-    try:
-        names, tables = set(), [symtable.symtable(source, "cell", "exec")]
-    except SyntaxError:  # such as an argument that is there twice: the kernel will say so
-        return set()
-    for table in tables:  # which grows
-        names |= {
-            one.get_name()
-            for one in table.get_symbols()
-            if one.is_referenced() and (table is tables[0] or one.is_global())
-        }
-        tables += table.get_children()
-    return names
 
 
 def _says_done(text: str, name: str) -> bool:
@@ -418,10 +288,6 @@ def _verdict(name: str, error) -> Todo:
         return Todo(name, WRONG, error.evalue)
     kind = "SyntaxError" if error.ename == "_IncompleteInputError" else error.ename  # its name since Python 3.13
     return Todo(name, BROKEN, f"{kind}: {error.evalue}".partition("\n")[0])
-
-
-def _first_line(source: str) -> str:
-    return next((line for line in source.splitlines() if line.strip()), "an empty cell")
 
 
 def _write_stand_ins(folder: Path, count: int = 16) -> None:

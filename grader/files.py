@@ -33,6 +33,12 @@ def natural(name: str) -> tuple:
     return parts, name
 
 
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first of the names, and how many more there are, for one line."""
+    names = sorted(names, key=natural)
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def all_files(source: Path) -> Iterator[str]:
     """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep.
     Raises OSError."""
@@ -47,19 +53,23 @@ def all_files(source: Path) -> Iterator[str]:
         yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 
 
-def cut(name: str, most: int) -> str:
-    """The beginning of a name that has no more bytes than this."""
-    return name.encode("utf-8", "surrogateescape")[:most].decode(errors="ignore")
-
-
 def with_name(path: Path) -> Path:
     """The path with a name of its own: the folders . and .. have another one in full."""
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
+def sha256(path: Path) -> str:
+    """The hex digits of a file's SHA-256, which holds a piece of it at a time. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def short_hash(path: Path) -> str:
     """The first 8 hex digits of a file's SHA-256. Raises OSError."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return sha256(path)[:8]
 
 
 class CannotWrite(OSError):
@@ -115,7 +125,8 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises CannotWrite, which names `path`. An error of reading passes as it is.
     """
     ending = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""  # tells some writers what to write
-    name = cut(path.name.removesuffix(ending), 64) + ending  # a name has its limit, 255 bytes, too
+    stem = path.name.removesuffix(ending).encode("utf-8", "surrogateescape")
+    name = stem[:64].decode(errors="ignore") + ending  # a name has its limit, 255 bytes, too
     unfinished = path.with_name(f".{secrets.token_hex(4)}.{name}")  # no process id: containers share a few of those
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ def measured_with(scorer: Scorer, code: str) -> str:
             digest.update(known.fingerprints.tobytes() + "\n".join(known.names).encode("utf-8", "surrogatepass"))
     alike = digest.hexdigest()
     _add_reference(digest, against.real_inception)
-    digest.update(json.dumps([sorted(against.missing), scorer.not_looked_for]).encode())
+    digest.update(json.dumps(sorted(against.missing)).encode())
     return f"{alike}-{digest.hexdigest()}"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from grader.files import CannotWrite, atomic, check_apart
 from grader.inputs.archives import BadArchive, bytes_of, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode, jpeg
+from grader.inputs.images import UnreadablePicture, decode, is_picture, jpeg
 from grader.inputs.labels import TABLES
 from grader.inputs.submission import COUNT, LABELS, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
@@ -39,7 +39,7 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
         read_submission(source)
-        as_they_are = {name: read() for name, read in members(source) if name.lower().endswith(ENDINGS)}
+        as_they_are = {name: read() for name, read in members(source) if is_picture(name)}
     except BadSubmission:
         as_they_are = {}
     if as_they_are and (packed := tgz(as_they_are)) and len(packed) < MAX_PACKED_BYTES:
@@ -61,7 +61,7 @@ def _tell_of_labels(source: Path) -> None:
     with suppress(BadArchive, OSError):  # what is wrong with it is said where its pictures are read
         names = [PurePosixPath(name) for name, _ in members(source)]
         tables = sorted(str(name) for name in names if name.name in (*TABLES, LABELS))
-        if folders := sorted({str(name.parent) for name in names if name.name.lower().endswith(ENDINGS)} - {"."}):
+        if folders := sorted({str(name.parent) for name in names if is_picture(name.name)} - {"."}):
             tables.append(f"the folder {folders[0]}" if len(folders) == 1 else f"{len(folders):,} folders")
         if tables:
             warnings.warn(
@@ -97,8 +97,8 @@ def _tiles(path: Path) -> list[np.ndarray]:
     return found
 
 
-def cut_grid(pixels: np.ndarray, size: int = SIZE) -> list[np.ndarray]:
-    """The single pictures, uint8 [size, size, 3], of a grid [H, W, 3]; none if it is not made of such pictures.
+def cut_grid(pixels: np.ndarray) -> list[np.ndarray]:
+    """The single pictures, uint8 [64, 64, 3], of a grid [H, W, 3]; none if it is not made of such pictures.
 
     Pictures stand `gap` pixels apart with as much around them (torchvision's make_grid has 2), or touch. Where several
     gaps fit, it is the one that has one colour, else 0. Places that stayed empty at the end of the last row, all of the
@@ -108,15 +108,15 @@ def cut_grid(pixels: np.ndarray, size: int = SIZE) -> list[np.ndarray]:
     fitting = [
         gap
         for gap in (2, 1, 3, 4, 0)
-        if min(height, width) > gap and (height - gap) % (size + gap) == (width - gap) % (size + gap) == 0
+        if min(height, width) > gap and (height - gap) % (SIZE + gap) == (width - gap) % (SIZE + gap) == 0
     ]
-    clear = [gap for gap in fitting if gap and _of_one_colour(pixels, gap, size)]
+    clear = [gap for gap in fitting if gap and _of_one_colour(pixels, gap)]
     if not fitting or (not clear and len(fitting) > 1 and 0 not in fitting):
         return []
     gap = clear[0] if clear else fitting[-1]
-    step = size + gap
+    step = SIZE + gap
     corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
-    tiles = [pixels[y : y + size, x : x + size] for y, x in corners]
+    tiles = [pixels[y : y + SIZE, x : x + SIZE] for y, x in corners]
     colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else np.zeros(3)
     empty = [_empty(tile, colour) for tile in tiles]
     if all(empty[-((width - gap) // step) :]):  # no grid has a row without a picture: these are dark ones
@@ -126,9 +126,9 @@ def cut_grid(pixels: np.ndarray, size: int = SIZE) -> list[np.ndarray]:
     return tiles[: len(empty)]
 
 
-def _of_one_colour(pixels: np.ndarray, gap: int, size: int) -> bool:
+def _of_one_colour(pixels: np.ndarray, gap: int) -> bool:
     """Whether nearly all between the pictures has one colour, as far as JPEG lets it."""
-    ys, xs = (np.arange(side) % (size + gap) < gap for side in pixels.shape[:2])
+    ys, xs = (np.arange(side) % (SIZE + gap) < gap for side in pixels.shape[:2])
     between = pixels[ys[:, None] | xs].astype(int)  # [n, 3]
     return (np.abs(between - np.median(between, axis=0)).max(axis=1) > 64).mean() < 0.1
 

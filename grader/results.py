@@ -172,7 +172,7 @@ class ByLabel:
 class Score:
     """Measures and verdicts of one submission; `probabilities` are the embedded detector's, that each picture is a
     face, float [N]. `device` says where the ImageNet network ran.
-    `not_looked_for` are lines on copies and signs that could not be looked for, and why."""
+    `not_looked_for` are lines on signs that could not be looked for, and why."""
 
     submission: Submission
     reference: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +28,6 @@ from grader.results import Score
 
 LIKE_COURSE = 25.0  # over what as many of the course's faces score, who lie 20 around that; a similar style 50 over it
 LIKE = "like the course's faces"
-NO_PRINTS = "copies of the reference's faces were not looked for: make its file again, by python -m grader reference"
 KEPT, PUBLISHED = ".safetensors", ".npz"  # references without the faces themselves: ours, and pytorch-fid's
 
 
@@ -43,7 +42,6 @@ class Scorer:
     limits: tuple[float, float]  # of distance between fingerprints: of a copy of those, and of pictures that are alike
     faces: Path | None  # where the given faces themselves are, if not only their fingerprints
     labels: RealLabels | None = None
-    not_looked_for: list[str] = field(default_factory=list)  # lines on copies that are not, and why
 
     @classmethod
     def prepare(
@@ -63,8 +61,8 @@ class Scorer:
         `python -m grader reference` made of one, or (for FID only) an .npz of pytorch-fid's. `weights` and `cascade`
         name copies of Inception's weights and of lbpcascade; without them, copies from before are used or, unless
         `offline`, downloaded. `labelled` faces are what conditional sets are scored with by label.
-        Raises BadReference, AssetError for a named file that is wrong, GraderError where the ImageNet network has no
-        weights, and ValueError for an unknown metric.
+        Raises BadReference, BadFingerprints, AssetError for a named file that is wrong, GraderError where the ImageNet
+        network has no weights, and ValueError for an unknown metric.
         """
         metrics = selected(metrics)
         imagenet.find_weights()  # nothing can be scored without them
@@ -79,22 +77,21 @@ class Scorer:
             against = _with_inception(against, source, weights, offline, progress)
         if "lbpcascade" in metrics:
             against = _with_cascade(against, cascade, offline)
-        known, given, limits, not_looked_for = None, None, (copies.COPY, duplicates.ALIKE), []
+        known, given, limits = None, None, (copies.COPY, duplicates.ALIKE)
         if INTEGRITY in metrics:
             shipped = load_known()
             known = replace(shipped, names=[f"crypko/{name}" for name in shipped.names])
             if faces is not None:
                 given = of_faces(faces)
             elif _kind(source) == KEPT:
-                given = reference.known_of_file(source)
-                not_looked_for = [] if given else [NO_PRINTS]
+                given = load_known(source, "python -m grader reference FACES makes it again")
             if given:
                 limits = copies.limits(given.fingerprints)
         labels = None
         if labelled:
             done = progress("labelled faces", len(labelled.pictures))
             labels = RealLabels.of(labelled, imagenet.describe(labelled.pictures, done))
-        return cls(metrics, against, known, given, limits, faces, labels, not_looked_for)
+        return cls(metrics, against, known, given, limits, faces, labels)
 
     def score(self, submission: Submission, progress: Progress = silent, targets: list[str] | None = None) -> Score:
         """Measures and verdicts of a submission; by label as well if it is known what each picture was asked to show,
@@ -117,9 +114,9 @@ class Scorer:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
-        not_looked_for = self.not_looked_for
+        not_looked_for = []
         if found and self.against.real.faces == reference.NAME and any(one.judged for one in verdicts):
-            not_looked_for = not_looked_for + optimised.not_looked_for(measures, found.signs)
+            not_looked_for = optimised.not_looked_for(measures, found.signs)
         return Score(
             submission,
             self.against.real.faces,

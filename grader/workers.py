@@ -83,28 +83,27 @@ def dask(address: str) -> Iterator[Executor]:
 
 
 @contextmanager
-def bounded(seconds: float | None = None, memory: int | None = None) -> Iterator[None]:
+def bounded() -> Iterator[None]:
     """Raises TooSlow after MAX_SECONDS of processor time, and MemoryError beyond MAX_MEMORY bytes.
 
     Only a process's main thread can be stopped so, and only where the system has such limits: on Windows and in Dask's
     threads, what readers count themselves is all that holds.
     """
-    seconds, memory = seconds or MAX_SECONDS, memory or MAX_MEMORY
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
     import resource
 
     def stop(*_):
-        raise TooSlow(f"reading it takes more than {seconds:g} seconds")
+        raise TooSlow(f"reading it takes more than {MAX_SECONDS:g} seconds")
 
     before, limits = signal.signal(signal.SIGPROF, stop), resource.getrlimit(resource.RLIMIT_AS)
     statm = Path("/proc/self/statm")
     if statm.exists():
-        most = int(statm.read_text().split()[0]) * resource.getpagesize() + memory
+        most = int(statm.read_text().split()[0]) * resource.getpagesize() + MAX_MEMORY
         allowed = [most, *(limit for limit in limits if limit != resource.RLIM_INFINITY)]
         resource.setrlimit(resource.RLIMIT_AS, (min(allowed), limits[1]))
-    signal.setitimer(signal.ITIMER_PROF, seconds, 1)  # again each second: a finalizer swallows what is raised in it
+    signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS, 1)  # again each second: a finalizer swallows what is raised in it
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 from grader.cli import shared
 from grader.features.fingerprints import fingerprints
 from grader.inputs.archives import members
-from grader.inputs.images import ENDINGS, decode
+from grader.inputs.images import decode, is_picture
 from grader.inputs.known_faces import load_known
 from grader.inputs.submission import read_submission
 from grader.metrics.copies import ALONE, COPY, DISGUISED, NEAR, copies, near_ones
@@ -125,7 +125,7 @@ def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.ran
 
     for disguise, apply in DISGUISES.items():
         row(disguise, np.stack([apply(picture) for picture in faces[chosen]]), known, chosen)
-    files = [read() for name, read in members(unseen) if name.lower().endswith(ENDINGS)][:PLANTED]
+    files = [read() for name, read in members(unseen) if is_picture(name)][:PLANTED]
     more = fingerprints(np.stack([decode(file, SIZE)[0] for file in files]))
     for resampling in (Resampling.LANCZOS, Resampling.BICUBIC, Resampling.BOX, Resampling.NEAREST):
         resized = [Image.fromarray(decode(file)[0]).resize((SIZE, SIZE), resampling) for file in files]

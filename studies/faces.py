@@ -13,7 +13,7 @@ from PIL import Image
 from grader.errors import GraderError
 from grader.files import natural
 from grader.inputs.archives import BadArchive, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.images import ENDINGS, UnreadablePicture, decode, is_picture
 
 SIZE = 64  # pixels a side
 
@@ -39,7 +39,7 @@ def read_some(path: Path, wanted: Callable[[str], bool], size: int | None = None
     pictures = {}
     try:
         for name, read in members(path):
-            if name.lower().endswith(ENDINGS) and wanted(name):
+            if is_picture(name) and wanted(name):
                 pictures[name] = decode(read(), size)[0]
     except UnreadablePicture as error:
         raise GraderError(f"{path}: {name} {error}: leave it out, or get the set again") from None

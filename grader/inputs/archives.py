@@ -58,7 +58,7 @@ class BadArchive(Exception):
     """An archive that is broken, or holds what no honest one does; the message names the entry and the remedy."""
 
 
-def unread(error: Exception) -> bool:
+def not_given(error: Exception) -> bool:
     """Whether the system did not give a file's bytes, which says nothing of what is in it. Without a number it is an
     error of gzip's; and "invalid" is a place outside the file, which a broken archive may name."""
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
@@ -132,7 +132,7 @@ def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
     try:
         return read()
     except Exception as error:  # broken off, a wrong checksum, encrypted, an unknown compression …
-        if unread(error):
+        if not_given(error):
             raise
         raise BadArchive(f"{source}: {name} cannot be unpacked ({first_line(error)}): pack it again") from None
 
@@ -153,9 +153,9 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
     except BadArchive:
         raise
     except Exception as error:  # parsers fed with garbage may raise anything
-        if unread(error):
+        if not_given(error):
             raise
-        reason = kind_of(start) or first_line(error)
+        reason = _kind_of(start) or first_line(error)
         if start[:2] == b"\x1f\x8b" and isinstance(error, tarfile.HeaderError):
             reason = "a .gz of something else than a .tar"
         raise BadArchive(
@@ -163,7 +163,7 @@ def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:
         ) from None
 
 
-def kind_of(start: bytes) -> str | None:
+def _kind_of(start: bytes) -> str | None:
     """What a file is that is no archive read here, by its first 512 bytes, where they tell."""
     kinds = (kind for first, kind in KINDS.items() if start.startswith(first))
     return next(kinds, "text" if start and not re.search(rb"[^\t\n\r -~\x80-\xff]", start) else None)

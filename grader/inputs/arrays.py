@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from grader.errors import first_line
-from grader.inputs.archives import PIECE, Frugal, opened, unread
+from grader.inputs.archives import PIECE, Frugal, not_given, opened
 
 
 class BadArray(Exception):
@@ -36,7 +36,7 @@ def read_arrays(source: Path, names: tuple[str, ...] = (), max_bytes: int = 2**2
                 with opened(archive, entries[name]) as member:
                     yield _read(member, max_bytes)
     except Exception as error:  # parsers fed with garbage may raise anything
-        if unread(error):
+        if not_given(error):
             raise
         raise BadArray(first_line(error)) from None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import GraderError
+from grader.files import sha256
 
 TIMEOUT = 10  # seconds to wait for a server; offline is a normal state, not one to hang in
 
@@ -91,23 +91,13 @@ def obtain(asset: Asset, given: Path | None = None, offline: bool = False) -> Pa
 
 def _verified(asset: Asset, path: Path) -> Path:
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
+        digest = sha256(path)
     except FileNotFoundError:
         raise AssetError(f"{path}: no such file; it should be {asset.file} from {asset.url}") from None
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
         raise AssetError(f"{path}: {reason}; it should be {asset.file} from {asset.url}") from None
-    if digest.hexdigest() != asset.sha256:
-        raise AssetError(
-            f"{path}: wrong checksum ({digest.hexdigest()[:8]}…, not {asset.sha256[:8]}…): "
-            f"download it again from {asset.url}"
-        )
+    if digest != asset.sha256:
+        reason = f"wrong checksum ({digest[:8]}…, not {asset.sha256[:8]}…)"
+        raise AssetError(f"{path}: {reason}: download it again from {asset.url}")
     return path
-
-
-def _digest(file):  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest

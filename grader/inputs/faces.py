@@ -15,7 +15,8 @@ import numpy as np
 from grader.errors import GraderError, printable
 from grader.files import with_name
 from grader.inputs.archives import BadArchive, bytes_of, members
-from grader.inputs.images import ENDINGS, UnreadablePicture, decode
+from grader.inputs.images import UnreadablePicture, decode, is_picture
+from grader.inputs.submission import SIZE
 
 COUNT = 71_314  # faces in the course's set
 IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # of them, see `identity`
@@ -55,7 +56,7 @@ def is_course(source: Path) -> bool:
     lies beside them would be read as a face too. Nothing else can be told for sure: faces shrunk or stored again may
     have been changed. False for what cannot be read."""
     try:
-        if sum(name.lower().endswith(ENDINGS) for name, _ in members(source)) != COUNT:  # read nothing yet
+        if sum(is_picture(name) for name, _ in members(source)) != COUNT:  # read nothing yet
             return False
         return identity(members(source)) == (COUNT, IDENTITY)
     except (BadArchive, OSError):
@@ -70,7 +71,7 @@ def files(
     A file that cannot be read is passed over, and "NAME REASON" is appended to `skipped`. Raises what `members` does.
     """
     for name, read in members(source, refused=skipped):
-        if name.lower().endswith(ENDINGS) and wanted(name):
+        if is_picture(name) and wanted(name):
             try:
                 yield name, read()
             except BadArchive as error:
@@ -80,16 +81,16 @@ def files(
 
 
 def read_pictures(
-    source: Path, size: int = 64, skipped: list[str] | None = None, wanted: Callable[[str], bool] = lambda name: True
+    source: Path, skipped: list[str] | None = None, wanted: Callable[[str], bool] = lambda name: True
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, picture uint8 [size, size, 3]) of the wanted pictures in the user's own folder or archive, shrunk.
+    """(name, picture uint8 [64, 64, 3]) of the wanted pictures in the user's own folder or archive, shrunk.
 
     What cannot be read is passed over, and told in `skipped` as `files` does. Raises what `members` does.
     """
     skipped = [] if skipped is None else skipped
     for name, data in files(source, skipped, wanted):
         try:
-            yield name, decode(data, size)[0]
+            yield name, decode(data, SIZE)[0]
         except UnreadablePicture as error:
             skipped.append(f"{name} {error}")
 
@@ -106,9 +107,9 @@ def tell(source: Path, left_out: str) -> None:
         warnings.warn(f"{source}: left out {left_out}", stacklevel=1)  # from one place: said once a set
 
 
-def batches(source: Path, size: int = 64, skipped: list[str] | None = None) -> Iterator[tuple[list[str], np.ndarray]]:
-    """(names, pictures uint8 [≤ BATCH, size, size, 3]) of all that `read_pictures` gives."""
-    pictures = read_pictures(source, size, skipped)
+def batches(source: Path, skipped: list[str]) -> Iterator[tuple[list[str], np.ndarray]]:
+    """(names, pictures uint8 [≤ BATCH, 64, 64, 3]) of all that `read_pictures` gives."""
+    pictures = read_pictures(source, skipped)
     while some := list(islice(pictures, BATCH)):
         names, batch = zip(*some, strict=True)
         yield list(names), np.stack(batch)
@@ -118,11 +119,11 @@ def without_ending(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def named(source: Path, names: Container[str], size: int = 64) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, picture uint8 [size, size, 3]) of those pictures whose path, with its ending or without, is a name."""
+def named(source: Path, names: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, picture uint8 [64, 64, 3]) of those pictures whose path, with its ending or without, is a name."""
 
     def own(path: str) -> str:
         return path if path in names else without_ending(path)
 
-    for path, picture in read_pictures(source, size, wanted=lambda path: own(path) in names):
+    for path, picture in read_pictures(source, wanted=lambda path: own(path) in names):
         yield own(path), picture

@@ -20,6 +20,11 @@ LUMA = 3688  # sum of the table of quality 50
 MAX_PIXELS = 16 * 2**20  # of one picture, before it is shrunk
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file is, by its name, a picture that is read here."""
+    return name.lower().endswith(ENDINGS)
+
+
 class UnreadablePicture(Exception):
     """A file that is not a picture we can read; the message says why."""
 

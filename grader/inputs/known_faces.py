@@ -34,7 +34,7 @@ class Known:
         return Known(np.concatenate([self.fingerprints, other.fingerprints]), self.names + other.names)
 
 
-def packed(known: Known) -> dict[str, np.ndarray]:
+def as_tensors(known: Known) -> dict[str, np.ndarray]:
     """Tensors for a file: 48 bytes a face, and the names, of which those that count upwards take about a byte each."""
     names = lzma.compress("\n".join(known.names).encode())
     return {"fingerprints": known.fingerprints, "names": np.frombuffer(names, np.uint8)}
@@ -42,11 +42,11 @@ def packed(known: Known) -> dict[str, np.ndarray]:
 
 def save_known(known: Known, recipe: str, path: Path = KNOWN) -> None:
     """Writes a file, whole or not at all; `recipe` says which faces they are."""
-    write_bytes(path, save(packed(known), {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))}))
+    write_bytes(path, save(as_tensors(known), {"format": FORMAT, "recipe": recipe, "count": str(len(known.names))}))
 
 
 def load_known(path: Path = KNOWN, remedy: str = "") -> Known:
-    """Known faces from a file with the tensors of `packed`; it may come from strangers. Raises BadFingerprints."""
+    """Known faces from a file with the tensors of `as_tensors`; it may come from strangers. Raises BadFingerprints."""
     remedy = remedy or f"make it again (python -m studies.known_faces FACES --output {path})"
     try:
         with safe_open(path, "numpy") as file:

@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.files import natural
+from grader.files import some
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.faces import BadReference, face_set_name, in_short, read_pictures, tell
-from grader.inputs.images import ENDINGS
-from grader.inputs.submission import LABELS, SIZE, BadSubmission
+from grader.inputs.images import is_picture
+from grader.inputs.submission import LABELS, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
 MAX_TABLE_BYTES = 16 * 2**20  # 100,000 rows of attributes have 12 MB
@@ -96,7 +96,7 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
             raise BadReference(f"{source}: fewer than {FEWEST} faces of {_quoted(few)}: add some, or ask for others")
         drawn = _drawn(label_of, names)
         skipped = []
-        pictures = dict(read_pictures(source, SIZE, skipped, drawn.__contains__))
+        pictures = dict(read_pictures(source, skipped, drawn.__contains__))
         tell(source, in_short(skipped))
     except (BadArchive, OSError, ValueError) as error:
         raise BadReference(f"{source}: no labelled faces ({error}): name a folder or zip of them") from None
@@ -111,7 +111,7 @@ def _labels(source: Path, attribute: str) -> tuple[dict[str, str], bool]:
     """The label of each labelled picture, and whether a table told it. Raises what `members` does, and ValueError."""
     names, table, data = [], None, b""
     for name, read in members(source, refused=[]):
-        if name.lower().endswith(ENDINGS):
+        if is_picture(name):
             names.append(name)
         elif PurePosixPath(name).name in TABLES and (table is None or height(name) < height(table)):
             table, data = name, read()
@@ -179,5 +179,4 @@ def _rows(data: bytes) -> list[list[str]]:
 
 def _quoted(names: Collection[str], most: int = 3) -> str:
     """Some of the names on one line, whatever strangers wrote in them."""
-    shown = [name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in sorted(names, key=natural)[:most]]
-    return ", ".join(shown) + f" and {len(names) - most:,} more" * (len(names) > most)
+    return some((name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in names), most)

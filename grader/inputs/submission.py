@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, shortened
-from grader.files import natural, with_name
+from grader.files import natural, some, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
-from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, jpeg_quality
+from grader.inputs.images import UnreadablePicture, WrongSize, decode, is_picture, jpeg_quality
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 OTHER_ARCHIVES = (  # that are not read here
@@ -75,7 +75,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     found = 0
     try:
         for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
-            if not name.lower().endswith(ENDINGS):
+            if not is_picture(name):
                 if PurePosixPath(name).name != LABELS:
                     extra.append(name)
                 continue
@@ -101,23 +101,24 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         raise NotRead([why]) from None
 
     problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
-    if not found and source.is_file() and not source.stat().st_size:
+    size = source.stat().st_size if source.is_file() else None
+    if not found and size == 0:
         problems = [f"{source}: is empty, 0 bytes: upload it again"]
     elif not found:
         problems = [f"{source}: {_instead(source, extra)}: it should hold 1.jpg … {COUNT}.jpg"]
     elif loose and len(pictures) < 2:
         problems.append(f"{source}: a score needs at least 2 readable pictures")
     if problems and found and (packed := [name for name in extra if name.lower().endswith(ARCHIVES)]):
-        problems.append(f"{source}: the pictures lie beside an archive ({_some(packed)}): hand in one of both")
+        problems.append(f"{source}: the pictures lie beside an archive ({some(packed)}): hand in one of both")
     if problems:
         raise BadSubmission(problems)
 
     names = sorted(pictures, key=natural)
     notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
     if extra:
-        notes.append(f"{len(extra)} other files were passed over ({_some(extra)})")
-    if source.is_file() and source.stat().st_size > MAX_PACKED_BYTES:
-        notes.append(f"{source.name} is {source.stat().st_size / 1e6:.2f} MB, over the course's limit of 2 MB")
+        notes.append(f"{len(extra)} other files were passed over ({some(extra)})")
+    if size and size > MAX_PACKED_BYTES:
+        notes.append(f"{source.name} is {size / 1e6:.2f} MB, over the course's limit of 2 MB")
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
@@ -145,15 +146,15 @@ def _form(source: Path, names: list[str], found: int) -> list[str]:
     """What is wrong with the names and the number of the pictures."""
     folders = {name.rpartition("/")[0] for name in names} - {""}
     if folders:
-        return [f"{source}: the pictures are inside {_some(folders)}/: pack them flat (tar -czf ../my.tgz *.jpg)"]
+        return [f"{source}: the pictures are inside {some(folders)}/: pack them flat (tar -czf ../my.tgz *.jpg)"]
     missing, unexpected = set(NUMBERS) - set(names), set(names) - set(NUMBERS)
     problems = []
     if found != COUNT:
         problems.append(f"{source}: holds {found:,} pictures: the course takes exactly {COUNT:,}")
     if unexpected:
-        problems.append(f"{source}: unexpected names ({_some(unexpected)}): name them 1.jpg … {COUNT}.jpg")
+        problems.append(f"{source}: unexpected names ({some(unexpected)}): name them 1.jpg … {COUNT}.jpg")
     elif missing and found != COUNT:
-        problems.append(f"{source}: missing {_some(missing)}")
+        problems.append(f"{source}: missing {some(missing)}")
     return problems
 
 
@@ -161,12 +162,7 @@ def _instead(source: Path, others: list[str]) -> str:
     """What a submission without a picture holds instead."""
     packed = [name for name in others if is_archive(name)]
     if len(packed) > 1:
-        return f"holds no picture but {len(packed)} archives ({_some(packed)}), and only one can count"
+        return f"holds no picture but {len(packed)} archives ({some(packed)}), and only one can count"
     if packed:
-        return f"holds no picture but an archive ({_some(packed)}), packed {'twice' if source.is_file() else 'below'}"
-    return f"holds no picture but {len(others):,} other files ({_some(others)})" if others else "holds no picture"
-
-
-def _some(names, most: int = 3) -> str:
-    names = sorted(names, key=natural)
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+        return f"holds no picture but an archive ({some(packed)}), packed {'twice' if source.is_file() else 'below'}"
+    return f"holds no picture but {len(others):,} other files ({some(others)})" if others else "holds no picture"

@@ -5,7 +5,6 @@ A metric is a function (sample, against) -> measures. It imports what it needs, 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,15 +141,11 @@ METRICS = {
 }
 INTEGRITY = "integrity"  # copies and near duplicates: no measure, but asked for as one
 NAMES = (*METRICS, INTEGRITY)
-FORMER = {"manifold": "prdc"}  # names of before, for one release
 
 
 def selected(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, those of before with a warning as those of now. Raises ValueError for an unknown one."""
+    """The names. Raises ValueError for an unknown one."""
     names = tuple(names)
-    for name in FORMER.keys() & set(names):
-        warnings.warn(f"the metric {name} is called {FORMER[name]} now", stacklevel=2)
-    names = tuple(FORMER.get(name, name) for name in names)
     if unknown := sorted(set(names) - set(NAMES)):
         raise ValueError(f"{', '.join(unknown)}: choose from {', '.join(NAMES)}")
     return names

@@ -30,24 +30,8 @@ def ranked(results: list[dict]) -> list[dict]:
         verdicts = {verdict["family"]: verdict for verdict in result.get("verdicts", [])}
         offline = verdicts.get("embedded", {})
         withheld = offline.get("withheld", [])
-        remarks = list(result["problems"])
-        if integrity := result.get("integrity"):
-            if integrity["copies"]:
-                remarks.append(f"{len(integrity['copies'])} copies of known faces")
-            if integrity["collapsed"]:
-                remarks.append("collapsed")
-            if integrity.get("disguised") and len(integrity["copies"]) < integrity["near"]:
-                remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
-            if integrity.get("optimised"):
-                remarks.append("optimised against the grader?")
-        elif "integrity" in result:
-            remarks.append("copies were not looked for")
         graded = result["status"] == "graded"
         judged = any(passed is not None for passed in offline.get("passed", {}).values())
-        if graded and not judged:
-            remarks.append("not judged: other faces, another detector, or a measure is missing")
-        remarks += result.get("not_looked_for", [])
-        remarks += [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
         rows.append(
             {
                 "name": printable(result["name"]),
@@ -55,7 +39,7 @@ def ranked(results: list[dict]) -> list[dict]:
                 "values": values,
                 "texts": texts,
                 "against": [one["reference"] for one in result.get("measures", []) if one.get("reference")],
-                "remarks": [printable(remark) for remark in remarks],
+                "remarks": [printable(remark) for remark in _remarks(result, judged)],
                 "notes": [printable(note) for note in result.get("notes", [])],
                 "graded": graded,
                 "judged": judged,
@@ -68,6 +52,25 @@ def ranked(results: list[dict]) -> list[dict]:
     rows = sorted(rows, key=lambda row: (not row["graded"], row["withheld"], _distance(row)))
     placed = [_distance(row) for row in rows if _placed(row)]
     return [{"rank": placed.index(_distance(row)) + 1 if _placed(row) else None, **row} for row in rows]
+
+
+def _remarks(result: dict, judged: bool) -> list[str]:
+    remarks = list(result["problems"])
+    if integrity := result.get("integrity"):
+        if integrity["copies"]:
+            remarks.append(f"{len(integrity['copies'])} copies of known faces")
+        if integrity["collapsed"]:
+            remarks.append("collapsed")
+        if integrity.get("disguised") and len(integrity["copies"]) < integrity["near"]:
+            remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
+        if integrity.get("optimised"):
+            remarks.append("optimised against the grader?")
+    elif "integrity" in result:
+        remarks.append("copies were not looked for")
+    if result["status"] == "graded" and not judged:
+        remarks.append("not judged: other faces, another detector, or a measure is missing")
+    remarks += result.get("not_looked_for", [])
+    return remarks + [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
 
 
 def _placed(row: dict) -> bool:

@@ -16,7 +16,8 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _filled_in, _kit_notebook, _read, _verdict
+from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict
+from grader.filled_in import filled_in
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -350,7 +351,7 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
 )
 def test_what_a_kit_takes_of_a_notebook(sources, cells):
     """All statements that change a TODO, or a helper of one, in their order."""
-    assert _filled_in(KIT, sources) == [*cells, KIT[1][1]]
+    assert filled_in(KIT, sources) == [*cells, KIT[1][1]]
 
 
 @pytest.mark.parametrize("number", TODOS)
@@ -359,14 +360,14 @@ def test_a_kit_takes_every_todo(number):
     (solved,) = (ROOT / "baselines/solved").glob(f"{number}_*.ipynb")
     kit = _kit_notebook(ROOT / "notebooks", number, solved)
     unwritten = {source for key, source in kit if key.startswith("todo-")}
-    assert unwritten.isdisjoint(_filled_in(kit, _read(solved)[0]))
+    assert unwritten.isdisjoint(filled_in(kit, _read(solved)[0]))
 
 
 def test_an_import_of_all_binds_for_a_kit_only_what_a_todo_looks_up():
     """Neither what the checks use, as `all` and `torch`, nor anything else."""
     star = "try:\n    from mine import *\nexcept OSError:\n    pass"
     sources = [star, "def half(x):\n    return all(x) + e", "def step():\n    return half(pi + torch)"]
-    first, *others = _filled_in(KIT, sources)
+    first, *others = filled_in(KIT, sources)
     assert others == [*sources[1:], KIT[1][1]]
     names, mine = {"torch": 1}, ModuleType("mine")
     vars(mine).update(all=2, torch=2, pi=2, e=2, width=2)
@@ -381,7 +382,7 @@ def test_an_import_of_all_replaces_no_other_todo_in_a_kit():
     kit = [("todo-e", "def e():\n    pass"), ("todo-half", "def half():\n    pass")]
     sources = ["from math import *", "base = e\n\n\ndef e():\n    return base", "def half():\n    return e() / tau"]
     names = {}
-    for source in _filled_in(kit, sources):
+    for source in filled_in(kit, sources):
         exec(source, names)
     assert names["half"]() == math.e / math.tau
 

@@ -25,7 +25,6 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
     changed = [
         replace(scorer, metrics=("afd",)),
         replace(scorer, limits=(0.2, 0.35)),
-        replace(scorer, not_looked_for=["copies of other faces"]),
         replace(scorer, known=None),
         replace(scorer, known=None, given=known),
         replace(scorer, given=known),

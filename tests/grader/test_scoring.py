@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import inspect
 import io
 import json
 import os
@@ -159,22 +160,21 @@ def test_copies_of_the_given_faces_are_shown_beside_them(outputs, rendered, tmp_
 
 
 def test_copies_are_looked_for_among_the_faces_of_a_file_too(rendered, tmp_path):
-    """Those of the folder that it was made of; a file of before says that it does not hold them."""
-    faces, file, before = tmp_path / "faces", tmp_path / "kept.safetensors", tmp_path / "before.safetensors"
+    """Those of the folder that it was made of; one without their fingerprints is refused."""
+    faces, file, bare = tmp_path / "faces", tmp_path / "kept.safetensors", tmp_path / "bare.safetensors"
     (faces / "red").mkdir(parents=True)
     for number in range(10):
         shutil.copy(rendered / f"{number}.png", faces / f"red/{number}.png")
     keep_reference(faces, file)
-    reference.save_reference(before, reference.load_reference(file, None, imagenet.scale()))
-    folder, kept, without = (Scorer.prepare(path, metrics=["integrity"]) for path in (faces, file, before))
+    reference.save_reference(bare, reference.load_reference(file, None, imagenet.scale()))
+    folder, kept = (Scorer.prepare(path, metrics=["integrity"]) for path in (faces, file))
     np.testing.assert_array_equal(kept.given.fingerprints, folder.given.fingerprints)
     assert kept.given.names == folder.given.names == [f"red/{number}" for number in range(10)]
     assert kept.limits == folder.limits and kept.faces is None
-    assert folder.not_looked_for == kept.not_looked_for == Scorer.prepare(file, metrics=["afd"]).not_looked_for == []
-    assert without.given is None and "make its file again" in without.not_looked_for[0]
     file.write_bytes(file.read_bytes().replace(known_faces.FORMAT.encode(), b"x" * len(known_faces.FORMAT)))
-    with pytest.raises(BadFingerprints, match="python -m grader reference FACES makes it again"):
-        Scorer.prepare(file, metrics=["integrity"])
+    for path in (bare, file):
+        with pytest.raises(BadFingerprints, match="python -m grader reference FACES makes it again"):
+            Scorer.prepare(path, metrics=["integrity"])
 
 
 def test_two_signs_of_optimised_pictures_ask_for_a_review_and_one_does_not(monkeypatch):
@@ -237,6 +237,14 @@ def test_from_python_in_three_lines(outputs, generated):
     assert [measure.measure for measure in result.measures] == ["FD-ImageNet", "AFD"]
     shown = result._repr_html_()
     assert "<table>" in shown and f"{result.verdicts[0].best} baseline passed" in shown
+
+
+def test_score_names_all_that_it_takes(outputs):
+    public = inspect.signature(score).parameters
+    assert all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in public.values())
+    assert public["metrics"].default == NAMES
+    with pytest.raises(ValueError, match="fids: choose from fd-imagenet"):
+        score(outputs, metrics=["fids"])
 
 
 def test_a_bad_submission(outputs, tmp_path):

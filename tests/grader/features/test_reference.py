@@ -159,7 +159,8 @@ def test_statistics_in_other_features(tmp_path):
             {"features": "f", "count": "x", "held_out": "", "faces": ""},
         ),
         save(
-            {name: np.zeros(4) for name in reference.TENSORS}, {"features": "f", "count": "9", "aside": "", "faces": ""}
+            {name: np.zeros(4) for name in reference.TENSORS},
+            {"features": "f", "count": "9", "held_out": "", "faces": ""},
         ),
         (90 * 2**20).to_bytes(8, "little") + b"{}",
         b"",
@@ -214,7 +215,7 @@ def test_the_sample_is_random_and_the_same_every_time():
     rows = np.arange(5000.0)[:, None]
     kept = []
     for size in (100, 700):  # whatever the batches
-        sampler = reference.Sampler(size=1000)
+        sampler = reference.Sampler()
         batches = (rows[i : i + size] for i in range(0, 5000, size))
         passed = np.concatenate(list(sampler.describe(batches, lambda batch: 2 * batch)))
         np.testing.assert_array_equal(passed, 2 * rows)

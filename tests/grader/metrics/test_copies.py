@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from grader.features.fingerprints import MIRROR, STEP, fingerprints, nearest, of_faces
 from grader.inputs import known_faces
-from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, load_known, packed, save_known
+from grader.inputs.known_faces import KNOWN, BadFingerprints, Known, as_tensors, load_known, save_known
 from grader.metrics.copies import ALONE, COPY, DISGUISED, FLOOR, NEAR, SAME, Copy, alone, copies, integrity, limits
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from grader.results import Group
@@ -247,7 +247,7 @@ def test_useless_files(tmp_path, monkeypatch):
     save_known(Known(known.fingerprints, ["1"]), "fields", path)
     with pytest.raises(BadFingerprints, match="do not go with"):
         load_known(path)
-    tensors = packed(known)
+    tensors = as_tensors(known)
     for wrong, message in (
         ({"fingerprints": known.fingerprints.astype(np.float32)}, "they are F32"),
         ({"names": np.frombuffer(lzma.compress(bytes(known_faces.MAX_NAMES + 1)), np.uint8)}, "far too long"),
