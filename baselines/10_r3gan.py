@@ -168,10 +168,10 @@ SLOW = replace(SLOW, checkpoint_every=2230)
 COURSE = replace(SLOW, lr_G=7e-4, lr_D=7e-4, r1=0.1, r2=0.1)  # the paper has time for 20 million pictures
 PRESETS = t4_presets(COURSE, cool_down=0.4)
 PRESETS["large"] = replace(SLOW, width=96, blocks=2, batch_size=256, ema=0.9996)  # as deep as the paper's
-FASTER = {"batch_size": 16, "lr_G": 1e-3, "lr_D": 1e-3, "penalty_every": 4, "cool_down": 1 / 3}
+FASTER = {"batch_size": 8, "lr_G": 1e-3, "lr_D": 1e-3, "penalty_every": 4, "cool_down": 1 / 3}
 CPU = replace(COURSE, width=16, largest_D=32, **FASTER)
-PRESETS["cpu"] = replace(CPU, steps=1900, ema=0.995, checkpoint_every=300)  # 12 minutes on one CPU core
-PRESETS["cpu_long"] = replace(CPU, steps=15_000, ema=0.997, checkpoint_every=1000)  # an hour and a half
+PRESETS["cpu"] = replace(CPU, steps=3800, ema=0.995, checkpoint_every=600)  # 12 minutes on one CPU core
+PRESETS["cpu_long"] = replace(CPU, batch_size=16, steps=15_000, ema=0.997, checkpoint_every=1000)  # an hour and a half
 DEMO = replace(CPU, width=8, r1=0.3, r2=0.3, ema=0.99)
 PRESETS["demo"] = replace(DEMO, steps=1600, checkpoint_every=400)  # three minutes on two CPU cores
 
