@@ -7,6 +7,7 @@ with what is missing, and so does one with another roster. A submission that can
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import warnings
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from grader import kept
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import PARTS, check_apart, check_closed, left_behind, natural, write_text
+from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
@@ -75,7 +76,8 @@ class Options:
 
 def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student] | None = None) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
-    a row that names its kind. `ours` are files of the teacher's, which are none, nor are links to them.
+    a row that names its kind. `ours` are files of the teacher's, which are none, nor are links to them, nor a folder
+    that holds nothing else.
 
     A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
     several, each is an upload of its own, NAME/ARCHIVE, but where they may be those of several people, by their names
@@ -88,7 +90,7 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found, names = {}, set()
-    entries = [entry for entry in entries if not left_behind(entry.name) and Path(os.path.realpath(entry)) not in ours]
+    entries = [entry for entry in entries if not left_behind(entry.name) and not _is_ours(entry, ours)]
     entries.sort(key=lambda entry: not (entry.is_dir() or packed(entry.name)))  # these keep their names
     for entry in entries:
         whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
@@ -107,6 +109,19 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         else:
             found[name] = archives[0] if len(archives) == 1 else entry
     return found
+
+
+def _is_ours(entry: Path, ours: Collection[Path]) -> bool:
+    real = Path(os.path.realpath(entry))
+    if real in ours:
+        return True
+    inside = {path for path in ours if real in path.parents}
+    if not inside:
+        return False
+    with suppress(OSError):
+        paths = (path for path in map(Path, all_files(real)) if not any(map(left_behind, path.relative_to(real).parts)))
+        return all(not inside.isdisjoint((path, *path.parents)) for path in paths)
+    return False
 
 
 def _inside(folder: Path) -> tuple[list[Path], bool]:
@@ -234,7 +249,8 @@ def _graded(
     results = []
     for student, result in counting:
         beside = _beside(student.upload.source, plan.folder.resolve(), plan.entries.values())
-        undecided = {"undecided": True} if student.undecided else {}
+        several = result.get("several")  # it may be a whole class; a student's other uploads count before it
+        undecided = {"undecided": True} if student.undecided or several else {}
         results.append(result | undecided | {"name": student.row, "notes": [*result.get("notes", []), *beside]})
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
     shares = plagiarism.shared(prints, grades.secret(plan.parts), progress("submissions compared", len(prints)))
@@ -294,7 +310,7 @@ def _about(options: Options) -> dict:
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
-    from grader.inputs.submission import BadSubmission, NotRead
+    from grader.inputs.submission import BadSubmission, NotRead, Several
     from grader.report.images import strip
     from grader.report.json import as_dict
     from grader.report.page import as_html
@@ -313,9 +329,9 @@ def grade(name: str, source: Path, options: Options) -> dict:
         problems = [
             problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
         ]
-        # a worker that does not see the files, say; or a folder of archives that may be those of a whole class
-        undecided = {"undecided": True} if isinstance(error, NotRead) or len(_inside(source)[0]) > 1 else {}
-        return about | {"status": BROKEN, "problems": problems} | undecided
+        about |= {"undecided": True} if isinstance(error, NotRead) else {}  # a worker that does not see the files, say
+        about |= {"several": True} if isinstance(error, Several) else {}
+        return about | {"status": BROKEN, "problems": problems}
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
     except TooSlow as error:
@@ -355,9 +371,14 @@ def _read(source: Path) -> Submission:
 
 
 def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool:
-    """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`."""
-    wanted = result["status"] == GRADED and options.pages
-    return not wanted or (path.with_suffix(".html").is_file() and result.get("drawn_by") == drawn_by)
+    """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`. The page there may
+    be that of another result, which was shown and not kept."""
+    if result["status"] != GRADED or not options.pages:
+        return True
+    with suppress(OSError):
+        page = hashlib.sha256(path.with_suffix(".html").read_bytes()).hexdigest()
+        return (result.get("page"), result.get("drawn_by")) == (page, drawn_by)
+    return False
 
 
 @lru_cache(maxsize=1)
@@ -412,6 +433,7 @@ def grade_all(
         _, path, key = waiting.pop(name)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
+            result["page"] = hashlib.sha256(report.encode()).hexdigest()
         elif options.pages or result["status"] != GRADED:  # else a run beside this one may want it
             path.with_suffix(".html").unlink(missing_ok=True)  # of another result
         results[name], holds = _shown(result | {"key": key}, measured_with, drawn_by)
