@@ -22,22 +22,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import kept
+from grader import roster as classroom
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
 from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
+from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, NotRead, Several, packed
 from grader.metrics.registry import NAMES
+from grader.points import DEFAULT, Points, read_points
 from grader.progress import Done, Progress, silent, unheard
+from grader.roster import Student
+from grader.version import VERSION
 from grader.workers import TooSlow, bounded, dask, local
 
 if TYPE_CHECKING:
     import numpy as np
 
     from grader.inputs.submission import Submission
-    from grader.points import Points
-    from grader.roster import Student
     from grader.scoring import Scorer
 
 NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
@@ -83,8 +85,6 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
     several, each is an upload of its own, NAME/ARCHIVE, but where they may be those of several people, by their names
     and the `roster`: such a folder stays whole. Names are what comes before an archive's ending. Raises GraderError.
     """
-    from grader.roster import of_several
-
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
     except OSError as error:
@@ -104,7 +104,7 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         archives, pictured = _inside(entry) if entry.is_dir() else ([], False)
         if pictured:
             found[name] = entry
-        elif len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
+        elif len(archives) > 1 and not classroom.of_several([archive.name for archive in archives], roster):
             found |= {f"{name}/{archive.name}": archive for archive in archives}
         else:
             found[name] = archives[0] if len(archives) == 1 else entry
@@ -212,15 +212,12 @@ def _plan(
 ) -> _Plan:
     """What `make` is to do, by its arguments. Raises all that can be known to be wrong before the work."""
     from grader import grades
-    from grader import points as grading
-    from grader import roster as classroom
-    from grader.inputs.submission import BadSubmission
     from grader.report import board
     from grader.report import grades as grade_tables
 
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
-    worth = grading.read_points(points or grading.DEFAULT)
+    worth = read_points(points or DEFAULT)
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours, listed)
@@ -301,7 +298,6 @@ def _prints(result: dict) -> np.ndarray:
 def _about(options: Options) -> dict:
     """What every result says of how it came about."""
     from grader.report.json import SCHEMA
-    from grader.version import VERSION
 
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"schema": SCHEMA, "version": VERSION, "date": date, "options": options.shown()}
@@ -310,7 +306,6 @@ def _about(options: Options) -> dict:
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
-    from grader.inputs.submission import BadSubmission, NotRead, Several
     from grader.report.images import strip
     from grader.report.json import as_dict
     from grader.report.page import as_html
@@ -352,7 +347,7 @@ def grade(name: str, source: Path, options: Options) -> dict:
 def _read(source: Path) -> Submission:
     """What was handed in. Where the pictures of a folder are no submission, and the one archive beside them is, that
     is it: a sample lies there. Raises BadSubmission."""
-    from grader.inputs.submission import BadSubmission, NotRead, read_submission
+    from grader.inputs.submission import read_submission
 
     try:
         return read_submission(source)
@@ -444,25 +439,26 @@ def grade_all(
     def give_up(name: str, problem: str) -> None:
         keep(name, {"name": name, "status": BROKEN, "problems": [problem], "undecided": True})
 
-    def run(names: list[str]) -> bool:
-        """Whether all of them were graded, or a process died on the way."""
+    def run(names: list[str]) -> None:
+        """Those are left `waiting` that were not graded when a process died."""
         with executor() as pool:
             futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
             for future in as_completed(futures):
                 try:
                     result = future.result()
                 except BrokenProcessPool:
-                    return False
+                    return
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
                     keep(futures[future], result)
-        return True
 
-    while waiting and not run(list(waiting)):
+    while waiting:
+        run(list(waiting))
         # One of those that were being worked on killed its process: alone, it takes no other with it.
         for name in list(waiting)[: usable_cores() + 2]:
-            if not run([name]):
+            run([name])
+            if name in waiting:
                 give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results, key=natural)]
 
