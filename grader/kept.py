@@ -87,12 +87,12 @@ def _add_reference(digest, reference: Reference | None) -> None:
 
 
 def key(source: Path, measured_with: str) -> str:
-    """Changes with the content of a submission, its files' names, and what it is measured with.
+    """Changes with the content of a submission, its name and its files', and what it is measured with.
 
     Of what is far over the limits only the state of the files counts: it is refused anyway. A link at the top is
     followed, as it is where the submission is read. Raises OSError.
     """
-    digest, left = hashlib.sha256(f"{measured_with} {source.suffix}".encode("utf-8", "surrogatepass")), MAX_BYTES
+    digest, left = hashlib.sha256(f"{measured_with} {source.name}".encode("utf-8", "surrogatepass")), MAX_BYTES
     source = Path(os.path.realpath(source))
     for count, path in enumerate(all_files(source)):
         if count > 2 * MAX_FILES:

@@ -7,6 +7,7 @@ with what is missing, and so does one with another roster. A submission that can
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import warnings
@@ -21,22 +22,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import kept
+from grader import roster as classroom
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import PARTS, check_apart, check_closed, left_behind, natural, write_text
+from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, packed
+from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, NotRead, Several, packed
 from grader.metrics.registry import NAMES
+from grader.points import DEFAULT, Points, read_points
 from grader.progress import Done, Progress, silent, unheard
+from grader.roster import Student
+from grader.version import VERSION
 from grader.workers import TooSlow, bounded, dask, local
 
 if TYPE_CHECKING:
     import numpy as np
 
     from grader.inputs.submission import Submission
-    from grader.points import Points
-    from grader.roster import Student
     from grader.scoring import Scorer
 
 NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
@@ -75,20 +78,19 @@ class Options:
 
 def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student] | None = None) -> dict[str, Path]:
     """Name -> what was handed in, for each entry of a folder: an archive, a folder of pictures, or any other file, for
-    a row that names its kind. `ours` are files of the teacher's, which are none, nor are links to them.
+    a row that names its kind. `ours` are files of the teacher's, which are none, nor are links to them, nor a folder
+    that holds nothing else.
 
     A student's folder that holds an archive and no picture stands for that archive, as course platforms pack them; of
     several, each is an upload of its own, NAME/ARCHIVE, but where they may be those of several people, by their names
     and the `roster`: such a folder stays whole. Names are what comes before an archive's ending. Raises GraderError.
     """
-    from grader.roster import of_several
-
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found, names = {}, set()
-    entries = [entry for entry in entries if not left_behind(entry.name) and Path(os.path.realpath(entry)) not in ours]
+    entries = [entry for entry in entries if not left_behind(entry.name) and not _is_ours(entry, ours)]
     entries.sort(key=lambda entry: not (entry.is_dir() or packed(entry.name)))  # these keep their names
     for entry in entries:
         whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
@@ -102,11 +104,24 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         archives, pictured = _inside(entry) if entry.is_dir() else ([], False)
         if pictured:
             found[name] = entry
-        elif len(archives) > 1 and not of_several([archive.name for archive in archives], roster):
+        elif len(archives) > 1 and not classroom.of_several([archive.name for archive in archives], roster):
             found |= {f"{name}/{archive.name}": archive for archive in archives}
         else:
             found[name] = archives[0] if len(archives) == 1 else entry
     return found
+
+
+def _is_ours(entry: Path, ours: Collection[Path]) -> bool:
+    real = Path(os.path.realpath(entry))
+    if real in ours:
+        return True
+    inside = {path for path in ours if real in path.parents}
+    if not inside:
+        return False
+    with suppress(OSError):
+        paths = (path for path in map(Path, all_files(real)) if not any(map(left_behind, path.relative_to(real).parts)))
+        return all(not inside.isdisjoint((path, *path.parents)) for path in paths)
+    return False
 
 
 def _inside(folder: Path) -> tuple[list[Path], bool]:
@@ -197,15 +212,12 @@ def _plan(
 ) -> _Plan:
     """What `make` is to do, by its arguments. Raises all that can be known to be wrong before the work."""
     from grader import grades
-    from grader import points as grading
-    from grader import roster as classroom
-    from grader.inputs.submission import BadSubmission
     from grader.report import board
     from grader.report import grades as grade_tables
 
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
-    worth = grading.read_points(points or grading.DEFAULT)
+    worth = read_points(points or DEFAULT)
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours, listed)
@@ -234,7 +246,8 @@ def _graded(
     results = []
     for student, result in counting:
         beside = _beside(student.upload.source, plan.folder.resolve(), plan.entries.values())
-        undecided = {"undecided": True} if student.undecided else {}
+        several = result.get("several")  # it may be a whole class; a student's other uploads count before it
+        undecided = {"undecided": True} if student.undecided or several else {}
         results.append(result | undecided | {"name": student.row, "notes": [*result.get("notes", []), *beside]})
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
     shares = plagiarism.shared(prints, grades.secret(plan.parts), progress("submissions compared", len(prints)))
@@ -285,7 +298,6 @@ def _prints(result: dict) -> np.ndarray:
 def _about(options: Options) -> dict:
     """What every result says of how it came about."""
     from grader.report.json import SCHEMA
-    from grader.version import VERSION
 
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"schema": SCHEMA, "version": VERSION, "date": date, "options": options.shown()}
@@ -294,7 +306,6 @@ def _about(options: Options) -> dict:
 def grade(name: str, source: Path, options: Options) -> dict:
     """The result of one submission, ready for JSON; never raises for what a submission holds."""
     from grader.features.fingerprints import fingerprints
-    from grader.inputs.submission import BadSubmission, NotRead
     from grader.report.images import strip
     from grader.report.json import as_dict
     from grader.report.page import as_html
@@ -313,9 +324,9 @@ def grade(name: str, source: Path, options: Options) -> dict:
         problems = [
             problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
         ]
-        # a worker that does not see the files, say; or a folder of archives that may be those of a whole class
-        undecided = {"undecided": True} if isinstance(error, NotRead) or len(_inside(source)[0]) > 1 else {}
-        return about | {"status": BROKEN, "problems": problems} | undecided
+        about |= {"undecided": True} if isinstance(error, NotRead) else {}  # a worker that does not see the files, say
+        about |= {"several": True} if isinstance(error, Several) else {}
+        return about | {"status": BROKEN, "problems": problems}
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
     except TooSlow as error:
@@ -336,7 +347,7 @@ def grade(name: str, source: Path, options: Options) -> dict:
 def _read(source: Path) -> Submission:
     """What was handed in. Where the pictures of a folder are no submission, and the one archive beside them is, that
     is it: a sample lies there. Raises BadSubmission."""
-    from grader.inputs.submission import BadSubmission, NotRead, read_submission
+    from grader.inputs.submission import read_submission
 
     try:
         return read_submission(source)
@@ -355,9 +366,14 @@ def _read(source: Path) -> Submission:
 
 
 def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool:
-    """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`."""
-    wanted = result["status"] == GRADED and options.pages
-    return not wanted or (path.with_suffix(".html").is_file() and result.get("drawn_by") == drawn_by)
+    """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`. The page there may
+    be that of another result, which was shown and not kept."""
+    if result["status"] != GRADED or not options.pages:
+        return True
+    with suppress(OSError):
+        page = hashlib.sha256(path.with_suffix(".html").read_bytes()).hexdigest()
+        return (result.get("page"), result.get("drawn_by")) == (page, drawn_by)
+    return False
 
 
 @lru_cache(maxsize=1)
@@ -412,6 +428,7 @@ def grade_all(
         _, path, key = waiting.pop(name)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
+            result["page"] = hashlib.sha256(report.encode()).hexdigest()
         elif options.pages or result["status"] != GRADED:  # else a run beside this one may want it
             path.with_suffix(".html").unlink(missing_ok=True)  # of another result
         results[name], holds = _shown(result | {"key": key}, measured_with, drawn_by)
@@ -422,25 +439,26 @@ def grade_all(
     def give_up(name: str, problem: str) -> None:
         keep(name, {"name": name, "status": BROKEN, "problems": [problem], "undecided": True})
 
-    def run(names: list[str]) -> bool:
-        """Whether all of them were graded, or a process died on the way."""
+    def run(names: list[str]) -> None:
+        """Those are left `waiting` that were not graded when a process died."""
         with executor() as pool:
             futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
             for future in as_completed(futures):
                 try:
                     result = future.result()
                 except BrokenProcessPool:
-                    return False
+                    return
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     give_up(futures[future], f"grading it failed ({first_line(error)})")
                 else:
                     keep(futures[future], result)
-        return True
 
-    while waiting and not run(list(waiting)):
+    while waiting:
+        run(list(waiting))
         # One of those that were being worked on killed its process: alone, it takes no other with it.
         for name in list(waiting)[: usable_cores() + 2]:
-            if not run([name]):
+            run([name])
+            if name in waiting:
                 give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results, key=natural)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -14,11 +15,11 @@ from pathlib import Path
 
 from grader.errors import GraderError, printable
 from grader.files import natural
-from grader.inputs.archives import bytes_of
+from grader.inputs.archives import bytes_of, decoded
 from grader.uploads import CANVAS, MOODLE, Upload, handed_in
 
-COLUMNS = {  # in a gradebook of Canvas "ID" is Canvas' own number
-    "id": ("sis user id", "id", "student id", "student number", "學號"),
+COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, or that of the line
+    "id": ("sis user id", "student id", "student number", "學號", "id"),
     "name": ("name", "student", "full name", "姓名"),
 }
 NOBODY = ("points possible", "student, test")  # lines of such a gradebook
@@ -121,11 +122,11 @@ def read_roster(path: Path) -> list[Student]:
         rows = list(csv.reader(io.StringIO(text)))
     except (OSError, ValueError, csv.Error) as error:
         raise GraderError(f"{path}: not a roster ({printable(str(error))}): {remedy}, in UTF-8") from None
-    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    head = [_plain(_tidy(cell)) for cell in rows[0]] if rows else []
     places = {key: next((head.index(one) for one in names if one in head), None) for key, names in COLUMNS.items()}
     if places["id"] is None:
         raise GraderError(f"{path}: has no column id: {remedy}")
-    marked = any(cell.strip().casefold() in NOBODY for row in rows for cell in row[:1])
+    marked = any(_plain(_tidy(cell)) in NOBODY for row in rows for cell in row[:1])
     if marked and {"student", "id"} <= {*head} and "sis user id" not in head:
         raise GraderError(
             f"{path}: a gradebook of Canvas without the column SIS User ID, whose ID is Canvas' own number: {remedy}"
@@ -258,8 +259,10 @@ def _of_the_letters(one: Upload, roster: list[Student]) -> list[Student]:
 
 
 def _told(one: Upload, roster: list[Student]) -> list[str]:
-    """The ids that stand in the names of the entry or its file."""
-    return _ids_in(f"{one.entry}\n{one.source.name}", roster)
+    """The ids that stand in the names of the entry or its file, but not in the platform's own numbers."""
+    before = f"{one.name}_{'LATE_' * one.late}{one.number}_{f'{one.file}_' * bool(one.file)}"
+    names = one.entry, decoded(os.fsencode(one.source.name))
+    return _ids_in("\n".join((one.name, *(name.removeprefix(before) for name in names))), roster)
 
 
 def _ids_in(text: str, roster: list[Student]) -> list[str]:

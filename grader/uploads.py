@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -104,8 +104,9 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
     """Entries that are called as Canvas would, and not by it: each student has a number of their own there, and so has
     each file of theirs. hw6_2024_12_ada and hw6_2024_12_bob would be one file. With hw6_2024_13_bob the class would be
     one student, hw6, and people's names have no digits; 2024_11201_6_gan and 2024_11202_6_gan would be two of one such
-    name. In ada_11201_6_gan, bob_11202_6_gan and so on the 6 that all have is the homework; two may be a group, of
-    whose one file each has a copy. What Moodle may have named too is of the platform that most others are of."""
+    name. In ada_11201_6_gan, bob_11202_6_gan and so on the 6 that most have is the homework, and no other number
+    there is a file's; a few may be a group, of whose one file each has a copy. What Moodle may have named too is of the
+    platform that most others are of."""
     found, moodles = [], 0
     for entry in entries:
         if match := CANVAS.fullmatch(entry):
@@ -121,7 +122,8 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
         files[match.group("number", "file")].add(stem)
         numbers[match["name"]].add(match["number"])
         called[match["name"]].add(AGAIN.sub("", stem))
-    one_file = len({match["file"] for match in found}) == 1 and len(names) > 2
+    most = max(Counter(file for _, file in files if file).values(), default=0)  # students who share a file
+    one_file = most > max(2, len(names) / 2)
     return both | {
         match.string
         for match in found

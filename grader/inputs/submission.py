@@ -50,6 +50,10 @@ class NotRead(BadSubmission):
     """One that is not there, or that the system does not give: nobody knows what it holds."""
 
 
+class Several(BadSubmission):
+    """One that may hold the submissions of several people, as a class one folder deeper does."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be. `quality`
@@ -71,16 +75,15 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     source = with_name(source)
     if source.suffix.lower() == ".npz" and source.is_file():
         return _read_array(source, loose)
-    pictures, modes, qualities, problems, extra = {}, Counter(), [], [], []
-    found = 0
+    pictures, modes, qualities, problems, found, extra = {}, Counter(), [], [], [], []
     try:
         for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
             if not is_picture(name):
                 if PurePosixPath(name).name != LABELS:
                     extra.append(name)
                 continue
-            found += 1
-            if found > MAX_LOOSE:
+            found.append(name)
+            if len(found) > MAX_LOOSE:
                 raise BadSubmission([f"{source}: more than {MAX_LOOSE:,} pictures: score a part of them"])
             if name in pictures:
                 problems.append(f"{name} is there twice: pack each picture once")
@@ -95,12 +98,12 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
             except UnreadablePicture as error:
                 problems.append(f"{name} {error}: make it again")
     except BadArchive as error:
-        raise BadSubmission([str(error)]) from None
+        raise _refused([str(error)], found, extra) from None
     except OSError as error:
         why = f"{source}: cannot be read ({error.strerror}): check its permissions" if error.strerror else str(error)
         raise NotRead([why]) from None
 
-    problems = shortened(problems) + ([] if loose else _form(source, list(pictures), found))
+    problems = shortened(problems) + ([] if loose else _form(source, list(pictures), len(found)))
     size = source.stat().st_size if source.is_file() else None
     if not found and size == 0:
         problems = [f"{source}: is empty, 0 bytes: upload it again"]
@@ -111,7 +114,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     if problems and found and (packed := [name for name in extra if name.lower().endswith(ARCHIVES)]):
         problems.append(f"{source}: the pictures lie beside an archive ({some(packed)}): hand in one of both")
     if problems:
-        raise BadSubmission(problems)
+        raise _refused(problems, found, extra)
 
     names = sorted(pictures, key=natural)
     notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
@@ -122,6 +125,13 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
+
+
+def _refused(problems: list[str], pictures: list[str], others: list[str]) -> BadSubmission:
+    """Several where it holds several archives, or pictures of one name in several folders."""
+    pictures = set(pictures)
+    sets = len(pictures) > len({PurePosixPath(name).name for name in pictures})
+    return (Several if sets or sum(map(is_archive, others)) > 1 else BadSubmission)(problems)
 
 
 def _read_array(source: Path, loose: bool) -> Submission:

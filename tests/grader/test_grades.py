@@ -192,6 +192,30 @@ def test_of_a_download_of_moodle_what_came_before_the_deadline_is_in_time(tmp_pa
     ]
 
 
+def test_a_part_of_a_class_that_is_packed_costs_nobody_a_grade(tmp_path, monkeypatch, measured):
+    """Who is in it would have 0 points, as others of the roster have handed in. In a student's folder it is code."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b1.tgz", "b2/late.zip", "b2/gan.tgz"):
+        Path("class", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("class", name).write_bytes(b"x")
+    Path("class/late.zip").write_bytes(b"x")
+    os.utime("class/b2/gan.tgz", (1000, 1000))
+    Path("roster.csv").write_text("id,name\nb1,Ada\nb2,Eve\nb3,Kim\n")
+
+    def grade(name, source, options):
+        several = {"status": "broken", "problems": ["holds no picture but 20 archives"], "several": True}
+        return {"name": name} | several if source.name == "late.zip" else result(name, 50.0, "Medium")
+
+    monkeypatch.setattr(leaderboard, "grade", grade)
+    for _ in range(2):  # and so it is kept
+        done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv"])
+        assert done.exit_code == 0, done.output
+        rows = {row["id"]: row["grade"] for row in read(Path("leaderboard.grades.csv"))}
+        assert rows == {"b1": "2", "b2": "2", "b3": "", "": ""}
+        monkeypatch.setattr(leaderboard, "grade", None)
+    assert [row["undecided"] for row in json.loads(Path("leaderboard.json").read_text()) if row["name"] == "late"]
+
+
 def test_the_public_board_names_nobody(classroom, tmp_path):
     _, results, _ = classroom
     key = grades.secret(tmp_path)
@@ -300,6 +324,24 @@ def test_a_run_without_pages_removes_none(tmp_path, monkeypatch, measured):
         Path("class/b1.tgz").write_text(content)
         assert CliRunner().invoke(cli.main, arguments).exit_code == 0
         assert Path("leaderboard.html.parts/b1.html").is_file() and len(measured) == graded
+
+
+def test_a_page_of_a_result_that_was_not_kept_is_drawn_again(tmp_path, monkeypatch):
+    """Else a student would see the numbers of other faces under their grade."""
+    (tmp_path / "b1").touch()
+
+    def page(measured_with, failed=False):
+        def grade(name, source, options):
+            graded = {"name": name, "status": "graded", "problems": [], "failed": failed, "drawn_by": kept.drawn_by()}
+            return graded | {"page": f"with {measured_with}"}
+
+        monkeypatch.setattr(leaderboard, "grade", grade)
+        options, parts = leaderboard.Options(pages=True), tmp_path / "parts"
+        leaderboard.grade_all({"b1": tmp_path / "b1"}, parts, options, measured_with, lambda: ThreadPoolExecutor(1))
+        return (parts / "b1.html").read_text()
+
+    for measured_with, failed in (("faces", False), ("other faces", True), ("faces", False)):
+        assert page(measured_with, failed) == f"with {measured_with}"
 
 
 def test_pages_of_another_roster_are_removed_and_nothing_else(tmp_path, monkeypatch, measured):

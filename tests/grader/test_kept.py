@@ -134,14 +134,15 @@ def test_the_key_follows_the_content_of_a_submission(tmp_path):
     keys.add(kept.key(folder, "x"))
     (folder / "below/2.jpg").symlink_to("/etc/passwd")
     keys.add(kept.key(folder, "x"))
-    assert len(keys) == 5
+    keys.add(kept.key(folder.rename(tmp_path / "eve (1)"), "x"))  # the result names it
+    assert len(keys) == 6
 
 
 @pytest.mark.parametrize("folder", [True, False])
 def test_the_key_follows_a_link_at_the_top(tmp_path, folder):
-    target, link = tmp_path / "target", tmp_path / "eve"
+    target, link = tmp_path / "target/eve", tmp_path / "eve"
     inside = target / "1.jpg" if folder else target
-    inside.parent.mkdir(exist_ok=True)
+    inside.parent.mkdir(parents=True)
     inside.write_bytes(b"one")
     link.symlink_to(target)
     before = kept.key(link, "x")

@@ -601,6 +601,24 @@ def test_a_link_to_a_file_of_the_teachers_is_no_submission(tmp_path):
     assert [*leaderboard.submissions(tmp_path / "class", {path.resolve() for path in ours})] == ["ada"]
 
 
+def test_a_folder_of_what_is_written_is_no_submission(tmp_path):
+    """Run again, the page would be a student."""
+    folder, out = tmp_path / "class", tmp_path / "class/out"
+    ours = {out / "board.html", out / "board.csv", out / "reports", tmp_path / "roster.csv"}
+    for path in ("ada/1.jpg", "eve.tgz"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    for path in (None, "board.html", "board.html.parts/ada.json", "reports/ada.html", "reports/.pages.json"):
+        target = out / (path or "x")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path:
+            target.touch()
+        assert [*leaderboard.submissions(folder, ours)] == ["ada", "eve"]
+    assert [*leaderboard.submissions(folder, {folder / "ada/board.html", tmp_path})] == ["ada", "eve", "out"]
+    (out / "gan.tgz").touch()
+    assert [*leaderboard.submissions(folder, ours)] == ["ada", "eve", "out"]
+
+
 def test_what_a_student_handed_in(tmp_path):
     for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg", "grid/a.tgz", "grid/grid.png"):
         path = tmp_path / name
@@ -637,7 +655,7 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
             assert read.notes == ["the pictures beside good.tgz are no submission: passed over"]
         else:
             row = leaderboard.grade(name, folder, leaderboard.Options())
-            assert "holds 1 pictures" in row["problems"][0] and row.get("undecided", False) == (name == "two")
+            assert "holds 1 pictures" in row["problems"][0] and row.get("several", False) == (name == "two")
 
 
 def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatch):
@@ -680,7 +698,7 @@ def test_archives_of_several_people_are_not_one_students(tmp_path, monkeypatch, 
     assert found == ({"section": folder} if whole else {f"section/{name}": folder / name for name in names})
     if whole:
         row = leaderboard.grade("section", folder, leaderboard.Options())
-        assert row["undecided"] and f"holds no picture but {len(names)} archives" in row["problems"][0]
+        assert row["several"] and f"holds no picture but {len(names)} archives" in row["problems"][0]
 
 
 def test_every_entry_has_a_name_of_its_own(tmp_path):

@@ -48,6 +48,15 @@ def test_a_gradebook_of_canvas_is_a_roster(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "head",
+    ["ID,學號,姓名", "id,Student ID,name", "No.,ID,姓名", "\ufeff\u200bID,\u200b學號,姓\u200b名", "＃,ＩＤ,姓名"],
+)
+def test_the_id_is_the_schools_and_not_the_number_of_the_line(tmp_path, head):
+    listed = roster_of(tmp_path / "r.csv", f"\ufeff{head}\n1,B10901001,王小明\n2,B10901002,Ada\n")
+    assert [(one.id, one.name) for one in listed] == [("B10901001", "王小明"), ("B10901002", "Ada")]
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "no column id"),
@@ -116,6 +125,30 @@ def test_nobody_hands_in_for_another_by_an_id_in_a_file_name(tmp_path, eve):
     assert [row.upload and row.upload.source.name for row in rows] == [ada, eve, None]
     twins = [Student("b09901001", "Eve Online"), Student("b09901002", "Online Eve")]  # the name does not tell: the id
     assert [bool(row.upload) for row in students(entries(tmp_path, [eve]), twins)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "ada"),
+    [
+        ("Nick_17_assignsubmission_file_/gan.tgz", False),
+        ("Nick_17_assignsubmission_file_gan.tgz", False),
+        ("Nick_17_assignsubmission_file_/gan_17.tgz", True),
+        ("Nick_5_assignsubmission_file_17.tgz", True),
+        ("Nick 17_5_assignsubmission_file_gan.tgz", True),  # a school that puts its ids there
+        ("nick_17_345_gan.tgz", False),
+        ("nick_LATE_5_17_gan.tgz", False),
+        ("nick_LATE_17_345_gan", False),
+        ("nick_17_text.html", False),
+        ("nick_5_345_17.tgz", True),
+        ("nick_17.tgz", True),
+    ],
+)
+def test_a_number_of_the_platforms_is_nobodys_id(tmp_path, name, ada):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    entry = name.partition("/")[0].removesuffix(".tgz")
+    row = students({entry: tmp_path / name}, [Student("17", "Ada")])[0]
+    assert bool(row.upload) == ada
 
 
 def test_what_was_typed_into_canvas_is_of_its_student(tmp_path):

@@ -42,6 +42,14 @@ def test_names_of_platforms(tmp_path):
             [f"{name}_1120{n}_6_x.tgz" for n, name in enumerate("王陳李")],
             [f"{name}_1120{n}_6_x" for n, name in enumerate("王陳李")],
         ),
+        (  # one has written another number
+            ["ada_11201_6_x.tgz", "bob_11202_6_x.tgz", "cy_11203_6_x.tgz", "eve_11230_7_x.tgz"],
+            ["ada_11201_6_x", "bob_11202_6_x", "cy_11203_6_x", "eve_11230_7_x"],
+        ),
+        (  # two groups
+            [f"{name}_1{n}_{345 + n // 3}_x.tgz" for n, name in enumerate(["ada", "bob", "cy", "dan", "eve", "fay"])],
+            ["ada", "bob", "cy", "dan", "eve", "fay"],
+        ),
         (["王_107_12_assignsubmission_file_a.tgz", "林_108_13_assignsubmission_file_a.tgz"], ["王_107", "林_108"]),
         (["user7_12_345_hw.tgz", "user7_12_346_hw-1.tgz"], ["user7"]),  # handed in again
         (["user7_12_345_gan.tgz", "user7_12_346_report.pdf", "wukong_13_347_gan.tgz"], ["user7", "wukong"]),

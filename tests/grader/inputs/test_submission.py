@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from grader.inputs.images import decode, jpeg_quality
-from grader.inputs.submission import COUNT, BadSubmission, NotRead, read_submission
+from grader.inputs.submission import COUNT, BadSubmission, NotRead, Several, read_submission
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
 
@@ -410,6 +410,29 @@ def test_a_message_names_what_was_found_instead(tmp_path):
     assert "1 other files (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
     folder = folder_of({"1.jpg": encoded(), "a.tgz": b""}, tmp_path / "both")
     assert "beside an archive (a.tgz)" in problems(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "several"),
+    [
+        (["ada/1.jpg", "eve/1.jpg"], True),
+        (["ada/gan.tgz", "eve/gan.rar"], True),
+        (["gan.tgz"], False),
+        (["outputs/1.jpg", "docs/plot.png"], False),  # of one person's code
+        ([f"{name}/{n}.jpg" for name in ("ada", "eve") for n in range(2501)], True),  # too many to be read
+        ([f"{n}.jpg" for n in range(5001)], False),
+        (["1.jpg", "1.jpg"], False),
+    ],
+)
+def test_what_may_hold_a_class_is_told_from_one_broken_submission(tmp_path, names, several):
+    path = tmp_path / "late.zip"
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        for name in names:
+            archive.writestr(name, b"")
+    with pytest.raises(BadSubmission) as e:
+        read_submission(path)
+    assert isinstance(e.value, Several) == several
 
 
 @pytest.mark.parametrize("quality", [20, 50, 75, 90, 95, 99, 100])
