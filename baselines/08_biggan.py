@@ -569,7 +569,9 @@ def check_SelfAttention(make):
             assert torch.equal(x, kept), "x was changed in place: other layers still need it"
             assert torch.allclose(at_0, x, atol=1e-5), "with γ = 0 the output is x: x + γ o"
             attention.gamma.fill_(1.0)
-            o = attention(x) - x
+            y = attention(x)
+            assert torch.equal(x, kept), "x was changed in place: other layers still need it"  # not seen where γ is 0
+            o = y - x
             queries, keys, values = (part(x).flatten(2).mT for part in (attention.g, attention.f, attention.h))
             scores = queries @ keys.mT  # [N, queries, keys]
             found = scores.softmax(2) @ values  # [N, queries, c]

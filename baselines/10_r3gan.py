@@ -513,8 +513,12 @@ def check_discriminator_step(step):
         assert pictures.requires_grad, "the pictures must ask for a gradient before D sees them: requires_grad_()"
         assert scores.requires_grad, "the scores have lost their graph: no detach() or no_grad() around D"
         (slope,) = torch.autograd.grad(scores.sum(), pictures, retain_graph=True, allow_unused=True)
-        assert slope is not None, (
+        assert has_values([slope]), (  # of one pass for both, the slope for the other half is there, and 0
             "scores and pictures do not belong together: the penalty wants D(x) and the very x that D saw"
+        )
+        assert len(scores) <= len(pictures), (
+            f"zero_centred_penalty gets {len(scores)} scores, and {len(pictures)} pictures: give it the scores of "
+            "these pictures alone"
         )
         return measure(scores, pictures)
 

@@ -20,8 +20,8 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
     "method' object is not subscriptable": "a size is x.shape[0] or x.size(0), and a call has ()",
     **{"builtin_function_or_method": NO_CALL, "'method' object": NO_CALL},
     **{"on the same device": ON_DEVICE, "NVIDIA driver": ON_DEVICE, "compiled with CUDA": ON_DEVICE},
-    "device-side assert": "a number out of range has stopped the GPU: restart the kernel. BCE takes probabilities, "
-    "0 … 1, no scores; an index is at least 0, and less than the size",
+    "device-side assert": "a number out of range has stopped the GPU: restart the kernel. BCE takes probabilities and "
+    "targets in 0 … 1, no scores; an index is at least 0, and less than the size",
     **{"ReLU' object": MADE_FIRST, "Softplus' object": MADE_FIRST},
     "Boolean value of Tensor": "a tensor is neither true nor false, for `if` and Python's max() as well: compare with "
     "None, compare its norm, or take any() or all(); relu() and torch.where() take each number. And a loss class is "
@@ -29,12 +29,14 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
 }
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
+TARGET_MISSING = "the loss wants a tensor as its target: ones_like or zeros_like of D's answers"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
     "only for scalar outputs": "the loss is not one number: take the mean before backward()",
     "backward through the graph a second time": "backward() twice on one graph: add the losses, and call it once",
     "target size": "bce takes probabilities and targets of one shape, [N]: use ones_like or zeros_like",
-    "has no attribute 'size'": "bce wants a tensor as its target: ones_like(p) or zeros_like(p)",
+    **{"has no attribute 'size'": TARGET_MISSING, "has no attribute 'clamp'": TARGET_MISSING},  # in bce: clamp
+    "elements of target": "BCE takes targets in 0 … 1, and some are outside",
     "between 0 and 1": "BCE takes probabilities, 0 … 1, and these are scores",
     "found dtype": "bce wants targets of the type of p: use ones_like or zeros_like",
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
@@ -131,7 +133,11 @@ class WatchedSGD(torch.optim.SGD):
 
     def forget(self):
         self.before = [weight.detach().clone() for weight in self.network.parameters()]
-        self.seen, self.arrived = [], False
+        self.seen, self.arrived, self.versions_before = [], False, self.versions()
+
+    def versions(self):
+        """How often each weight has been changed in place, as autograd counts."""
+        return [weight._version for weight in self.network.parameters()]
 
     def notice(self, weight):
         self.arrived = True
@@ -360,7 +366,9 @@ def check_step(
             return f"the step stops with {error}"
         if optimizer.seen:
             return "optimizer.step() comes before a backward() that needs the old weights"
-        return "a method that ends in _ changes what backward() needs: leave the _ away"
+        if optimizer.versions() != optimizer.versions_before:
+            return "weights change between the loss and its backward(): change them after optimizer.step()"
+        return "a method that ends in _, or += and the like, changes what backward() needs: make a new tensor"
 
     arguments = batch() if trains == "D" else batch()[1:]
     given = copy.deepcopy(arguments)
@@ -374,7 +382,8 @@ def check_step(
         with modes_of(D) as modes_of_D, modes_of(G) as modes_of_G, errors_in_words(say, TORCH_SAYS):
             returned = check_scalar(step(D, G, optimizer, *arguments))
         assert returned == returned, (
-            "the loss is NaN: log and sqrt take no number below 0, and bce takes probabilities, 0 … 1, no scores"
+            "the loss is NaN: log and sqrt take no number below 0, and bce takes probabilities and targets in 0 … 1, "
+            "no scores"
         )
         assert all(torch.equal(one, was) for one, was in zip(arguments, given, strict=True) if torch.is_tensor(one)), (
             "it changes what it is given: make a new tensor"

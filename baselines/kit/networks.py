@@ -74,7 +74,7 @@ def dcgan_weights(module):
 
 
 def bce(probabilities, targets):
-    """The mean binary cross-entropy, a scalar, of probabilities [N] and targets [N]. NaN if one is no probability."""
-    outside = probabilities.clamp(0, 1) != probabilities  # NaN too: there nn.BCELoss would stop the GPU
-    known = nn.functional.binary_cross_entropy(probabilities.masked_fill(outside, 0.5), targets)
-    return known.masked_fill(outside.any(), float("nan"))
+    """The mean binary cross-entropy, a scalar, of probabilities [N] and targets [N]. NaN if one is not in 0 … 1."""
+    p_off, t_off = (one.clamp(0, 1) != one for one in (probabilities, targets))  # NaN too: nn.BCELoss stops the GPU
+    known = nn.functional.binary_cross_entropy(probabilities.masked_fill(p_off, 0.5), targets.masked_fill(t_off, 0.5))
+    return known.masked_fill(p_off.any() | t_off.any(), float("nan"))

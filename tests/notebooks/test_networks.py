@@ -51,10 +51,11 @@ def test_bce_is_torchs_in_value_and_gradient_with_0_and_1_included(target):
 
 
 @pytest.mark.parametrize("one", [float("nan"), -0.1, 1.5])
-def test_bce_of_what_is_no_probability_is_nan_and_stops_no_gpu(monkeypatch, one):
+def test_bce_of_what_is_no_probability_or_target_is_nan_and_stops_no_gpu(monkeypatch, one):
     asked, torchs = [], nn.functional.binary_cross_entropy
-    monkeypatch.setattr(nn.functional, "binary_cross_entropy", lambda p, targets: asked.append(p) or torchs(p, targets))
+    monkeypatch.setattr(nn.functional, "binary_cross_entropy", lambda *both: asked.extend(both) or torchs(*both))
     p = torch.tensor([0.5, one], requires_grad=True)
     (loss := bce(p, torch.ones(2))).backward()
     assert loss.isnan() and p.grad.isfinite().all()
-    assert asked[0].min() >= 0 and asked[0].max() <= 1
+    assert bce(torch.full((2,), 0.5), torch.tensor([1.0, one])).isnan()
+    assert len(asked) == 4 and all(given.min() >= 0 and given.max() <= 1 for given in asked)
