@@ -54,9 +54,7 @@ class _Command(shared.OneLine, click.Command):
     metavar="NAME=VALUE",
     help="One of the notebook's settings. May be given more than once.",
 )
-@click.option(
-    "--save", type=click.Path(path_type=Path, dir_okay=False), help="Keep the executed notebook, pictures included."
-)
+@click.option("--save", type=shared.path(dir_okay=False), help="Keep the executed notebook, pictures included.")
 def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     """Runs the solved notebook NAME in the current folder, and passes its output through.
 

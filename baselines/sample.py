@@ -319,7 +319,7 @@ def _new(*packed: str):
 @click.version_option(VERSION, message="%(version)s")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=shared.path(file_okay=False),
     default="samples",
     show_default=True,
     help="Folder for the pictures, made if it is not there.",
@@ -344,20 +344,20 @@ def _new(*packed: str):
 )
 @click.option(
     "--faces",
-    type=click.Path(path_type=Path, exists=True),
+    type=shared.path(exists=True),
     help="A folder, .zip or .tgz of real faces: nearest.png then shows those that are nearest to the samples.  "
     "[default: no such picture]",
 )
 @click.option(
     "--submission",
-    type=click.Path(path_type=Path),
+    type=shared.path(),
     callback=_new(*PACKED),
     help="A new folder for 1,000 pictures as the course takes them, or a new .tgz: `python -m grader score` scores "
     "them.  [default: none are made]",
 )
 @click.option(
     "--face-set",
-    type=click.Path(path_type=Path),
+    type=shared.path(),
     callback=_new(".zip"),
     help="A new folder or .zip for faces to train on, where there are no real ones: then only it is made.  "
     "[default: none is made]",
@@ -372,7 +372,7 @@ def _new(*packed: str):
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=shared.path(exists=True, dir_okay=False),
     default=WEIGHTS,
     help="The generator: what `python -m studies.release` made of a run.  [default: the one that ships]",
 )

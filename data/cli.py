@@ -66,7 +66,7 @@ def main() -> None:
     """
 
 
-_path = click.Path(path_type=Path)
+_path = click.Path(path_type=Path, readable=False)  # who reads it says why it cannot be
 _workers = click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="How many processes.  [default: one for each core]"
 )
@@ -96,7 +96,7 @@ def render(output: Path, count: int, seed: int, size: int, workers: int | None, 
 
 
 @main.command(short_help="Shrink your own faces to 64x64.")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, path_type=Path, readable=False))
 @click.argument("output", type=_path)
 @_size
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures.  [default: all]")

@@ -42,14 +42,14 @@ class Points:
 
 
 def read_points(path: Path = DEFAULT) -> Points:
-    """A tier that the file leaves out has the points of the next lower one. Raises GraderError."""
+    """A tier that the file leaves out has the points of the next lower one. Raises GraderError, and OSError."""
     try:
         read = toml.loads(bytes_of(path, 2**16).decode("utf-8-sig"))
         tiers, late = read.pop("points"), dict(read.pop("late", {}))
         deadline, free, share = late.pop("deadline", None), late.pop("free_days", 0), late.pop("per_day", 0)
     except KeyError:
         raise GraderError(f"{path}: has no [points]: copy {DEFAULT.name} of the grader and change it") from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise GraderError(f"{path}: not a file of points ({first_line(error)}): copy {DEFAULT.name}") from None
     known = load_thresholds()["tiers"]
     numbers = [*tiers.values(), free, share] if isinstance(tiers, dict) else [None]

@@ -115,12 +115,12 @@ def of_several(archives: list[str], roster: list[Student] | None = None) -> bool
 
 
 def read_roster(path: Path) -> list[Student]:
-    """The students of a CSV file with the columns id and name, in its order. Raises GraderError."""
+    """The students of a CSV file with the columns id and name, in its order. Raises GraderError, and OSError."""
     remedy = "write a CSV file whose first line is id,name"
     try:
         text = bytes_of(path, MAX_BYTES).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text)))
-    except (OSError, ValueError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise GraderError(f"{path}: not a roster ({printable(str(error))}): {remedy}, in UTF-8") from None
     head = [_plain(_tidy(cell)) for cell in rows[0]] if rows else []
     places = {key: next((head.index(one) for one in names if one in head), None) for key, names in COLUMNS.items()}

@@ -200,12 +200,13 @@ def decode(data, size):
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{picture.width}x{picture.height} is too large")
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            if picture.mode.startswith("I") or picture.mode == "F":
+                values = np.array(picture, dtype=np.float32)
+                values[values == picture.info.get("transparency")] = 65535
+                picture = Image.fromarray((values / 257).clip(0, 255).astype(np.uint8))
+            elif picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            elif picture.mode.startswith("I") or picture.mode == "F":
-                values = np.asarray(picture, dtype=np.float32)
-                picture = Image.fromarray((values / 257).clip(0, 255).astype(np.uint8))
             picture = picture.convert("RGB")
             if picture.size != (size, size):
                 picture = picture.resize((size, size), Image.Resampling.BILINEAR)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
+from grader.cli import shared
+
 
 @click.command(short_help="Say of every TODO of a notebook whether it is done.")
-@click.argument("notebook", type=click.Path(path_type=Path))
+@click.argument("notebook", type=shared.path())
 @click.option(
     "--seconds",
     type=click.IntRange(1),
@@ -20,7 +21,7 @@ import click
 )
 @click.option(
     "--kit",
-    type=click.Path(path_type=Path, exists=True),
+    type=shared.path(exists=True),
     metavar="FOLDER",
     help="For TAs: the kit's folder notebooks/. Checks and all else come from there; of NOTEBOOK only its TODOs are "
     "taken, and what they call. An import * replaces none of Python's own functions.",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from grader.cli import shared
 
 
 @click.command(short_help="Plot the discriminator's gradient norms, layer by layer.")
-@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("runs", type=shared.path(), nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=shared.path(dir_okay=False),
     default="gradnorm.png",
     show_default=True,
     callback=shared.ending(".png", ".svg", ".pdf"),

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from grader.cli import shared
 
 
 @click.command(short_help="Score every checkpoint of a run and find the best.")
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=shared.path(exists=True, file_okay=False))
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, exists=True),
+    type=shared.path(exists=True),
     help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
 )
 @click.option("--pack", type=click.Choice(["best"]), help="Write that checkpoint's samples to submission.tgz.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=shared.path(file_okay=False),
     help="Folder for what is written, made if it is not there: RUN may be read only.  [default: RUN]",
 )
 def history(run, reference, pack, output):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import click
 
@@ -12,18 +11,18 @@ from grader.metrics.registry import NAMES
 
 
 @click.command(short_help="Grade every submission of a school class into one table.")
-@click.argument("submissions", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("submissions", type=shared.path(exists=True, file_okay=False))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=shared.path(dir_okay=False),
     default="leaderboard.html",
     show_default=True,
     help="The page; the same goes beside it as .csv and .json.",
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, exists=True),
+    type=shared.path(exists=True),
     help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
 )
 @click.option(
@@ -39,23 +38,23 @@ from grader.metrics.registry import NAMES
 @click.option("--dask", "address", metavar="ADDRESS", help="Grade on a Dask cluster whose workers see the same files.")
 @click.option(
     "--roster",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=shared.path(exists=True, dir_okay=False),
     help="The students: a CSV file with the columns id and name. Uploads are found by the id in their names.  "
     "[default: each upload is a student]",
 )
 @click.option(
     "--points",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=shared.path(exists=True, dir_okay=False),
     help="Points per tier and the deadline, as grader/points.toml has them.  [default: that file]",
 )
 @click.option(
     "--public",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=shared.path(dir_okay=False),
     help="Also a page with codes for names.  [default: none]",
 )
 @click.option(
     "--reports",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=shared.path(file_okay=False),
     help="Also a folder with a page for each student.  [default: none]",
 )
 @shared.offline

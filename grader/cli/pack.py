@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from grader.cli import shared
@@ -11,11 +9,11 @@ from grader.errors import printable
 
 
 @click.command(short_help="Pack 1,000 pictures as the course takes them.")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=shared.path())
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=shared.path(dir_okay=False),
     default="submission.tgz",
     show_default=True,
     callback=shared.ending(".tgz", ".tar.gz"),
@@ -47,11 +45,11 @@ def pack(source, output):
 
 
 @click.command("slice", short_help="Cut grids of pictures into single ones.")
-@click.argument("grids", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("grids", type=shared.path(), nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=shared.path(),
     default="outputs",
     show_default=True,
     help="The folder to make, which must not be there.",

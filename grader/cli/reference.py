@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from grader.cli import shared
 
 
 @click.command(short_help="Keep what faces are compared with in one file.")
-@click.argument("faces", type=click.Path(path_type=Path, exists=True))
+@click.argument("faces", type=shared.path(exists=True))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=shared.path(dir_okay=False),
     callback=shared.ending(".safetensors"),
     help="The .safetensors to write, of about 25 MB, and 5 MB more for 100,000 faces.  [default: FACES.safetensors]",
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from grader.cli import shared
@@ -11,17 +9,17 @@ from grader.metrics.registry import NAMES
 
 
 @click.command(short_help="Score 1,000 pictures and say which baselines they pass.")
-@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("submission", type=shared.path())
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path, exists=True),
+    type=shared.path(exists=True),
     help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz. "
     "Only the shipped statistics and the course's own files give a verdict of the course.  "
     "[default: the shipped statistics]",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=shared.path(file_okay=False),
     default=".",
     show_default=True,
     help="Folder for report.json and report.html, made if it is not there.",
@@ -36,12 +34,12 @@ from grader.metrics.registry import NAMES
 )
 @click.option(
     "--run",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=shared.path(exists=True, file_okay=False),
     help="A folder that a notebook's training wrote: its grad_norms.csv and history.csv are drawn on the page.",
 )
 @click.option(
     "--by-label",
-    type=click.Path(path_type=Path, exists=True),
+    type=shared.path(exists=True),
     help="Score each label of a conditional set by itself, against these labelled real faces: a folder or .zip with "
     "tags.csv or attributes.csv, or with a folder per label.",
 )
@@ -53,7 +51,7 @@ from grader.metrics.registry import NAMES
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=shared.path(exists=True, dir_okay=False),
     help="What each picture was asked to show, in rows as 1.jpg,aqua under file,label.  [default: labels.csv in "
     "SUBMISSION]",
 )
@@ -66,12 +64,12 @@ from grader.metrics.registry import NAMES
 @shared.offline
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=shared.path(),
     help="A copy of pytorch-fid's Inception weights (91 MB).  [default: $GRADER_INCEPTION, or downloaded]",
 )
 @click.option(
     "--cascade",
-    type=click.Path(path_type=Path),
+    type=shared.path(),
     help="A copy of lbpcascade_animeface.xml.  [default: $GRADER_CASCADE, or downloaded]",
 )
 def score(

@@ -182,4 +182,5 @@ def metrics(_context, _option, text: str) -> tuple[str, ...]:
         raise click.BadParameter(f"{error}.") from None
 
 
+path = partial(click.Path, path_type=Path, readable=False)  # who reads it says why it cannot be, and what to do
 offline = click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")

@@ -82,11 +82,11 @@ def obtain(asset: Asset, given: Path | None = None, offline: bool = False) -> Pa
     try:
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
         return Path(pooch.retrieve(asset.url, asset.sha256, asset.file, cache_folder(), downloader=downloader))
-    except ValueError:
-        raise AssetError(f"{asset.url} gave a file with a wrong checksum: try again later") from None
-    except OSError as error:  # requests' errors are OSErrors too
+    except OSError as error:  # requests' errors are OSErrors, and some of them ValueErrors too
         reason = "no connection" if "Connection" in type(error).__name__ else f"{type(error).__name__}: {error}"[:200]
         raise AssetError(f"{asset.file} could not be downloaded ({reason}); set {asset.variable} to a copy") from None
+    except ValueError:
+        raise AssetError(f"{asset.url} gave a file with a wrong checksum: try again later") from None
 
 
 def _verified(asset: Asset, path: Path) -> Path:

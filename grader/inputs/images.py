@@ -68,12 +68,13 @@ def _decode(data: bytes, size: int | None, shrink: bool) -> tuple[np.ndarray, st
         if not shrink and picture.size != (size, size):
             raise WrongSize(f"is {picture.width}x{picture.height}")
         mode = picture.mode
-        if mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        if mode.startswith("I") or mode == "F":  # 16 bits and more: convert() would clip them to white
+            values = np.array(picture, dtype=np.float32)
+            values[values == picture.info.get("transparency")] = 65535
+            picture = Image.fromarray((values / 257).clip(0, 255).astype(np.uint8))
+        elif mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        elif mode.startswith("I") or mode == "F":  # 16 bits and more: convert() would clip them to white
-            values = np.asarray(picture, dtype=np.float32)
-            picture = Image.fromarray((values / 257).clip(0, 255).astype(np.uint8))
         picture = picture.convert("RGB")
         if size and picture.size != (size, size):
             picture = picture.resize((size, size), Image.Resampling.BILINEAR)

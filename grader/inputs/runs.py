@@ -139,9 +139,12 @@ class Checkpoint:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The archives of samples in a run, runs/NAME/samples/STEP.tgz, by step. Raises BadSubmission if there is none."""
-    named = (path for path in run.glob("samples/*.tgz") if re.fullmatch("[0-9]{1,12}", path.stem))
-    found = sorted(named, key=lambda path: natural(path.stem))
+    """The archives of samples in a run, runs/NAME/samples/STEP.tgz, by step. Raises BadSubmission if there is none, and
+    OSError."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError):  # no glob(): to it a folder that cannot be read is empty
+        found += (path for path in (run / "samples").iterdir() if re.fullmatch(r"[0-9]{1,12}\.tgz", path.name))
+    found.sort(key=lambda path: natural(path.stem))
     if not found:
         raise BadSubmission([f"{run}: no samples/STEP.tgz: name the folder that a notebook's `run` setting named"])
     return found

@@ -73,21 +73,23 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
     source = with_name(source)
-    if source.suffix.lower() == ".npz" and source.is_file():
-        return _read_array(source, loose)
-    pictures, modes, qualities, problems, found, extra = {}, Counter(), [], [], [], []
+    names, pictures, modes, qualities, problems, extra = set(), {}, Counter(), [], [], []
+    found = 0
     try:
+        if source.suffix.lower() == ".npz" and source.is_file():
+            return _read_array(source, loose)
         for name, read in members(source, None if loose else MAX_FILES, None if loose else MAX_BYTES):
             if not is_picture(name):
                 if PurePosixPath(name).name != LABELS:
                     extra.append(name)
                 continue
-            found.append(name)
-            if len(found) > MAX_LOOSE:
+            found += 1
+            if found > MAX_LOOSE:
                 raise BadSubmission([f"{source}: more than {MAX_LOOSE:,} pictures: score a part of them"])
-            if name in pictures:
+            if name in names:
                 problems.append(f"{name} is there twice: pack each picture once")
                 continue
+            names.add(name)
             try:
                 data = read()
                 pictures[name], mode = decode(data, SIZE, shrink=loose)
@@ -98,12 +100,13 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
             except UnreadablePicture as error:
                 problems.append(f"{name} {error}: make it again")
     except BadArchive as error:
-        raise _refused([str(error)], found, extra) from None
+        raise _refused([*shortened(problems), str(error)], names, extra) from None
     except OSError as error:
-        why = f"{source}: cannot be read ({error.strerror}): check its permissions" if error.strerror else str(error)
-        raise NotRead([why]) from None
+        where, why = error.filename or source, error.strerror  # a picture's own name, in a folder
+        why = f"{where}: cannot be read ({why}): check its permissions" if why else str(error)
+        raise NotRead([*shortened(problems), why]) from None
 
-    problems = shortened(problems) + ([] if loose else _form(source, list(pictures), len(found)))
+    problems = shortened(problems) + ([] if loose else _form(source, names, found))
     size = source.stat().st_size if source.is_file() else None
     if not found and size == 0:
         problems = [f"{source}: is empty, 0 bytes: upload it again"]
@@ -114,7 +117,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     if problems and found and (packed := [name for name in extra if name.lower().endswith(ARCHIVES)]):
         problems.append(f"{source}: the pictures lie beside an archive ({some(packed)}): hand in one of both")
     if problems:
-        raise _refused(problems, found, extra)
+        raise _refused(problems, names, extra)
 
     names = sorted(pictures, key=natural)
     notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
@@ -127,21 +130,20 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
 
 
-def _refused(problems: list[str], pictures: list[str], others: list[str]) -> BadSubmission:
+def _refused(problems: list[str], pictures: set[str], others: list[str]) -> BadSubmission:
     """Several where it holds several archives, or pictures of one name in several folders."""
-    pictures = set(pictures)
     sets = len(pictures) > len({PurePosixPath(name).name for name in pictures})
     return (Several if sets or sum(map(is_archive, others)) > 1 else BadSubmission)(problems)
 
 
 def _read_array(source: Path, loose: bool) -> Submission:
-    """The pictures in an .npz, its first array: uint8, [N, 64, 64, 3] or [N, 3, 64, 64]. Nothing is unpickled."""
+    """The pictures in an .npz, its first array: uint8, [N, 64, 64, 3] or [N, 3, 64, 64]. Nothing is unpickled.
+    Raises BadSubmission, and OSError."""
     remedy = f"save uint8 pictures [{COUNT}, {SIZE}, {SIZE}, 3] with numpy.savez"
     try:
         (pictures,) = read_arrays(source, max_bytes=MAX_LOOSE * SIZE * SIZE * 3)
-    except (BadArray, OSError) as error:
-        kind = NotRead if isinstance(error, OSError) else BadSubmission
-        raise kind([f"{source}: cannot be read ({error}): {remedy}"]) from None
+    except BadArray as error:
+        raise BadSubmission([f"{source}: cannot be read ({error}): {remedy}"]) from None
     if pictures.ndim == 4 and pictures.shape[1:] == (3, SIZE, SIZE):
         pictures = pictures.transpose(0, 2, 3, 1)
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIZE, SIZE, 3):
@@ -152,18 +154,18 @@ def _read_array(source: Path, loose: bool) -> Submission:
     return Submission(source, names, np.ascontiguousarray(pictures), ["read from an array: the course takes a .tgz"])
 
 
-def _form(source: Path, names: list[str], found: int) -> list[str]:
-    """What is wrong with the names and the number of the pictures."""
-    folders = {name.rpartition("/")[0] for name in names} - {""}
-    if folders:
-        return [f"{source}: the pictures are inside {some(folders)}/: pack them flat (tar -czf ../my.tgz *.jpg)"]
-    missing, unexpected = set(NUMBERS) - set(names), set(names) - set(NUMBERS)
+def _form(source: Path, names: set[str], found: int) -> list[str]:
+    """What is wrong with the names and the number of the pictures, whether they can be read or not."""
+    folders, flat = ({name.rpartition("/")[part] for name in names} for part in (0, 2))
+    missing, unexpected = set(NUMBERS) - flat, flat - set(NUMBERS)
     problems = []
+    if inside := folders - {""}:
+        problems.append(f"{source}: the pictures are inside {some(inside)}/: pack them flat (tar -czf ../my.tgz *.jpg)")
     if found != COUNT:
         problems.append(f"{source}: holds {found:,} pictures: the course takes exactly {COUNT:,}")
     if unexpected:
         problems.append(f"{source}: unexpected names ({some(unexpected)}): name them 1.jpg … {COUNT}.jpg")
-    elif missing and found != COUNT:
+    elif missing:
         problems.append(f"{source}: missing {some(missing)}")
     return problems
 

@@ -1,5 +1,6 @@
 """What every command says for itself, and what it says when something is wrong: one line, and no traceback."""
 
+import errno
 import importlib
 import io
 import os
@@ -111,6 +112,29 @@ def test_help_says_what_how_and_gives_examples_that_parse(words, place):
             parsed, arguments = parsed.commands[arguments[0]], arguments[1:]
         if arguments != ["--help"]:
             parsed.make_context(example, arguments)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_may_not_be_read_is_told_by_its_reader(name):
+    """With its remedy and exit code: click's own test of it has neither."""
+    top = program(name)
+    for command in getattr(top, "commands", {"": top}).values():
+        paths = [parameter for parameter in command.params if isinstance(parameter.type, click.Path)]
+        assert not [parameter.name for parameter in paths if parameter.type.readable], command.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["history runs/wgan", "leaderboard class --roster roster.csv", "leaderboard class --points roster.csv"],
+)
+def test_what_may_not_be_read_is_no_file_of_another_form(place, words, monkeypatch):
+    def refused(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for reader in ("pathlib.Path.iterdir", "grader.roster.bytes_of", "grader.points.bytes_of"):
+        monkeypatch.setattr(reader, refused)  # no mode of a file keeps root out
+    code, (line,) = run(f"grader {words}")
+    assert code == 2 and line.endswith(": cannot be read (Permission denied): check its permissions")
 
 
 def test_help_imports_nothing_heavy():

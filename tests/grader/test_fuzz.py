@@ -117,6 +117,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base / "cwd")
         patch.setattr(submission, "COUNT", 4)
+        patch.setattr(submission, "NUMBERS", submission.NUMBERS[:4])
         patch.setattr(pack, "COUNT", 4)
         patch.setattr(tempfile, "tempdir", str(base))
         yield base

@@ -54,6 +54,7 @@ def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):
 def test_what_is_too_large_as_it_is_takes_the_highest_quality_that_fits(tmp_path, monkeypatch):
     for module in ("grader.inputs.submission", "grader.pack"):
         monkeypatch.setattr(f"{module}.COUNT", 10)
+    monkeypatch.setattr("grader.inputs.submission.NUMBERS", [f"{number}.jpg" for number in range(1, 11)])
     (tmp_path / "outputs").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)
     for number, picture in enumerate(noise, 1):  # 37,500 bytes, packed

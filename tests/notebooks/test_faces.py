@@ -359,8 +359,9 @@ def picture_file(kind):
         picture, options = picture.convert("RGB").quantize(), {"transparency": bytes(range(256))}
     elif kind == "L with transparency":
         picture, options = picture.convert("L"), {"transparency": 60}
-    elif kind == "16 bit":
+    elif kind in ("16 bit", "16 bit with transparency"):
         picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+        options = {"transparency": 60 * 257} if kind != "16 bit" else {}
     elif kind == "turned":
         picture, exif = picture.convert("RGB"), Image.Exif()
         exif[0x0112] = 6
@@ -375,7 +376,7 @@ def picture_file(kind):
 
 
 KINDS = ["RGB", "RGBA", "LA", "L", "1", "P", "P with transparency", "P with many transparencies"]
-KINDS += ["L with transparency", "16 bit", "turned", "CMYK"]
+KINDS += ["L with transparency", "16 bit", "16 bit with transparency", "turned", "CMYK"]
 
 
 @pytest.mark.parametrize("size", [64, 32, 50])

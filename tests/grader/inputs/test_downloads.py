@@ -91,6 +91,14 @@ def test_offline_and_unreachable(server, cache):
         obtain(asset("http://127.0.0.1:9"))
 
 
+def test_a_proxy_that_is_none_is_no_wrong_checksum(cache, monkeypatch):
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", "http:///nowhere")
+    with pytest.raises(AssetError, match=r"could not be downloaded \(InvalidProxyURL"):
+        obtain(asset("http://127.0.0.1:9"))
+
+
 def test_a_named_file_is_used_or_is_an_error(tmp_path, cache, monkeypatch):
     good, bad = tmp_path / "good.bin", tmp_path / "bad.bin"
     good.write_bytes(CONTENT)

@@ -100,6 +100,33 @@ def test_folder_without_permission(tmp_path, monkeypatch):
     assert "cannot be read (Permission denied): check its permissions" in problems(tmp_path)
 
 
+def test_a_picture_that_the_system_does_not_give_is_named_after_what_is_wrong_before_it(tmp_path, monkeypatch):
+    folder = folder_of({"1.jpg": b"text", "2.jpg": b"", "3.jpg": b""}, tmp_path)
+    read = Path.read_bytes
+
+    def refused(path):
+        if path.name == "2.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(NotRead) as e:
+        read_submission(folder)
+    first, second = e.value.problems
+    assert first.startswith("1.jpg is not a picture")
+    assert second == f"{folder}/2.jpg: cannot be read (Permission denied): check its permissions"
+
+
+def test_an_array_in_a_folder_that_may_not_be_searched(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)  # as before Python 3.14
+    monkeypatch.setattr(Path, "is_dir", refused)
+    with pytest.raises(NotRead, match=r"mine\.npz: cannot be read \(Permission denied\): check its permissions"):
+        read_submission(tmp_path / "mine.npz")
+
+
 @pytest.mark.parametrize("name", ["my.tgz", "my.zip", "my.npz"])
 def test_what_the_system_does_not_give_is_no_broken_archive(tmp_path, monkeypatch, name):
     (tmp_path / name).write_bytes(b"PK\3\4" if name != "my.tgz" else b"\x1f\x8b")
@@ -111,7 +138,7 @@ def test_what_the_system_does_not_give_is_no_broken_archive(tmp_path, monkeypatc
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("gzip.open" if name == "my.tgz" else "zipfile.ZipFile", fails)
-    with pytest.raises(NotRead, match=r"my\....: cannot be read \(.*Input/output error"):
+    with pytest.raises(NotRead, match=r"my\....: cannot be read \(Input/output error\): check its permissions$"):
         read_submission(tmp_path / name)
     with pytest.raises(NotRead):
         read_submission(tmp_path / "nowhere.tgz")
@@ -155,6 +182,31 @@ def test_one_picture_short_or_over(files, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("names", "broken", "says"),
+    [
+        (NAMES[:-1], NAMES, ["holds 999", "missing 1000.jpg"]),
+        (NAMES[:-1], ["500.jpg"], ["holds 999", "missing 1000.jpg"]),
+        ([*NAMES, "1001.jpg"], ["1001.jpg"], ["holds 1,001", "unexpected names (1001.jpg): name"]),
+        (["0.jpg", *NAMES[:-1]], None, ["unexpected names (0.jpg): name"]),
+        ([f"outputs/{name}" for name in NAMES], None, ["inside outputs/: pack"]),
+        ([f"outputs/{name}" for name in NAMES[:-1]], [], ["inside outputs/: pack", "holds 999", "missing 1000.jpg"]),
+        ([f"a/{name}" for name in NAMES[1:]] + ["b/2.jpg"], [], ["inside a, b/: pack", "missing 1.jpg"]),
+    ],
+)
+def test_names_are_told_whether_pictures_can_be_read_or_not(tmp_path, monkeypatch, names, broken, says):
+    broken = names if broken is None else broken
+    data = encoded()
+    source = zip_of({name: b"text" if name in broken else data for name in names}, tmp_path / "my.zip")
+    monkeypatch.setattr(
+        "grader.inputs.submission.decode", lambda data, *_, **__: decode(data) if data == b"text" else (0, "RGB")
+    )
+    lines = [line.removeprefix(f"{source}: ") for line in problems(source).splitlines()]
+    form = [line for line in lines if not line.endswith(("make it again", "more such files"))]
+    for line, start in zip(form, says, strict=True):
+        assert start in line and (not start.startswith("missing") or line == start)
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (encoded()[:-300], "7.jpg is damaged"),
@@ -192,8 +244,11 @@ def test_transparency_is_laid_on_white(files, tmp_path):
 
 
 def test_16_bits_are_scaled_and_nothing_is_turned_or_animated(files, tmp_path):
-    deep, moving, turned = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    Image.fromarray(np.full((64, 64), 200 * 257, np.uint16)).save(deep, "PNG")
+    deep, clear, moving, turned = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    grey = np.full((64, 64), 200 * 257, np.uint16)
+    Image.fromarray(grey).save(deep, "PNG")
+    grey[:32] = 7
+    Image.fromarray(grey).save(clear, "PNG", transparency=7)
     red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
     red.save(moving, "WEBP", save_all=True, append_images=[blue] * 20, lossless=True)
     exif = Image.Exif()
@@ -201,11 +256,12 @@ def test_16_bits_are_scaled_and_nothing_is_turned_or_animated(files, tmp_path):
     half = red.copy()
     half.paste(blue, (0, 32))
     half.save(turned, "PNG", exif=exif)
-    odd = {"1.jpg": deep.getvalue(), "2.jpg": moving.getvalue(), "3.jpg": turned.getvalue()}
+    odd = {"1.jpg": deep.getvalue(), "2.jpg": moving.getvalue(), "3.jpg": turned.getvalue(), "4.jpg": clear.getvalue()}
     pictures = read_submission(tgz_of(files | odd, tmp_path / "my.tgz")).pictures
     assert (pictures[0] == 200).all()
     assert (pictures[1] == (255, 0, 0)).all()
     assert (pictures[2, :32] == (255, 0, 0)).all() and (pictures[2, 32:] == (0, 0, 255)).all()
+    assert (pictures[3, :32] == 255).all() and (pictures[3, 32:] == 200).all()
 
 
 def test_other_formats_are_not_opened_whatever_their_name(files, tmp_path):
@@ -268,6 +324,15 @@ def test_the_same_name_twice(files, tmp_path):
             entry.size = len(files[name])
             archive.addfile(entry, io.BytesIO(files[name]))
     assert "7.jpg is there twice" in problems(tmp_path / "my.tgz")
+    twice = zip_of({"7.jpg": b"text"}, tmp_path / "my.zip")
+    with zipfile.ZipFile(twice, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("7.jpg", b"text")
+    assert "7.jpg is there twice" in problems(twice)
+
+
+def test_what_ends_the_reading_hides_nothing_before_it(tmp_path):
+    message = problems(zip_of({"1.jpg": b"text", "../2.jpg": b""}, tmp_path / "my.zip"))
+    assert "1.jpg is not a picture" in message and "outside the archive" in message
 
 
 def test_what_systems_leave_behind_is_passed_over(files, tmp_path):
