@@ -6,10 +6,10 @@
 # | **You learn** | a modern GAN without tricks: a loss that compares pairs, two gradient penalties, and residual \
 #   blocks without normalisation |
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **Time** | `cpu`: 12 minutes on one CPU core, for **Strong**. `cpu_long`: 1½ hours on one, for **Boss**. `demo`, \
-#   for `make demo`: 3 minutes on two. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU; a run of 6 \
-#   minutes on an H200, with almost their settings, passed **Boss**. `course`: 29 minutes on an H200, computed from \
-#   steps per second. `large`: not measured |
+# | **Time** | `cpu`: 12 minutes on one CPU core, for **Strong** or **Boss**. `cpu_long`: 1½ hours on one, for \
+#   **Boss**. `demo`, for `make demo`: 3 minutes on two. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU; a \
+#   run of 6 minutes on an H200, with almost their settings, passed **Boss**. `course`: 29 minutes on an H200, \
+#   computed from steps per second. `large`: not measured |
 # | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown] lang="zh"
@@ -19,21 +19,21 @@
 # |---|---|
 # | **你會學到** | 不靠訣竅的現代 GAN：成對比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
-# | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong**。`cpu_long`：一個 CPU 核心 1 個半小時，能過 **Boss**。 \
-#   `demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
+# | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong** 或 **Boss**。`cpu_long`：一個 CPU 核心 1 個半小時， \
+#   能過 **Boss**。`demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
 #   小時；在 H200 上用幾乎一樣的設定訓練 6 分鐘，過了 **Boss**。`course`：H200 上 29 分鐘（由每秒步數換算）。 \
 #   `large`：還沒量過 |
 # | **等級** | **Boss**: {{Boss}} |
 
 # %% [markdown]
-# ![Eight samples after 600, 1,200 and 1,900 steps of preset cpu](results/10_r3gan_cpu/stages.jpg)
+# ![Eight samples after 1,200, 2,400 and 3,800 steps of preset cpu](results/10_r3gan_cpu/stages.jpg)
 #
-# *Preset `cpu` after 600, 1,200 and 1,900 steps, not selected. At the end the learning rates go down, and lines close.*
+# *Preset `cpu` after 1,200, 2,400 and 3,800 steps, not selected. At the end the learning rates go down: lines close.*
 
 # %% [markdown] lang="zh"
-# ![設定組 cpu 訓練 600、1,200、1,900 步之後的八個樣本](results/10_r3gan_cpu/stages.jpg)
+# ![設定組 cpu 訓練 1,200、2,400、3,800 步之後的八個樣本](results/10_r3gan_cpu/stages.jpg)
 #
-# *設定組 `cpu` 訓練 600、1,200、1,900 步之後，沒有挑選過。最後學習率降低，線條就接起來了。*
+# *設定組 `cpu` 訓練 1,200、2,400、3,800 步之後，沒有挑選過。最後學習率降低，線條就接起來了。*
 
 # %% [markdown]
 # Many people think that a GAN needs a bag of tricks. **R3GAN**
@@ -1158,12 +1158,13 @@ score_run(run)
 
 # %% [markdown]
 # **How steep is $D$?** The cell below is folded. It measures the slope of $D$ at reals and at fakes. With both
-# penalties the two are small and alike. After 600 steps of `demo` they were .52 and .47, without $R_1$ .78 and .72, without
-# $R_2$ .58 and .59, and without both 1.10 and .78.
+# penalties the two are small and alike. After 600 steps of `demo` they were .52 and .47, without $R_1$ .78 and .72,
+# without $R_2$ .58 and .59, and without both 1.10 and .78.
 
 # %% [markdown] lang="zh"
 # **$D$ 有多陡？** 下面的儲存格是摺疊的。它量 $D$ 在真圖和假圖那裡的斜率。兩個懲罰都有的話，兩個數都很小，也差不多
-# 大。用 `demo` 訓練 600 步之後是 .52 和 .47，沒有 $R_1$ 是 .78 和 .72，沒有 $R_2$ 是 .58 和 .59，兩個都沒有是 1.10 和 .78。
+# 大。用 `demo` 訓練 600 步之後是 .52 和 .47，沒有 $R_1$ 是 .78 和 .72，沒有 $R_2$ 是 .58 和 .59，兩個都沒有是 1.10 和
+# .78。
 
 
 # %% fold="The slope of D at reals and at fakes"
