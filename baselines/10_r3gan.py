@@ -173,7 +173,7 @@ CPU = replace(COURSE, width=16, largest_D=32, **FASTER)
 PRESETS["cpu"] = replace(CPU, steps=3800, ema=0.995, checkpoint_every=600)  # 12 minutes on one CPU core
 PRESETS["cpu_long"] = replace(CPU, batch_size=16, steps=15_000, ema=0.997, checkpoint_every=1000)  # an hour and a half
 DEMO = replace(CPU, width=8, r1=0.3, r2=0.3, ema=0.99)
-PRESETS["demo"] = replace(DEMO, steps=2200, checkpoint_every=550)  # three and a half minutes on two CPU cores
+PRESETS["demo"] = replace(DEMO, steps=2200, checkpoint_every=550)  # three minutes on two CPU cores
 
 # %% tags=["parameters"]
 preset = "course"

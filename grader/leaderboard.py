@@ -246,8 +246,7 @@ def _graded(
     results = []
     for student, result in counting:
         beside = _beside(student.upload.source, plan.folder.resolve(), plan.entries.values())
-        several = result.get("several")  # it may be a whole class; a student's other uploads count before it
-        undecided = {"undecided": True} if student.undecided or several else {}
+        undecided = {"undecided": True} if student.undecided else {}
         results.append(result | undecided | {"name": student.row, "notes": [*result.get("notes", []), *beside]})
     prints = {result["name"]: _prints(result) for result in results if "prints" in result}
     shares = plagiarism.shared(prints, grades.secret(plan.parts), progress("submissions compared", len(prints)))
@@ -284,8 +283,15 @@ def _settled(
             results[result["name"]] = result
             failed = result["status"] == BROKEN and not result.get("undecided")
             tried[result["name"]] = result["problems"][0] if failed else ""
-    students = [student.settled(tried) for student in students]
-    return students, [(student, results[student.upload.entry]) for student in students if student.upload]
+    students, counting = [student.settled(tried) for student in students], []
+    for student in students:
+        if student.upload:
+            result = results[student.upload.entry]
+            uploads = (results.get(one.entry, {}) for one in (student.upload, *student.others))
+            if result["status"] == BROKEN and any(one.get("several") for one in uploads):
+                result = result | {"undecided": True}  # one may be a whole class
+            counting.append((student, result))
+    return students, counting
 
 
 def _prints(result: dict) -> np.ndarray:

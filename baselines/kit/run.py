@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import time
 import zipfile
@@ -130,6 +131,8 @@ class Run:
                 self.step = step
                 self.left = min((settings.steps - step + 1) / settings.steps, hours_left)
                 yield (step, *next(batches))
+                if step == self.start + 1 and rank() == 0:  # who looks on, or fails at once, stops nobody
+                    atomic_write(self.folder / "session", lambda path: path.write_text(self.session))
                 row = torch.stack([self.losses[name] for name in LOSSES])
                 self.log_rows.append((step, row, self.seconds + time.time() - began))
                 if step == self.start + WARM_UP:
@@ -315,9 +318,10 @@ class Run:
             if "cuda_rng" in state and self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["cuda_rng"])
             print(f"going on from step {step:,} of {path}")
-        if step < self.settings.steps:  # who only looks on ends nobody's training
-            for name, text in {"config.json": json.dumps(now, indent=2), "session": self.session}.items():
-                atomic_write(self.folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        if step < self.settings.steps:
+            atomic_write(
+                self.folder / "config.json", lambda path: path.write_text(json.dumps(now, indent=2), encoding="utf-8")
+            )
         return step
 
     def agreed(self, end, clock, before):
@@ -435,7 +439,8 @@ def fetch_run(
     places, uploads = [*map(Path, places)], [folder.parent, *map(Path, uploads)]
     zips = [path for place in uploads for path in place.glob("*.zip")]
     zips += [path for place in places for path in place.rglob("*.zip")]
-    zips = [*{path.resolve(): path for path in zips if path.name.startswith(folder.name)}.values()]
+    name = re.compile(re.escape(folder.name) + r"( ?\(\d+\)|(-\d+))?")
+    zips = [*{path.resolve(): path for path in zips if name.fullmatch(path.stem) and path.is_file()}.values()]
     unpacked = [path.parents[1] for place in places for path in place.rglob("checkpoints/last.pt")]
     unpacked = [path for path in unpacked if path.name == folder.name and path.resolve() != folder.resolve()]
     steps = {path: steps_logged(path, folder.name) for path in zips + unpacked}
@@ -445,7 +450,7 @@ def fetch_run(
             continue
         if holds_run(path, folder.name):
             runs.append((path, zipfile.Path(path, f"{folder.name}/")))
-        elif path.stem.partition("(")[0].rstrip() == folder.name:  # gan2.zip may be whole, and of another run
+        elif not name.fullmatch(path.stem)[2]:  # gan-2.zip may be whole, and of another run
             print(f"{path} is broken, or holds no run of this name: upload it again")
     runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:

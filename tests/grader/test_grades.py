@@ -195,15 +195,18 @@ def test_of_a_download_of_moodle_what_came_before_the_deadline_is_in_time(tmp_pa
 def test_a_part_of_a_class_that_is_packed_costs_nobody_a_grade(tmp_path, monkeypatch, measured):
     """Who is in it would have 0 points, as others of the roster have handed in. In a student's folder it is code."""
     monkeypatch.chdir(tmp_path)
-    for name in ("b1.tgz", "b2/late.zip", "b2/gan.tgz"):
+    for name in ("b1.tgz", "b2/late.zip", "b2/gan.tgz", "b4/late.zip", "b4/report.zip"):
         Path("class", name).parent.mkdir(parents=True, exist_ok=True)
         Path("class", name).write_bytes(b"x")
     Path("class/late.zip").write_bytes(b"x")
     os.utime("class/b2/gan.tgz", (1000, 1000))
-    Path("roster.csv").write_text("id,name\nb1,Ada\nb2,Eve\nb3,Kim\n")
+    os.utime("class/b4/late.zip", (1000, 1000))
+    Path("roster.csv").write_text("id,name\nb1,Ada\nb2,Eve\nb3,Kim\nb4,Bob\n")
 
     def grade(name, source, options):
         several = {"status": "broken", "problems": ["holds no picture but 20 archives"], "several": True}
+        if source.name == "report.zip":
+            return {"name": name, "status": "broken", "problems": ["holds no picture"]}
         return {"name": name} | several if source.name == "late.zip" else result(name, 50.0, "Medium")
 
     monkeypatch.setattr(leaderboard, "grade", grade)
@@ -211,7 +214,7 @@ def test_a_part_of_a_class_that_is_packed_costs_nobody_a_grade(tmp_path, monkeyp
         done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv"])
         assert done.exit_code == 0, done.output
         rows = {row["id"]: row["grade"] for row in read(Path("leaderboard.grades.csv"))}
-        assert rows == {"b1": "2", "b2": "2", "b3": "", "": ""}
+        assert rows == {"b1": "2", "b2": "2", "b3": "", "b4": "", "": ""}
         monkeypatch.setattr(leaderboard, "grade", None)
     assert [row["undecided"] for row in json.loads(Path("leaderboard.json").read_text()) if row["name"] == "late"]
 

@@ -438,10 +438,8 @@ def test_a_session_that_another_has_followed_stops_and_writes_nothing(tmp_path, 
     files = {}
 
     def losses(step):
-        if step == 3:
-            later = session(tmp_path)  # as in another tab
-            later.log_rows, later.step = [(3, torch.zeros(2), 0.0)], 3
-            later.flush(), later.save_checkpoint()
+        if step == 4:
+            train(session(tmp_path, steps=4))  # as in another tab
             files.update((path, path.read_bytes()) for path in (tmp_path / "gan").rglob("*.*"))
             if end:
                 signal.raise_signal(end)
@@ -453,7 +451,7 @@ def test_a_session_that_another_has_followed_stops_and_writes_nothing(tmp_path, 
     with pytest.raises(SystemExit, match="another session trains"):
         earlier.save_checkpoint()
     assert {path: path.read_bytes() for path in (tmp_path / "gan").rglob("*.*")} == files
-    assert logged(tmp_path) == [1, 2, 3]
+    assert logged(tmp_path) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("lost", [None, b"", b"\xff"])
@@ -462,10 +460,13 @@ def test_a_session_goes_on_where_its_mark_is_lost_or_somebody_only_looks_on(tmp_
     mark = tmp_path / "gan/session"
 
     def losses(step):
-        if step == 3:
+        if step == 4:
             train(session(tmp_path, steps=1))  # opened, not trained
             with pytest.raises(SystemExit, match="other settings"):
                 session(tmp_path, seed=2)
+            with pytest.raises(SystemExit, match="other faces"):
+                next(session(tmp_path).steps(torch.zeros(41, 1, 1, 1, dtype=torch.uint8)))
+            next(session(tmp_path).steps(torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1)))  # stopped in its step
             mark.unlink() if lost is None else mark.write_bytes(lost)
         return LOSS, LOSS
 
@@ -765,15 +766,17 @@ def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
     assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
 
 
-@pytest.mark.parametrize("name", ["gan.zip", "gan (1).zip", "gan-1.zip"])
+@pytest.mark.parametrize("name", ["gan.zip", "gan (1).zip", "gan(1).zip", "gan-1.zip"])
 def test_an_archive_that_was_uploaded_is_taken_up_as_a_browser_names_it(tmp_path, monkeypatch, capsys, name):
     train(session(tmp_path / "there", steps=2))
     train(session(tmp_path / "other", steps=4))
     for place in ("content", "runs"):
         (tmp_path / place).mkdir()
     (tmp_path / "there/gan.zip").rename(tmp_path / "content" / name)
-    (tmp_path / "other/gan").rename(tmp_path / "other/gan2")
-    shutil.make_archive(tmp_path / "content/gan2", "zip", tmp_path / "other", "gan2")  # another run's
+    (tmp_path / "other/gan").rename(tmp_path / "other/gan-2")
+    shutil.make_archive(tmp_path / "content/gan-2", "zip", tmp_path / "other", "gan-2")  # another run's
+    (tmp_path / "content/gan (3).zip").mkdir()
+    (tmp_path / "content/gan_faces.zip").write_bytes(b"no zip")
     (tmp_path / "content/gan (2).zip").write_bytes((tmp_path / "other/gan.zip").read_bytes()[:-50])
     capsys.readouterr()
     monkeypatch.chdir(tmp_path / "content")
