@@ -93,7 +93,7 @@ class Run:
         self.pictures, self.means = [], []
         self.asked, self.ask_at = (0, 0.0), 0  # the step, and when: of the last question, and the step of the next one
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
-        self.session = os.urandom(8).hex()
+        self.session = ""  # its mark in the folder, once it has trained
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
             torch.manual_seed(settings.seed + self.start + 1_000_003 * rank())
@@ -132,6 +132,7 @@ class Run:
                 self.left = min((settings.steps - step + 1) / settings.steps, hours_left)
                 yield (step, *next(batches))
                 if step == self.start + 1 and rank() == 0:  # who looks on, or fails at once, stops nobody
+                    self.session = os.urandom(8).hex()
                     atomic_write(self.folder / "session", lambda path: path.write_text(self.session))
                 row = torch.stack([self.losses[name] for name in LOSSES])
                 self.log_rows.append((step, row, self.seconds + time.time() - began))
@@ -343,7 +344,7 @@ class Run:
         latest = self.session
         with suppress(OSError, ValueError):  # a Drive may lose it, or lag behind
             latest = (self.folder / "session").read_text() or latest
-        if rank() == 0 and latest != self.session:
+        if self.session and latest != self.session:
             raise SystemExit(f"another session trains in {self.folder}: end it, or set another `run`")
 
     def check_weights(self):
