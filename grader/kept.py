@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader.files import DEVICES, all_files, write_text
+from grader.files import DEVICES, all_files, sha256, write_text
 from grader.inputs.submission import MAX_BYTES, MAX_FILES
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def drawn_by() -> str:
 def _hash(patterns: tuple[str, ...]) -> str:
     """The hash of the grader's own files of these names."""
     paths = (path for pattern in patterns for path in sorted(HERE.glob(pattern)) if path.is_file())
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    hashes = [sha256(path) for path in paths]
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 

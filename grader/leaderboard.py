@@ -25,7 +25,7 @@ from grader import kept
 from grader import roster as classroom
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, write_text
+from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, sha256, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, NotRead, Several, packed
@@ -377,8 +377,7 @@ def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool
     if result["status"] != GRADED or not options.pages:
         return True
     with suppress(OSError):
-        page = hashlib.sha256(path.with_suffix(".html").read_bytes()).hexdigest()
-        return (result.get("page"), result.get("drawn_by")) == (page, drawn_by)
+        return (result.get("page"), result.get("drawn_by")) == (sha256(path.with_suffix(".html")), drawn_by)
     return False
 
 
