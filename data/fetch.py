@@ -99,7 +99,7 @@ def _difference(archive: Path, count: int, digest: str) -> str | None:
 
 
 def _download(url: str, part: Path, pause: float) -> None:
-    """Calls `_resume` until the file is whole; every new byte buys ATTEMPTS more attempts."""
+    """Calls `_resume` until the file is whole; each time more of it is there than ever before buys ATTEMPTS more."""
     failures, best = 0, _size(part)
     while True:
         try:
@@ -108,6 +108,8 @@ def _download(url: str, part: Path, pause: float) -> None:
             status = error.response.status_code if error.response is not None else None
             if status and status < 500 and status != 429:
                 raise DataError(f"{url}: the server answers {status}; name a mirror with --url") from error
+            if isinstance(error, requests.exceptions.InvalidProxyURL):
+                raise DataError(f"{url}: the proxy is no address; set https_proxy to one, or unset it") from error
             if isinstance(error, ValueError):
                 raise DataError(f"{url}: is no address of a server; name one as https://…") from error
             failures = 1 if _size(part) > best else failures + 1
@@ -137,8 +139,8 @@ def _resume(url: str, part: Path) -> None:
             headers["If-Range"] = etag_file.read_text(encoding="utf-8")  # another file by now: send all of it
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            if answer.headers.get("Content-Range") == f"bytes */{have}":
-                return  # nothing is missing
+            if answer.headers.get("Content-Range", f"bytes */{have}") == f"bytes */{have}":
+                return  # nothing is missing; a server may leave out how long the file is
             part.unlink()
             raise requests.ConnectionError("what we have is longer than the file: start over")
         answer.raise_for_status()

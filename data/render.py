@@ -1,6 +1,6 @@
 """Anime faces drawn by rule: flat shapes with gradients, laid over each other as an illustrator lays them.
 
-Everything is drawn in units of a 64x64 picture, four pixels a unit, upright and with a margin around it. Pose is
+Everything is drawn in units of a 64x64 picture, three pixels a unit, upright and with a margin around it. Pose is
 applied once, to the finished drawing, and reducing it to its size smooths every edge. A *paint* is a picture as
 large as the canvas and a stencil says where it goes: strands, sheen and blush live in the paint, so that no shape
 needs to know where another one ends.

@@ -41,7 +41,7 @@ DIGEST = hashlib.sha256(
 class Server(BaseHTTPRequestHandler):
     """Serves `body`; what it does wrong stands in the attributes."""
 
-    body, etag, cut, ranges, status, length, seen = SET, '"one"', None, True, None, True, ()
+    body, etag, cut, ranges, status, length, told, seen = SET, '"one"', None, True, None, True, True, ()
     most, shift = None, 0  # bytes of an answer to a range; where that begins after what was asked for
     protocol_version = "HTTP/1.1"
 
@@ -54,7 +54,7 @@ class Server(BaseHTTPRequestHandler):
         if wanted and self.ranges and condition in (None, self.etag):
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) + self.shift
         if start >= len(self.body):
-            return self.answer(416, b"", {"Content-Range": f"bytes */{len(self.body)}"})
+            return self.answer(416, b"", {"Content-Range": f"bytes */{len(self.body)}"} if self.told else {})
         body = self.body[start:][: self.most if start else None]
         headers = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(self.body)}"} if start else {}
         self.answer(206 if start else 200, body, {**headers, "ETag": self.etag})
@@ -150,11 +150,12 @@ def test_starts_over_when_the_server_sends_another_part(tmp_path):
     assert (tmp_path / "faces.zip").read_bytes() == SET
 
 
-def test_a_whole_part_is_only_checked(tmp_path):
+@pytest.mark.parametrize("told", [True, False])
+def test_a_whole_part_is_only_checked(told, tmp_path):
     (tmp_path / "faces.zip.part").write_bytes(SET)
-    with serving() as (url, _):
+    with serving(told=told) as (url, server):
         fetch(tmp_path / "faces.zip", url)
-    assert names(tmp_path) == ["faces.zip"]
+    assert len(server.seen) == 1 and names(tmp_path) == ["faces.zip"]
 
 
 @pytest.mark.parametrize("wrongs", [{"ranges": False}, {"etag": '"two"'}])
@@ -204,6 +205,12 @@ def test_refused_and_broken_servers(tmp_path):
         with serving(status=status) as (url, server), again:
             fetch(tmp_path / "faces.zip", url)
         assert len(server.seen) == module.ATTEMPTS
+
+
+def test_a_proxy_that_is_none_is_no_wrong_address(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http:///nowhere")
+    with pytest.raises(DataError, match="the proxy is no address"):
+        fetch(tmp_path / "faces.zip", "http://example.invalid/faces.zip")
 
 
 def test_offline(tmp_path):
