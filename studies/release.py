@@ -35,6 +35,7 @@ NOT_TOLD = (  # settings that change nothing in the weights, or name a place on 
     *("faces", "run", "outputs"),
     *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every"),
 )
+RENAME = "call those of your ResidualBlock expand, mix and project, and train again"
 TABLE = re.compile(r"(?<=<!-- facts -->\n).*?(?=<!-- /facts -->)", re.DOTALL)
 
 
@@ -89,7 +90,10 @@ def read_checkpoint(path: Path, config: dict) -> torch.nn.Module:
     """G_ema at a step, in evaluation mode, of its weights in checkpoints/. Raises CannotRelease."""
     try:
         G = play.make_generator(config)
-        G.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        if unknown := [name for name in weights if name not in G.state_dict()]:
+            raise CannotRelease(f"{path}: {unknown[0]} is no layer of the solved notebook 10: {RENAME}")
+        G.load_state_dict(weights)
     except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         there = ", ".join(sorted(str(int(one.stem)) for one in path.parent.glob("[0-9]*.pt"))) or "none"
         raise CannotRelease(f"{path}: {first_line(error)}: choose a --step of {there}") from None

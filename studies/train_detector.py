@@ -10,9 +10,9 @@ likely those are faces. The cascade's share of finds in each moment of a trainin
 `face_probabilities`. (Not of eigenfaces: it takes blurs for faces.) What is a face and can be told from a real one is
 half a face: by that the ratio still rises from fair pictures to good ones.
 
-The shipped weights: 10,000 Crypko faces, 2,500 tagged and 1,667 drawn ones (`python -m data render --count 2000 --seed
-5`); runs of 01, 03, 04 and 08 (preset cpu, seed 11), of 03 the same with ema=0, and of 01 (preset
-cpu, 1,400 steps, seed 2022).
+The shipped weights: 10,000 Crypko faces, 2,500 tagged and 1,667 drawn ones (`python -m data render drawn --count 2000
+--seed 5`); runs of 01, 03, 04 and 08 (preset cpu, seed 11), of 03 the same with ema=0, and of 01 (preset cpu, 1,400
+steps, seed 2022).
 """
 
 from __future__ import annotations

@@ -131,7 +131,11 @@ def describe(pictures: np.ndarray, done: Done = unheard) -> np.ndarray:
     rows = {}  # distinct pictures, numbered as they come
     row = [rows.setdefault(picture.tobytes(), len(rows)) for picture in pictures]
     _, first = np.unique(row, return_index=True)
-    found = devices.features(load(), pictures[first], done)
+    try:
+        found = devices.features(load(), pictures[first], done)
+    except devices.BrokenGPU:
+        load.cache_clear()  # the next pictures get a network of their own, which goes to the CPU
+        raise
     if len(first) < len(pictures):
         done(len(pictures) - len(first))
     return found[row]

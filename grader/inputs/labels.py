@@ -91,7 +91,8 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
                 "beside the pictures, or each class into a folder of its own"
             )
         if unknown := set(asked) - counts.keys():
-            raise BadSubmission([f"{source}: has no class {_quoted(unknown)}: ask for {_quoted(counts, 20)}"])
+            remedy = f"ask for {_quoted(counts, 20)}, or by another --attribute"
+            raise BadSubmission([f"{source}: has no class {_quoted(unknown)}: {remedy}"])
         if few := [name for name in set(asked) if counts[name] < FEWEST]:
             raise BadReference(f"{source}: fewer than {FEWEST} faces of {_quoted(few)}: add some, or ask for others")
         drawn = _drawn(label_of, names)

@@ -118,6 +118,14 @@ def test_what_is_no_such_run_is_refused(run, tmp_path, change, options, says):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_block_with_other_names_is_told_which_to_take(run, tmp_path):
+    path = run / "checkpoints/000200.pt"
+    weights = {name.replace("expand", "first"): weight for name, weight in torch.load(path).items()}
+    torch.save(weights, path)
+    result = command(run, "--output", tmp_path / "own.safetensors")
+    assert result.exit_code == 1 and "first.weight is no layer of the solved notebook 10: call those" in result.stderr
+
+
 def test_weights_that_are_too_large_do_not_ship(run, tmp_path, monkeypatch):
     """That is told before they are scored, and anyone's own may be as large as they like."""
     monkeypatch.setattr(play, "MOST_BYTES", 1000)
