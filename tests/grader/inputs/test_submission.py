@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from grader.inputs.images import decode, jpeg_quality
 from grader.inputs.submission import COUNT, BadSubmission, NotRead, Several, read_submission
+from tests.helpers.pngs import clear_at
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
 
@@ -248,7 +249,8 @@ def test_16_bits_are_scaled_and_nothing_is_turned_or_animated(files, tmp_path):
     grey = np.full((64, 64), 200 * 257, np.uint16)
     Image.fromarray(grey).save(deep, "PNG")
     grey[:32] = 7
-    Image.fromarray(grey).save(clear, "PNG", transparency=7)
+    Image.fromarray(grey).save(clear, "PNG")
+    clear = clear_at(7, clear.getvalue())
     red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
     red.save(moving, "WEBP", save_all=True, append_images=[blue] * 20, lossless=True)
     exif = Image.Exif()
@@ -256,7 +258,12 @@ def test_16_bits_are_scaled_and_nothing_is_turned_or_animated(files, tmp_path):
     half = red.copy()
     half.paste(blue, (0, 32))
     half.save(turned, "PNG", exif=exif)
-    odd = {"1.jpg": deep.getvalue(), "2.jpg": moving.getvalue(), "3.jpg": turned.getvalue(), "4.jpg": clear.getvalue()}
+    odd = {
+        "1.jpg": deep.getvalue(),
+        "2.jpg": moving.getvalue(),
+        "3.jpg": turned.getvalue(),
+        "4.jpg": clear,
+    }
     pictures = read_submission(tgz_of(files | odd, tmp_path / "my.tgz")).pictures
     assert (pictures[0] == 200).all()
     assert (pictures[1] == (255, 0, 0)).all()
