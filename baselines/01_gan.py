@@ -287,8 +287,8 @@ check_generator_step(generator_step)
 # weights, $\bar\theta \leftarrow \beta\bar\theta + (1-\beta)\theta$. The sample code does without: its `ema` $\beta$ is
 # 0. Try 0.995.
 #
-# Every `checkpoint_every` steps come 1,000 samples. **Keep them all**: a GAN does not end at its best, and the losses
-# do not tell when that was. After a lost session run the notebook again: it goes on from the last checkpoint.
+# Every `checkpoint_every` steps come 1,000 samples. **Keep them all**: a GAN often does not end at its best, and the
+# losses do not tell when that was. After a lost session run the notebook again: it goes on from the last checkpoint.
 
 # %% [markdown] lang="zh"
 # ## 訓練
@@ -297,8 +297,8 @@ check_generator_step(generator_step)
 # 均，$\bar\theta \leftarrow \beta\bar\theta + (1-\beta)\theta$。範例程式不用它：`ema`（$\beta$）是 0。你可以試試
 # 0.995。
 #
-# 每 `checkpoint_every` 步會存下 1,000 個樣本。**全部留著**：GAN 最好的時候不在最後，而且從損失看不出是什麼時候。連線中
-# 斷之後，重新執行這份筆記本，它會從最後一個檢查點接著訓練。
+# 每 `checkpoint_every` 步會存下 1,000 個樣本。**全部留著**：GAN 最好的時候常常不在最後，而且從損失看不出是什麼時候。連
+# 線中斷之後，重新執行這份筆記本，它會從最後一個檢查點接著訓練。
 
 
 # %%
@@ -354,20 +354,20 @@ plot_losses(run)
 # %% [markdown]
 # ## Your submission
 #
-# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
-# `python -m grader score outputs`.
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
+# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
 #
-# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
+# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
+# `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
-# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
-# `python -m grader score outputs` 替它們評分。
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
-# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
+# 一個指令評分。圖片的資料夾裡還是最後一個。
 
 # %%
 pictures = write_submission(run)

@@ -124,7 +124,11 @@ from kit.settings import Settings, make_settings, t4_presets
 @dataclass(frozen=True)
 class PenaltySettings(Settings):
     penalty: float = 10.0  # λ
-    layers: int = 4  # layers of D before the last, 4 to 15; those over 4 keep the size
+    layers: int = 4  # layers of D before the last, 4 or more; those over 4 keep the size
+
+    def __post_init__(self):
+        if self.layers < 4:
+            raise SystemExit(f"`layers` is {self.layers}: set it to 4 or more")
 
 
 FASTER = {"lr_G": 4e-4, "lr_D": 4e-4, "n_critic": 2}  # the best of those that were tried on a CPU
@@ -271,10 +275,11 @@ from kit.gradient_penalty import gradient_penalty
 
 # %% check="gradient_penalty"
 class Plane(Waves):
-    """Waves without the tanh: its slope is the same everywhere."""
+    """Waves without the tanh: a picture's slope is the same wherever it lies, and each has another."""
 
     def forward(self, pictures):
-        return pictures.flatten(-3) @ self.directions.T @ self.heights
+        planes = pictures.flatten(-3) @ self.directions.T @ self.heights  # [N], or a number for one alone
+        return planes * torch.linspace(0.5, 1.5, planes.numel(), device=planes.device).view_as(planes)
 
 
 class Bowl(nn.Module):
@@ -290,7 +295,7 @@ class Bowl(nn.Module):
 
 TAKE_FIRST = "autograd.grad returns a tuple with one gradient for each input: take its first"
 USUAL_ERRORS = {  # a part of torch's words: ours
-    "must match the size": "α needs the shape [N, 1, 1, 1], one number for each picture",
+    "must match the size": "α needs the shape [N, 1, 1, 1], one number for each picture; N is len(real)",
     "implicitly created only for scalar": "autograd.grad wants one number: sum D's answers, D(x̂).sum()",
     "element 0 of tensors does not require grad": "D(x̂) has no gradient: is there a detach() or no_grad() around it?",
     "does not require grad": "x̂ must ask for a gradient before it goes into D: requires_grad_()",
@@ -366,6 +371,12 @@ def check_gradient_penalty(penalty):
         ),
         "the mean comes too early: square each picture's difference first": (
             lambda s: (s.flatten(1).norm(dim=1).mean() - 1) ** 2
+        ),
+        "the mean comes before the square: square each picture's difference first": (
+            lambda s: (s.flatten(1).norm(dim=1) - 1).abs().mean() ** 2
+        ),
+        "the mean comes before the root: take the norm of each picture first": (
+            lambda s: (s.flatten(1).square().sum(1).mean().sqrt() - 1) ** 2
         ),
         "this is the sum over the batch: take the mean": lambda s: len(s) * right(s),
         "this is the gradient of the mean of D's answers: sum them, each has a picture of its own": (
@@ -694,20 +705,20 @@ plot_norms(run, "runs/wgan")
 # %% [markdown]
 # ## Your submission
 #
-# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
-# `python -m grader score outputs`.
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
+# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
 #
-# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into RUN's
-# `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN is.
+# An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
+# `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
-# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
-# `python -m grader score outputs` 替它們評分。
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 RUN 的 `submission.tgz`。這
-# 時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
+# 一個指令評分。圖片的資料夾裡還是最後一個。
 
 # %%
 pictures = write_submission(run)

@@ -698,8 +698,8 @@ check_generator_step(generator_step)
 # what each one should show (`1.jpg,aqua`). The grid at each checkpoint has a row per class.
 #
 # $G$ never settles: it swings around what $D$ would accept. So samples can come from `G_ema`, a running average of its
-# weights (`ema`; 0 is $G$ itself). Keep the samples of every checkpoint: a GAN does not end at its best. After a lost
-# session run the notebook again: it goes on from the last checkpoint.
+# weights (`ema`; 0 is $G$ itself). Keep the samples of every checkpoint: a GAN often does not end at its best. After a
+# lost session run the notebook again: it goes on from the last checkpoint.
 
 # %% [markdown] lang="zh"
 # ## 訓練
@@ -708,8 +708,8 @@ check_generator_step(generator_step)
 # 點會存一張拼圖，每個類別一列。
 #
 # $G$ 不會停在一點：它會在 $D$ 能接受的範圍附近擺盪。所以樣本可以來自 `G_ema`，也就是 $G$ 的權重的移動平均（由 `ema` 設
-# 定；0 就是 $G$ 本身）。每個檢查點的樣本都要留著：GAN 最好的時候不在最後。連線中斷之後，重新執行這份筆記本，它會從最後
-# 一個檢查點接著訓練。
+# 定；0 就是 $G$ 本身）。每個檢查點的樣本都要留著：GAN 最好的時候常常不在最後。連線中斷之後，重新執行這份筆記本，它會從
+# 最後一個檢查點接著訓練。
 
 
 # %%
@@ -772,25 +772,27 @@ plot_losses(run)
 # %% [markdown]
 # ## Your submission
 #
-# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`, with `labels.csv` beside the
-# pictures. Score them with `python -m grader score outputs --reference FACES`, where FACES are those that you trained
-# on. With `--by-label FACES` as well, the grader also tells in how many of them the label shows, and scores each class
-# by itself against real faces that have labels.
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
+# training. The cell below prints where they are. Score them with
+# `python -m grader score RUN/submission.tgz --reference FACES`, where FACES are those that you trained on. Add
+# `--by-label FACES --labels RUN/labels.csv`, and the grader also tells in how many of them the label shows, and scores
+# each class by itself against real faces that have labels. `labels.csv` says which class each picture should show. For
+# eye colours add `--attribute eye`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --reference FACES --pack best` puts the best one
-# into RUN's `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN
-# is.
+# into `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
-# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。圖片旁邊有
-# `labels.csv`。用 `python -m grader score outputs --reference FACES` 替它們評分，FACES 是訓練用的人臉。再加上
-# `--by-label FACES`，評分程式還會告訴你有多少張照標籤畫對了，並且替每個類別單獨評分，和有標籤的真實人臉比較。
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz --reference FACES` 替它們評
+# 分，FACES 是訓練用的人臉。再加上 `--by-label FACES --labels RUN/labels.csv`，評分程式還會告訴你有多少張照標籤畫對了，
+# 並且替每個類別單獨評分，和有標籤的真實人臉比較。`labels.csv` 寫著每張圖片該是哪個類別。如果是眼睛的顏色，再加上
+# `--attribute eye`。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進 RUN 的
-# `submission.tgz`。這時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在
-# 哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進
+# `RUN/submission.tgz`，再用同一個指令評分。圖片的資料夾裡還是最後一個。
 
 # %%
 pictures = write_submission(run)
@@ -824,7 +826,7 @@ show_classes(rows_of_classes(run), run.classes, run.folder / "classes.png")
 # 同樣的樣本在每個檢查點長什麼樣子，做成一張動畫。
 
 # %%
-grids = sorted((run.folder / "samples").glob("*.png"))
+grids = sorted((run.folder / "samples").glob("*.png"), key=lambda path: int(path.stem))
 animate([Image.open(path) for path in grids], run.folder / "training.gif")
 
 # %% [markdown]

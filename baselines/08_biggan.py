@@ -153,9 +153,9 @@ class BigGANSettings(Settings):
 SNGAN = BigGANSettings()
 SAGAN = replace(SNGAN, spectral_norm_G=True, attention=32, n_critic=1, lr_G=1e-4, lr_D=4e-4)
 BIGGAN = replace(SAGAN, spectral_norm="ajbrock", shared=128, skip_z=True, width=96, accumulate=4, orthogonal=1e-4)
-BIGGAN = replace(BIGGAN, n_critic=2, beta2=0.999, steps=20_000, checkpoint_every=1000)
+BIGGAN = replace(BIGGAN, n_critic=2, lr_G=5e-5, lr_D=2e-4, beta2=0.999, steps=20_000, checkpoint_every=1000)
 BIGGAN = replace(BIGGAN, ema=0.999, ema_start=1000, ema_buffers=0.9)
-COURSE = replace(BIGGAN, width=64, accumulate=1)  # about a ninth of the work
+COURSE = replace(BIGGAN, width=64, accumulate=1, lr_G=1e-4, lr_D=4e-4)  # a ninth of the work, at SAGAN's rates
 PRESETS = t4_presets(COURSE) | {"sngan": SNGAN, "sagan": SAGAN, "biggan": BIGGAN}
 
 # Ten minutes on one CPU core, where attention to maps of 32 would take longer than all the rest.
@@ -1170,25 +1170,25 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # %% [markdown]
 # ## Your submission
 #
-# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz`. Score them with
-# `python -m grader score outputs --reference FACES`, where FACES are those that you trained on. `labels.csv` beside
-# them says which class each picture should show: with `--by-label FACES` as well, the grader scores each class by
-# itself.
+# 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
+# training. The cell below prints where they are. Score them with
+# `python -m grader score RUN/submission.tgz --reference FACES`, where FACES are those that you trained on. Add
+# `--by-label FACES --labels RUN/labels.csv`, and the grader also scores each class by itself. `labels.csv` says which
+# class each picture should show. For eye colours add `--attribute eye`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --reference FACES --pack best` puts the best one
-# into RUN's `submission.tgz`: then score that file, for `outputs` keeps the last one. The cell below prints where RUN
-# is.
+# into `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
 # ## 你的繳交檔
 #
-# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`。用
-# `python -m grader score outputs --reference FACES` 替它們評分，FACES 是訓練用的人臉。旁邊的 `labels.csv` 寫著每張圖片
-# 該是哪個類別：再加上 `--by-label FACES`，評分程式會替每個類別分開評分。
+# 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz --reference FACES` 替它們評
+# 分，FACES 是訓練用的人臉。再加上 `--by-label FACES --labels RUN/labels.csv`，評分程式還會替每個類別分開評分。
+# `labels.csv` 寫著每張圖片該是哪個類別。如果是眼睛的顏色，再加上 `--attribute eye`。
 #
-# 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進 RUN 的
-# `submission.tgz`。這時要替這個檔案評分，因為 `outputs` 裡還是最後一個。RUN 是這次訓練的資料夾，下面的儲存格會印出它在
-# 哪裡。
+# 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進
+# `RUN/submission.tgz`，再用同一個指令評分。圖片的資料夾裡還是最後一個。
 
 # %%
 pictures = write_submission(run)
@@ -1225,15 +1225,14 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0 | $D$ is sure of all: spectral normalisation does not work, or `lr_D` is too high | run the check of \
-#   `largest_singular_value` again; lower `lr_D` |
+# | `loss_D` → 0 | $D$ is sure of all: spectral normalisation does not work, or `lr_D` is too high | with \
+#   `spectral_norm` `ajbrock` run the check of `largest_singular_value` again; lower `lr_D` |
 # | `loss_D` stays at 2, `loss_G` → 0 | $D$ knows nothing: all scores are near 0 | raise `lr_D`, or `n_critic` |
 # | `loss_D` grows over 2 | large batches and large steps: BigGAN collapses late | take an earlier checkpoint; lower \
 #   `lr_G` |
 # | one face per class | SNGAN and SAGAN do this in ten minutes; BigGAN varies | `skip_z`; a larger batch \
 #   (`accumulate`) |
 # | noise | too few steps; before `ema_start` the average is a copy of $G$ | wait for 500 steps more |
-# | the slope of a layer is far from 1: $\sigma(W)$ is not 1 | `u` is not kept from step to step | return the new `u` |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
@@ -1242,14 +1241,13 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0 | $D$ 對什麼都很有把握：頻譜正規化沒有作用，或是 `lr_D` 太高 | 再執行一次 `largest_singular_value` \
-#   的檢查；調低 `lr_D` |
+# | `loss_D` → 0 | $D$ 對什麼都很有把握：頻譜正規化沒有作用，或是 `lr_D` 太高 | `spectral_norm` 是 `ajbrock` 時，再執 \
+#   行一次 `largest_singular_value` 的檢查；調低 `lr_D` |
 # | `loss_D` 停在 2，`loss_G` → 0 | $D$ 什麼都分不出來：分數都接近 0 | 調高 `lr_D` 或 `n_critic` |
 # | `loss_D` 一直變大，超過 2 | 批次大、步伐也大：BigGAN 訓練到後來會崩潰 | 用更早的檢查點；調低 `lr_G` |
 # | 每個類別只有一張臉 | SNGAN 和 SAGAN 只訓練十分鐘就會這樣；BigGAN 有變化 | 打開 `skip_z`；用大一點的批次 \
 #   （`accumulate`） |
 # | 雜訊 | 步數太少；在 `ema_start` 之前，平均值只是 $G$ 的複本 | 再等 500 步 |
-# | 某一層的斜率離 1 很遠：$\sigma(W)$ 不是 1 | `u` 沒有留到下一步 | 回傳新的 `u` |
 
 # %% [markdown]
 # ## Going further

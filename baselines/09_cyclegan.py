@@ -1033,12 +1033,15 @@ def load_domains(settings, device):
     faces, names = read_faces(source)
     if settings.faces_b:
         name_A, name_B = source.name, Path(settings.faces_b).name
-        domain_A, domain_B = faces, read_faces(find_faces(settings.faces_b))[0]
+        domain_A, domain_B = faces, read_faces(find_faces(settings.faces_b, setting="faces_b"))[0]
     else:
         name_A, name_B = settings.classes_a, settings.classes_b
         setting = "`classes_a` and `classes_b`"
         labels, classes = read_labels(source, names, settings.attribute, f"{name_A}, {name_B}", setting)
-        of_A = torch.tensor([i for i, name in enumerate(classes) if name in map(str.strip, name_A.split(","))])
+        of_A, of_B = ({*map(str.strip, names.split(","))} & {*classes} for names in (name_A, name_B))
+        if of_A & of_B:
+            raise SystemExit(f"{setting} both name {', '.join(sorted(of_A & of_B))}: name each class in one of them")
+        of_A = torch.tensor([classes.index(name) for name in of_A], dtype=torch.long)
         is_A = torch.isin(labels, of_A)
         domain_A, domain_B = faces[is_A], faces[(labels >= 0) & ~is_A]
     (train_A, held_out_A), (train_B, held_out_B) = (hold_out(faces, settings.seed) for faces in (domain_A, domain_B))
@@ -1243,11 +1246,13 @@ show(picture_grid(thousand(held_out_A, train_A)[:64].cpu()))
 pictures = write_submission(run)
 
 # %% [markdown]
-# Compare them with the faces of domain $B$, and with them alone: `python -m grader score outputs --reference`, followed
-# by the path of the archive below.
+# Compare them with the faces of domain $B$, and with them alone:
+# `python -m grader score RUN/submission.tgz --reference RUN/domain_B.tgz`. RUN is the folder of this training, which
+# stands below.
 
 # %% [markdown] lang="zh"
-# 只和領域 $B$ 的臉比：`python -m grader score outputs --reference`，後面接上下面這個壓縮檔的路徑。
+# 只和領域 $B$ 的臉比：`python -m grader score RUN/submission.tgz --reference RUN/domain_B.tgz`。RUN 是這次訓練的資
+# 料夾，下面會印出來。
 
 # %%
 pack(torch.cat([train_B, held_out_B]).cpu(), run.folder / "domain_B.tgz")

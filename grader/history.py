@@ -1,6 +1,6 @@
 """Which checkpoint was the best: every checkpoint's 1,000 samples scored, step by step.
 
-A GAN does not end at its best, and its losses do not show when that was.
+A GAN often does not end at its best, and its losses do not show when that was.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def place(network, settings, device, half=True):
         network = network.to(memory_format=torch.channels_last)
     if dtype:
         network = HalfPrecision(network, dtype)
-    return share_gradients(network) if world_size() > 1 else network  # on top: processes may differ in their scales
+    return share_gradients(network) if world_size() > 1 else network  # on top: it averages what is free of the scale
 
 
 def channels_last_pays(network, device, dtype):
@@ -139,6 +139,9 @@ class HalfPrecision(nn.Module):
         for weight in module.parameters():
             weight.register_hook(self.unscaled)
 
+    def next_scale(self):
+        return torch.where(self.overflowed, self.scale / 2, self.scale)
+
     def unscaled(self, gradient):
         finite = gradient.isfinite().all()
         self.overflowed.logical_or_(~finite)
@@ -148,7 +151,11 @@ class HalfPrecision(nn.Module):
         if not self.training:  # samples are float32
             return self.module(x)
         if torch.is_grad_enabled():
-            self.scale.copy_(torch.where(self.overflowed, self.scale / 2, self.scale))
+            if world_size() > 1:  # SyncBatchNorm adds up gradients that have the scale in them: it must be one for all
+                overflowed = self.overflowed.float()
+                distributed.all_reduce(overflowed, distributed.ReduceOp.MAX)
+                self.overflowed.copy_(overflowed)
+            self.scale.copy_(self.next_scale())
             self.overflowed.zero_()
         scale = self.scale.clone()
         x = x.view_as(x)
@@ -167,9 +174,9 @@ def without_wrapper(network):
 
 
 def gradient_scales(parts):
-    """{name: scale} of the networks among them that train in float16."""
+    """{name: scale of the next step} of the networks among them that train in float16."""
     halves = {name: part for name, part in parts.items() if isinstance(part, HalfPrecision)}
-    return {name: half.scale for name, half in halves.items() if half.dtype == torch.float16}
+    return {name: half.next_scale() for name, half in halves.items() if half.dtype == torch.float16}
 
 
 def share_gradients(network):

@@ -93,17 +93,17 @@ def natural_key(name):
     return parts, name
 
 
-def find_faces(given="", places=PLACES, fewest=1000):
+def find_faces(given="", places=PLACES, fewest=1000, setting="faces"):
     """The folder or zip to read faces from: the given one, else the largest set of `fewest` or more in the first of
     the places, {folder: how deep to look}, that has one.
 
-    Raises SystemExit when there is none.
+    Raises SystemExit when there is none, and names the `setting` that says what is given.
     """
     if given:
         with failed_disk_reported(given):
             there = Path(given).exists()
         if not there:
-            raise SystemExit(f"no faces at {given!r}: set `faces` to a folder or a zip of face pictures")
+            raise SystemExit(f"no faces at {given!r}: set `{setting}` to a folder or a zip of face pictures")
         return Path(given)
     for place, depth in places.items():
         if found := largest_set(Path(place), depth, fewest, {*map(Path, places)}):
@@ -321,7 +321,7 @@ def read_pictures(source, names, size, _times):
         print(f"left out {len(broken):,} pictures that cannot be read, such as {min(broken)}")
     readable = {name: picture for name, picture in zip(names, pictures, strict=True) if picture is not None}
     if not readable:
-        raise SystemExit(f"{source} holds no readable picture: set `faces` to a folder or a zip of face pictures")
+        raise SystemExit(f"{source} holds no readable picture: name another folder or zip of face pictures")
     pictures = torch.from_numpy(np.stack([*readable.values()]))
     return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
 

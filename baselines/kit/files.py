@@ -95,21 +95,28 @@ def atomic_write(path, write):
 
 
 class StepTable:
-    """A CSV file whose first column is the step. It keeps the rows of an earlier session up to step `start`."""
+    """A CSV file whose first column is the step. It keeps the rows of an earlier session up to step `start`, and loses
+    the others with its first new row: another session may still train, and this one only look on."""
 
     def __init__(self, path, columns, start):
         self.path, kept = path, []
         if start and path.exists():
-            with open(
-                path, newline="", encoding="utf-8"
-            ) as file:  # its last row may be torn: a session died while it was written
+            with open(path, newline="", encoding="utf-8") as file:  # the last row may be torn, where a session died
                 rows = [row for row in csv.reader(file) if len(row) == 1 + len(columns) and row[0].isdigit()]
             kept = [row for row in rows if int(row[0]) <= start]
-        atomic_write(path, lambda path: self.append([["step", *columns], *kept], path, "w"))
         self.last = kept[-1] if kept else None
+        self.kept = [["step", *columns], *kept]
+        if not path.exists():
+            self.append([])
 
-    def append(self, rows, path=None, mode="a"):
+    def append(self, rows):
         if rank():
             return
-        with failed_write_reported(self.path), open(path or self.path, mode, newline="", encoding="utf-8") as file:
+        if self.kept:
+            atomic_write(self.path, lambda path: self.write(self.kept, path, "w"))
+            self.kept = []
+        self.write(rows, self.path, "a")
+
+    def write(self, rows, path, mode):
+        with failed_write_reported(self.path), open(path, mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

@@ -92,14 +92,14 @@ def balanced_labels(count, n_classes, row=8):
 
 def write_labels(run, labels, classes):
     """labels.csv in a run's folder: which class each of 1.jpg, 2.jpg, … should show. `write_submission` copies it to
-    the pictures."""
+    the pictures. Raises SystemExit when the run, which goes on, has other classes there."""
     rows = [("file", "label"), *((f"{n}.jpg", classes[label]) for n, label in enumerate(labels.tolist(), 1))]
-
-    def write(unfinished):
-        with open(unfinished, "w", newline="", encoding="utf-8") as file:  # a class may have a comma in its name
-            csv.writer(file, lineterminator="\n").writerows(rows)
-
-    atomic_write(run.folder / "labels.csv", write)
+    table = io.StringIO(newline="")
+    csv.writer(table, lineterminator="\n").writerows(rows)  # a class may have a comma in its name
+    path, data = run.folder / "labels.csv", table.getvalue().encode()
+    if run.start and path.exists() and path.read_bytes() != data:
+        raise SystemExit(f"{run.folder} holds a run on faces of other classes: set another `run`")
+    atomic_write(path, lambda unfinished: unfinished.write_bytes(data))
 
 
 def show_classes(pictures, classes, path):

@@ -37,7 +37,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """pictures [N, 3, 64, 64] -> probability of being real [N]; with probability=False any number [N].
 
-    `layers` counts the convolutions before the last one, 4 to 15. Those over 4 keep the size.
+    `layers` counts the convolutions before the last one, 4 or more. Those over 4 keep the size.
     """
 
     def __init__(self, width, layers=4, norm=nn.BatchNorm2d, probability=True, channels=3):

@@ -308,8 +308,8 @@ class Run:
                     raise SystemExit(f"{self.folder} holds a run with another {name}: set another `run`") from None
                 if isinstance(part, torch.optim.Optimizer):
                     take_layout_of_weights(part)
-            for name, scale in gradient_scales(self.parts).items():
-                scale.copy_(state.get("scales", {}).get(name, scale))  # none where this run was not in float16 before
+            for name, scale in gradient_scales(self.parts).items():  # none where this run was not in float16 before
+                self.parts[name].scale.copy_(state.get("scales", {}).get(name, scale))
             self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
             self.means = state.get("means", [])  # none of an older notebook
             torch.set_rng_state(state["rng"])
@@ -364,7 +364,7 @@ class Run:
 
     def pack(self):
         """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
-        names = ("config.json", "log.csv", "grad_norms.csv")
+        names = ("config.json", "log.csv", "grad_norms.csv", "labels.csv")
         files = [self.folder / name for name in names] + sorted(self.folder.glob("samples/*.*")) + [self.last]
         path = self.folder.with_name(f"{self.folder.name}.zip")
 

@@ -24,7 +24,7 @@ def history(run, reference, pack, output):
     """Scores the samples of every checkpoint in RUN, a folder that a notebook's training wrote, and marks the best.
 
     Reads RUN/samples/STEP.tgz, 1,000 pictures each, about 7 seconds for one. Best is the checkpoint with the lowest
-    FD-ImageNet; a GAN does not end at its best. Checkpoints that cannot be read are named and left out.
+    FD-ImageNet; a GAN often does not end at its best. Checkpoints that cannot be read are named and left out.
 
     Prints a table, and writes history.csv and history.png into RUN, where `score --run RUN` finds them.
 

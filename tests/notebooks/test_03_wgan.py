@@ -20,6 +20,11 @@ def small(folder, faces, **others):
     )
 
 
+def test_a_critic_has_four_layers_at_least(tmp_path, rendered):
+    with pytest.raises(SystemExit, match="`layers` is 3: set it to 4 or more"):
+        small(tmp_path, rendered, layers=3)
+
+
 def test_a_deep_critic_without_norms_trains_clipped(tmp_path, rendered):
     run = before_launch(MASTER)["train"](small(tmp_path, rendered, layers=6, batch_norm=False, clip=0.0123))
     D = run.parts["D"]

@@ -21,6 +21,11 @@ def small(folder, faces, **others):
     return replace(before_launch(MASTER)["settings"], **SMOKE | few | places | others)
 
 
+def test_a_critic_has_four_layers_at_least(tmp_path, rendered):
+    with pytest.raises(SystemExit, match="`layers` is 3: set it to 4 or more"):
+        small(tmp_path, rendered, layers=3)
+
+
 @pytest.mark.parametrize("slope", [0.25, 1.0, 3.0])
 def test_a_linear_critic_is_penalised_for_its_slope(slope):
     D = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 1))

@@ -148,6 +148,10 @@ def test_labels_divide_the_faces_into_domains_and_a_tenth_is_held_out(numbered, 
         domains(faces, tmp_path, classes_a="c,b", batch_size=19)
     with pytest.raises(SystemExit, match="`classes_a` and `classes_b`: there is no x: name two or more of"):
         domains(faces, tmp_path, classes_a="c,x")
+    with pytest.raises(SystemExit, match="`classes_a` and `classes_b` both name a, c: name each class in one of them"):
+        domains(faces, tmp_path, classes_a="c, a", classes_b="a,b, c")
+    with pytest.raises(SystemExit, match=r"no faces at '.*none': set `faces_b` to a folder"):
+        domains(faces, tmp_path, faces_b=str(tmp_path / "none"))
 
 
 def test_two_sources_are_two_domains_and_need_no_labels(numbered, tmp_path):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import symtable
 from functools import cache
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def with_words(master):
 
 def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("master", MASTERS)
+def test_no_cell_binds_the_name_of_anothers_function(master):
+    """To run such a cell again would replace the function, that of a student even."""
+    functions, bound = {}, {}
+    for cell, source in cells(master).items():
+        for symbol in symtable.symtable(source, cell, "exec").get_symbols():
+            if symbol.is_assigned() or symbol.is_imported():
+                (functions if symbol.is_namespace() else bound).setdefault(symbol.get_name(), set()).add(cell)
+    assert functions and not functions.keys() & bound.keys()
 
 
 @pytest.mark.parametrize("master", MASTERS)

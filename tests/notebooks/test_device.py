@@ -12,7 +12,15 @@ import torch
 from torch import nn
 
 from baselines.build import ROOT
-from kit.device import HalfPrecision, channels_last_pays, get_device, half_dtype, place, seed_everything
+from kit.device import (
+    HalfPrecision,
+    channels_last_pays,
+    get_device,
+    gradient_scales,
+    half_dtype,
+    place,
+    seed_everything,
+)
 from kit.networks import Discriminator, Generator
 from kit.run import frozen
 from kit.settings import Settings
@@ -159,17 +167,36 @@ def test_half_precision_is_for_networks_that_may_have_it(monkeypatch):
 
 
 def test_processes_agree_on_gradients_that_are_free_of_their_scales(monkeypatch):
-    """An overflow in one process alone halves the scale there, and not in the others."""
-    seen = []
+    """An overflow in one process alone halves the scale in all of them: SyncBatchNorm adds up what has it inside."""
+    seen, elsewhere = [], [0.0]
+
+    def all_reduce(value, operation=None):
+        if operation == torch.distributed.ReduceOp.MAX:
+            value.clamp_(min=elsewhere[0])
+        else:
+            seen.append(value.clone())
+
     monkeypatch.setattr("kit.device.half_dtype", lambda device: torch.float16)
     monkeypatch.setattr("kit.device.world_size", lambda: 2)
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda gradient: seen.append(gradient.clone()))
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
     torch.manual_seed(0)
     network, x = place(nn.Linear(4, 1), Settings(half=True), torch.device("cpu")), torch.randn(8, 4)
     network.scale.fill_(2.0**10)
     network(x).mean().backward()
     assert torch.allclose(seen[0], x.mean(0, keepdim=True), atol=2e-3)
     assert torch.equal(network.module.weight.grad, seen[0] / 2)
+    elsewhere[0] = 1.0  # the other process had an overflow
+    network(x)
+    assert network.scale == 2.0**9
+    elsewhere[0] = 0.0
+    network(x)
+    assert network.scale == 2.0**9
+
+
+def test_a_checkpoint_has_the_scale_of_the_next_step():
+    half = HalfPrecision(nn.Linear(4, 1), torch.float16)
+    half.overflowed.fill_(True)
+    assert gradient_scales({"G": half, "other": nn.Linear(4, 1)}) == {"G": half.scale / 2}
 
 
 OLD = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be …"

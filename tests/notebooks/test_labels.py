@@ -189,7 +189,7 @@ def test_the_grader_reads_what_samples_should_show(tmp_path):
 
     classes = ["aqua", 'light, "blue"', "schwarz-grün"]
     asked = balanced_labels(50, 3)
-    write_labels(SimpleNamespace(folder=tmp_path), asked, classes)
+    write_labels(SimpleNamespace(folder=tmp_path, start=0), asked, classes)
     pictures = [f"{number}.jpg" for number in range(1, 51)]
     assert read_asked(tmp_path, pictures) == [classes[label] for label in asked]
 
@@ -225,15 +225,24 @@ def test_samples_are_balanced_and_begin_with_a_row_per_class(n_classes):
 
 
 def test_labels_csv_says_what_each_sample_should_show(tmp_path):
-    write_labels(SimpleNamespace(folder=tmp_path), torch.tensor([1, 0, 1]), ["aqua", "black"])
-    assert (tmp_path / "labels.csv").read_bytes() == b"file,label\n1.jpg,black\n2.jpg,aqua\n3.jpg,black\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+    run, labels, table = SimpleNamespace(folder=tmp_path, start=0), torch.tensor([1, 0, 1]), tmp_path / "labels.csv"
+    write_labels(run, labels, ["aqua", "black"])
+    written = b"file,label\n1.jpg,black\n2.jpg,aqua\n3.jpg,black\n"
+    assert table.read_bytes() == written
+    run.start = 5  # it goes on
+    write_labels(run, labels, ["aqua", "black"])
+    with pytest.raises(SystemExit, match="holds a run on faces of other classes: set another `run`"):
+        write_labels(run, labels, ["aqua", "red"])
+    assert table.read_bytes() == written and [*tmp_path.iterdir()] == [table]
+    run.start = 0
+    write_labels(run, labels, ["aqua", "red"])
+    assert b"red" in table.read_bytes()
 
 
 def test_labels_come_to_the_pictures_together_with_them(tmp_path):
     settings = SimpleNamespace(outputs=str(tmp_path / "outputs"))
     G = torch.nn.Sequential(torch.nn.Linear(2, 3 * 64 * 64), torch.nn.Unflatten(1, (3, 64, 64)))
-    run = SimpleNamespace(folder=tmp_path, settings=settings, G_ema=G, z=torch.zeros(3, 2), shown=2)
+    run = SimpleNamespace(folder=tmp_path, settings=settings, G_ema=G, z=torch.zeros(3, 2), shown=2, start=0)
     write_submission(run)
     pictures = {"1.jpg", "2.jpg", "3.jpg"}
     assert {path.name for path in (tmp_path / "outputs").iterdir()} == pictures
