@@ -26,6 +26,7 @@ HEADER = re.compile(  # tier and minutes of preset cpu in the box at a notebook'
 )
 TIERS = ("Simple", "Medium", "Strong", "Boss")
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+PLACE = re.compile(r"\]\(((?!http)[^)#]*)#([^)]+)\)")
 SMALL = "--set faces=faces --set steps=2 --set batch_size=8 --set width=2 --set log_every=1 --set hours=0"
 SCRIPT = "python baselines/01_gan.py --preset cpu"
 MORE = {  # what makes a long command short
@@ -202,6 +203,10 @@ def test_links_lead_somewhere(page):
     for link in LINK.findall(page.read_text()):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for link, heading in PLACE.findall(page.read_text()):
+        target = page.parent / link if link else page
+        titles = re.findall(r"^#+ (.*)", target.read_text(), re.M)
+        assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, heading
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
