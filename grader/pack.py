@@ -102,7 +102,7 @@ def cut_grid(pixels: np.ndarray) -> list[np.ndarray]:
 
     Pictures stand `gap` pixels apart with as much around them (torchvision's make_grid has 2), or touch. Where several
     gaps fit, it is the one that has one colour, else 0. Places that stayed empty at the end of the last row, all of the
-    colour of the gaps, or black where there are none, are left out.
+    colour of the gaps, or where there are none all black or all white, are left out.
     """
     height, width, _ = pixels.shape
     fitting = [
@@ -117,7 +117,7 @@ def cut_grid(pixels: np.ndarray) -> list[np.ndarray]:
     step = SIZE + gap
     corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
     tiles = [pixels[y : y + SIZE, x : x + SIZE] for y, x in corners]
-    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else np.zeros(3)
+    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else 255 * (tiles[-1].mean() > 127)
     empty = [_empty(tile, colour) for tile in tiles]
     if all(empty[-((width - gap) // step) :]):  # no grid has a row without a picture: these are dark ones
         return [] if all(empty) else tiles
@@ -133,7 +133,7 @@ def _of_one_colour(pixels: np.ndarray, gap: int) -> bool:
     return (np.abs(between - np.median(between, axis=0)).max(axis=1) > 64).mean() < 0.1
 
 
-def _empty(tile: np.ndarray, colour: np.ndarray) -> bool:
+def _empty(tile: np.ndarray, colour: np.ndarray | int) -> bool:
     centre = tile[16:-16, 16:-16].astype(int)  # into the rest JPEG blurs the neighbours
     return bool((centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all())
 

@@ -87,10 +87,10 @@ def test_too_few_pictures_leave_an_old_archive_alone(outputs, tmp_path):
     assert (tmp_path / "mine.tgz").read_text() == "old"
 
 
-@pytest.mark.parametrize(("count", "padding"), [(64, 2), (13, 2), (16, 0)])
-def test_grids_are_cut_into_their_pictures(tmp_path, count, padding):
+@pytest.mark.parametrize(("count", "padding", "empty"), [(64, 2, 0), (13, 2, 0), (16, 0, 0), (13, 0, 0), (13, 0, 1)])
+def test_grids_are_cut_into_their_pictures(tmp_path, count, padding, empty):
     pictures = torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
-    save_image(pictures, tmp_path / "grid.png", nrow=8, padding=padding)
+    save_image(pictures, tmp_path / "grid.png", nrow=8, padding=padding, pad_value=empty)
     tiles = cut_grid(np.asarray(Image.open(tmp_path / "grid.png")))
     assert len(tiles) == count
     for tile, picture in zip(tiles, pictures, strict=True):
