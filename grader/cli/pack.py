@@ -39,6 +39,8 @@ def pack(source, output):
     from grader.pack import pack
 
     submission, quality = pack(source, output)
+    for line in submission.notes:
+        shared.note(line)
     how = "as they were" if quality is None else f"as JPEG of quality {quality}"
     shared.wrote(output)
     shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size / 1e6:.2f} MB")
