@@ -13,7 +13,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,8 +103,14 @@ def _kernel(seconds: int) -> Iterator[Callable]:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    with tempfile.TemporaryDirectory() as folder:
-        _write_stand_ins(Path(folder, SMOKE["faces"]))
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            _write_stand_ins(Path(folder, SMOKE["faces"]))
+        except OSError as error:
+            where, why = tempfile.tempdir or "temporary files", error.strerror or error  # None: no folder was found
+            remedy = "make room, or set TMPDIR to another folder"
+            raise GraderError(f"{where}: cannot be written ({why}): {remedy}") from None
         notebook = nbformat.v4.new_notebook()
         client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=own_kernel())
         client.shutdown_kernel = "immediate"  # nothing in it is to be kept

@@ -8,6 +8,7 @@ import tarfile
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -26,7 +27,8 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 
     A submission of the right form is packed byte for byte; any other 1,000 pictures are numbered in the order of their
     names, shrunk to 64x64 where needed, and stored at the highest JPEG quality that keeps the archive under 2 MB.
-    Returns the submission as read back, and that quality, or None if the files are as they were.
+    Returns the submission as read back, with the notes on `source`, and that quality, or None if the files are as they
+    were.
     Warns of labels, which do not go along. Raises BadSubmission when there are not 1,000 pictures or they do not fit;
     then `output` is left as it was.
     """
@@ -38,12 +40,12 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
-        read_submission(source)
+        notes = read_submission(source).notes
         as_they_are = {name: read() for name, read in members(source) if is_picture(name)}
     except BadSubmission:
         as_they_are = {}
     if as_they_are and (packed := tgz(as_they_are)) and len(packed) < MAX_PACKED_BYTES:
-        return _verified(packed, output), None
+        return replace(_verified(packed, output), notes=notes), None
     submission = read_submission(source, loose=True)
     if len(submission.pictures) != COUNT:
         raise BadSubmission(
@@ -52,7 +54,7 @@ def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     for quality in QUALITIES:
         files = {f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(submission.pictures, 1)}
         if len(packed := tgz(files)) < MAX_PACKED_BYTES:
-            return _verified(packed, output), quality
+            return replace(_verified(packed, output), notes=submission.notes), quality
     raise BadSubmission([f"{source}: over the course's 2 MB even at JPEG quality {QUALITIES[-1]}"])
 
 
@@ -102,7 +104,7 @@ def cut_grid(pixels: np.ndarray) -> list[np.ndarray]:
 
     Pictures stand `gap` pixels apart with as much around them (torchvision's make_grid has 2), or touch. Where several
     gaps fit, it is the one that has one colour, else 0. Places that stayed empty at the end of the last row, all of the
-    colour of the gaps, or black where there are none, are left out.
+    colour of the gaps, or where there are none all black or all white, are left out.
     """
     height, width, _ = pixels.shape
     fitting = [
@@ -117,7 +119,7 @@ def cut_grid(pixels: np.ndarray) -> list[np.ndarray]:
     step = SIZE + gap
     corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
     tiles = [pixels[y : y + SIZE, x : x + SIZE] for y, x in corners]
-    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else np.zeros(3)
+    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else 255 * (tiles[-1].mean() > 127)
     empty = [_empty(tile, colour) for tile in tiles]
     if all(empty[-((width - gap) // step) :]):  # no grid has a row without a picture: these are dark ones
         return [] if all(empty) else tiles
@@ -133,7 +135,7 @@ def _of_one_colour(pixels: np.ndarray, gap: int) -> bool:
     return (np.abs(between - np.median(between, axis=0)).max(axis=1) > 64).mean() < 0.1
 
 
-def _empty(tile: np.ndarray, colour: np.ndarray) -> bool:
+def _empty(tile: np.ndarray, colour: np.ndarray | int) -> bool:
     centre = tile[16:-16, 16:-16].astype(int)  # into the rest JPEG blurs the neighbours
     return bool((centre == centre[0, 0]).all() and (np.abs(centre[0, 0] - colour) <= 8).all())
 

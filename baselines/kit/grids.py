@@ -12,7 +12,7 @@ from kit.files import failed_write_reported
 def cut_grid(pixels, size=64):
     """The pictures, each uint8 [size, size, 3], of a grid [H, W, 3] as torchvision's save_image writes it; none if it
     is no such grid. Pictures stand 0 to 4 pixels apart, with as much around them. Places that are left empty at the
-    end of the last row, all of the colour between the pictures, are no pictures."""
+    end of the last row, all of the colour between the pictures, or black or white where they touch, are no pictures."""
     height, width, _ = pixels.shape
     fitting = [
         gap
@@ -26,7 +26,7 @@ def cut_grid(pixels, size=64):
     step = size + gap
     corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
     pictures = [pixels[y : y + size, x : x + size] for y, x in corners]
-    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else np.zeros(3)
+    colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else 255 * (pictures[-1].mean() > 127)
     empty = [is_empty(picture, colour) for picture in pictures]
     in_last_row = (width - gap) // step
     if all(empty[-in_last_row:]):  # no grid has a row without a picture: these are dark ones

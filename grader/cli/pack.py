@@ -39,6 +39,8 @@ def pack(source, output):
     from grader.pack import pack
 
     submission, quality = pack(source, output)
+    for line in submission.notes:
+        shared.note(line)
     how = "as they were" if quality is None else f"as JPEG of quality {quality}"
     shared.wrote(output)
     shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size / 1e6:.2f} MB")
@@ -56,7 +58,8 @@ def pack(source, output):
 )
 def slice_(grids, output):
     """Cuts GRIDS, pictures of many 64x64 pictures as torchvision's save_image and stylegan2_pytorch write them, into
-    1.jpg, 2.jpg … in a new folder. Places that are all black or white at a grid's end are left out.
+    1.jpg, 2.jpg … in a new folder. Places left empty at a grid's end are left out: those of the colour between
+    the pictures, and black or white ones where pictures touch.
 
     \b
     Exit codes:

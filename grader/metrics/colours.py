@@ -55,7 +55,8 @@ class ColourClassifier:
         means = np.stack([features[labels == label].mean(axis=0) for label in range(count)])  # [L, d]
         centred = features - means[labels]
         covariance = centred.T @ centred / len(features)
-        round_one = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        spread = np.trace(covariance) or 1  # none where each label is one picture and its copies: any says the same
+        round_one = spread / len(covariance) * np.eye(len(covariance))
         weights = np.linalg.solve((1 - SHRINK) * covariance + SHRINK * round_one, means.T)
         return cls(weights, -np.sum(means.T * weights, axis=0) / 2)
 

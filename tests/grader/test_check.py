@@ -1,5 +1,6 @@
 """`grader check` on notebooks in every state of being filled in."""
 
+import errno
 import json
 import math
 import os
@@ -217,6 +218,20 @@ def test_a_notebook_that_is_too_large_says_so(tmp_path, monkeypatch):
     result = check(path)
     assert result.exit_code == 2
     assert result.stderr.endswith("mine.ipynb: has more than 1 MB: clear its outputs, and save it again\n")
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_no_room_for_temporary_files(tmp_path, monkeypatch, found):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path) if found else None)
+    monkeypatch.setattr("PIL.Image.Image.save" if found else "tempfile._get_default_tempdir", full)
+    result = check(written(tmp_path, [check_cell("step")]))
+    assert result.exit_code == 2
+    where = tmp_path if found else "temporary files"
+    reason = "cannot be written (No space left on device): make room, or set TMPDIR to another folder"
+    assert result.stderr == f"{where}: {reason}\n"
 
 
 @pytest.mark.parametrize("content", [None, "text", "{}", json.dumps({"cells": [], "nbformat": 4, "nbformat_minor": 5})])

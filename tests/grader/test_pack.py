@@ -42,13 +42,14 @@ def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(1000):  # noise, the hardest to pack, in order of brightness
         picture = (rng.random((64, 64, 3)) * 64 + number * 0.18).astype(np.uint8)
-        Image.fromarray(picture).resize((96, 96)).save(tmp_path / f"png/sample_{number}.png")
+        Image.fromarray(picture).convert("RGBA").resize((96, 96)).save(tmp_path / f"png/sample_{number}.png")
     result = run("pack", tmp_path / "png", "-o", tmp_path / "mine.tgz")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "mine.tgz").stat().st_size < MAX_PACKED_BYTES
     means = read_submission(tmp_path / "mine.tgz").pictures.mean(axis=(1, 2, 3))
     assert (np.diff(means) > -5).all() and means[-1] - means[0] > 150  # the order of the names was kept
     assert "quality" in result.stderr
+    assert "note: 1,000 pictures are stored as RGBA and were read as RGB" in result.stderr
 
 
 def test_what_is_too_large_as_it_is_takes_the_highest_quality_that_fits(tmp_path, monkeypatch):
@@ -65,15 +66,17 @@ def test_what_is_too_large_as_it_is_takes_the_highest_quality_that_fits(tmp_path
     assert (tmp_path / "mine.tgz").stat().st_size < 27_500
 
 
-def test_labels_that_are_not_packed_are_told(outputs, tmp_path):
+def test_what_is_not_packed_is_told(outputs, tmp_path):
     for number in range(1, 1001):
         path = tmp_path / f"made/{'aqua' if number % 2 else 'red'}/{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.hardlink_to(outputs / f"{number}.jpg")
     (tmp_path / "made/labels.csv").write_text("file,label\n")
+    (tmp_path / "made/notes.txt").write_text("mine")
     result = run("pack", tmp_path / "made", "-o", tmp_path / "mine.tgz")
     assert result.exit_code == 0, result.output
     assert "made: labels.csv, 2 folders not packed: the course takes pictures alone" in result.stderr
+    assert "note: 1 other files were passed over (notes.txt)" in result.stderr
 
 
 def test_too_few_pictures_leave_an_old_archive_alone(outputs, tmp_path):
@@ -87,10 +90,10 @@ def test_too_few_pictures_leave_an_old_archive_alone(outputs, tmp_path):
     assert (tmp_path / "mine.tgz").read_text() == "old"
 
 
-@pytest.mark.parametrize(("count", "padding"), [(64, 2), (13, 2), (16, 0)])
-def test_grids_are_cut_into_their_pictures(tmp_path, count, padding):
+@pytest.mark.parametrize(("count", "padding", "empty"), [(64, 2, 0), (13, 2, 0), (16, 0, 0), (13, 0, 0), (13, 0, 1)])
+def test_grids_are_cut_into_their_pictures(tmp_path, count, padding, empty):
     pictures = torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
-    save_image(pictures, tmp_path / "grid.png", nrow=8, padding=padding)
+    save_image(pictures, tmp_path / "grid.png", nrow=8, padding=padding, pad_value=empty)
     tiles = cut_grid(np.asarray(Image.open(tmp_path / "grid.png")))
     assert len(tiles) == count
     for tile, picture in zip(tiles, pictures, strict=True):

@@ -197,8 +197,10 @@ def grids(tmp_path):
         path = tmp_path / f"{count}_{columns}_{gap}.png"
         save_image(torch.rand(count, 3, 64, 64, generator=numbers) * 0.8 + 0.1, path, nrow=columns, padding=gap)
         grids[path.name] = np.asarray(Image.open(path)), count
-    save_image(torch.rand(13, 3, 64, 64, generator=numbers), tmp_path / "white.png", nrow=8, pad_value=1)
-    grids["white.png"] = np.asarray(Image.open(tmp_path / "white.png")), 13
+    for gap in (0, 2):
+        path = tmp_path / f"white_{gap}.png"
+        save_image(torch.rand(13, 3, 64, 64, generator=numbers), path, nrow=8, padding=gap, pad_value=1)
+        grids[path.name] = np.asarray(Image.open(path)), 13
     save_image(torch.rand(13, 3, 64, 64, generator=numbers), tmp_path / "grid.jpg", nrow=8)
     grids["grid.jpg"] = np.asarray(Image.open(tmp_path / "grid.jpg")), 13
     for height, width in ((100, 100), (64, 65), (2, 2), (1, 66), (132, 131)):

@@ -134,6 +134,13 @@ def test_the_colour_classifier_is_fishers_discriminant():
     assert np.mean(rare(features) == classifier(features)) > 0.95  # that a class is rare here says nothing of the asked
 
 
+@pytest.mark.parametrize("greys", [[0, 255, 85], [0, 255, 90]])  # the means of the latter are rounded
+def test_labels_of_one_picture_each_are_told_apart(greys):
+    labels = np.arange(15) // 5
+    seen = colours(np.uint8(greys)[labels][:, None, None, None] * np.ones((64, 64, 3), np.uint8))
+    np.testing.assert_array_equal(ColourClassifier.fit(seen, labels, 3)(seen), labels)
+
+
 # Distances
 
 
