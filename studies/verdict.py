@@ -22,7 +22,7 @@ from grader.report.terminal import show
 def main(pictures: Path, output: Path) -> None:
     """Scores PICTURES and draws the verdict as it is printed."""
     console = Console(record=True, width=80, file=io.StringIO(), highlight=False, force_terminal=True)
-    console.print("[bold]$ python -m grader score runs/wgan_gp/submission.tgz[/]\n")
+    console.print("[bold]$ python -m grader score runs/r3gan/submission.tgz[/]\n")
     show(score(pictures, offline=True), console)
     svg = console.export_svg(title="grader", theme=MONOKAI)
     write_text(output, re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))  # no fonts from the net

@@ -38,7 +38,7 @@ MORE = {  # what makes a long command short
 }
 ELSEWHERE = {
     "python -m data fetch": "needs the internet: tests/data/test_fetch.py downloads from a local server",
-    "python -m grader history runs/r3gan": "the same as of runs/wgan_gp, which is run",
+    "python -m grader history runs/r3gan": "the same with --pack best is run",
     "python -m grader check notebooks/01_gan.ipynb": "a kernel: tests/grader/test_check.py does it",
     "python -m grader check notebooks/03_wgan.ipynb": "the same",
     "python -m studies.release runs/r3gan --output mine.safetensors": "slow: tests/studies/test_release.py does it",
@@ -74,7 +74,7 @@ def place(tmp_path_factory, rendered):
         with Image.open(few[number % len(few)]) as picture:
             picture.convert("RGB").save(place / f"outputs/{number}.jpg")
     shutil.copytree(place / "outputs", place / "my_pictures", ignore=shutil.ignore_patterns("*.csv"))
-    for run in ("gan", "wgan", "wgan_gp"):
+    for run in ("gan", "wgan", "wgan_gp", "r3gan"):
         (place / f"runs/{run}/samples").mkdir(parents=True)
         (place / f"runs/{run}/config.json").write_text("{}")
         rows = [f"{step},{layer},layers.{layer}.weight,{step / layer}" for step in (50, 100) for layer in range(1, 5)]
