@@ -40,8 +40,8 @@ def some(names: Iterable[str], most: int = 3) -> str:
 
 
 def all_files(source: Path) -> Iterator[str]:
-    """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep.
-    Raises OSError."""
+    """The files of a folder in one order, without what is left behind, or the file itself. Without recursion: folders
+    may lie a thousand deep. Raises OSError."""
     if source.is_symlink() or not source.is_dir():
         yield str(source)
         return
@@ -50,6 +50,7 @@ def all_files(source: Path) -> Iterator[str]:
         with os.scandir(waiting.pop()) as listing:
             found = sorted(listing, key=lambda entry: natural(entry.name))
         waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
+        found = [entry for entry in found if not left_behind(entry.name)]
         yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 
 

@@ -119,8 +119,7 @@ def _is_ours(entry: Path, ours: Collection[Path]) -> bool:
     if not inside:
         return False
     with suppress(OSError):
-        paths = (path for path in map(Path, all_files(real)) if not any(map(left_behind, path.relative_to(real).parts)))
-        return all(not inside.isdisjoint((path, *path.parents)) for path in paths)
+        return all(not inside.isdisjoint((path, *path.parents)) for path in map(Path, all_files(real)))
     return False
 
 

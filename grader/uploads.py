@@ -138,11 +138,10 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
 
 def _time(source: Path) -> datetime:
     """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
-    times, real = [], os.path.realpath(source)
+    times = []
     with suppress(OSError):
-        inside = ((path, path.removeprefix(real).split(os.sep)) for path in all_files(Path(real)))
-        files = (path for path, parts in inside if not any(map(left_behind, parts)))
-        times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
+        files = islice(all_files(Path(os.path.realpath(source))), MAX_FILES)
+        times += (os.lstat(path).st_mtime for path in files)
     try:
         return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)
     except (OSError, ValueError, OverflowError):

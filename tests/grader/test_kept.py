@@ -121,6 +121,7 @@ def test_the_key_follows_the_content_of_a_submission(tmp_path):
     (folder / "1.jpg").write_bytes(b"one")
     (folder / "below/2.jpg").write_bytes(b"two")
     before = kept.key(folder, "x")
+    (folder / ".DS_Store").write_bytes(b"of a teacher who looked into it")
     os.utime(folder / "1.jpg", ns=(1, 1))
     assert kept.key(folder, "x") == before != kept.key(folder, "y")
     keys = {before}
