@@ -25,14 +25,15 @@ from grader import kept
 from grader import roster as classroom
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, sha256, write_text
+from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural, sha256, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, NotRead, Several, packed
+from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, NotRead, Several, is_archive, packed
 from grader.metrics.registry import NAMES
 from grader.points import DEFAULT, Points, read_points
 from grader.progress import Done, Progress, silent, unheard
 from grader.roster import Student
+from grader.uploads import MOODLE
 from grader.version import VERSION
 from grader.workers import TooSlow, bounded, dask, local
 
@@ -90,7 +91,7 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
     except OSError as error:
         raise GraderError(f"{folder}: cannot be read ({error.strerror}): name a folder of submissions") from None
     found, names = {}, set()
-    entries = [entry for entry in entries if not left_behind(entry.name) and not _is_ours(entry, ours)]
+    entries = [entry for entry in entries if not _passed_over(entry) and not _is_ours(entry, ours)]
     entries.sort(key=lambda entry: not (entry.is_dir() or packed(entry.name)))  # these keep their names
     for entry in entries:
         whole = decoded(os.fsencode(entry.name))  # in a locale without UTF-8 too
@@ -109,6 +110,14 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
         else:
             found[name] = archives[0] if len(archives) == 1 else entry
     return found
+
+
+def _passed_over(entry: Path) -> bool:
+    """Whether an entry was left by a system or by us, and not handed in under such a name."""
+    if entry.name.endswith(PARTS):
+        return (entry / SECRET).is_file()
+    handed_in = is_archive(entry.name) or MOODLE.fullmatch(entry.name)
+    return left_behind(entry.name) and (not handed_in or entry.name.startswith("._"))  # ._: macOS, beside each file
 
 
 def _is_ours(entry: Path, ours: Collection[Path]) -> bool:
@@ -187,6 +196,7 @@ class _Plan:
 
     folder: Path
     page: Path
+    parts: Path
     options: Options
     entries: dict[str, Path]
     students: list[Student]
@@ -194,10 +204,6 @@ class _Plan:
     tables: bool
     public: Path | None
     reports: Path | None
-
-    @property
-    def parts(self) -> Path:
-        return self.page.with_name(f"{self.page.name}{PARTS}")
 
 
 def _plan(
@@ -218,10 +224,11 @@ def _plan(
     listed = classroom.read_roster(roster) if roster else None
     worth = read_points(points or DEFAULT)
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
-    ours = {path.resolve() for path in (page, *board.beside(page), *grade_tables.beside(page), *given)}
+    parts = page.with_name(f"{page.name}{PARTS}")
+    ours = {path.resolve() for path in (page, parts, *board.beside(page), *grade_tables.beside(page), *given)}
     entries = submissions(folder.resolve(), ours, listed)
     students = classroom.students(entries, listed, worth.deadline)
-    plan = _Plan(folder, page, options, entries, students, worth, bool(roster or points), public, reports)
+    plan = _Plan(folder, page, parts, options, entries, students, worth, bool(roster or points), public, reports)
     tables = grade_tables.beside(page) if plan.tables else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them

@@ -619,6 +619,17 @@ def test_a_folder_of_what_is_written_is_no_submission(tmp_path):
     assert [*leaderboard.submissions(folder, ours)] == ["ada", "eve", "out"]
 
 
+def test_what_is_called_as_hidden_files_are_has_a_row(tmp_path):
+    """Else it would be nobody's 0, in silence."""
+    handed_in = {". Budiman_12_assignsubmission_file_/1.jpg": ". Budiman_12_assignsubmission_file_", ".b1.tgz": ".b1"}
+    handed_in |= {".b2.rar": ".b2", "eve.parts/1.jpg": "eve.parts", "kim.parts": "kim.parts"}
+    for name in (*handed_in, ".DS_Store", "._.b1.tgz", ".git/x.tgz", "board.html.parts/secret.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert {*leaderboard.submissions(tmp_path)} == {*handed_in.values()}
+    assert kept.file_name(".tables") == "%2Etables"  # and not the name of a file of ours
+
+
 def test_what_a_student_handed_in(tmp_path):
     for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg", "grid/a.tgz", "grid/grid.png"):
         path = tmp_path / name
