@@ -28,7 +28,16 @@ from grader.errors import GraderError, first_line, printable
 from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural, sha256, write_text
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, NotRead, Several, is_archive, packed
+from grader.inputs.submission import (
+    ARCHIVES,
+    OTHER_ARCHIVES,
+    BadSubmission,
+    Deeper,
+    NotRead,
+    Several,
+    is_archive,
+    packed,
+)
 from grader.metrics.registry import NAMES
 from grader.points import DEFAULT, Points, read_points
 from grader.progress import Done, Progress, silent, unheard
@@ -290,12 +299,15 @@ def _settled(
             failed = result["status"] == BROKEN and not result.get("undecided")
             tried[result["name"]] = result["problems"][0] if failed else ""
     students, counting = [student.settled(tried) for student in students], []
+    listed = any(student.id for student in students)
     for student in students:
         if student.upload:
             result = results[student.upload.entry]
-            uploads = (results.get(one.entry, {}) for one in (student.upload, *student.others))
-            if result["status"] == BROKEN and any(one.get("several") for one in uploads):
-                result = result | {"undecided": True}  # one may be a whole class
+            uploads = [results.get(one.entry, {}) for one in (student.upload, *student.others)]
+            nobodys = listed and not (student.id or student.whose or student.upload.platform)
+            signs = ("several", "deeper") if nobodys else ("several",)  # that one is a class, or a part of it
+            if result["status"] == BROKEN and any(one.get(sign) for one in uploads for sign in signs):
+                result = result | {"undecided": True}
             counting.append((student, result))
     return students, counting
 
@@ -338,6 +350,7 @@ def grade(name: str, source: Path, options: Options) -> dict:
         ]
         about |= {"undecided": True} if isinstance(error, NotRead) else {}  # a worker that does not see the files, say
         about |= {"several": True} if isinstance(error, Several) else {}
+        about |= {"deeper": True} if isinstance(error, Deeper) else {}
         return about | {"status": BROKEN, "problems": problems}
     except MemoryError:
         return about | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}

@@ -54,6 +54,10 @@ class Several(BadSubmission):
     """One that may hold the submissions of several people, as a class one folder deeper does."""
 
 
+class Deeper(BadSubmission):
+    """One whose only archive, or all pictures, lie deeper or packed: a class of one student would look the same."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be. `quality`
@@ -132,8 +136,11 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
 
 def _refused(problems: list[str], pictures: set[str], others: list[str]) -> BadSubmission:
     """Several where it holds several archives, or pictures of one name in several folders."""
-    sets = len(pictures) > len({PurePosixPath(name).name for name in pictures})
-    return (Several if sets or sum(map(is_archive, others)) > 1 else BadSubmission)(problems)
+    sets, archives = len(pictures) > len({PurePosixPath(name).name for name in pictures}), sum(map(is_archive, others))
+    if sets or archives > 1:
+        return Several(problems)
+    deeper = all("/" in name for name in pictures) if pictures else archives
+    return (Deeper if deeper else BadSubmission)(problems)
 
 
 def _read_array(source: Path, loose: bool) -> Submission:

@@ -24,14 +24,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 import grader.scoring  # noqa: F401 - now, and not first where a test has put another reader in its place
-from grader import cli, kept, leaderboard, workers
+from grader import cli, grades, kept, leaderboard, workers
 from grader.errors import GraderError
 from grader.inputs import submission
 from grader.inputs.submission import NotRead, Submission
 from grader.metrics.registry import Against
+from grader.points import read_points
 from grader.report import board
 from grader.results import Measure, Score
 from grader.roster import Student
+from grader.roster import students as students_of
 from tests.conftest import ROOT
 from tests.helpers import graders
 
@@ -667,6 +669,41 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
         else:
             row = leaderboard.grade(name, folder, leaderboard.Options())
             assert "holds 1 pictures" in row["problems"][0] and row.get("several", False) == (name == "two")
+
+
+@pytest.mark.parametrize(
+    ("files", "ids", "ada"),
+    [
+        (["late/Ada_7_assignsubmission_file_/gan.tgz"], "b0 b1", None),
+        (["late.zip/Ada_7_assignsubmission_file_/gan.tgz"], "b0 b1", None),
+        (["late/x/1.jpg", "late/x/2.jpg"], "b0 b1", None),
+        (["late/1.jpg", "late/2.jpg"], "b0 b1", 0),
+        (["b0.zip/gan.tgz"], "b0 b1", 0),
+        (["Nick_7_assignsubmission_file_.zip/gan.tgz"], "b0 b1", 0),  # whoever it is
+        (["late.zip/gan.tgz"], "", 0),
+    ],
+)
+def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, files, ids, ada):
+    """Ada's lies deeper. A student's own that is packed twice has 0."""
+    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
+    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    for name in ("b0.tgz", *files):
+        place, _, inside = name.partition("/")
+        if place.endswith(".zip"):
+            with zipfile.ZipFile(tmp_path / place, "w") as archive:
+                archive.writestr(inside, "")
+        else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+    found = leaderboard.submissions(tmp_path)
+    listed = [Student(id, f"Name {id}") for id in ids.split()]
+    students, counting = leaderboard._settled(
+        students_of(found, listed),
+        lambda some: [leaderboard.grade(*one, leaderboard.Options()) for one in some.items()],
+    )
+    results = grades.with_missing([result | {"name": student.row} for student, result in counting], students)
+    rows = grades.graded(results, students, read_points())
+    assert rows[0]["grade"] == 0 and {row["grade"] for row in rows[1:]} == {ada}
 
 
 def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatch):
