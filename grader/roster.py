@@ -16,7 +16,7 @@ from pathlib import Path
 from grader.errors import GraderError, printable
 from grader.files import natural
 from grader.inputs.archives import bytes_of, decoded
-from grader.uploads import CANVAS, MOODLE, Upload, handed_in
+from grader.uploads import CANVAS, MOODLE, Upload, handed_in, owner
 
 COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, or that of the line
     "id": ("sis user id", "student id", "student number", "學號", "id"),
@@ -261,7 +261,7 @@ def _of_the_letters(one: Upload, roster: list[Student]) -> list[Student]:
 def _told(one: Upload, roster: list[Student]) -> list[str]:
     """The ids that stand in the names of the entry or its file, but not in the platform's own numbers."""
     before = f"{one.name}_{'LATE_' * one.late}{one.number}_{f'{one.file}_' * bool(one.file)}"
-    names = one.entry, decoded(os.fsencode(one.source.name))
+    names = owner(one.entry), decoded(os.fsencode(one.source.name))
     return _ids_in("\n".join((one.name, *(name.removeprefix(before) for name in names))), roster)
 
 
