@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MEASURES = (  # whatever a result changes with
     *("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py"),
-    *("leaderboard.py", "report/images.py", "thresholds.toml", "weights/*.safetensors"),
+    *("grading.py", "report/images.py", "thresholds.toml", "weights/*.safetensors"),
     "workers.py",  # how long it may be read
     "files.py",  # what is passed over in it, and in which order the rest comes
 )
