@@ -18,6 +18,7 @@ SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Wind
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
+SECRET = "secret.txt"  # by which that folder is told from a student's
 
 
 def left_behind(name: str) -> bool:
@@ -40,8 +41,8 @@ def some(names: Iterable[str], most: int = 3) -> str:
 
 
 def all_files(source: Path) -> Iterator[str]:
-    """The files of a folder in one order, or the file itself. Without recursion: folders may lie a thousand deep.
-    Raises OSError."""
+    """The files of a folder in one order, without what is left behind, or the file itself. Without recursion: folders
+    may lie a thousand deep. Raises OSError."""
     if source.is_symlink() or not source.is_dir():
         yield str(source)
         return
@@ -49,6 +50,7 @@ def all_files(source: Path) -> Iterator[str]:
     while waiting:
         with os.scandir(waiting.pop()) as listing:
             found = sorted(listing, key=lambda entry: natural(entry.name))
+        found = [entry for entry in found if not left_behind(entry.name)]
         waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
         yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from grader.errors import printable
-from grader.files import natural, short_hash, write_bytes, write_text
+from grader.files import SECRET, natural, short_hash, write_bytes, write_text
 from grader.kept import file_name
 from grader.points import Points
 from grader.report import board
@@ -90,7 +90,7 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
 def write_tables(rows: list[dict], page: Path, parts: Path) -> list[Path]:
     """Writes the tables of grades. One that a person has changed since is kept beside, as NAME.before.csv, with a
     warning: what they decided by hand stands nowhere else. Raises OSError."""
-    record = parts / ".tables.json"  # no name of an entry begins so
+    record = parts / ".tables.json"  # no name that file_name gives begins so
     try:
         written = json.loads(record.read_bytes())
     except (OSError, ValueError):
@@ -121,7 +121,7 @@ def kept_tables(page: Path) -> list[Path]:
 def secret(parts: Path) -> str:
     """What no student knows, made once for a class: so a student keeps one code on the public board, and a class that
     is compared again is compared in the same way."""
-    path = parts / "secret.txt"
+    path = parts / SECRET
     if not path.is_file():
         write_text(path, secrets.token_hex(16))
     return path.read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MEASURES = (  # whatever a result changes with
     *("inputs/*.py", "features/*.py", "metrics/*.py", "report/json.py", "results.py", "scoring.py", "verdict.py"),
-    *("leaderboard.py", "report/images.py", "thresholds.toml", "weights/*.safetensors"),
+    *("grading.py", "report/images.py", "thresholds.toml", "weights/*.safetensors"),
     "workers.py",  # how long it may be read
     "files.py",  # what is passed over in it, and in which order the rest comes
 )
@@ -112,9 +112,9 @@ def key(source: Path, measured_with: str) -> str:
 def file_name(name: str, alone: bool = False) -> str:
     """A name for a file that stands for a submission's and that any file system takes, with a hash where it is long or
     has capitals: macOS and Windows do not tell it from one in small letters. `alone` says that there is none. Windows
-    takes whole paths of 259 characters, and a Chinese letter is 9 of them here."""
+    takes whole paths of 259 characters, and a Chinese letter is 9 of them here. No file of this name is hidden."""
     quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
-    quoted = f"_{quoted}" if DEVICES.match(quoted) else quoted
+    quoted = f"_{quoted}" if DEVICES.match(quoted) else re.sub(r"^\.", "%2E", quoted)
     if len(quoted) < 100 and (alone or not re.search("[A-Z]", name)):
         return quoted
     return f"{quoted[:80]}+{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"

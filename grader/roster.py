@@ -16,7 +16,7 @@ from pathlib import Path
 from grader.errors import GraderError, printable
 from grader.files import natural
 from grader.inputs.archives import bytes_of, decoded
-from grader.uploads import CANVAS, MOODLE, Upload, handed_in
+from grader.uploads import CANVAS, MOODLE, Upload, handed_in, owner
 
 COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, or that of the line
     "id": ("sis user id", "student id", "student number", "學號", "id"),
@@ -136,7 +136,8 @@ def read_roster(path: Path) -> list[Student]:
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
-        if not cells["id"] and cells["name"].casefold() in ("", *NOBODY):
+        nobody = cells["name"].casefold() in ("", *NOBODY) if places["name"] is not None else not any(map(_tidy, row))
+        if not cells["id"] and nobody:
             continue
         if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
@@ -261,21 +262,30 @@ def _of_the_letters(one: Upload, roster: list[Student]) -> list[Student]:
 def _told(one: Upload, roster: list[Student]) -> list[str]:
     """The ids that stand in the names of the entry or its file, but not in the platform's own numbers."""
     before = f"{one.name}_{'LATE_' * one.late}{one.number}_{f'{one.file}_' * bool(one.file)}"
-    names = one.entry, decoded(os.fsencode(one.source.name))
+    names = owner(one.entry), decoded(os.fsencode(one.source.name))
     return _ids_in("\n".join((one.name, *(name.removeprefix(before) for name in names))), roster)
 
 
 def _ids_in(text: str, roster: list[Student]) -> list[str]:
+    """The ids that stand in the text, and not only within longer ones of the roster, as ada does in ada-l."""
     text = _plain(text)
-    return [student.id for student in roster if _whole(_plain(student.id), text)]
+    found = {student.id: _places(_plain(student.id), text) for student in roster}
+    every = {place for places in found.values() for place in places}
+
+    def alone(place: tuple[int, int]) -> bool:
+        return not any(one[0] <= place[0] and place[1] <= one[1] for one in every - {place})
+
+    return [id for id, places in found.items() if any(map(alone, places))]
 
 
-def _whole(number: str, text: str) -> bool:
-    """Whether a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz, and in
+def _places(number: str, text: str) -> list[tuple[int, int]]:
+    """Where a number stands in the text, and not as a part of a longer one: b123 does in hw6b123.tgz, and in
     王小明b123.tgz: a word of Latin letters has no Chinese, kana or hangul."""
+    if number not in text:
+        return []
     letter = r"[^\W\d_\u2e80-\U0003ffff]" if number.isascii() else r"[^\W\d_]"
     before, after = (r"\d" if end.isdigit() else letter for end in (number[0], number[-1]))
-    return number in text and bool(re.search(rf"(?<!{before}){re.escape(number)}(?!{after})", text))
+    return [found.span() for found in re.finditer(rf"(?<!{before}){re.escape(number)}(?!{after})", text)]
 
 
 @cache  # each upload is compared with each name
@@ -300,7 +310,11 @@ def _latest(student: Student, uploads: list[Upload]) -> Student:
     last, *others = sorted(uploads, key=place, reverse=True)
     readable = [one for one in uploads if one.readable]
     orders = [{one.file for one in readable if one.file}, {one.uploaded for one in readable if one.uploaded}]
-    ordered = len(readable) < 2 or len(readable) in map(len, orders)
+    theirs = all(  # and not only in a folder with theirs, which may be that of several people
+        one.platform or not student.id or _told(one, [student]) or _words(one.name) == _words(student.name)
+        for one in readable
+    )
+    ordered = len(readable) < 2 or (theirs and len(readable) in map(len, orders))
     return replace(student, upload=last, others=others, ordered=ordered)
 
 

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from grader.files import all_files, left_behind
+from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
 from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
 
@@ -30,6 +31,7 @@ CANVAS = re.compile(  # the second number is that of the file: Canvas counts all
 )
 AGAIN = re.compile(r"-\d+$")  # what Canvas adds to the name of a file that is handed in again
 DOWNLOAD = timedelta(minutes=10)  # in which a class is packed; no class hands in as fast
+FEW = 5  # people; fewer may hand in at one moment
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Upload:
     @property
     def person(self) -> tuple[str, str]:
         """Who handed it in, by the platform's number; without one, no two uploads are known to be of one person."""
-        return self.platform, self.number or _owner(self.entry)
+        return self.platform, self.number or owner(self.entry)
 
     @property
     def uploaded(self) -> datetime | None:
@@ -74,30 +76,39 @@ def _may_hold_pictures(entry: os.DirEntry) -> bool:
     return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
 
 
-def _owner(entry: str) -> str:
+def owner(entry: str) -> str:
     """The name of what lies in the class folder: all that is in a student's folder is theirs."""
     return entry.partition("/")[0]
 
 
 def handed_in(found: dict[str, Path], deadline: datetime | None = None) -> list[Upload]:
     """The uploads of a class. Warns where the times are those of a download."""
-    by_chance = _by_chance({*map(_owner, found)})
-    uploads = [upload(entry, source, canvas=_owner(entry) not in by_chance) for entry, source in found.items()]
+    called = {entry: _called(entry, source) for entry, source in found.items()}
+    by_chance = _by_chance({*called.values()})
+    # else students may have called archives so, in folders of their own
+    canvas = any(CANVAS.fullmatch(name) and name not in by_chance for name in map(owner, found))
+    uploads = [upload(entry, source, canvas and called[entry] not in by_chance) for entry, source in found.items()]
     return _dated(uploads, deadline)
 
 
 def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
     """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
-    time, owner = _time(source), _owner(entry)
-    if canvas and (found := CANVAS.fullmatch(owner)):
+    time, called = _time(source), _called(entry, source)
+    if canvas and (found := CANVAS.fullmatch(called)):
         file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
         return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)
-    if found := MOODLE.fullmatch(owner):
+    if found := MOODLE.fullmatch(called):
         typed = found["kind"] == "onlinetext"
         return Upload(
             entry, source, time, found["name"], found["number"], platform="moodle", typed=typed, dated=not typed
         )
-    return Upload(entry, source, time, owner)
+    return Upload(entry, source, time, owner(entry))
+
+
+def _called(entry: str, source: Path) -> str:
+    """The name that a platform may have given: of what lies in the class folder, else of the file one folder deeper."""
+    name = owner(entry)
+    return name if MOODLE.fullmatch(name) or CANVAS.fullmatch(name) else decoded(os.fsencode(source.name))
 
 
 def _by_chance(entries: Iterable[str]) -> set[str]:
@@ -138,11 +149,10 @@ def _by_chance(entries: Iterable[str]) -> set[str]:
 
 def _time(source: Path) -> datetime:
     """When a file was written, or the latest file of a folder, in UTC: the folder itself was written by unpacking."""
-    times, real = [], os.path.realpath(source)
+    times = []
     with suppress(OSError):
-        inside = ((path, path.removeprefix(real).split(os.sep)) for path in all_files(Path(real)))
-        files = (path for path, parts in inside if not any(map(left_behind, parts)))
-        times += (os.lstat(path).st_mtime for path in islice(files, MAX_FILES))
+        files = islice(all_files(Path(os.path.realpath(source))), MAX_FILES)
+        times += (os.lstat(path).st_mtime for path in files)
     try:
         return datetime.fromtimestamp(max(times) if times else os.lstat(source).st_mtime, timezone.utc)
     except (OSError, ValueError, OverflowError):
@@ -150,18 +160,33 @@ def _time(source: Path) -> datetime:
 
 
 def _dated(uploads: list[Upload], deadline: datetime | None) -> list[Upload]:
-    """The same without the times of Moodle's uploads, where they look like those of downloads: many versions of Moodle
-    date files so, and a whole class would be late. Of real times most people have some before the deadline, and those
-    not all of one moment."""
-    files = [one for one in uploads if one.platform == "moodle" and one.dated]
-    late = [one for one in files if deadline and one.time > deadline]
-    early = [one for one in files if one not in late]
-    times = [one.time for one in early]
-    in_time = {one.person for one in early}
-    of_one_moment = len(in_time) > 1 and max(times) - min(times) <= DOWNLOAD
-    if len({one.person for one in late}) <= len(in_time) and not of_one_moment:
-        return uploads
-    if late:
-        unknown = "uploads from Moodle seem to have the time of their download: which of them are late is not known"
-        warnings.warn(unknown, stacklevel=4)
-    return [replace(one, dated=False) if one.platform == "moodle" else one for one in uploads]
+    """The same without times that look like those of a download or a copy: a whole class would be late. Warns of it."""
+    for platform, looks_so, said in (
+        ("moodle", _downloaded, "uploads from Moodle seem to have the time of their download"),
+        ("", _copied, "uploads seem to have the time at which they were copied or cloned"),
+    ):
+        files = [one for one in uploads if one.platform == platform and one.dated]
+        late = [one for one in files if deadline and one.time > deadline]
+        if looks_so(late, [one for one in files if one not in late]):
+            if late:
+                warnings.warn(f"{said}: which of them are late is not known", stacklevel=4)
+            uploads = [replace(one, dated=False) if one.platform == platform else one for one in uploads]
+    return uploads
+
+
+def _downloaded(late: list[Upload], early: list[Upload]) -> bool:
+    """Whether these look like a download of Moodle's, of which many versions date files so. Of real times most people
+    have some before the deadline, and those not all of one moment."""
+    times, in_time = [one.time for one in early], _people(early)
+    return len(_people(late)) > len(in_time) or (len(in_time) > 1 and max(times) - min(times) <= DOWNLOAD)
+
+
+def _copied(late: list[Upload], early: list[Upload]) -> bool:
+    """Whether nearly all of a class came at one moment after the deadline. A few people may do so."""
+    times = sorted(one.time for one in late)
+    at_once = [one for one in late if abs(one.time - times[len(times) // 2]) <= DOWNLOAD]
+    return len(_people(at_once)) >= max(FEW, 0.9 * len(_people([*late, *early])))
+
+
+def _people(uploads: list[Upload]) -> set[tuple[str, str]]:
+    return {one.person for one in uploads}

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import grader
-from grader import history, leaderboard, report
+from grader import grading, history, leaderboard, report
 from grader.cli import shared
 from grader.files import natural, write_bytes
 from grader.inputs.images import decode
@@ -47,7 +47,7 @@ def write_board(demo: Path, folder: Path, metrics: tuple[str, ...]) -> None:
     _hand_in(demo, folder / "class")
     roster, page = folder / "roster.csv", folder / "leaderboard.html"
     roster.write_text("id,name\nb01,Ada\nb02,Ben\nb03,Cleo\nb04,Dan\nb05,Eve\nb06,Finn\nb07,Gwen\n", encoding="utf-8")
-    options = leaderboard.Options(demo / "faces", metrics, offline=True)
+    options = grading.Options(demo / "faces", metrics, offline=True)
     results = leaderboard.make(folder / "class", page, options, roster=roster)
     for result in results:
         for verdict in result.get("verdicts", []):

@@ -84,7 +84,8 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
       python -m grader leaderboard submissions/ --roster roster.csv
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
-    from grader.leaderboard import BROKEN, Options, make
+    from grader.grading import BROKEN, Options
+    from grader.leaderboard import make
     from grader.report import board, grades
 
     shared.only_with("processes of this machine, not for --dask", not address, jobs="--jobs")

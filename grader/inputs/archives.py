@@ -174,7 +174,7 @@ def _folder(root: Path, follow: bool) -> Iterator[Entry]:
     while waiting:  # no recursion: folders may lie in folders a thousand deep
         folder = waiting.pop()
         with os.scandir(folder) as listing:
-            found = list(islice(listing, MAX_ENTRIES + 1))
+            found = list(islice((entry for entry in listing if not left_behind(entry.name)), MAX_ENTRIES + 1))
         found.sort(key=lambda entry: natural(entry.name))
         below = []
         for entry in found:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.errors import GraderError, shortened
-from grader.files import natural, some, with_name
+from grader.errors import GraderError, printable, shortened
+from grader.files import left_behind, natural, some, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
-from grader.inputs.images import UnreadablePicture, WrongSize, decode, is_picture, jpeg_quality
+from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, is_picture, jpeg_quality
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip", ".npz")
 OTHER_ARCHIVES = (  # that are not read here
@@ -22,6 +24,7 @@ OTHER_ARCHIVES = (  # that are not read here
 )
 COUNT = 1000
 SIZE = 64
+NUMBERED = re.compile(rf"\d+({'|'.join(map(re.escape, ENDINGS))})", re.IGNORECASE)  # as the course has pictures named
 NUMBERS = [f"{number}.jpg" for number in range(1, COUNT + 1)]  # the names that the course wants
 MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
 MAX_FILES = 5_000
@@ -52,6 +55,10 @@ class NotRead(BadSubmission):
 
 class Several(BadSubmission):
     """One that may hold the submissions of several people, as a class one folder deeper does."""
+
+
+class Deeper(BadSubmission):
+    """One whose only archive, or all pictures, lie deeper or packed: a class of one student would look the same."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +137,43 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
 
 
+def archives_in(folder: Path) -> tuple[list[Path], bool]:
+    """The archives of a folder, and whether it holds pictures that are named as the course's."""
+    archives, pictured = [], False
+    with suppress(OSError):  # that it cannot be read is said where it is graded
+        for path in folder.iterdir():
+            pictured = pictured or bool(NUMBERED.fullmatch(path.name))
+            if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
+                archives.append(path)
+    return archives, pictured
+
+
+def read_handed_in(source: Path) -> Submission:
+    """What was handed in. Where the pictures of a folder are no submission, and the one archive beside them is, that
+    is it: a sample lies there. Raises BadSubmission."""
+    try:
+        return read_submission(source)
+    except BadSubmission as error:
+        archives, _ = archives_in(source)
+        if len(archives) != 1 or isinstance(error, NotRead):  # pictures that the system does not give may be right
+            raise
+        try:
+            archived = read_submission(archives[0])
+        except NotRead:
+            raise
+        except BadSubmission:
+            raise error from None
+    note = f"the pictures beside {printable(archives[0].name)} are no submission: passed over"
+    return replace(archived, notes=[*archived.notes, note])
+
+
 def _refused(problems: list[str], pictures: set[str], others: list[str]) -> BadSubmission:
     """Several where it holds several archives, or pictures of one name in several folders."""
-    sets = len(pictures) > len({PurePosixPath(name).name for name in pictures})
-    return (Several if sets or sum(map(is_archive, others)) > 1 else BadSubmission)(problems)
+    sets, archives = len(pictures) > len({PurePosixPath(name).name for name in pictures}), sum(map(is_archive, others))
+    if sets or archives > 1:
+        return Several(problems)
+    deeper = all("/" in name for name in pictures) if pictures else archives
+    return (Deeper if deeper else BadSubmission)(problems)
 
 
 def _read_array(source: Path, loose: bool) -> Submission:

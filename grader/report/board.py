@@ -16,7 +16,7 @@ from grader.results import DISTANCES
 
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
 
-HIDDEN = ("strip", "key", "prints", "measured_with", "drawn_by", "page", "several")  # of a result, in the .json
+HIDDEN = ("strip", "key", "prints", "measured_with", "drawn_by", "page", "several", "deeper")  # in the .json
 
 
 def ranked(results: list[dict]) -> list[dict]:

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grader import cli, history, leaderboard, pack, scoring
+from grader import cli, grading, history, leaderboard, pack, scoring
 from grader import gradient_norms as gradnorm
 from grader.features import imagenet as network
 from grader.features import reference
@@ -356,7 +356,7 @@ class Serial:
 
 
 def graded(name, source, options):
-    """What `leaderboard.grade` gives, without measuring anything."""
+    """What `grading.grade` gives, without measuring anything."""
     try:
         found = submission.read_submission(source)
     except BadSubmission as error:
@@ -382,7 +382,7 @@ class Tags(HTMLParser):
 @given(st.dictionaries(hostile.names, st.one_of(hostile.archives, hostile.folders), max_size=4), st.data())
 def test_classes(handed_in, data):
     with case() as box, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leaderboard, "grade", graded)
+        patch.setattr(grading, "grade", graded)
         folder = box / "class"
         folder.mkdir()
         for name, content in handed_in.items():
@@ -392,7 +392,7 @@ def test_classes(handed_in, data):
 
         def grade():
             found = leaderboard.submissions(folder)
-            results = leaderboard.grade_all(found, box / "parts", leaderboard.Options(), "x", Serial)
+            results = grading.grade_all(found, box / "parts", grading.Options(), "x", Serial)
             assert len(results) == len(found)
             return board.write(results, page)
 
@@ -422,7 +422,7 @@ def test_classes(handed_in, data):
 def test_commands(command, content, name):
     with case() as box, pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADER_CACHE", str(box / "cache"))
-        patch.setattr(leaderboard, "grade", graded)
+        patch.setattr(grading, "grade", graded)
         patch.setattr(leaderboard, "local", lambda jobs: Serial())
         (box / "out").mkdir()
         source = put(content, box / (hostile_name(name) or "in"))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from grader import cli, grades, kept, leaderboard
+from grader import cli, grades, grading, kept, leaderboard
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import grades as tables
@@ -209,13 +209,13 @@ def test_a_part_of_a_class_that_is_packed_costs_nobody_a_grade(tmp_path, monkeyp
             return {"name": name, "status": "broken", "problems": ["holds no picture"]}
         return {"name": name} | several if source.name == "late.zip" else result(name, 50.0, "Medium")
 
-    monkeypatch.setattr(leaderboard, "grade", grade)
+    monkeypatch.setattr(grading, "grade", grade)
     for _ in range(2):  # and so it is kept
         done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv"])
         assert done.exit_code == 0, done.output
         rows = {row["id"]: row["grade"] for row in read(Path("leaderboard.grades.csv"))}
         assert rows == {"b1": "2", "b2": "2", "b3": "", "b4": "", "": ""}
-        monkeypatch.setattr(leaderboard, "grade", None)
+        monkeypatch.setattr(grading, "grade", None)
     assert [row["undecided"] for row in json.loads(Path("leaderboard.json").read_text()) if row["name"] == "late"]
 
 
@@ -276,10 +276,10 @@ def measured(monkeypatch):
         page = {"page": f"<body>report of {name}", "drawn_by": kept.drawn_by()} if options.pages else {}
         return result(name, 50.0, "Medium") | page
 
-    monkeypatch.setattr(leaderboard.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
+    monkeypatch.setattr(grading.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
     monkeypatch.setattr(kept, "measured_with", lambda *_: "x")
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
-    monkeypatch.setattr(leaderboard, "grade", grade)
+    monkeypatch.setattr(grading, "grade", grade)
     return names
 
 
@@ -310,7 +310,7 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
     assert len(measured) == 6
     assert "drawn_by" not in Path("leaderboard.json").read_text()
     broken = {"status": "broken", "problems": ["torn"]}
-    monkeypatch.setattr(leaderboard, "grade", lambda name, source, options: {"name": name} | broken)
+    monkeypatch.setattr(grading, "grade", lambda name, source, options: {"name": name} | broken)
     Path("class/b1.tgz").write_bytes(b"handed in again")
     assert CliRunner().invoke(cli.main, command).exit_code == 0
     page = Path("reports/b1.html").read_text()
@@ -338,9 +338,9 @@ def test_a_page_of_a_result_that_was_not_kept_is_drawn_again(tmp_path, monkeypat
             graded = {"name": name, "status": "graded", "problems": [], "failed": failed, "drawn_by": kept.drawn_by()}
             return graded | {"page": f"with {measured_with}"}
 
-        monkeypatch.setattr(leaderboard, "grade", grade)
-        options, parts = leaderboard.Options(pages=True), tmp_path / "parts"
-        leaderboard.grade_all({"b1": tmp_path / "b1"}, parts, options, measured_with, lambda: ThreadPoolExecutor(1))
+        monkeypatch.setattr(grading, "grade", grade)
+        options, parts = grading.Options(pages=True), tmp_path / "parts"
+        grading.grade_all({"b1": tmp_path / "b1"}, parts, options, measured_with, lambda: ThreadPoolExecutor(1))
         return (parts / "b1.html").read_text()
 
     for measured_with, failed in (("faces", False), ("other faces", True), ("faces", False)):
@@ -471,7 +471,7 @@ def test_the_latest_upload_that_can_be_graded_counts(tmp_path, monkeypatch, meas
             return {"name": name, "status": "broken", "problems": ["holds no picture"]}
         return result(name, 50.0, "Medium", submission=source.name)
 
-    monkeypatch.setattr(leaderboard, "grade", grade_one)
+    monkeypatch.setattr(grading, "grade", grade_one)
     done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv"])
     assert done.exit_code == 0, done.output
     (row,) = read(Path("leaderboard.grades.csv"))

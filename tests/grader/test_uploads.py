@@ -1,12 +1,13 @@
 """What names and times of uploads tell: Moodle's and Canvas' downloads, and what only looks like them."""
 
 import os
+import warnings
 from datetime import datetime, timezone
 
 import pytest
 
 from grader.roster import Student, students
-from grader.uploads import upload
+from grader.uploads import handed_in, upload
 
 
 def entries(folder, names):
@@ -73,6 +74,50 @@ def test_what_follows_the_platforms_own_part_of_a_name_is_the_students(tmp_path,
         entries(tmp_path, [f"{bob}gan.tgz", f"{ada}{tail}.tgz"]), [Student("b1", "Ada"), Student("b2", "Bob")]
     )
     assert [row.upload and row.upload.entry for row in rows] == [ada + tail, f"{bob}gan"]
+
+
+@pytest.mark.parametrize(
+    "names", [["lovelaceada_LATE_12_345_b1.tgz"], ["lovelaceada_12_344_b1.tgz", "lovelaceada_LATE_12_345_b1.tgz"]]
+)
+def test_a_file_of_canvas_one_folder_deeper_is_that_students(tmp_path, names):
+    """Its numbers are no ids, it is late, and its time is that of the download."""
+    found = entries(tmp_path, ["eve_13_346_gan.tgz"])
+    for name in names:
+        found[f"late/{name}" if len(names) > 1 else "late"] = tmp_path / name
+        (tmp_path / name).touch()
+    ada, *others = students(found, [Student(id, id) for id in ("b1", "12", "345", "344")])
+    assert (ada.upload.number, ada.upload.file, ada.upload.late, ada.upload.uploaded) == ("12", 345, True, None)
+    assert ada.ordered and [row.row for row in others if row.upload] == ["eve"]
+
+
+def test_a_file_of_moodle_one_folder_deeper_is_that_students(tmp_path):
+    one = upload("late", tmp_path / "Ada Lovelace_17_assignsubmission_file_gan.tgz")
+    assert (one.platform, one.name, one.number) == ("moodle", "Ada Lovelace", "17")
+
+
+@pytest.mark.parametrize("names", [["dcgan_50_64_best.tgz"], ["dcgan_50_64_best.tgz", "dcgan_100_64_best.tgz"]])
+def test_archives_in_folders_of_a_class_that_is_not_of_canvas_are_the_folders(tmp_path, names):
+    found = {f"b1/{name}": path for name, path in zip(names, entries(tmp_path, names).values(), strict=True)}
+    (row,) = students(found, [Student("b1", "Ada")])
+    assert row.upload.source.name == names[-1] and row.upload.uploaded
+
+
+def test_a_class_that_was_cloned_has_no_times(tmp_path):
+    """Each would be late by the days until then. A few may hand in together; and most do not in a real class."""
+    deadline = datetime.fromtimestamp(50_000, timezone.utc)
+
+    def dated(*times):
+        found = entries(tmp_path, [f"b{number}.tgz" for number in range(len(times))])
+        for path, time in zip(found.values(), times, strict=True):
+            os.utime(path, (time, time))
+        return [one.dated for one in handed_in(found, deadline)]
+
+    with pytest.warns(UserWarning, match="copied or cloned: which of them are late is not known"):
+        assert dated(*range(90_000, 91_000, 50), 40_000) == [False] * 21
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(dated(*[90_000] * 4)) and all(dated(*[90_000] * 8, *range(8))) and all(dated(*[40_000] * 9))
+        assert all(dated(*range(60_000, 90_000, 2_000)))
 
 
 def test_a_linked_folder_is_as_old_as_its_files(tmp_path):

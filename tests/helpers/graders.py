@@ -1,4 +1,4 @@
-"""Stand-ins for leaderboard.grade in processes: they import next to nothing, as each process imports them anew."""
+"""Stand-ins for grading.grade in processes: they import next to nothing, as each process imports them anew."""
 
 import os
 import time
@@ -24,3 +24,7 @@ def fails_for_eve(name, source, options):
 def busy(name, source, options):
     source.with_suffix(f".{name}").touch()  # it has begun
     time.sleep(60)
+
+
+def listed(name, source, options):
+    return {"name": name, "status": "broken", "problems": [f"{name} is bad"]}

@@ -56,6 +56,14 @@ def test_a_member_may_be_left_unread(tmp_path):
     assert [read()[0] for name, read in members(path) if name != "4.jpg"] == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
+def test_what_is_left_behind_in_a_folder_counts_for_no_bound(tmp_path):
+    """A checkout is far larger than its pictures."""
+    for name in ("1.jpg", ".DS_Store", ".git/objects/ab/cd"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(10))
+    assert [name for name, _ in members(tmp_path, max_files=1, max_bytes=10)] == ["1.jpg"]
+
+
 def test_what_git_and_macos_put_into_tars_is_passed_over(tmp_path):
     extended = {"pax_headers": {"SCHILY.xattr.com.apple.quarantine": "q", "mtime": "1.5", "comment": "hello"}}
     with tarfile.open(tmp_path / "x.tgz", "w:gz", pax_headers={"comment": "a commit"}) as archive:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from grader.inputs.images import decode, jpeg_quality
-from grader.inputs.submission import COUNT, BadSubmission, NotRead, Several, read_submission
+from grader.inputs.submission import COUNT, BadSubmission, NotRead, Several, read_handed_in, read_submission
 from tests.helpers.pngs import clear_at
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
@@ -340,6 +340,20 @@ def test_the_same_name_twice(files, tmp_path):
 def test_what_ends_the_reading_hides_nothing_before_it(tmp_path):
     message = problems(zip_of({"1.jpg": b"text", "../2.jpg": b""}, tmp_path / "my.zip"))
     assert "1.jpg is not a picture" in message and "outside the archive" in message
+
+
+def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatch):
+    """A passing error of the disk, say."""
+    (tmp_path / "good.tgz").touch()
+
+    def read_submission(source):
+        if source == tmp_path:
+            raise NotRead([f"{source}: cannot be read (Stale file handle): check its permissions"])
+        return "older pictures"
+
+    monkeypatch.setattr("grader.inputs.submission.read_submission", read_submission)
+    with pytest.raises(NotRead):
+        read_handed_in(tmp_path)
 
 
 def test_what_systems_leave_behind_is_passed_over(files, tmp_path):

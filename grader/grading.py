@@ -1,0 +1,231 @@
+"""One submission graded in some process, and its result kept.
+
+Each result is written as soon as it is there, under a name made of the submission's own: a run that was stopped goes on
+with what is missing. A submission that cannot be graded is a result that says why.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Executor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader import kept
+from grader.cores import usable_cores
+from grader.errors import first_line, printable
+from grader.files import natural, sha256, write_text
+from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
+from grader.metrics.registry import NAMES
+from grader.progress import Done, Progress, silent, unheard
+from grader.version import VERSION
+from grader.workers import TooSlow, bounded
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from grader.scoring import Scorer
+
+GRADED, BROKEN = "graded", "broken"
+ELSEWHERE = "measured with other files than here: start the workers again"
+DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
+STRIP = 6  # pictures of each submission on the page
+
+
+@dataclass(frozen=True)
+class Options:
+    """What submissions are graded with, as Scorer.prepare takes it."""
+
+    reference: Path | None = None
+    metrics: tuple[str, ...] = NAMES
+    offline: bool = False
+    pages: bool = False  # a whole report of each, too
+
+    def shown(self) -> dict:
+        """The same for readers of the results, without a path."""
+        return {
+            "reference": self.reference and printable(self.reference.name),
+            "metrics": list(self.metrics),
+            "offline": self.offline,
+        }
+
+    def resolved(self) -> Options:
+        """The same for processes with another current folder."""
+        return replace(self, reference=self.reference and self.reference.absolute())  # its name stays
+
+    def scorer(self, progress: Progress = silent) -> Scorer:
+        from grader.scoring import Scorer
+
+        return Scorer.prepare(self.reference, metrics=self.metrics, offline=self.offline, progress=progress)
+
+
+def grade_all(
+    found: dict[str, Path],
+    parts: Path,
+    options: Options,
+    measured_with: str,
+    executor: Callable[[], AbstractContextManager[Executor]],
+    done: Done = unheard,
+) -> list[dict]:
+    """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
+    A result that was measured with other files than here is `undecided`, and so is a submission that was not read.
+
+    `measured_with` is that of grader.kept: where it changes, all are graded again. `executor` makes what runs the work;
+    it is asked again when a process died, and a submission with which that happens twice is given up.
+    """
+    results, waiting, drawn_by = {}, {}, kept.drawn_by()
+    for name, source in found.items():
+        path = parts / f"{kept.file_name(name)}.json"
+        try:
+            key = kept.key(source, measured_with)
+        except OSError:
+            key = None  # grading it says why; it is tried again each time
+        if key and (before := kept.read(path, key)) and _has_page(before, path, options, drawn_by):
+            results[name] = before | {"name": name}
+            done(1)
+        else:
+            waiting[name] = (source, path, key)
+
+    def keep(name: str, result: dict) -> None:
+        _, path, key = waiting.pop(name)
+        if report := result.pop("page", None):
+            write_text(path.with_suffix(".html"), report)
+            result["page"] = hashlib.sha256(report.encode()).hexdigest()
+        elif options.pages or result["status"] != GRADED:  # else a run beside this one may want it
+            path.with_suffix(".html").unlink(missing_ok=True)  # of another result
+        results[name], holds = _shown(result | {"key": key}, measured_with, drawn_by)
+        if holds:
+            kept.write(path, holds)
+        done(1)
+
+    def give_up(name: str, problem: str) -> None:
+        keep(name, {"name": name, "status": BROKEN, "problems": [problem], "undecided": True})
+
+    def run(names: list[str]) -> None:
+        """Those are left `waiting` that were not graded when a process died."""
+        with executor() as pool:
+            futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+            for future in as_completed(futures):
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    return
+                except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
+                    give_up(futures[future], f"grading it failed ({first_line(error)})")
+                else:
+                    keep(futures[future], result)
+
+    while waiting:
+        run(list(waiting))
+        # One of those that were being worked on killed its process: alone, it takes no other with it.
+        for name in list(waiting)[: usable_cores() + 2]:
+            run([name])
+            if name in waiting:
+                give_up(name, "grading it ended the process, twice: is it far too large?")
+    return [results[name] for name in sorted(results, key=natural)]
+
+
+def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict | None]:
+    """A result as it is shown, and as it is kept, where it would be the same another time: not of a worker with other
+    files, of a submission that was not read, or with a measure that failed."""
+    there = result.get("measured_with", measured_with)
+    alike = kept.judge_alike(there, measured_with)
+    failed, result = result.get("failed"), {key: value for key, value in result.items() if key != "failed"}
+    holds = bool(result["key"]) and there == measured_with and not failed and not result.get("undecided")
+    notes = [ELSEWHERE] * (result["status"] == GRADED and not alike)
+    notes += [DRAWN_ELSEWHERE] * (result.get("drawn_by", drawn_by) != drawn_by)  # without --reports nothing is amiss
+    shown = result | ({"notes": [*result.get("notes", []), *notes]} if notes else {})
+    if not holds and (not alike or result["status"] == BROKEN):
+        shown["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
+    return shown, result if holds else None
+
+
+def grade(name: str, source: Path, options: Options) -> dict:
+    """The result of one submission, ready for JSON; never raises for what a submission holds."""
+    from grader.features.fingerprints import fingerprints
+    from grader.report.images import strip
+    from grader.report.json import as_dict
+    from grader.report.page import as_html
+
+    scorer = _scorer(options)
+    result = about(options) | {"name": name, "measured_with": _measured_with(options), "submission": source.name}
+    try:
+        with bounded():
+            submission = read_handed_in(source)
+    except BadSubmission as error:
+        whole = printable(str(source))
+        problems = [
+            problem.removeprefix(f"{whole}: ").replace(whole, printable(source.name)) for problem in error.problems
+        ]
+        result |= {"undecided": True} if isinstance(error, NotRead) else {}  # a worker that does not see the files, say
+        result |= {"several": True} if isinstance(error, Several) else {}
+        result |= {"deeper": True} if isinstance(error, Deeper) else {}
+        return result | {"status": BROKEN, "problems": problems}
+    except MemoryError:
+        return result | {"status": BROKEN, "problems": ["takes too much memory: pack the pictures alone"]}
+    except TooSlow as error:
+        return result | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
+    pictures = submission.pictures
+    score = scorer.score(replace(submission, source=Path(source.name)))
+    failed = [  # here and now, where it could be had
+        f"{one.measure} by {one.by}: {one.note}"
+        for one in score.measures
+        if one.value is None and one.note not in scorer.against.missing.values()
+    ]
+    result |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
+    shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
+    page = {"page": as_html(score), "drawn_by": _own_code()[1]} if options.pages else {}
+    return as_dict(score) | result | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+
+
+def about(options: Options) -> dict:
+    """What every result says of how it came about."""
+    from grader.report.json import SCHEMA
+
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"schema": SCHEMA, "version": VERSION, "date": date, "options": options.shown()}
+
+
+def prints_of(result: dict) -> np.ndarray:
+    """Its fingerprints, int8 [N, 48]."""
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(result["prints"]), np.int8).reshape(result["pictures"], -1)
+
+
+def _has_page(result: dict, path: Path, options: Options, drawn_by: str) -> bool:
+    """Whether a result has the page that is wanted of it, as it would be drawn now: by `drawn_by`. The page there may
+    be that of another result, which was shown and not kept."""
+    if result["status"] != GRADED or not options.pages:
+        return True
+    with suppress(OSError):
+        return (result.get("page"), result.get("drawn_by")) == (sha256(path.with_suffix(".html")), drawn_by)
+    return False
+
+
+@lru_cache(maxsize=1)
+def _scorer(options: Options) -> Scorer:
+    """Made once in each process, not for each submission."""
+    import torch
+
+    torch.set_num_threads(1)  # there is a process for each core
+    return options.scorer()
+
+
+@lru_cache(maxsize=1)
+def _own_code() -> tuple[str, str]:
+    """What measures and what draws pages, as it was when this process began to grade: a worker of Dask lives on while
+    files change on the disk, and goes on with what it has loaded."""
+    return kept.code(), kept.drawn_by()
+
+
+@lru_cache(maxsize=1)
+def _measured_with(options: Options) -> str:
+    return kept.measured_with(_scorer(options), _own_code()[0])
