@@ -62,11 +62,7 @@ def test_the_limits_of_the_groups_above_hold_too(tmp_path, monkeypatch, line, fo
     assert device.usable_cores(tmp_path / "groups", tmp_path / "own") == 2
 
 
-def test_processes_are_as_many_as_cores():
-    assert parallel.usable_cores is usable_cores
-
-
-def test_on_windows_no_one_gets_more_processes_than_it_waits_for(monkeypatch):
+def test_processes_are_as_many_as_cores_and_on_windows_no_more_than_it_waits_for(monkeypatch):
     asked = []
 
     class Pool:
@@ -78,12 +74,14 @@ def test_on_windows_no_one_gets_more_processes_than_it_waits_for(monkeypatch):
     monkeypatch.setattr(workers, "_Pool", Pool)
     monkeypatch.setattr(workers, "get_context", lambda how: None)
     monkeypatch.setattr(parallel, "_processes", Pool)
-    for jobs in (200, 7):
+    for module in (workers, parallel):
+        monkeypatch.setattr(module, "usable_cores", lambda: 5)
+    for jobs in (None, 200, 7):
         with pytest.raises(OSError, match="enough"), workers.local(jobs):
             pass
         with pytest.raises(OSError, match="enough"):
             next(parallel.ordered_map(len, [], jobs))
-    assert asked == [60, 60, 7, 7]
+    assert asked == [5, 5, 60, 60, 7, 7]
 
 
 def test_torch_keeps_to_the_cores(monkeypatch):
