@@ -130,16 +130,6 @@ def test_values_of_torch_fidelity():
         assert ours.spread == pytest.approx(spread, rel=0.1)  # other subsets are drawn: 2 % a standard error, each
 
 
-def test_agrees_with_torch_fidelity():
-    theirs = pytest.importorskip("torch_fidelity.metric_kid").kid_features_to_metric
-    from torch import from_numpy
-
-    x, y = sample(300, 64, 18, shift=0.1), sample(300, 64, 19)
-    options = {"kid_subset_size": 300, "kid_subsets": 1, "verbose": False}
-    expected = theirs(from_numpy(x), from_numpy(y), **options)["kernel_inception_distance_mean"]
-    assert kernel_distance(x, y).value == pytest.approx(expected, rel=1e-9)
-
-
 def test_features_fewer_than_dimensions_and_far_from_zero():
     """Large features lose digits in proportion to the kernel, 1e−16 of it, and no more."""
     x, y = sample(10, 368, 22, shift=30), sample(12, 368, 23, shift=30)
