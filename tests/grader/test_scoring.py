@@ -231,7 +231,15 @@ def test_a_few_pictures_have_each_share_with_its_reason():
 def test_from_python_in_three_lines(outputs, generated):
     from grader import score
 
-    result = score(outputs, generated, metrics=["fd-imagenet", "afd"], offline=True)
+    told = []
+
+    def progress(what, total):
+        told.append((what, total, []))
+        return told[-1][2].append
+
+    result = score(outputs, generated, metrics=["fd-imagenet", "afd"], offline=True, progress=progress)
+    assert [(what, total) for what, total, _ in told] == [("reference faces", 0), ("features", 1000)]
+    assert [sum(counts) for *_, counts in told] == [300, 1000]
     assert result.verdicts[0].best in ("Strong", "Boss")
     assert [measure.measure for measure in result.measures] == ["FD-ImageNet", "AFD"]
     shown = result._repr_html_()
