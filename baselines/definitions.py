@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import symtable
 from functools import cache
 from pathlib import Path
+
+from grader.filled_in import looked_up
 
 BASELINES = Path(__file__).resolve().parent
 
@@ -36,7 +37,7 @@ def _define(path: Path, names: tuple[str, ...], space: dict) -> None:
                 _define(BASELINES / f"{statement.module.replace('.', '/')}.py", (name,), space)
             elif statement not in wanted:
                 wanted.append(statement)
-                waiting += _needs(statement)
+                waiting += looked_up(ast.unparse(statement))
     wanted.sort(key=lambda statement: statement.lineno)
     exec(compile(ast.Module(wanted, []), str(path), "exec", dont_inherit=True), space)  # not this file's __future__
 
@@ -56,16 +57,3 @@ def _statements(path: Path) -> dict[str, list[ast.stmt]]:
         for name in names:
             found.setdefault(name, []).append(statement)
     return found
-
-
-def _needs(statement: ast.stmt) -> set[str]:
-    """The names of the top level that a statement uses, in functions and classes too; not their own variables."""
-    tables = [symtable.symtable(ast.unparse(statement), "", "exec")]
-    for table in tables:
-        tables += table.get_children()  # which come to the loop as well
-    return {
-        symbol.get_name()
-        for table in tables
-        for symbol in table.get_symbols()
-        if symbol.is_referenced() and (table is tables[0] or symbol.is_global())
-    }

@@ -32,8 +32,8 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         broken = {invalid[name] for name in todos & {*invalid}}
         written = [text for names, text in own if names & todos]
         used = _used(written, helpers)
-        looked_up = set().union(*map(_looked_up, [*written, *(text for _, text in used)]))
-        needed = sorted(looked_up - known - (wanted - todos) - {*dir(builtins)})
+        all_used = set().union(*map(looked_up, [*written, *(text for _, text in used)]))
+        needed = sorted(all_used - known - (wanted - todos) - {*dir(builtins)})
         before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
         parts = [  # as the student has them
             _narrowed(text, needed) if "*" in names and not names & todos else text
@@ -106,7 +106,7 @@ def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[t
     """The helpers that statements use, directly or through others."""
     names, new = set(), [*sources]
     while new:
-        found = {name for source in new for name in _looked_up(source)} - names
+        found = {name for source in new for name in looked_up(source)} - names
         names |= found
         new = [source for bound, source in helpers if bound & found]
     return [helper for helper in helpers if helper[0] & names]
@@ -122,7 +122,7 @@ def _narrowed(source: str, names: list[str]) -> str:
     )
 
 
-def _looked_up(source: str) -> set[str]:
+def looked_up(source: str) -> set[str]:
     """The names that statements look up, but for those that their functions make themselves."""
     try:
         names, tables = set(), [symtable.symtable(source, "cell", "exec")]

@@ -5,14 +5,13 @@ A GAN often does not end at its best, and its losses do not show when that was.
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from grader.features import imagenet
 from grader.features.reference import Reference
-from grader.files import atomic, check_writable, write_text
+from grader.files import check_writable, write_bytes, write_text
 from grader.inputs.runs import Checkpoint, best, checkpoints
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 from grader.metrics import afd
@@ -58,8 +57,7 @@ def _scored(run: Path, reference: Reference, done: Done) -> Iterator[Checkpoint]
 
 def pack(checkpoint: Checkpoint, output: Path) -> None:
     """Makes a checkpoint's samples the submission, whole or not at all. Raises OSError."""
-    with atomic(output) as unfinished:
-        shutil.copyfile(checkpoint.samples, unfinished)
+    write_bytes(output, checkpoint.samples.read_bytes())
 
 
 def as_csv(history: list[Checkpoint]) -> str:

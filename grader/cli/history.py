@@ -9,11 +9,7 @@ from grader.cli import shared
 
 @click.command(short_help="Score every checkpoint of a run and find the best.")
 @click.argument("run", type=shared.path(exists=True, file_okay=False))
-@click.option(
-    "--reference",
-    type=shared.path(exists=True),
-    help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
-)
+@shared.reference
 @click.option("--pack", type=click.Choice(["best"]), help="Write that checkpoint's samples to submission.tgz.")
 @click.option(
     "--output",

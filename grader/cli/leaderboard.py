@@ -20,11 +20,7 @@ from grader.metrics.registry import NAMES
     show_default=True,
     help="The page; the same goes beside it as .csv and .json.",
 )
-@click.option(
-    "--reference",
-    type=shared.path(exists=True),
-    help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
-)
+@shared.reference
 @click.option(
     "--metrics",
     callback=shared.metrics,

@@ -184,3 +184,8 @@ def metrics(_context, _option, text: str) -> tuple[str, ...]:
 
 path = partial(click.Path, path_type=Path, readable=False)  # who reads it says why it cannot be, and what to do
 offline = click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
+reference = click.option(
+    "--reference",
+    type=path(exists=True),
+    help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
+)

@@ -30,7 +30,7 @@ DIM = 256  # components
 @cache
 def scale() -> str:
     """The name of the scale, made of the hash of the weights: other weights, other numbers."""
-    return f"embedded-{short_hash(WEIGHTS)}" if WEIGHTS.exists() else "embedded-untrained"
+    return f"embedded-{short_hash(WEIGHTS)}"
 
 
 class FaceNet(nn.Module):

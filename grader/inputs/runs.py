@@ -130,7 +130,7 @@ def _label(run: Path) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The scores of one checkpoint's samples, on the offline scale."""
+    """The scores of one checkpoint's samples."""
 
     step: int
     samples: Path

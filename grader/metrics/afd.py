@@ -37,7 +37,7 @@ CASCADE = f"lbpcascade-{MIN_NEIGHBORS}"  # the name of its scale
 @cache
 def scale() -> str:
     """The name of the embedded detector's scale."""
-    return scale_of_weights(WEIGHTS) if WEIGHTS.exists() else "embedded-untrained"
+    return scale_of_weights(WEIGHTS)
 
 
 def scale_of_weights(path: Path) -> str:

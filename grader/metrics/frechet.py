@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 WITHOUT_LOSS = 101  # in place of JPEG's quality, which is 100 at most
 
 
-def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -> float:
-    """Squared Fréchet distance of features [N, d], or of their statistics, to a reference.
+def frechet_distance(features: np.ndarray, reference: Statistics) -> float:
+    """Squared Fréchet distance of features [N, d] to the statistics of a reference.
 
     The trace of the square root needs no matrix square root: it is the sum of the square roots of the eigenvalues of
     a symmetric matrix that shares its non-zero eigenvalues with Σr Σg. With X the centred features over √(N−1), that
@@ -34,12 +34,9 @@ def frechet_distance(features: np.ndarray | Statistics, reference: Statistics) -
     A distance of a set to itself can round to −1e-5; it is clipped to 0.
     Raises ValueError when N < 2, a feature is not finite, or the two do not have the same d.
     """
-    if isinstance(features, Statistics):
-        mean, rows = features.mean, _root(features.covariance).T  # any X with Xᵀ X = Σg will do
-    else:
-        features = checked(features)
-        mean = features.mean(axis=0)
-        rows = (features - mean) / np.sqrt(len(features) - 1)  # X [N, d]
+    features = checked(features)
+    mean = features.mean(axis=0)
+    rows = (features - mean) / np.sqrt(len(features) - 1)  # X [N, d]
     if reference.mean.shape != mean.shape:
         raise ValueError(f"features have {len(mean)} dimensions, the reference has {len(reference.mean)}")
     if len(rows) <= len(mean):

@@ -25,32 +25,26 @@ class KernelDistance:
     spread: float
 
 
-def kernel_distance(
-    features: np.ndarray, real: np.ndarray, subsets: int = 100, subset_size: int | None = None, seed: int = 0
-) -> KernelDistance:
+def kernel_distance(features: np.ndarray, real: np.ndarray, subsets: int = 100) -> KernelDistance:
     """Kernel distance of features [N, d] to real features [M, d]; N and M need not be equal.
 
     The value takes every pair of two different pictures once, so that it depends on no draw. The mean over subsets,
     which the paper reports, estimates the same with more noise. Its expectation is MMD² whatever N and M are, hence it
     falls below 0 when the two are hardly different: it is not clipped, which would bring the bias back.
 
-    Subsets are drawn without replacement: half of each set (at least 2), or `subset_size` of each. Over halves, the
-    spread estimates the standard error of the value (the delete-half jackknife: Shao and Wu, 1989), and up to √3 times
-    it where the two sets hardly differ. Over a `subset_size` it is the ± of the published tools, which grows as subsets
-    shrink.
+    Subsets are half of each set (at least 2), drawn without replacement. Over halves, the spread estimates the standard
+    error of the value (the delete-half jackknife: Shao and Wu, 1989), and up to √3 times it where the two sets hardly
+    differ. The ± of the published tools is that of smaller subsets, and grows as they shrink.
 
-    Raises ValueError when N or M < 2, a feature is not finite, the two do not have the same d, or there is no such
-    subset.
+    Raises ValueError when N or M < 2, a feature is not finite, the two do not have the same d, or there is no subset.
     """
     features, real = checked(features), checked(real)
     if features.shape[1] != real.shape[1]:
         raise ValueError(f"features have {features.shape[1]} dimensions, the real ones have {real.shape[1]}")
-    if subset_size is not None and not 2 <= subset_size <= min(len(features), len(real)):
-        raise ValueError(f"cannot draw {subset_size} of {len(features)} feature vectors and {len(real)} real ones")
     if subsets < 1:
         raise ValueError(f"needs at least 1 subset, got {subsets}")
-    rng = np.random.default_rng(seed)
-    mask, real_mask = (_masks(rng, len(x), subset_size or max(len(x) // 2, 2), subsets) for x in (features, real))
+    rng = np.random.default_rng(0)
+    mask, real_mask = (_masks(rng, len(x), max(len(x) // 2, 2), subsets) for x in (features, real))
     estimates = _within(features, mask) + _within(real, real_mask) - 2 * _across(features, real, mask, real_mask)
     return KernelDistance(float(estimates[0]), float(estimates[1:].std()))
 

@@ -14,10 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from data.cli import main
 from data.render import CHOICES, HAIR, VERSION, _png, render, render_face, render_set
 
 CASCADE = Path(__file__).parents[3] / "shared/data/lbpcascade_animeface.xml"
@@ -95,11 +93,6 @@ def test_a_detector_of_anime_faces_finds_them(faces):
         grey = cv2.equalizeHist(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY))
         found += len(cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=3, minSize=(24, 24))) > 0
     assert found / len(faces) >= 0.70  # real faces of the course: 0.56
-
-
-def test_wrong_use_is_exit_code_2():
-    for arguments in (["render"], ["render", "x", "--count", "0"], ["render", "x", "--size", "3"], ["draw"]):
-        assert CliRunner().invoke(main, arguments).exit_code == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")

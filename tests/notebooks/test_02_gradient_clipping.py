@@ -8,7 +8,7 @@ import torch
 
 from baselines.build import ROOT
 from kit.checks import WatchedSGD, norm_over_weights, tiny_batch, tiny_pair
-from tests.helpers.notebook import SMOKE, before_launch
+from tests.helpers.notebook import SMOKE, before_launch, check_two_processes
 
 MASTER = ROOT / "baselines/02_gradient_clipping.py"
 
@@ -37,3 +37,10 @@ def test_both_steps_clip_the_gradient_of_their_own_network(letter):
         notebook["generator_step"](D, G, optimizer, z, 0.0037)
     assert norm_over_weights(optimizer.seen[0]) == pytest.approx(0.0037, rel=1e-3)
     assert torch.equal(G.layers[0].weight, tiny_pair()[1].layers[0].weight) == (letter == "D")
+
+
+@pytest.mark.long
+def test_trains_in_two_processes(tmp_path, rendered):
+    notebook = before_launch(MASTER)
+    places = {"faces": str(rendered), "run": str(tmp_path / "run"), "outputs": str(tmp_path / "outputs")}
+    check_two_processes(notebook["train"], replace(notebook["settings"], **SMOKE | places, processes=2))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.build import ROOT
-from tests.helpers.notebook import SMOKE, before_launch, check_resume
+from tests.helpers.notebook import SMOKE, before_launch, check_resume, check_two_processes
 
 MASTER = ROOT / "baselines/03_wgan.py"
 
@@ -54,6 +54,11 @@ def test_norms_are_read_after_the_step_of_D_and_before_that_of_G(tmp_path, rende
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
     check_resume(before_launch(MASTER)["train"], small, tmp_path, rendered)
+
+
+@pytest.mark.long
+def test_trains_in_two_processes(tmp_path, rendered):
+    check_two_processes(before_launch(MASTER)["train"], small(tmp_path, rendered, processes=2))
 
 
 def test_a_norm_that_leaves_the_gpu_gets_its_hint():

@@ -10,7 +10,7 @@ from torch import nn
 
 from baselines.build import ROOT
 from kit.gradient_penalty import gradient_penalty
-from tests.helpers.notebook import SMOKE, before_launch, check_resume
+from tests.helpers.notebook import SMOKE, before_launch, check_resume, check_two_processes
 
 MASTER = ROOT / "baselines/04_wgan_gp.py"
 
@@ -61,6 +61,11 @@ def test_a_wrong_mixture_is_called_one_whatever_is_drawn():
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, rendered):
     check_resume(before_launch(MASTER)["train"], small, tmp_path, rendered)
+
+
+@pytest.mark.long
+def test_trains_in_two_processes(tmp_path, rendered):
+    check_two_processes(before_launch(MASTER)["train"], small(tmp_path, rendered, processes=2))
 
 
 def test_half_precision_is_not_for_the_critic(tmp_path, rendered, monkeypatch):

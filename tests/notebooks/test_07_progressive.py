@@ -63,6 +63,12 @@ def test_it_runs_from_top_to_bottom(tmp_path, rendered):
     assert len(np.unique(large.reshape(-1, 3), axis=0)) > 16
 
 
+def test_both_networks_stay_in_float32(tmp_path, train, monkeypatch):
+    monkeypatch.setitem(before_launch(MASTER), "half_dtype", lambda device: torch.bfloat16)
+    run = train(tmp_path, steps=0, half=True)
+    assert [type(run.parts[name]).__name__ for name in "GD"] == ["Generator", "Discriminator"]
+
+
 def test_it_resumes_in_mid_fade_as_if_never_interrupted(tmp_path, train, cells, capsys):
     train(tmp_path / "halves", steps=3)
     capsys.readouterr()

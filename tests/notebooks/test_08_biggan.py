@@ -441,6 +441,12 @@ def test_trains_without_classes(tmp_path, rendered, capsys):
     assert trained.z.shape == (100, 101) and (trained.z[:, 100] == 1).all()
 
 
+def test_both_networks_stay_in_float32(tmp_path, rendered, monkeypatch):
+    monkeypatch.setitem(functions(), "half_dtype", lambda device: torch.bfloat16)
+    run = train(tmp_path, rendered, steps=0, half=True, attention=0)
+    assert [type(run.parts[name]).__name__ for name in "GD"] == ["Generator", "Discriminator"]
+
+
 def test_faces_that_do_not_fill_the_batches_of_a_step_are_refused(tmp_path, rendered):
     with pytest.raises(SystemExit, match="300 faces are fewer than one batch of 320"):
         train(tmp_path, rendered, batch_size=80, accumulate=4)

@@ -85,6 +85,12 @@ def test_D_is_frozen_in_the_step_of_the_generators_alone(tmp_path, rendered, mon
     assert all(weight.requires_grad for weight in run.parts["D"].parameters())
 
 
+def test_all_networks_stay_in_float32(tmp_path, rendered, monkeypatch):
+    monkeypatch.setitem(before_todos(MASTER), "half_dtype", lambda device: torch.bfloat16)  # as place() sees it
+    run = names()["train"](settings_for(rendered, tmp_path, steps=0, half=True))
+    assert [type(run.parts[name]).__name__ for name in "GD"] == ["Generators", "Discriminators"]
+
+
 def test_the_solved_notebook_runs(tmp_path, rendered):
     said = run(ROOT / "baselines/solved/09_cyclegan.ipynb", tmp_path, rendered)
     assert "in the other domain, by their colours" in said

@@ -1,5 +1,9 @@
 """python -m baselines.run: what it hands on to a notebook, and what it says when one stops."""
 
+import signal
+import subprocess
+import sys
+
 import nbformat
 import papermill
 import pytest
@@ -10,6 +14,7 @@ from papermill.parameterize import parameterize_path
 from papermill.translators import PythonTranslator
 
 from baselines.run import main
+from tests.conftest import ROOT
 
 
 def run(monkeypatch, execute, *arguments):
@@ -37,6 +42,11 @@ def test_braces_in_a_path_stand_for_themselves(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
+        (
+            papermill.PapermillExecutionError(0, 1, "", "SystemExit", "no faces\n here: set `faces`", []),
+            1,
+            "07_progressive: SystemExit: no faces here: set `faces`",
+        ),
         (DeadKernelError("Kernel died"), 1, "07_progressive: the Python process died: is there too little memory?"),
         (OSError(12, "Cannot allocate memory"), 1, "07_progressive: stopped (Cannot allocate memory)"),
         (OSError("no reason"), 1, "07_progressive: stopped (no reason)"),
@@ -61,3 +71,17 @@ def test_a_notebook_that_cannot_be_saved_is_blamed_on_its_place(monkeypatch, tmp
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"{save}: cannot be written (") and line.endswith("): name another --save")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_is_answered_at_once_and_then_ends_it():
+    notebook = "papermill.execute_notebook = lambda *_, **__: print('trains', flush=True) or time.sleep(60)"
+    code = f"import papermill, runpy, time; {notebook}; runpy.run_module('baselines.run', None, '__main__')"
+    command = [sys.executable, "-c", code, "07_progressive"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "trains\n"
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    said = [line for line in errors.splitlines() if line]  # click ends the line of the ^C
+    assert said == ["stopping", "stopped: run the same command again"]

@@ -150,13 +150,6 @@ def test_values_of_prdc():
         assert prdc(features, real, k) == approx(*published)
 
 
-def test_agrees_with_prdc():
-    theirs = pytest.importorskip("prdc").compute_prdc
-    features, real = sample(300, 48, 15, shift=0.1, scale=0.9), sample(400, 48, 16)
-    published = theirs(real, features, 5)
-    assert prdc(features, real) == approx(**published)
-
-
 @pytest.mark.parametrize("bad", [np.ones((1, 4)), np.ones(4), np.ones((0, 4)), np.array([[1.0] * 4, [np.nan] * 4])])
 def test_bad_features_are_errors_not_numbers(bad):
     with pytest.raises(ValueError, match="feature"):
