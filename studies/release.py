@@ -35,7 +35,7 @@ NOT_TOLD = (  # settings that change nothing in the weights, or name a place on 
     *("faces", "run", "outputs"),
     *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every"),
 )
-RENAME = "call those of your ResidualBlock expand, mix and project, and train again"
+RENAME = "your ResidualBlock may hold expand, mix and project, and no other weights: change it, and train again"
 TABLE = re.compile(r"(?<=<!-- facts -->\n).*?(?=<!-- /facts -->)", re.DOTALL)
 
 

@@ -174,7 +174,7 @@ def without_wrapper(network):
 
 
 def gradient_scales(parts):
-    """{name: scale of the next step} of the networks among them that train in float16."""
+    """{name: scale of the next step, as this process knows it} of the networks among them that train in float16."""
     halves = {name: part for name, part in parts.items() if isinstance(part, HalfPrecision)}
     return {name: half.next_scale() for name, half in halves.items() if half.dtype == torch.float16}
 

@@ -96,10 +96,10 @@ def write_labels(run, labels, classes):
     rows = [("file", "label"), *((f"{n}.jpg", classes[label]) for n, label in enumerate(labels.tolist(), 1))]
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator="\n").writerows(rows)  # a class may have a comma in its name
-    path, data = run.folder / "labels.csv", table.getvalue().encode()
-    if run.start and path.exists() and path.read_bytes() != data:
+    path, text = run.folder / "labels.csv", table.getvalue()
+    if run.start and path.exists() and path.read_text(encoding="utf-8-sig") != text:  # Excel adds a mark
         raise SystemExit(f"{run.folder} holds a run on faces of other classes: set another `run`")
-    atomic_write(path, lambda unfinished: unfinished.write_bytes(data))
+    atomic_write(path, lambda unfinished: unfinished.write_bytes(text.encode()))
 
 
 def show_classes(pictures, classes, path):

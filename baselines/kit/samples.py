@@ -125,7 +125,9 @@ def write_submission(run):
 
 def plot_losses(run):
     """Draws the losses in a run's log.csv, as running means: single steps are noise. Saves losses.png."""
-    rows = np.genfromtxt(run.folder / "log.csv", delimiter=",", names=True)
+    lines = (run.folder / "log.csv").read_text(encoding="utf-8").splitlines()
+    whole = [line for line in lines if line.count(",") == lines[0].count(",")]  # the last is torn where a session died
+    rows = np.genfromtxt(whole, delimiter=",", names=True)
     figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
     for name in rows.dtype.names:
         if name.startswith("loss"):

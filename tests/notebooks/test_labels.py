@@ -230,7 +230,9 @@ def test_labels_csv_says_what_each_sample_should_show(tmp_path):
     written = b"file,label\n1.jpg,black\n2.jpg,aqua\n3.jpg,black\n"
     assert table.read_bytes() == written
     run.start = 5  # it goes on
+    table.write_bytes(b"\xef\xbb\xbf" + written.replace(b"\n", b"\r\n"))  # looked at in Excel, and saved
     write_labels(run, labels, ["aqua", "black"])
+    assert table.read_bytes() == written
     with pytest.raises(SystemExit, match="holds a run on faces of other classes: set another `run`"):
         write_labels(run, labels, ["aqua", "red"])
     assert table.read_bytes() == written and [*tmp_path.iterdir()] == [table]
