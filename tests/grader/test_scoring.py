@@ -239,7 +239,8 @@ def test_from_python_in_three_lines(outputs, generated):
 
     result = score(outputs, generated, metrics=["fd-imagenet", "afd"], offline=True, progress=progress)
     assert [(what, total) for what, total, _ in told] == [("reference faces", 0), ("features", 1000)]
-    assert [sum(counts) for *_, counts in told] == [300, 1000]
+    of_faces, of_pictures = (sum(counts) for *_, counts in told)
+    assert of_pictures == 1000 and of_faces in (0, 300)  # 0 where another test had their features kept
     assert result.verdicts[0].best in ("Strong", "Boss")
     assert [measure.measure for measure in result.measures] == ["FD-ImageNet", "AFD"]
     shown = result._repr_html_()

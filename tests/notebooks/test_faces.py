@@ -588,7 +588,7 @@ def test_files_behind_links_are_read_and_no_link_leads_in_circles(tmp_path):
 
 def test_a_set_without_a_readable_picture_is_refused(tmp_path):
     (tmp_path / "1.png").write_bytes(b"")
-    with pytest.raises(SystemExit, match="holds no readable picture: set `faces`"):
+    with pytest.raises(SystemExit, match="holds no readable picture: name another folder or zip"):
         read_faces(tmp_path)
 
 
