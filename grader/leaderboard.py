@@ -236,7 +236,8 @@ def _settled(
             uploads = [results.get(one.entry, {}) for one in (student.upload, *student.others)]
             nobodys = listed and not (student.id or student.whose or student.upload.platform)
             signs = ("several", "deeper") if nobodys else ("several",)  # that one is a class, or a part of it
-            if result["status"] == BROKEN and any(one.get(sign) for one in uploads for sign in signs):
-                result = result | {"undecided": True}
+            found = [sign for sign in signs if any(one.get(sign) for one in uploads)]
+            if result["status"] == BROKEN and found:
+                result = result | dict.fromkeys(("undecided", *found), True)
             counting.append((student, result))
     return students, counting

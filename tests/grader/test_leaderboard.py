@@ -378,6 +378,8 @@ def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, fil
     results = grades.with_missing([result | {"name": student.row} for student, result in counting], students)
     rows = grades.graded(results, students, read_points())
     assert rows[0]["grade"] == 0 and {row["grade"] for row in rows[1:]} == {ada}
+    assert all((grades.DEEPER in row["notes"]) == (row["status"] == "missing" and ada is None) for row in rows)
+    assert not any(grades.NOBODYS in row["notes"] for row in rows)
 
 
 @pytest.mark.parametrize(
