@@ -167,7 +167,8 @@ def students(
     Of several uploads the latest counts, but none that is no archive before one that is. A note names the others.
     Warns where the times are those of a download.
     """
-    listed, uploads = roster or [], handed_in(found, deadline)
+    listed = roster or []
+    uploads = handed_in(found, deadline, {name for name in map(owner, found) if _ids_in(name, listed)})
     ids = _ids_of_owners(uploads, listed)
     own = {
         student.id: _of_one(student, [one for one in uploads if ids[one.entry] == [student.id]], listed)

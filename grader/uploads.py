@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -81,13 +81,20 @@ def owner(entry: str) -> str:
     return entry.partition("/")[0]
 
 
-def handed_in(found: dict[str, Path], deadline: datetime | None = None) -> list[Upload]:
-    """The uploads of a class. Warns where the times are those of a download."""
-    called = {entry: _called(entry, source) for entry, source in found.items()}
-    by_chance = _by_chance({*called.values()})
+def handed_in(found: dict[str, Path], deadline: datetime | None = None, told: Collection[str] = ()) -> list[Upload]:
+    """The uploads of a class. Warns where the times are those of a download. `told` are names in the class folder that
+    tell whose they are: what a student has called as Canvas would, in a folder so named, is that student's."""
+    tops = {*map(owner, found)}
+    by_chance = _by_chance(tops)
     # else students may have called archives so, in folders of their own
-    canvas = any(CANVAS.fullmatch(name) and name not in by_chance for name in map(owner, found))
-    uploads = [upload(entry, source, canvas and called[entry] not in by_chance) for entry, source in found.items()]
+    canvas = any(CANVAS.fullmatch(name) and name not in by_chance for name in tops)
+    called = {entry: _called(entry, source) for entry, source in found.items()}
+    own = {entry for entry, name in called.items() if name != owner(entry) and owner(entry) in told}
+    by_chance |= _by_chance({name for entry, name in called.items() if entry not in own}) - tops
+    uploads = [
+        upload(entry, source, canvas and entry not in own and called[entry] not in by_chance)
+        for entry, source in found.items()
+    ]
     return _dated(uploads, deadline)
 
 
