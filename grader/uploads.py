@@ -189,7 +189,9 @@ def _downloaded(late: list[Upload], early: list[Upload]) -> bool:
 
 
 def _copied(late: list[Upload], early: list[Upload]) -> bool:
-    """Whether nearly all of a class came at one moment after the deadline. A few people may do so."""
+    """Whether nearly all of a class came at one moment after the deadline. A few people may do so. A sheet or a list
+    that lies there is nobody."""
+    late, early = ([one for one in some if one.readable] for some in (late, early))
     times = sorted(one.time for one in late)
     at_once = [one for one in late if abs(one.time - times[len(times) // 2]) <= DOWNLOAD]
     return len(_people(at_once)) >= max(FEW, 0.9 * len(_people([*late, *early])))

@@ -128,14 +128,18 @@ def test_a_class_that_was_cloned_has_no_times(tmp_path):
     """Each would be late by the days until then. A few may hand in together; and most do not in a real class."""
     deadline = datetime.fromtimestamp(50_000, timezone.utc)
 
-    def dated(*times):
+    def dated(*times, strays=None):
         found = entries(tmp_path, [f"b{number}.tgz" for number in range(len(times))])
         for path, time in zip(found.values(), times, strict=True):
             os.utime(path, (time, time))
+        found |= strays or {}
         return [one.dated for one in handed_in(found, deadline)]
 
     with pytest.warns(UserWarning, match="copied or cloned: which of them are late is not known"):
         assert dated(*range(90_000, 91_000, 50), 40_000) == [False] * 21
+    strays = entries(tmp_path, ["instructions.pdf", "students.xlsx", "notes.txt"])
+    with pytest.warns(UserWarning, match="copied or cloned"):
+        assert dated(*range(90_000, 91_000, 50), strays=strays) == [False] * 23
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert all(dated(*[90_000] * 4)) and all(dated(*[90_000] * 8, *range(8))) and all(dated(*[40_000] * 9))
