@@ -19,7 +19,7 @@ from pathlib import Path
 from grader.files import all_files, left_behind
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
+from grader.inputs.submission import MAX_FILES, packed
 
 MOODLE = re.compile(  # the first is Moodle's own: all after it is how the student called the file
     r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL
@@ -73,7 +73,8 @@ class Upload:
 
 
 def _may_hold_pictures(entry: os.DirEntry) -> bool:
-    return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
+    shown = not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith(ENDINGS))
+    return shown or packed(entry.name)
 
 
 def owner(entry: str) -> str:

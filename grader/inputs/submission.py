@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, printable, shortened
-from grader.files import left_behind, natural, some, with_name
+from grader.files import natural, some, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, is_picture, jpeg_quality
@@ -36,8 +36,8 @@ MAX_LOOSE = 10_000  # pictures: all of them are held, and each is compared with 
 
 
 def packed(name: str) -> bool:
-    """Whether a file is, by its name, an archive that is read here."""
-    return name.lower().endswith(ARCHIVES)
+    """Whether a file is, by its name, an archive that is read here. ._: macOS, beside each file."""
+    return name.lower().endswith(ARCHIVES) and not name.startswith("._")
 
 
 def is_archive(name: str) -> bool:
@@ -145,7 +145,7 @@ def archives_in(folder: Path) -> tuple[list[Path], bool]:
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
             pictured = pictured or bool(NUMBERED.fullmatch(path.name))
-            if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
+            if packed(path.name) and path.is_file() and not path.is_symlink():
                 archives.append(path)
     return archives, pictured
 
