@@ -187,6 +187,7 @@ def _graded(
     """The students with the upload that counts, and a result for the row of each."""
     from grader import grades, plagiarism
 
+    key = grades.secret(plan.parts)  # now: it tells that folder from a student's, also where the grading is stopped
     students, counting = _settled(plan.students, grade_some)
     results = []
     for student, result in counting:
@@ -194,7 +195,7 @@ def _graded(
         undecided = {"undecided": True} if student.undecided else {}
         results.append(result | undecided | {"name": student.row, "notes": [*result.get("notes", []), *beside]})
     prints = {result["name"]: prints_of(result) for result in results if "prints" in result}
-    shares = plagiarism.shared(prints, grades.secret(plan.parts), progress("submissions compared", len(prints)))
+    shares = plagiarism.shared(prints, key, progress("submissions compared", len(prints)))
     results = [result | {"shares": shares.get(result["name"], {})} for result in results]
     return students, [about(plan.options) | result for result in grades.with_missing(results, students)]
 
