@@ -177,7 +177,8 @@ def students(
     taken, left = {one.entry for some in own.values() for one in some}, defaultdict(list)
     for one in uploads:
         if one.entry not in taken:
-            left[one.person].append(one)
+            # a folder that tells nobody may be of several
+            left[one.person if one.platform or not listed else one.entry].append(one)
     strangers = [_stranger(some, ids, own, listed) for some in left.values()]
     unsure = {id for some in left.values() for one in some for id in ids[one.entry]}
     unsure.update(id for stranger in strangers for id in stranger.whose)

@@ -256,6 +256,10 @@ def test_an_id_on_one_archive_of_a_shared_folder_is_not_on_the_others(tmp_path):
     results = [{"name": row.row, "status": "graded", "problems": [], "undecided": True} for row in (ada, nobodys)]
     rows = grades.graded(grades.with_missing(results, [ada, eve, nobodys]), [ada, eve, nobodys], read_points())
     assert (rows[1]["status"], rows[1]["grade"]) == ("missing", None)
+    found = {f"late/{path.name}": path for path in entries(tmp_path, ["gan.tgz", "b5_b6.tgz", "old.tgz"]).values()}
+    assert [row.row for row in students(found, listed)[2:]] == [
+        "late", "late (late/b5_b6.tgz)", "late (late/old.tgz)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
