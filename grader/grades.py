@@ -28,6 +28,10 @@ ANYBODYS = {  # where something was handed in, by nobody knows whom
     "undecided": True,
 }
 NOBODYS = "an upload that is nobody's may be theirs: put its student's id into its name, or take it out, and run again"
+DEEPER = (  # with an id in its name, that student would have 0
+    "an upload that is nobody's may hold theirs a folder deeper, or packed: move what lies in it up beside the others, "
+    "or unpack it there, and run again"
+)
 HEAD = "<body>"  # after which a page of a score gets its grade
 
 
@@ -78,12 +82,16 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
                 "platform": upload.platform if upload else "",
             }
         )
-    anybodys = [row for student, row in zip(students, rows, strict=True) if not (student.id or student.whose)]
     somebody_came = any(student.id and student.upload for student in students)  # else it may be a whole class, packed
-    if any(row["grade"] != 0 or not somebody_came for row in anybodys):  # 0 points of whoever it is are 0 points
-        for row in rows:
-            if row["status"] == MISSING:
-                row.update(grade=None, notes=[*row["notes"], NOBODYS])
+    anybodys = [  # 0 points of whoever it is are 0 points
+        own[student.row]
+        for student, row in zip(students, rows, strict=True)
+        if not (student.id or student.whose) and (row["grade"] != 0 or not somebody_came)
+    ]
+    remedies = dict.fromkeys(DEEPER if {"several", "deeper"} & result.keys() else NOBODYS for result in anybodys)
+    for row in rows:
+        if remedies and row["status"] == MISSING:
+            row.update(grade=None, notes=[*row["notes"], *remedies])
     return rows
 
 

@@ -118,7 +118,8 @@ def grade_all(
                 except BrokenProcessPool:
                     return
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
-                    give_up(futures[future], f"grading it failed ({first_line(error)})")
+                    older = ": start the workers again" if isinstance(error, ImportError) else ""  # than the code here
+                    give_up(futures[future], f"grading it failed ({first_line(error)}){older}")
                 else:
                     keep(futures[future], result)
 

@@ -187,6 +187,7 @@ def _graded(
     """The students with the upload that counts, and a result for the row of each."""
     from grader import grades, plagiarism
 
+    key = grades.secret(plan.parts)  # now: it tells that folder from a student's, also where the grading is stopped
     students, counting = _settled(plan.students, grade_some)
     results = []
     for student, result in counting:
@@ -194,7 +195,7 @@ def _graded(
         undecided = {"undecided": True} if student.undecided else {}
         results.append(result | undecided | {"name": student.row, "notes": [*result.get("notes", []), *beside]})
     prints = {result["name"]: prints_of(result) for result in results if "prints" in result}
-    shares = plagiarism.shared(prints, grades.secret(plan.parts), progress("submissions compared", len(prints)))
+    shares = plagiarism.shared(prints, key, progress("submissions compared", len(prints)))
     results = [result | {"shares": shares.get(result["name"], {})} for result in results]
     return students, [about(plan.options) | result for result in grades.with_missing(results, students)]
 
@@ -236,7 +237,8 @@ def _settled(
             uploads = [results.get(one.entry, {}) for one in (student.upload, *student.others)]
             nobodys = listed and not (student.id or student.whose or student.upload.platform)
             signs = ("several", "deeper") if nobodys else ("several",)  # that one is a class, or a part of it
-            if result["status"] == BROKEN and any(one.get(sign) for one in uploads for sign in signs):
-                result = result | {"undecided": True}
+            found = [sign for sign in signs if any(one.get(sign) for one in uploads)]
+            if result["status"] == BROKEN and found:
+                result = result | dict.fromkeys(("undecided", *found), True)
             counting.append((student, result))
     return students, counting

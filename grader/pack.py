@@ -16,8 +16,17 @@ import numpy as np
 from grader.files import CannotWrite, atomic, check_apart
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture, jpeg
-from grader.inputs.labels import TABLES
-from grader.inputs.submission import COUNT, LABELS, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
+from grader.inputs.submission import (
+    ARRAY,
+    COUNT,
+    LABELS,
+    MAX_PACKED_BYTES,
+    SIZE,
+    TOO_LARGE,
+    BadSubmission,
+    Submission,
+    read_submission,
+)
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50)  # of JPEG: the first that fits is taken
 
@@ -33,9 +42,10 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
     then `output` is left as it was.
     """
     check_apart([output], [source])
-    made = _packed(source, output)
+    submission, quality = _packed(source, output)
     _tell_of_labels(source)
-    return made
+    notes = [note for note in submission.notes if not note.endswith((TOO_LARGE, ARRAY))]  # packed, it is neither
+    return replace(submission, notes=notes), quality
 
 
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
@@ -59,15 +69,16 @@ def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
 
 
 def _tell_of_labels(source: Path) -> None:
-    """Warns of tables of labels, and of folders: the course takes pictures alone, without what they were to show."""
+    """Warns of labels, and of folders: the course takes pictures alone, without what they were to show. Other
+    files are in the notes."""
     with suppress(BadArchive, OSError):  # what is wrong with it is said where its pictures are read
         names = [PurePosixPath(name) for name, _ in members(source)]
-        tables = sorted(str(name) for name in names if name.name in (*TABLES, LABELS))
+        labels = sorted(str(name) for name in names if name.name == LABELS)
         if folders := sorted({str(name.parent) for name in names if is_picture(name.name)} - {"."}):
-            tables.append(f"the folder {folders[0]}" if len(folders) == 1 else f"{len(folders):,} folders")
-        if tables:
+            labels.append(f"the folder {folders[0]}" if len(folders) == 1 else f"{len(folders):,} folders")
+        if labels:
             warnings.warn(
-                f"{source}: {', '.join(tables[:5])} not packed: the course takes pictures alone", stacklevel=3
+                f"{source}: {', '.join(labels[:5])} not packed: the course takes pictures alone", stacklevel=3
             )
 
 

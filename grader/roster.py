@@ -167,7 +167,8 @@ def students(
     Of several uploads the latest counts, but none that is no archive before one that is. A note names the others.
     Warns where the times are those of a download.
     """
-    listed, uploads = roster or [], handed_in(found, deadline)
+    listed = roster or []
+    uploads = handed_in(found, deadline, {name for name in map(owner, found) if _ids_in(name, listed)})
     ids = _ids_of_owners(uploads, listed)
     own = {
         student.id: _of_one(student, [one for one in uploads if ids[one.entry] == [student.id]], listed)
@@ -176,7 +177,8 @@ def students(
     taken, left = {one.entry for some in own.values() for one in some}, defaultdict(list)
     for one in uploads:
         if one.entry not in taken:
-            left[one.person].append(one)
+            # a folder that tells nobody may be of several
+            left[one.person if one.platform or not listed else one.entry].append(one)
     strangers = [_stranger(some, ids, own, listed) for some in left.values()]
     unsure = {id for some in left.values() for one in some for id in ids[one.entry]}
     unsure.update(id for stranger in strangers for id in stranger.whose)
@@ -186,11 +188,14 @@ def students(
 
 def _ids_of_owners(uploads: list[Upload], roster: list[Student]) -> dict[str, list[str]]:
     """Entry -> the ids of the students whose it may be, as `_candidates` has them: where it does not tell, or they
-    contradict, other files of the same person do."""
+    contradict, other files of the same person do. A folder is of one person only where its name tells whose: of two
+    students' it would give one the other's grade."""
     candidates, told = {one.entry: _candidates(one, roster) for one in uploads}, defaultdict(set)
+    words = {student.id: _words(student.name) for student in roster}
     for one in uploads:
-        if len(candidates[one.entry]) == 1:
-            told[one.person].update(candidates[one.entry])
+        ids = candidates[one.entry]
+        if len(ids) == 1 and (one.platform or _ids_in(one.name, roster) == ids or _words(one.name) == words[ids[0]]):
+            told[one.person].update(ids)
     return {one.entry: [*told[one.person]] or candidates[one.entry] for one in uploads}
 
 
@@ -310,11 +315,7 @@ def _latest(student: Student, uploads: list[Upload]) -> Student:
     last, *others = sorted(uploads, key=place, reverse=True)
     readable = [one for one in uploads if one.readable]
     orders = [{one.file for one in readable if one.file}, {one.uploaded for one in readable if one.uploaded}]
-    theirs = all(  # and not only in a folder with theirs, which may be that of several people
-        one.platform or not student.id or _told(one, [student]) or _words(one.name) == _words(student.name)
-        for one in readable
-    )
-    ordered = len(readable) < 2 or (theirs and len(readable) in map(len, orders))
+    ordered = len(readable) < 2 or len(readable) in map(len, orders)
     return replace(student, upload=last, others=others, ordered=ordered)
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -19,7 +19,7 @@ from pathlib import Path
 from grader.files import all_files, left_behind
 from grader.inputs.archives import decoded
 from grader.inputs.images import ENDINGS
-from grader.inputs.submission import ARCHIVES, MAX_FILES, packed
+from grader.inputs.submission import MAX_FILES, packed
 
 MOODLE = re.compile(  # the first is Moodle's own: all after it is how the student called the file
     r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_.*)?", re.DOTALL
@@ -73,7 +73,8 @@ class Upload:
 
 
 def _may_hold_pictures(entry: os.DirEntry) -> bool:
-    return not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, *ENDINGS)))
+    shown = not left_behind(entry.name) and (entry.is_dir() or entry.name.lower().endswith(ENDINGS))
+    return shown or packed(entry.name)
 
 
 def owner(entry: str) -> str:
@@ -81,13 +82,20 @@ def owner(entry: str) -> str:
     return entry.partition("/")[0]
 
 
-def handed_in(found: dict[str, Path], deadline: datetime | None = None) -> list[Upload]:
-    """The uploads of a class. Warns where the times are those of a download."""
-    called = {entry: _called(entry, source) for entry, source in found.items()}
-    by_chance = _by_chance({*called.values()})
+def handed_in(found: dict[str, Path], deadline: datetime | None = None, told: Collection[str] = ()) -> list[Upload]:
+    """The uploads of a class. Warns where the times are those of a download. `told` are names in the class folder that
+    tell whose they are: what a student has called as Canvas would, in a folder so named, is that student's."""
+    tops = {*map(owner, found)}
+    by_chance = _by_chance(tops)
     # else students may have called archives so, in folders of their own
-    canvas = any(CANVAS.fullmatch(name) and name not in by_chance for name in map(owner, found))
-    uploads = [upload(entry, source, canvas and called[entry] not in by_chance) for entry, source in found.items()]
+    canvas = any(CANVAS.fullmatch(name) and name not in by_chance for name in tops)
+    called = {entry: _called(entry, source) for entry, source in found.items()}
+    own = {entry for entry, name in called.items() if name != owner(entry) and owner(entry) in told}
+    by_chance |= _by_chance({name for entry, name in called.items() if entry not in own}) - tops
+    uploads = [
+        upload(entry, source, canvas and entry not in own and called[entry] not in by_chance)
+        for entry, source in found.items()
+    ]
     return _dated(uploads, deadline)
 
 
@@ -182,7 +190,9 @@ def _downloaded(late: list[Upload], early: list[Upload]) -> bool:
 
 
 def _copied(late: list[Upload], early: list[Upload]) -> bool:
-    """Whether nearly all of a class came at one moment after the deadline. A few people may do so."""
+    """Whether nearly all of a class came at one moment after the deadline. A few people may do so. A sheet or a list
+    that lies there is nobody."""
+    late, early = ([one for one in some if one.readable] for some in (late, early))
     times = sorted(one.time for one in late)
     at_once = [one for one in late if abs(one.time - times[len(times) // 2]) <= DOWNLOAD]
     return len(_people(at_once)) >= max(FEW, 0.9 * len(_people([*late, *early])))

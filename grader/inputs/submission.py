@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from grader.errors import GraderError, printable, shortened
-from grader.files import left_behind, natural, some, with_name
+from grader.files import natural, some, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
 from grader.inputs.images import ENDINGS, UnreadablePicture, WrongSize, decode, is_picture, jpeg_quality
@@ -30,12 +30,14 @@ MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
 MAX_FILES = 5_000
 MAX_BYTES = 256 * 10**6
 LABELS = "labels.csv"  # what each picture of a conditional set was asked to show; grader.inputs.labels reads it
+TOO_LARGE = "over the course's limit of 2 MB"
+ARRAY = "read from an array: the course takes a .tgz"
 MAX_LOOSE = 10_000  # pictures: all of them are held, and each is compared with each
 
 
 def packed(name: str) -> bool:
-    """Whether a file is, by its name, an archive that is read here."""
-    return name.lower().endswith(ARCHIVES)
+    """Whether a file is, by its name, an archive that is read here. ._: macOS, beside each file."""
+    return name.lower().endswith(ARCHIVES) and not name.startswith("._")
 
 
 def is_archive(name: str) -> bool:
@@ -131,7 +133,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     if extra:
         notes.append(f"{len(extra)} other files were passed over ({some(extra)})")
     if size and size > MAX_PACKED_BYTES:
-        notes.append(f"{source.name} is {size / 1e6:.2f} MB, over the course's limit of 2 MB")
+        notes.append(f"{source.name} is {size / 1e6:.2f} MB, {TOO_LARGE}")
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
@@ -143,7 +145,7 @@ def archives_in(folder: Path) -> tuple[list[Path], bool]:
     with suppress(OSError):  # that it cannot be read is said where it is graded
         for path in folder.iterdir():
             pictured = pictured or bool(NUMBERED.fullmatch(path.name))
-            if packed(path.name) and not left_behind(path.name) and path.is_file() and not path.is_symlink():
+            if packed(path.name) and path.is_file() and not path.is_symlink():
                 archives.append(path)
     return archives, pictured
 
@@ -191,7 +193,7 @@ def _read_array(source: Path, loose: bool) -> Submission:
     if len(pictures) != COUNT and not (loose and len(pictures) > 1):
         raise BadSubmission([f"{source}: holds {len(pictures):,} pictures: the course takes exactly {COUNT:,}"])
     names = [f"{number}.jpg" for number in range(1, len(pictures) + 1)]
-    return Submission(source, names, np.ascontiguousarray(pictures), ["read from an array: the course takes a .tgz"])
+    return Submission(source, names, np.ascontiguousarray(pictures), [ARRAY])
 
 
 def _form(source: Path, names: set[str], found: int) -> list[str]:

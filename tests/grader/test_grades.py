@@ -405,6 +405,24 @@ def test_a_submission_called_tables_is_kept_as_any_other(tmp_path, monkeypatch, 
     assert measured == ["tables"]
 
 
+def test_results_of_a_run_that_was_stopped_are_no_submission(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b1.tgz", "b2.tgz"):
+        Path(name).write_bytes(b"x")
+    grade = grading.grade
+
+    def stopped(name, source, options):
+        if name == "b2":
+            raise KeyboardInterrupt
+        return grade(name, source, options)
+
+    monkeypatch.setattr(grading, "grade", stopped)
+    assert CliRunner().invoke(cli.main, ["leaderboard", "."]).exit_code and measured == ["b1"]
+    monkeypatch.setattr(grading, "grade", grade)
+    assert CliRunner().invoke(cli.main, ["leaderboard", ".", "-o", "other.html"]).exit_code == 0
+    assert [row["name"] for row in json.loads(Path("other.json").read_text())] == ["b1", "b2"]
+
+
 def test_a_table_that_another_program_has_open_stops_it_before_the_work(tmp_path, monkeypatch, measured):
     monkeypatch.chdir(tmp_path)
     Path("class").mkdir()

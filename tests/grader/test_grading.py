@@ -67,6 +67,19 @@ def test_a_mistake_of_ours_costs_one_row(tmp_path, monkeypatch):
     assert again[1] == results[1]
 
 
+def test_workers_that_are_older_than_the_code_are_to_be_started_again(tmp_path, monkeypatch):
+    def grade(name, source, options):
+        raise ImportError("cannot import name 'Deeper'")
+
+    monkeypatch.setattr(grading, "grade", grade)
+    (tmp_path / "eve").touch()
+    (row,) = grading.grade_all(
+        {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1)
+    )
+    assert row["problems"] == ["grading it failed (cannot import name 'Deeper'): start the workers again"]
+    assert row["undecided"]
+
+
 def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
     """By a worker that does not see the folder, say: another time it is graded, and until then nobody has 0 points."""
     monkeypatch.setattr(grading, "_scorer", lambda options: None)

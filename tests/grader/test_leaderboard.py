@@ -24,6 +24,7 @@ from grader.points import read_points
 from grader.report import board
 from grader.roster import Student
 from grader.roster import students as students_of
+from grader.uploads import upload
 from tests.helpers import graders
 
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
@@ -312,12 +313,17 @@ def test_what_a_student_handed_in(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     (tmp_path / "one/._a.tgz").touch()  # of macOS
+    for name in ("b1/.b1.tgz", "Ada_7_assignsubmission_file_/.b1.tgz", "b2/._b2.tgz"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
     (tmp_path / "link").mkdir()
     (tmp_path / "link/a.tgz").symlink_to("/etc/passwd")
     (tmp_path / "two.tgz").touch()  # of somebody else, as far as anybody knows
     expected = {"one": "one/a.tgz", "both": "both", "link": "link", "grid": "grid/a.tgz", "two.tgz": "two.tgz"}
-    expected |= {"two/a.tgz": "two/a.tgz", "two/b.zip": "two/b.zip"}
+    expected |= {"two/a.tgz": "two/a.tgz", "two/b.zip": "two/b.zip", "b1": "b1/.b1.tgz", "b2": "b2"}
+    expected |= {"Ada_7_assignsubmission_file_": "Ada_7_assignsubmission_file_/.b1.tgz"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
+    assert upload("b1", tmp_path / "b1").readable and not upload("b2", tmp_path / "b2").readable
 
 
 def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
@@ -378,6 +384,8 @@ def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, fil
     results = grades.with_missing([result | {"name": student.row} for student, result in counting], students)
     rows = grades.graded(results, students, read_points())
     assert rows[0]["grade"] == 0 and {row["grade"] for row in rows[1:]} == {ada}
+    assert all((grades.DEEPER in row["notes"]) == (row["status"] == "missing" and ada is None) for row in rows)
+    assert not any(grades.NOBODYS in row["notes"] for row in rows)
 
 
 @pytest.mark.parametrize(

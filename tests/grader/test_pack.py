@@ -79,6 +79,22 @@ def test_what_is_not_packed_is_told(outputs, tmp_path):
     assert "note: 1 other files were passed over (notes.txt)" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["mine.npz", "mine.tar"])
+def test_what_is_mended_is_not_told_and_nothing_twice(outputs, tmp_path, monkeypatch, name):
+    if name == "mine.npz":
+        np.savez_compressed(tmp_path / name, np.zeros((1000, 64, 64, 3), np.uint8))
+    else:
+        monkeypatch.setattr("grader.inputs.submission.MAX_PACKED_BYTES", 1000)  # what is read, and not what is written
+        (tmp_path / "tags.csv").write_text("1,aqua hair")
+        with tarfile.open(tmp_path / name, "w") as archive:
+            for path in (*outputs.iterdir(), tmp_path / "tags.csv"):
+                archive.add(path, path.name)
+    result = run("pack", tmp_path / name, "-o", tmp_path / "mine.tgz")
+    assert result.exit_code == 0 and "1,000 pictures, as " in result.stderr
+    assert "limit of 2 MB" not in result.stderr and "array" not in result.stderr
+    assert result.stderr.count("tags.csv") == (name == "mine.tar")
+
+
 def test_too_few_pictures_leave_an_old_archive_alone(outputs, tmp_path):
     (tmp_path / "few").mkdir()
     for number in range(1, 10):

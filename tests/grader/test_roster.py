@@ -243,14 +243,23 @@ def test_another_file_of_one_person_is_the_same_students(tmp_path, other, counts
 
 
 def test_an_id_on_one_archive_of_a_shared_folder_is_not_on_the_others(tmp_path):
-    """class/late/ may hold those of two students."""
+    """class/late/ may hold those of two students: one would get the other's grade. A folder's name may tell whose."""
     own, other = entries(tmp_path, ["b5.tgz", "gan.tgz"]).values()
-    folders = {"late": False, "late b5": True, "Lee, Ada": True, "Ada_7_assignsubmission_file_": True}
-    for folder, ordered in folders.items():
+    listed = [Student("b5", "Ada Lee"), Student("b6", "Eve")]
+    for folder in ("late", "late b5", "Lee, Ada", "Ada_7_assignsubmission_file_"):
         found = {f"{folder}/{path.name}": path for path in (own, other)}
-        (row,) = students(found, [Student("b5", "Ada Lee")])
-        assert row.upload.source == other and row.ordered == ordered
-        assert row.settled(dict.fromkeys(found, "")).undecided != ordered
+        ada, eve, *nobodys = students(found, listed)
+        assert ada.ordered and eve.upload is None
+        assert (ada.upload.source, len(nobodys)) == ((own, 1) if folder == "late" else (other, 0))
+    ada, eve, nobodys = students({f"late/{path.name}": path for path in (own, other)}, listed)
+    assert nobodys.upload.source == other and not nobodys.whose
+    results = [{"name": row.row, "status": "graded", "problems": [], "undecided": True} for row in (ada, nobodys)]
+    rows = grades.graded(grades.with_missing(results, [ada, eve, nobodys]), [ada, eve, nobodys], read_points())
+    assert (rows[1]["status"], rows[1]["grade"]) == ("missing", None)
+    found = {f"late/{path.name}": path for path in entries(tmp_path, ["gan.tgz", "b5_b6.tgz", "old.tgz"]).values()}
+    assert [row.row for row in students(found, listed)[2:]] == [
+        "late", "late (late/b5_b6.tgz)", "late (late/old.tgz)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

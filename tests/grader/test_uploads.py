@@ -102,18 +102,44 @@ def test_archives_in_folders_of_a_class_that_is_not_of_canvas_are_the_folders(tm
     assert row.upload.source.name == names[-1] and row.upload.uploaded
 
 
+@pytest.mark.parametrize("folder", ["11205", "late"])
+def test_an_archive_in_a_folder_makes_no_class_that_of_canvas(tmp_path, folder):
+    tops = ["gan_11201_1_final", "gan_11202_2_final", "gan_11203_3_final", "gan_11204_4_x"]
+    found = entries(tmp_path, [f"{name}.tgz" for name in tops]) | {folder: tmp_path / "dcgan_50_64_best.tgz"}
+    found[folder].touch()
+    rows = students(found, [Student(f"1120{number}", "") for number in range(1, 5)])
+    assert [row.upload.entry for row in rows] == [*found]
+
+
+@pytest.mark.parametrize("top", ["b3_100_64_gan", "kimeve_50_345_gan"])
+def test_in_a_folder_of_a_student_an_archive_called_as_canvas_would_is_theirs(tmp_path, top):
+    """One such name of two students is no person, and changes nothing of what Canvas has named."""
+    found = entries(tmp_path, [f"{top}.tgz"]) | {
+        name: tmp_path / name / "dcgan_50_64_best.tgz" for name in ("b1", "b2")
+    }
+    for path in [*found.values()][1:]:
+        path.parent.mkdir()
+        path.touch()
+    rows = students(found, [Student(id, name) for id, name in (("b3", "Eve Kim"), ("b1", "Ada"), ("b2", "Bob"))])
+    assert [(row.upload.entry, row.upload.platform) for row in rows] == [(top, "canvas"), ("b1", ""), ("b2", "")]
+
+
 def test_a_class_that_was_cloned_has_no_times(tmp_path):
     """Each would be late by the days until then. A few may hand in together; and most do not in a real class."""
     deadline = datetime.fromtimestamp(50_000, timezone.utc)
 
-    def dated(*times):
+    def dated(*times, strays=None):
         found = entries(tmp_path, [f"b{number}.tgz" for number in range(len(times))])
         for path, time in zip(found.values(), times, strict=True):
             os.utime(path, (time, time))
+        found |= strays or {}
         return [one.dated for one in handed_in(found, deadline)]
 
     with pytest.warns(UserWarning, match="copied or cloned: which of them are late is not known"):
         assert dated(*range(90_000, 91_000, 50), 40_000) == [False] * 21
+    strays = entries(tmp_path, ["instructions.pdf", "students.xlsx", "notes.txt"])
+    with pytest.warns(UserWarning, match="copied or cloned"):
+        assert dated(*range(90_000, 91_000, 50), strays=strays) == [False] * 23
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert all(dated(*[90_000] * 4)) and all(dated(*[90_000] * 8, *range(8))) and all(dated(*[40_000] * 9))
