@@ -28,9 +28,9 @@ ANYBODYS = {  # where something was handed in, by nobody knows whom
     "undecided": True,
 }
 NOBODYS = "an upload that is nobody's may be theirs: put its student's id into its name, or take it out, and run again"
-DEEPER = (  # with an id in its name, that student would have 0
-    "an upload that is nobody's may hold theirs a folder deeper, or packed: move what lies in it up beside the others, "
-    "or unpack it there, and run again"
+DEEPER = (
+    "an upload that is nobody's may hold theirs, deeper or packed: if it is one student's, put the id into its name; "
+    "if it is several students', move theirs up beside the others, and take it away; then run again"
 )
 HEAD = "<body>"  # after which a page of a score gets its grade
 

@@ -42,6 +42,7 @@ class Student:
     reasons: list[str] = field(default_factory=list)  # for which it has a row of its own
     whose: list[str] = field(default_factory=list)  # the ids of those whose such a row may be; none: anybody's
     unsure: bool = False
+    shared: bool = False  # its upload lies in a folder that tells nobody, beside one that is nobody's
 
     @property
     def row(self) -> str:
@@ -69,6 +70,9 @@ class Student:
                 notes.append(f"{which}; passed over: {one.entry}{why}")
         if self.upload and self.upload.late:
             notes.append("late, says Canvas")
+        if self.shared:
+            both = f"{owner(self.upload.entry)} holds an upload that is nobody's too"
+            notes.append(f"{both}: decide whose each is, or put an id into its name")
         return [printable(note) for note in (*notes, *self.reasons)]
 
     def to_grade(self, tried: dict[str, str]) -> list[Upload]:
@@ -93,7 +97,7 @@ class Student:
             upload=last,
             others=[one for one in (self.upload, *self.others) if one is not last],
             failed={one.entry: why for one in candidates if (why := tried.get(one.entry))},
-            undecided=(len(fine) > 1 or unread) if not self.ordered else (unread and not fine),
+            undecided=self.shared or ((len(fine) > 1 or unread) if not self.ordered else (unread and not fine)),
         )
 
     @property
@@ -182,8 +186,14 @@ def students(
     strangers = [_stranger(some, ids, own, listed) for some in left.values()]
     unsure = {id for some in left.values() for one in some for id in ids[one.entry]}
     unsure.update(id for stranger in strangers for id in stranger.whose)
-    ours = (replace(_latest(one, own[one.id]), unsure=one.id in unsure and not own[one.id]) for one in listed)
-    return _apart([*ours, *strangers])
+    folders = {one.person for some in left.values() for one in some if not one.platform and one.entry != one.name}
+
+    def settled(student: Student) -> Student:
+        mine = own[student.id]
+        shared = any(one.person in folders for one in mine)
+        return replace(_latest(student, mine), unsure=student.id in unsure and not mine, shared=shared)
+
+    return _apart([*map(settled, listed), *strangers])
 
 
 def _ids_of_owners(uploads: list[Upload], roster: list[Student]) -> dict[str, list[str]]:

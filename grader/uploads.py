@@ -90,7 +90,11 @@ def handed_in(found: dict[str, Path], deadline: datetime | None = None, told: Co
     # else students may have called archives so, in folders of their own
     canvas = any(CANVAS.fullmatch(name) and name not in by_chance for name in tops)
     called = {entry: _called(entry, source) for entry, source in found.items()}
-    own = {entry for entry, name in called.items() if name != owner(entry) and owner(entry) in told}
+    own = {
+        entry
+        for entry, name in called.items()
+        if name != owner(entry) and owner(entry) in told and not ((match := CANVAS.fullmatch(name)) and match["late"])
+    }
     by_chance |= _by_chance({name for entry, name in called.items() if entry not in own}) - tops
     uploads = [
         upload(entry, source, canvas and entry not in own and called[entry] not in by_chance)

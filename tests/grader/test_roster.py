@@ -253,6 +253,8 @@ def test_an_id_on_one_archive_of_a_shared_folder_is_not_on_the_others(tmp_path):
         assert (ada.upload.source, len(nobodys)) == ((own, 1) if folder == "late" else (other, 0))
     ada, eve, nobodys = students({f"late/{path.name}": path for path in (own, other)}, listed)
     assert nobodys.upload.source == other and not nobodys.whose
+    assert ada.settled({"late/b5.tgz": ""}).undecided and "late holds an upload that is nobody's too" in ada.notes[-1]
+    assert not students({"late/b5.tgz": own, "gan": other}, listed)[0].settled({"late/b5.tgz": ""}).undecided
     results = [{"name": row.row, "status": "graded", "problems": [], "undecided": True} for row in (ada, nobodys)]
     rows = grades.graded(grades.with_missing(results, [ada, eve, nobodys]), [ada, eve, nobodys], read_points())
     assert (rows[1]["status"], rows[1]["grade"]) == ("missing", None)

@@ -111,6 +111,15 @@ def test_an_archive_in_a_folder_makes_no_class_that_of_canvas(tmp_path, folder):
     assert [row.upload.entry for row in rows] == [*found]
 
 
+def test_what_canvas_calls_late_is_so_in_a_students_folder_too(tmp_path):
+    """The teacher has moved it there. Its time is that of the download."""
+    found = {"kimeve_50_345_gan": tmp_path / "kimeve_50_345_gan.tgz", "b1": tmp_path / "adalee_LATE_77_460_gan.tgz"}
+    for path in found.values():
+        path.touch()
+    _, ada = students(found, [Student("b3", "Eve Kim"), Student("b1", "Ada Lee")])
+    assert ada.upload.late and ada.upload.uploaded is None
+
+
 @pytest.mark.parametrize("top", ["b3_100_64_gan", "kimeve_50_345_gan"])
 def test_in_a_folder_of_a_student_an_archive_called_as_canvas_would_is_theirs(tmp_path, top):
     """One such name of two students is no person, and changes nothing of what Canvas has named."""
