@@ -97,9 +97,7 @@ def write_labels(run, labels, classes):
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator="\n").writerows(rows)  # a class may have a comma in its name
     path, text = run.folder / "labels.csv", table.getvalue()
-    known = (
-        path.read_text(encoding="utf-8-sig", errors="replace") if run.start and path.exists() else ""
-    )  # Excel adds a mark
+    known = path.read_text("utf-8-sig", "replace") if run.start and path.exists() else ""  # Excel adds a mark
     if any(then != now for then, now in zip(known.splitlines(), text.splitlines(), strict=False)):
         raise SystemExit(f"{run.folder} holds a run on faces of other classes: set another `run`")
     atomic_write(path, lambda unfinished: unfinished.write_bytes(text.encode()))

@@ -212,7 +212,7 @@ class Run:
             [step, *(f"{loss:.6g}" for loss in losses), f"{second:.3f}"]
             for step, losses, second in zip(steps, values, seconds, strict=True)
         )
-        self.norms_table.append([])  # without a new row too, those of steps that the run has not are lost
+        self.norms_table.append([])  # where no row is new, too: those of steps that were lost go
         for step, names, norms in self.norms_rows:
             layers = enumerate(zip(names, norms.tolist(), strict=True), 1)
             self.norms_table.append([step, layer, name, f"{norm:.6g}"] for layer, (name, norm) in layers)
