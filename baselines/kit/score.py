@@ -144,7 +144,9 @@ def verdict(archive, folder, reference=None):
     """What `python -m grader score` says of an archive; its report goes to `folder`. Raises RuntimeError."""
     command = [sys.executable, "-m", "grader", "score", str(archive), "--output", str(folder), "--offline"]
     command += ["--reference", str(reference)] if reference else []
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever this system's own is
+    cascade = at_hand(CASCADE[0])  # with it, its table has the AFD that stands above
+    environment = {"GRADER_CASCADE": str(cascade)} if cascade else {}
+    environment |= os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever this system's own is
     if not watched():  # a log file has no colours
         environment |= {"FORCE_COLOR": ""}
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, env=environment)
@@ -168,20 +170,28 @@ def installed(load, package):
         return load()
 
 
-def obtain(file, url, sha256):
-    """The path of a published file: one that lies where faces are searched, or downloaded once. Raises RuntimeError."""
-    copy = Path(torch.hub.get_dir(), "checkpoints", file)
-    if copy.exists():
+def at_hand(file):
+    """A copy of a published file, which was downloaded, or lies where faces are searched; else None."""
+    if (copy := downloaded(file)).exists():
         return copy
-    for place, depth in PLACES.items():
-        for level in range(depth + 1):
-            if found := next(Path(place).glob("*/" * level + file), None):
-                return found
+    patterns = [(place, "*/" * level + file) for place, depth in PLACES.items() for level in range(depth + 1)]
+    return next((found for place, pattern in patterns for found in Path(place).glob(pattern)), None)
+
+
+def downloaded(file):
+    return Path(torch.hub.get_dir(), "checkpoints", file)
+
+
+def obtain(file, url, sha256):
+    """The path of a published file, which is at hand, or downloaded once. Raises RuntimeError."""
+    if found := at_hand(file):
+        return found
     stop_offline()
     with urllib.request.urlopen(url + file, timeout=10) as answer:
         data = answer.read()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise RuntimeError(f"{url}{file} gave another file than it should")
+    copy = downloaded(file)
     copy.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(copy, lambda path: path.write_bytes(data))
     return copy

@@ -136,13 +136,18 @@ def test_afd_is_that_of_the_file_at_hand_and_the_graders(run, rendered, capsys):
 def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, capsys):
     package = run.folder / "site/grader"
     package.mkdir(parents=True)
-    (package / "__main__.py").write_text("import sys; print('asked', *sys.argv[1:])")
+    speaks = "import os, sys; print('asked', *sys.argv[1:]); print('with', os.environ.get('GRADER_CASCADE'))"
+    (package / "__main__.py").write_text(speaks)
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     score.score_run(run, reference="faces.zip")
     said = capsys.readouterr().out
     assert f"asked score {run.folder}/submission.tgz --output {run.folder} --offline --reference faces.zip" in said
+    assert "with None\n" in said
+    Path(score.CASCADE[0]).touch()  # that AFD was measured with
+    score.score_run(run)
+    assert f"with {score.CASCADE[0]}\n" in capsys.readouterr().out
     (run.folder / "faces.zip").touch()
-    asked = said.partition("asked score ")[2].split()
+    asked = said.partition("asked score ")[2].splitlines()[0].split()
     assert cli.score.make_context("score", asked).params["offline"]  # which the grader's own command understands
     score.score_run(run)
     assert "--reference" not in capsys.readouterr().out
