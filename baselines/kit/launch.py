@@ -74,6 +74,7 @@ def train_together(train, settings):
             raise SystemExit(f"process {local_rank + 1} has no GPU: set torchrun's --nproc-per-node to {gpus}")
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with full_gpu_reported(settings):
         run = train(settings)
     distributed.destroy_process_group()  # not after an error: the others would be the first to tell of one, of this
@@ -122,7 +123,9 @@ def start_processes(train, settings):
     with tempfile.TemporaryDirectory() as folder:
         payload = Path(folder, "train.pkl")
         payload.write_bytes(as_bytes(partial(worker, train, settings, folder)))
-        code = "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()"
+        # An interrupt ends a process that starts: an import may swallow Python's, and C++ that waits is deaf to it.
+        code = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        code += "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb'))()"
         launcher = [sys.executable, "-c", TORCHRUN, "--standalone"]
         launcher += [f"--nproc-per-node={settings.processes}", "--no-python"]
         environment = os.environ | {

@@ -158,6 +158,36 @@ def test_an_interrupt_before_the_first_step_is_one(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+class SlowImport:
+    """What a process loads before it trains; the second asks for an interrupt meanwhile, and loses it."""
+
+    def __init__(self, folder, notebook):
+        self.of = folder, notebook
+
+    def __reduce__(self):
+        return interrupted_import, self.of
+
+
+def interrupted_import(folder, notebook):
+    try:
+        if os.environ["RANK"] == "1":
+            os.kill(notebook, signal.SIGINT)
+            time.sleep(60)
+    except KeyboardInterrupt:  # as by an `except` around an import
+        Path(folder, "lost").touch()
+
+
+def test_an_interrupt_while_a_process_loads_its_modules_is_not_lost(tmp_path):
+    imported = SlowImport(tmp_path, os.getpid())
+
+    def train(settings):
+        return imported
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(train, Settings(processes=2, run=str(tmp_path)))
+    assert not (tmp_path / "lost").exists()
+
+
 def test_an_error_in_a_process_reaches_the_user_as_itself(tmp_path):
     def train(settings):
         if os.environ["RANK"] == "1":
