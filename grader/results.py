@@ -94,6 +94,7 @@ class Integrity:
     `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `near` counts pictures
     that are nearer to a face of the course than honest ones are, and `disguised` tells that they are too many. `signs`
     are those of pictures that were optimised against the public networks, and `optimised` tells that they are enough.
+    `released` tells that they look like those of the generator that this project releases.
     `names` and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are of the faces in `copies` and `closest`.
     """
 
@@ -108,6 +109,7 @@ class Integrity:
     disguised: bool = False
     signs: list[str] = field(default_factory=list)
     optimised: bool = False
+    released: bool = False
 
     @property
     def in_disguise(self) -> bool:

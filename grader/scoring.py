@@ -23,6 +23,7 @@ from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
 from grader.metrics.frechet import floor, floors, frechet_distance
 from grader.metrics.registry import INTEGRITY, METRICS, NAMES, Against, Sample, selected
+from grader.metrics.released import released
 from grader.progress import Progress, silent
 from grader.results import Score
 
@@ -113,6 +114,8 @@ class Scorer:
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
+                if self.against.anime:
+                    found = replace(found, released=released(sample.anime))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         not_looked_for = []
         if found and self.against.real.faces == reference.NAME and any(one.judged for one in verdicts):

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -22,9 +23,11 @@ from baselines import sample as play
 from baselines.definitions import definition
 from grader.cli import shared
 from grader.errors import GraderError, first_line
+from grader.features import anime
 from grader.files import short_hash, write_bytes, write_text
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
+from grader.metrics import released
 from grader.metrics.copies import integrity
 from grader.results import Score
 
@@ -69,6 +72,8 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
     weights = save({name: weight.to(dtype) for name, weight in G.state_dict().items()}, texts)
     write_bytes(output, weights)
+    if output.resolve() == play.WEIGHTS.resolve():
+        keep_statistics(G)
     if not card:
         return None
     write_text(path := output.with_name("README.md"), TABLE.sub(lambda _: table(output), card))
@@ -111,6 +116,13 @@ def in_half_precision(G: torch.nn.Module) -> tuple[torch.dtype, torch.Tensor]:
         return torch.float16, after
     G.load_state_dict(whole)
     return torch.float32, before
+
+
+def keep_statistics(G: torch.nn.Module) -> None:
+    """Writes what the grader knows the shipped generator's pictures by."""
+    batches = (play.sample(G, play.noise(G, play.COUNT, seed)).permute(0, 2, 3, 1).numpy() for seed in range(1, 11))
+    features = np.concatenate([anime.describe(pictures) for pictures in batches])  # [10000, 256]
+    released.keep(features, {"weights": short_hash(play.WEIGHTS), "features": anime.scale()})
 
 
 def check_copies(pictures: torch.Tensor) -> str:

@@ -8,16 +8,17 @@ for these very pixels. Four signs tell it, each with what honest sets show; two 
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from grader.features import imagenet
 from grader.features.reference import Reference
-from grader.features.statistics import evenly_spaced
 from grader.metrics.afd import CASCADE
 from grader.metrics.frechet import frechet_distance
 from grader.results import Measure
 
-FEW = 300  # pictures that are moved, spread over all: enough to tell
+FEW = 300  # pictures that are moved: enough to tell
 MOVED = 1.15  # honest sets .97 to 1.08: real faces, six submissions, four runs
 # The second opinion grows faster than the distance: honest sets up to 450 lie at 25 for 337, and with the third power.
 # These are judged sets and all below; beyond that nobody gains a tier by it.
@@ -26,6 +27,7 @@ SLACK = 40  # of the second opinion, near real faces: runs of 10 are up to 23 ab
 TOO_NEAR = 0.8  # of what as many real faces score
 FOUND, SEEN = 0.9, 0.25  # shares of faces by our detector and by the cascade that do not go together
 SIGNS = 2  # that ask for a review
+NOT_ALL = "signs of optimised pictures were not all looked for"
 
 
 def moved(pictures: np.ndarray) -> np.ndarray:
@@ -55,7 +57,9 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
     if found and seen and found.value >= FOUND and seen.value < SEEN:
         lines.append(f"our detector finds faces in {found.value:.0%} of them, lbpcascade in {seen.value:.0%}")
     if lines or second is None:  # else it would be alone, which asks for no review, and it takes 2 s
-        some = evenly_spaced(len(pictures), FEW)
+        # Drawn by their content: who knew the places would put pictures there that are as they were.
+        seed = hashlib.sha256(pictures.tobytes()).digest()
+        some = np.random.default_rng([*seed]).permutation(len(pictures))[:FEW]
         before, after = (
             frechet_distance(rows, real.statistics)
             for rows in (features[some], imagenet.describe(moved(pictures[some])))
@@ -67,13 +71,17 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
 
 
 def not_looked_for(measures: list[Measure], signs: list[str]) -> list[str]:
-    """A line on the signs that could not be looked for without a distance, and what to add; [] where there are both."""
-    measured = {name for name, _ in _measured(measures)}
-    missing = [name.lower() for name in ("FD-ImageNet", "FD-anime") if name not in measured]
-    if not missing:
-        return []
-    one = ", and one shows" if len(signs) == 1 else ""
-    return [f"signs of optimised pictures were not all looked for{one}: add {','.join(missing)} to --metrics"]
+    """A line on the signs that could not be looked for without a distance, and what to add, and one where it takes the
+    cascade to tell; [] where all were."""
+    values = _measured(measures)
+    measured, lines = {name for name, _ in values}, []
+    if missing := [name.lower() for name in ("FD-ImageNet", "FD-anime") if name not in measured]:
+        one = ", and one shows" if len(signs) == 1 else ""
+        lines.append(f"{NOT_ALL}{one}: add {','.join(missing)} to --metrics")
+    found = values.get(("AFD", "embedded"))
+    if found and found.value >= FOUND and ("AFD", "lbpcascade") not in values:
+        lines.append(f"{NOT_ALL}: without lbpcascade it is not known whether it finds these faces too")
+    return lines
 
 
 def _measured(measures: list[Measure]) -> dict[tuple[str, str], Measure]:

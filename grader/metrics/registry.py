@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,13 @@ class Sample:
     features: np.ndarray
     quality: int | None
     progress: Progress
+
+    @cached_property
+    def anime(self) -> np.ndarray:
+        """Their features by the anime network, float64 [N, 256]."""
+        from grader.features import anime
+
+        return anime.describe(self.pictures, done=self.progress("anime features", len(self.pictures)))
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,7 @@ def fd_anime(sample: Sample, against: Against) -> list[Measure]:
 
     if against.anime is None:
         return [Measure("FD-anime", anime.scale(), against.real.faces, None, note=against.missing["fd-anime"])]
-    features = anime.describe(sample.pictures, done=sample.progress("anime features", len(sample.pictures)))
-    return [_distance("FD-anime", features, against.anime, sample.quality)]
+    return [_distance("FD-anime", sample.anime, against.anime, sample.quality)]
 
 
 def _distance(name: str, features: np.ndarray, real: Reference, quality: int | None) -> Measure:

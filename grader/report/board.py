@@ -65,6 +65,8 @@ def _remarks(result: dict, judged: bool) -> list[str]:
             remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
         if integrity.get("optimised"):
             remarks.append("optimised against the grader?")
+        if integrity.get("released"):
+            remarks.append("pictures of the generator that the homework kit ships?")
     elif "integrity" in result:
         remarks.append("copies were not looked for")
     if result["status"] == "graded" and not judged:

@@ -54,6 +54,7 @@ def _integrity(found: Integrity, names: list[str]) -> dict:
         "disguised": found.disguised,
         "signs": found.signs,
         "optimised": found.optimised,
+        "released": found.released,
         "copies": [
             {
                 "picture": names[copy.index],

@@ -10,14 +10,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from baselines import sample as play
 from baselines.sample import BadWeights, load_generator
-from grader.features import imagenet
+from grader.features import anime, imagenet
+from grader.files import short_hash
 from grader.inputs.faces import face_set_name
 from grader.inputs.submission import read_submission
-from grader.metrics import afd
+from grader.metrics import afd, released
 from grader.metrics.copies import COPY
 from grader.verdict import load_thresholds
 from kit.faces import read_faces
@@ -69,9 +71,16 @@ def test_the_shipped_weights_draw_faces_that_nobody_drew(shipped):
 def test_the_shipped_samples_score_as_they_did(shipped):
     """Nothing else would see all distances double, or all thresholds be wrong by as much."""
     pictures = play.sample(shipped, play.noise(shipped, play.COUNT, release.SEED))
-    distance, faces = release.scored(pictures, ("fd-imagenet", "afd")).measures
+    score = release.scored(pictures, ("fd-imagenet", "afd", "fd-anime", "integrity"))
+    distance, faces, _ = score.measures
     assert distance.value == pytest.approx(139.9, abs=2)
     assert faces.value == pytest.approx(0.996, abs=0.004)
+    assert score.integrity.released  # a class should know whose they are
+
+
+def test_the_grader_knows_the_pictures_of_these_weights():
+    with safe_open(released.FILE, "numpy") as file:
+        assert file.metadata() == {"weights": short_hash(play.WEIGHTS), "features": anime.scale()}
 
 
 def test_the_card_says_what_the_weights_say_of_themselves():

@@ -230,6 +230,13 @@ def test_every_state_of_a_score_has_its_page(score):
     assert "No verdict" in text and "<table>" not in text and 'class="scale' not in text
 
 
+def test_a_class_is_told_whose_pictures_are_those_of_the_shipped_generator(score):
+    some = replace(score, integrity=replace(score.integrity, released=True))
+    (row,) = board.ranked([as_dict(some) | {"name": "mine", "status": "graded", "problems": []}])
+    assert "pictures of the generator that the homework kit ships?" in row["remarks"]
+    assert any("python -m baselines.sample" in line for line in words.warnings(some))
+
+
 def test_what_was_not_looked_for_stands_beside_the_verdict(score):
     some = replace(score, not_looked_for=["copies of some faces were not looked for: make the file again"])
     line = "Copies of some faces were not looked for: make the file again."
