@@ -33,9 +33,9 @@
 
 # %% [markdown]
 # Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only
-# simple functions. On their way through the layers gradients fade or explode, whatever $c$ is. The theory asks for a
-# slope of 1. So ask for that directly, where it matters: between the reals and the fakes
-# ([Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)):
+# simple functions. On their way through the layers gradients fade or explode, unless $c$ is tuned with care; BatchNorm
+# hides it (03). The theory asks for a slope of 1. So ask for that directly, where it matters: between the reals and the
+# fakes ([Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)):
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
 #   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]
@@ -52,9 +52,9 @@
 # order of magnitude. In 03 without BatchNorm they do not. The score to beat is **Strong**.
 
 # %% [markdown] lang="zh"
-# 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。不
-# 管 $c$ 是多少，梯度一層一層傳過去，不是消失就是爆炸。理論要的是斜率等於 1。那就直接這樣要求，而且就在最重要的地方：真
-# 圖和假圖之間（[Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)）：
+# 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。除
+# 非 $c$ 調得很仔細，梯度一層一層傳過去，不是消失就是爆炸；BatchNorm 會把它蓋住（03）。理論要的是斜率等於 1。那就直接這
+# 樣要求，而且就在最重要的地方：真圖和假圖之間（[Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)）：
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
 #   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]

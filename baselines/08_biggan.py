@@ -27,8 +27,8 @@
 # %% [markdown]
 # A critic must not be steep. Notebook 03 clips its weights, and 04 punishes its slope. **SNGAN**
 # ([Miyato et al., 2018](https://arxiv.org/abs/1802.05957)) divides every weight by its largest singular value $\sigma$:
-# $\bar W = W / \sigma(W)$. Then no layer can stretch anything, and it costs next to nothing. The loss is the hinge. It
-# leaves pictures alone that $D$ is already sure of:
+# $\bar W = W / \sigma(W)$. Then no weight, taken as a matrix, can stretch anything, and it costs next to nothing. The
+# loss is the hinge. It leaves pictures alone that $D$ is already sure of:
 #
 # $$L_D = \mathbb E_x[\max(0, 1 - D(x, y))] + \mathbb E_z[\max(0, 1 + D(G(z, y), y))]
 #   \qquad L_G = -\mathbb E_z[D(G(z, y), y)]$$
@@ -51,8 +51,8 @@
 
 # %% [markdown] lang="zh"
 # 評論家不能太陡。筆記本 03 裁剪權重，04 懲罰斜率。**SNGAN**（[Miyato et al., 2018](https://arxiv.org/abs/1802.05957)）
-# 把每個權重除以它最大的奇異值 $\sigma$：$\bar W = W / \sigma(W)$。這樣沒有一層能把輸入拉長，而且幾乎不花時間。損失用的
-# 是 hinge：$D$ 已經很有把握的圖片，就不再管它：
+# 把每個權重除以它最大的奇異值 $\sigma$：$\bar W = W / \sigma(W)$。這樣沒有一個權重（當成矩陣來看）能把輸入拉長，而且幾
+# 乎不花時間。損失用的是 hinge：$D$ 已經很有把握的圖片，就不再管它：
 #
 # $$L_D = \mathbb E_x[\max(0, 1 - D(x, y))] + \mathbb E_z[\max(0, 1 + D(G(z, y), y))]
 #   \qquad L_G = -\mathbb E_z[D(G(z, y), y)]$$

@@ -162,7 +162,8 @@ settings = make_settings(PRESETS, preset, overrides)
 # A generator halves the picture three times. It works on the 8×8 map in six residual blocks, and doubles it three
 # times. Each block adds something to what it gets. A discriminator gives one answer for each of 6×6 places (a
 # *PatchGAN*). In the paper an answer sees a patch of 70×70 pixels, of 256×256. Here the pictures are so small that it
-# sees nearly all of them. InstanceNorm normalises every picture by itself. You can read both in the folded cell.
+# sees half of one at a corner, and nearly all in the middle. InstanceNorm normalises every picture by itself. You can
+# read both in the folded cell.
 #
 # The networks come in pairs, named as in the formulas: `G.AB` and `G.BA`, `D.A` and `D.B`.
 
@@ -171,8 +172,8 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # 生成器先把圖片縮小一半，做三次。在 8×8 的特徵圖上，它經過六個殘差區塊（residual block），每個區塊在輸入上加一點東西。
 # 最後再放大一倍，也做三次。判別器對 6×6 個位置各給一個答案（*PatchGAN*）。論文的圖片是 256×256，一個答案只看得到
-# 70×70 的一小塊（patch）。這裡的圖片很小，一個答案差不多看得到整張圖。InstanceNorm 把每張圖片各自正規化。兩種網路的程
-# 式都在摺疊的儲存格裡。
+# 70×70 的一小塊（patch）。這裡的圖片很小，角落的答案看得到半張圖，中間的答案差不多看得到整張圖。InstanceNorm 把每張
+# 圖片各自正規化。兩種網路的程式都在摺疊的儲存格裡。
 #
 # 網路成對出現，名字和公式一樣：`G.AB` 和 `G.BA`、`D.A` 和 `D.B`。
 

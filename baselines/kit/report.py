@@ -29,7 +29,7 @@ def plot_norms(run, *others):
         layers = np.arange(1, len(median) + 1)
         (line,) = axes.plot(layers, median, marker="o", label=label)
         axes.fill_between(layers, low, high, alpha=0.2, color=line.get_color())
-        ratio = median.max() / median.min() if median.min() > 0 else np.inf  # 0 where a gradient underflows
+        ratio = median.max() / median.min() if median.min() > 0 else np.inf  # 0 where float32 loses it
         print(f"{label}: largest over smallest layer {ratio:.3g}")
     axes.set(yscale="log", xlabel="layer of D, from the picture up", ylabel="L2 norm of the gradient")
     axes.xaxis.get_major_locator().set_params(integer=True)

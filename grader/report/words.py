@@ -17,8 +17,8 @@ GOOD = {  # what is good of each measure, in a few words
     "FID": "lower; the number that papers report",
     "KID": "lower, 0 for real faces; free of FID’s bias by the number of pictures",
     "AFD": "higher: share in which a face is found",
-    "precision": "near 1: pictures look like real ones",
-    "recall": "near 1: all kinds of real ones are there",
+    "precision": "higher: pictures look like real ones",
+    "recall": "higher: how many real faces lie among the pictures",
     "density": "1 for real faces: pictures lie where real ones are dense",
     "coverage": "near 1: how many real faces have a picture near them",
 }
