@@ -21,7 +21,7 @@ PAGES = [*READMES, *FOLDERS, *sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEADER = re.compile(  # tier and minutes of preset cpu in the box at a notebook's top, in English or Chinese
     r"^# \| \*\*(?:Time|時間)\*\* \|(?P<time>.*?) \|\n"
-    r"# \| \*\*(?:Tier|等級)\*\* \| (?:\*\*(?P<tier>\w+)\*\*: |none|無)",
+    r"# \| \*\*(?:Tier|等級)\*\* \| (?:\*\*(?P<tier>\w+)\*\*(?:: |：)|none|無)",
     re.MULTILINE | re.DOTALL,
 )
 TIERS = ("Simple", "Medium", "Strong", "Boss")
