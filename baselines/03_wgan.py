@@ -20,7 +20,7 @@
 # | **你要寫** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
 # | **時間** | `cpu`：一個 CPU 核心 7 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：H200 上 6 分鐘（由每秒步數換算） |
-# | **等級** | **Strong**: {{Strong}} |
+# | **等級** | **Strong**：{{Strong}} |
 
 # %% [markdown]
 # ![Eight samples after 500, 1,500 and 4,000 steps of preset cpu](results/03_wgan_cpu/stages.jpg)
@@ -85,7 +85,7 @@
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
-# two networks of 01. You need not read them, but you can: open a cell by its title.
+# two networks of 01. You do not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -689,13 +689,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -773,17 +774,17 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
-# what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a
+# line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #

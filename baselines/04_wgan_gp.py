@@ -19,7 +19,7 @@
 # | **你要寫** | `make_critic`, `gradient_penalty`, `discriminator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 6 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：H200 上 15 分鐘（由每秒步數換算） |
-# | **等級** | **Strong**: {{Strong}} |
+# | **等級** | **Strong**：{{Strong}} |
 
 # %% [markdown]
 # ![Eight samples after 250, 1,000 and 2,000 steps of preset cpu](results/04_wgan_gp_cpu/stages.jpg)
@@ -73,7 +73,7 @@
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples, and the
-# two networks of 01. You need not read them, but you can: open a cell by its title.
+# two networks of 01. You do not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -642,13 +642,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -686,16 +687,16 @@ plot_losses(run)
 # %% [markdown] lang="zh"
 # ## 你的報告
 #
-# **第 1 題**：說出 WGAN 和原始的 GAN 有哪些不同，至少兩個。你在 03 已經看過了。懲罰又帶來一個不同：它對 $D$ 要求什麼？
-# 在哪裡要求？
+# **第 1 題。** 說出 WGAN 和原始的 GAN 有哪些不同，至少兩個。你在 03 已經看過了。懲罰又帶來一個不同：它對 $D$ 要求什
+# 麼？在哪裡要求？
 #
-# **第 2 題**：畫出判別器在兩種設定下的梯度範數：權重裁剪（03）和梯度懲罰（這份筆記本）。判別器至少要有 4 層。y 軸是梯
+# **第 2 題。** 畫出判別器在兩種設定下的梯度範數：權重裁剪（03）和梯度懲罰（這份筆記本）。判別器至少要有 4 層。y 軸是梯
 # 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 請說明曲線在哪裡上升或下降、差幾倍、為什麼。兩份筆記本都把
-# `layers` 設成 12，03 再把 `batch_norm` 設成 False，會看得更清楚。這時 `run` 要設成別的資料夾，並在下面的儲存格寫上
-# 另一份筆記本的資料夾。
+# `layers` 設成 12，03 再把 `batch_norm` 設成 False，會看得更清楚。這時 `run` 要設成別的資料夾，並在下面的儲存格寫上另
+# 一份筆記本的資料夾。
 #
-# 只要兩次訓練的結果都在，下面的儲存格就會把兩種設定畫出來。如果另一次訓練是之前連線時做的，把它的 `.zip` 放回
-# `runs/`。在 Kaggle 上，用 *Add Input* 加進來。
+# 兩次訓練的結果都有了，下面的儲存格就會把兩種設定畫在一起。如果換過工作階段，先把另一次訓練的 `.zip` 放回 `runs/`。在
+# Kaggle 上，用 *Add Input* 把它加進來。
 
 # %%
 from kit.report import plot_norms
@@ -726,17 +727,17 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
-# what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a
+# line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
@@ -754,7 +755,7 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` grows without end, below or above 0 | the penalty does not count: $\lambda$ is missing, or its gradient \
+# | `loss_D` grows without end, below or above 0 | the penalty has no effect: $\lambda$ is missing, or its gradient \
 #   is lost | run the checks of `gradient_penalty` and `discriminator_step` again |
 # | `loss_D` is far below 0 | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
 # | `loss_D` is large and positive | first 20 steps: slopes are still far from 1, and $\lambda$ multiplies the \

@@ -20,7 +20,7 @@
 # | **你要寫** | `make_trainer`, `generate` |
 # | **時間** | `t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：H200 上 1.9 小時（由每秒步數換算）。 \
 #   沒有 `cpu` 這個設定組：在一個 CPU 核心上，小尺寸跑 700 步要 20 分鐘，還看不到臉 |
-# | **等級** | **Boss**: {{Boss}} |
+# | **等級** | **Boss**：{{Boss}} |
 
 # %% [markdown]
 # A DCGAN squeezes all it knows about a face through one vector at its entrance. StyleGAN asks what each **resolution**
@@ -35,8 +35,8 @@
 # $D$'s loss is the *hinge loss*, the mean of $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$: here $D$ scores fakes high,
 # and pictures that it is sure of no longer count. On every fourth step a gradient penalty is added. It is not taken
 # between reals and fakes as in 04, but at both, and it wants a slope of 0. Notebook 10 calls it $R_1$ and $R_2$. Later
-# comes a penalty that keeps a step in $w$ the same size in pictures everywhere. The gain is in the architecture, and it
-# costs: a step takes about thirteen times as long as one of 01, for half as many pictures.
+# another penalty is added: a step in $w$ should change the picture by the same amount everywhere. The gain is in the
+# architecture, and it costs: a step takes about thirteen times as long as one of 01, for half as many pictures.
 #
 # You do not write it. As in real work, the network comes from a package,
 # [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch). Your part is to **use it right**: set it up
@@ -77,8 +77,8 @@
 # %% [markdown]
 # ## Before you start
 #
-# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
-# not read them, but you can: open a cell by its title.
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You do
+# not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -539,13 +539,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings, one_process=True)  # the package has its own way with several GPUs
@@ -570,7 +571,8 @@ plot_losses(run)
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
 # training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
 #
-# $\psi$ changes samples only, not the training. So try others: set `run.G_ema.psi = 0.6`, and run the cell again.
+# $\psi$ changes samples only, not the training. So try others: put `run.G_ema.psi = 0.6` at the top of the next cell,
+# and run it again.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
@@ -581,7 +583,7 @@ plot_losses(run)
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
 #
-# $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：設定 `run.G_ema.psi = 0.6`，再執行一次這個儲存格。
+# $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：在下一個儲存格的最上面加上 `run.G_ema.psi = 0.6`，再執行一次。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
 # 一個指令評分。圖片的資料夾裡還是最後一個。
@@ -592,17 +594,17 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
-# what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a
+# line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #

@@ -69,7 +69,7 @@
 # ## Before you start
 #
 # The next cells are folded. They hold what all notebooks share: settings, reading faces and labels, the two networks,
-# checkpoints, samples. You need not read them, but you can: open a cell by its title.
+# checkpoints, samples. You do not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -189,7 +189,9 @@ def check_one_hot(one_hot):
         assert y.dtype == torch.float32, f"networks take float32, and this is {y.dtype}: call .float()"
         assert y.device == labels.device, "keep y on the device of the labels, which may be the CPU"
         right = [[float(column == label) for column in range(n_classes)] for label in numbers]
-        assert y.tolist() == right, f"label {numbers[0]} of {n_classes} is {right[0]}, not {y[0].tolist()}"
+        assert y.tolist() == right, (
+            f"label {numbers[0]} of {n_classes} classes should be {right[0]}, not {y[0].tolist()}"
+        )
         assert labels.tolist() == numbers, "the labels themselves were changed: make a new tensor"
     done("one_hot")
 
@@ -306,7 +308,8 @@ check_join(join_z, join_pictures)
 #
 # <details><summary>Hint 1</summary>
 #
-# Go round in a circle: add something to the label that is never 0, and take the rest of the division by `n_classes`.
+# Go round in a circle: add something to the label that is never 0, and take the remainder of the division by
+# `n_classes`.
 #
 # </details>
 #
@@ -367,14 +370,14 @@ def check_other_labels(other_labels):
         assert others.dtype == labels.dtype, f"labels are whole numbers, {labels.dtype}, and these are {others.dtype}"
         assert others.device == labels.device, "keep them on the device of the labels"
         in_range = others.min() >= 0 and others.max() < n_classes
-        assert in_range, "classes are 0 … n_classes − 1: take the rest, % n_classes"
+        assert in_range, "classes are 0 … n_classes − 1: take the remainder, % n_classes"
         assert not torch.equal(others, labels), "these are the right labels"
         assert (others != labels).all(), "some labels are still right: every one must be wrong"
         again = n_classes > 2 and all(torch.equal(others, other_labels(labels, n_classes)) for _ in range(10))
         assert not again, "the same wrong labels at every call: draw them"
         counts = [others[labels == label].bincount(minlength=n_classes) for label in range(n_classes)]
         counts = torch.stack(counts)  # [label, wrong label]
-        equally = "each of the other classes is to be equally likely"
+        equally = "each of the other classes should be equally likely"
         assert (counts > 0).sum() == n_classes * (n_classes - 1), f"some wrong labels never come: {equally}"
         expected = (sizes / (n_classes - 1))[:, None]
         most = expected + 7.5 * expected.sqrt()  # which only a bias reaches
@@ -592,7 +595,7 @@ def check_discriminator_step(step):
         )
 
     mistakes = {
-        "nothing comes of it: D is to reject real pictures with wrong labels": right,
+        "it has no effect: D should reject real pictures with wrong labels": right,
         "real pictures with wrong labels get the target 0, not 1": wrong_mistake(
             lambda D, fake, real, y: accept(right_p(D, real, wrong_y)) / 4
         ),
@@ -745,13 +748,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -832,17 +836,17 @@ animate([Image.open(path) for path in grids], run.folder / "training.gif")
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this
-# machine lacks something, a line says what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for
+# them. If this machine lacks something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會量生成的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #

@@ -18,7 +18,7 @@
 # | **你要寫** | `stage`, `fade`, `pixel_norm`, `equalized_conv`, `minibatch_stddev` |
 # | **時間** | `cpu`：一個 CPU 核心 9 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：還沒在 \
 #   GPU 上量過 |
-# | **等級** | **Simple**: {{Simple}} |
+# | **等級** | **Simple**：{{Simple}} |
 
 # %% [markdown]
 # ![Eight samples at 4×4, 16×16 and 64×64](results/07_progressive_cpu/stages.jpg)
@@ -66,15 +66,15 @@
 #
 # 淡入之後，$\alpha$ 保持在 1，直到所有區塊都穩定下來。真圖也要和假圖一樣混合。不然真圖比較清楚，$D$ 一看就認出來了。
 #
-# 這篇論文的其他想法，比漸進式成長本身活得更久。**Pixel norm** 和 **equalized learning rate**（等化學習率）不用
-# BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard deviation**（小批次標準差）告訴 $D$ 同一個批次裡的圖片
-# 彼此差多少，這樣就看得出 $G$ 是不是崩潰了。這些全部由你來寫，成長的部分也是。
+# 漸進式成長後來很少用了，這篇論文的其他想法卻一直沿用下來。**Pixel norm** 和 **equalized learning rate**（等化學習率）
+# 不用 BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard deviation**（小批次標準差）告訴 $D$ 同一個批次裡的
+# 圖片彼此差多少，這樣就看得出 $G$ 是不是崩潰了。這些全部由你來寫，成長的部分也是。
 
 # %% [markdown]
 # ## Before you start
 #
-# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
-# not read them, but you can: open a cell by its title.
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You do
+# not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -337,7 +337,7 @@ def check_fade(fade):
     old, new = 3 * old + 1, 1 * new  # of another size and mean
     mistakes = {
         "the wrong way round: α = 0 is old, α = 1 is new": lambda old, new, alpha: alpha * old + (1 - alpha) * new,
-        "old is not scaled by 1 − α: at α = 1 it is to be gone": lambda old, new, alpha: old + alpha * new,
+        "old is not scaled by 1 − α: at α = 1 it should be gone": lambda old, new, alpha: old + alpha * new,
         "new is not scaled by α: at α = 0 it is not there yet": lambda old, new, alpha: (1 - alpha) * old + new,
         "α comes in as a square: it rises in a straight line": lambda old, new, alpha: (
             (1 - alpha**2) * old + alpha**2 * new
@@ -375,8 +375,8 @@ def as_sharp(real, resolution, alpha):
 # %% [markdown]
 # ## Pixel norm
 #
-# It follows every convolution of $G$ but the last, to RGB, and $z$ itself. Each pixel has a vector of $C$ channels.
-# Divide it by its root mean square. Then no layer can drive the others to ever larger numbers.
+# It comes after every convolution of $G$ except the last one, to RGB. $z$ goes through it too. Each pixel has a vector
+# of $C$ channels. Divide it by its root mean square. Then no layer can drive the others to ever larger numbers.
 #
 # $$b = a \Big/ \sqrt{\tfrac1C \textstyle\sum_c a_c^2 + 10^{-8}}$$
 #
@@ -546,7 +546,7 @@ def check_equalized_conv(Conv):
             return lambda x, weight, bias: nn.functional.conv2d(x, weight * scale, bias * scale_bias, padding=padding)
 
         out = output_of(conv, x)
-        assert torch.equal(conv.weight, before), "the weights are to stay N(0, 1): scale them when used, not in place"
+        assert torch.equal(conv.weight, before), "the weights should stay N(0, 1): scale them when used, not in place"
         right_size = 7 + 2 * padding - kernel + 1
         assert torch.is_tensor(out), f"it returns no tensor, but {type(out).__name__}"
         assert out.shape[2] == right_size or out.shape[2] != 7 - kernel + 1, "pass self.padding on"
@@ -995,13 +995,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings, one_process=True)  # the deviation over a batch needs the whole of it
@@ -1059,17 +1060,17 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
-# what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a
+# line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #

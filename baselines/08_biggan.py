@@ -73,8 +73,8 @@
 # %% [markdown]
 # ## Before you start
 #
-# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
-# not read them, but you can: open a cell by its title.
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You do
+# not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -936,10 +936,10 @@ class Discriminator(nn.Module):
 # %% [markdown]
 # ## A large batch out of small ones
 #
-# BigGAN's batch of 2,048 fits into no GPU of ours, but gradients add up. Take four batches, and divide each loss by
+# BigGAN's batch of 2,048 does not fit into our GPUs, but gradients add up. Take four batches, and divide each loss by
 # four: their gradients add up to that of the mean over all. In $D$ this is exact: nothing in it looks at other
-# pictures. In $G$ BatchNorm does. It normalises each of the four by itself (*ghost batches*). So the step differs from
-# that of a large batch, but need not be worse. Power iteration goes on from batch to batch, so $\sigma$ differs by as
+# pictures. $G$'s BatchNorm does: it normalises each of the four by itself (*ghost batches*). So the step differs from
+# that of a large batch, but it may be as good. Power iteration goes on from batch to batch, so $\sigma$ differs by as
 # little as from step to step.
 #
 # **Orthogonal regularisation** adds $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$ to $G$'s loss for each weight $W$.
@@ -1112,13 +1112,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings)
@@ -1196,17 +1197,17 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this
-# machine lacks something, a line says what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for
+# them. If this machine lacks something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會量生成的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
@@ -1225,12 +1226,12 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0 | $D$ is sure of all: spectral normalisation does not work, or `lr_D` is too high | with \
-#   `spectral_norm` `ajbrock` run the check of `largest_singular_value` again; lower `lr_D` |
+# | `loss_D` → 0 | $D$ is sure of all: spectral normalisation does not work, or `lr_D` is too high | run \
+#   the check of `largest_singular_value` again, if `spectral_norm` is `ajbrock`; lower `lr_D` |
 # | `loss_D` stays at 2, `loss_G` → 0 | $D$ knows nothing: all scores are near 0 | raise `lr_D`, or `n_critic` |
 # | `loss_D` grows over 2 | large batches and large steps: BigGAN collapses late | take an earlier checkpoint; lower \
 #   `lr_G` |
-# | one face per class | SNGAN and SAGAN do this in ten minutes; BigGAN varies | `skip_z`; a larger batch \
+# | one face per class | SNGAN and SAGAN do this in ten minutes; BigGAN varies | turn on `skip_z`; take a larger batch \
 #   (`accumulate`) |
 # | noise | too few steps; before `ema_start` the average is a copy of $G$ | wait for 500 steps more |
 

@@ -69,8 +69,8 @@
 # %% [markdown]
 # ## Before you start
 #
-# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
-# not read them, but you can: open a cell by its title.
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You do
+# not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -440,7 +440,7 @@ def check_cycle_loss(cycle_loss):
             lambda G, A, B, fake_A, fake_B: right_l1(fake_A, A) + right_l1(fake_B, B),
         ),
         (
-            "this is the way there alone, which is to change the picture: translate the fakes back first",
+            "this is the way there alone, which should change the picture: translate the fakes back first",
             lambda G, A, B, fake_A, fake_B: right_l1(fake_B, A) + right_l1(fake_A, B),
         ),
         (
@@ -543,7 +543,7 @@ def check_make_optimizers(make):
     held = [held_by(optimizer) for optimizer in optimizers]
     assert held[0] == "G.AB, G.BA", f"the first holds {held[0]}: give it both generators, and no D"
     assert held[1:] == ["D.A", "D.B"], f"the second and third hold {held[1]} and {held[2]}, not D.A and D.B"
-    otherwise = "they move the weights otherwise than Adam: pass it the learning rate and the betas, and nothing else"
+    otherwise = "they do not move the weights as Adam does: pass it only the learning rate and the betas"
     for name, optimizer, lr in zip(("G", "D.A", "D.B"), optimizers, (lr_G, lr_D, lr_D), strict=True):
         for group in optimizer.param_groups:
             assert "betas" in group, f"the optimizer of {name} is {type(optimizer).__name__}: take Adam"
@@ -701,9 +701,9 @@ def check_with_weights(step, cycle, identity):
         "these are D's labels for fakes: G wants D to answer 1 for its fakes": changed(target=0.0),
         "the discriminators are mixed up: D.A judges fake_A, and D.B fake_B": mixed_up,
         "the generators are mixed up: fake_A = G.BA(real_B), and fake_B = G.AB(real_A)": crossed,
-        "one generator is not judged, G.BA: D.A(fake_A) is to be 1, and no detach()": changed(fool_A=0),
-        "one generator is not judged, G.AB: D.B(fake_B) is to be 1, and no detach()": changed(fool_B=0),
-        "no generator is judged: D.A(fake_A) and D.B(fake_B) are to be 1, and no detach()": changed(fool_A=0, fool_B=0),
+        "one generator is not judged, G.BA: D.A(fake_A) should be 1, and no detach()": changed(fool_A=0),
+        "one generator is not judged, G.AB: D.B(fake_B) should be 1, and no detach()": changed(fool_B=0),
+        "no generator is judged: D.A(fake_A) and D.B(fake_B) should be 1, and no detach()": changed(fool_A=0, fool_B=0),
         "D's answers need the square: (D.A(fake_A) − 1)², and not its absolute value": changed(square=torch.abs),
         "D's answers count half: only the loss of D is halved": changed(fool_A=0.5, fool_B=0.5),
         "the identity loss is missing although `identity` is not 0, or it has no gradient: no detach()": changed(
@@ -883,7 +883,7 @@ def check_exchange(exchange):
         shown = call(fakes)
         now, room = len(history.pictures), kept - len(before)
         assert now <= 37, f"the history has grown to {now} pictures: keep history.size, here 37, at most"
-        assert now == kept, f"{kept} fakes are to be kept by now, not {now}: keep new ones as long as there is room"
+        assert now == kept, f"{kept} fakes should be kept by now, not {now}: keep new ones as long as there is room"
         assert numbers(shown)[:room] == new[:room], "as long as there is room, new fakes are shown"
         check_all_are_there(before, new, shown, room, "a picture got lost, or came twice")
 
@@ -994,7 +994,7 @@ def check_discriminator_step(step):
         "this is a critic's loss, without least squares: half of mean (D(real) − 1)² + mean D(fake)²": loss_with(
             lambda x: -x, lambda x: x
         ),
-        "square before the mean: each patch is to be 1 or 0, and not their mean": lambda D, G, real, fake: (
+        "square before the mean: each patch should be 1 or 0, and not their mean": lambda D, G, real, fake: (
             (D(real).mean() - 1) ** 2 / 2 + D(fake).mean() ** 2 / 2
         ),
     }
@@ -1017,7 +1017,7 @@ check_discriminator_step(discriminator_step)
 # ## Two domains
 #
 # With `faces_b`, one source is one domain. Without it, labels divide the faces. A tenth of each domain, at most 1,000
-# faces, is held out: no network learns from them. The grids and measures are of them.
+# faces, is held out: no network learns from them. The grids and the measures show these faces.
 
 # %% [markdown] lang="zh"
 # ## 兩個領域
@@ -1184,13 +1184,14 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 
 # %%
 run = launch(train, settings, one_process=True)
@@ -1262,19 +1263,19 @@ print(run.folder / "domain_B.tgz")
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against the faces of domain $B$, with pytorch-fid's
-# Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a face. The
-# grader, if it is installed, measures distances to your own faces. There is no tier for them. If this machine lacks
-# something, a line says what.
+# The cells below score what you trained here. FID is measured on a GPU against the faces of domain $B$, with
+# pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade finds a
+# face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this machine
+# lacks something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的
-# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成的
-# 圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和領域 $B$ 的人臉比較，用的是 pytorch-fid 的
+# Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式 grader，它會量生成
+# 的圖片和你的人臉資料的距離；用自己的資料，沒有等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -1293,7 +1294,7 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # | `loss_D` → 0, `loss_G` grows | the discriminators tell all fakes from reals | lower `lr_D` |
 # | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
 # | `loss_D` grows over 0.25 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
-# | one face repeated, whatever the input | the cycle loss does not count | run the check of `cycle_loss` again; \
+# | one face repeated, whatever the input | the cycle loss has no effect | run the check of `cycle_loss` again; \
 #   raise `cycle` |
 # | nothing changes: output equals input | `cycle` or `identity` is too large | `cycle` 5, `identity` 0 |
 # | noise, or dots | too few steps | wait for 1,000 steps more; `ema` 0.995 |
@@ -1337,7 +1338,7 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% fold="The measures of the last weights"
 colour_classifier = fit_colour_classifier(train_A, train_B)
 right = (1 - share_in_B(colour_classifier, held_out_A) + share_in_B(colour_classifier, held_out_B)) / 2
-print(f"of the real faces held out, the colour classifier puts {right:.1%} into their domain")
+print(f"the colour classifier puts {right:.1%} of the held-out real faces into their own domain")
 changed_AB, changed_BA, difference_ABA, difference_BAB = measure(colour_classifier, *trips)
 print(f"in the other domain, by their colours: {changed_AB:.1%} of A → B, {changed_BA:.1%} of B → A")
-print(f"a round trip's mean difference, of 255: {difference_ABA:.1f} from A, {difference_BAB:.1f} from B")
+print(f"mean difference after a round trip (255 at most): {difference_ABA:.1f} from A, {difference_BAB:.1f} from B")

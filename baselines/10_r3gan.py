@@ -23,7 +23,7 @@
 #   能過 **Boss**。`demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
 #   小時；在 H200 上用幾乎一樣的設定訓練 6 分鐘，過了 **Boss**。`course`：H200 上 29 分鐘（由每秒步數換算）。 \
 #   `large`：還沒量過 |
-# | **等級** | **Boss**: {{Boss}} |
+# | **等級** | **Boss**：{{Boss}} |
 
 # %% [markdown]
 # ![Eight samples after 1,200, 2,400 and 3,800 steps of preset cpu](results/10_r3gan_cpu/stages.jpg)
@@ -85,8 +85,8 @@
 # %% [markdown]
 # ## Before you start
 #
-# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You need
-# not read them, but you can: open a cell by its title.
+# The next cells are folded. They hold what all notebooks share: settings, reading faces, checkpoints, samples. You do
+# not have to read them, but you can: open a cell by its title.
 
 # %% [markdown] lang="zh"
 # ## 開始之前
@@ -401,7 +401,7 @@ def check_zero_centred_penalty(penalty):
             s.flatten(1).abs().sum(1).square().mean()
         ),
         "this is the L1 norm: the squares of the gradient add up": lambda: s.flatten(1).abs().sum(1).mean(),
-        "the largest number alone does not count: the squares of all add up": lambda: (
+        "the largest number alone is not enough: the squares of all add up": lambda: (
             s.flatten(1).abs().amax(1).square().mean()
         ),
         "the gradient is not squared": lambda: s.flatten(1).sum(1).mean(),
@@ -979,16 +979,17 @@ def train(settings):
 
 
 # %% [markdown]
-# To stop early, interrupt the kernel (■, or Ctrl-C). Training ends after its step, with samples and a checkpoint, and
-# you can run the cells below. Run this cell again to go on. To open the run in another session and not train on, add
-# `"steps": 1` to `overrides`.
+# To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
+# session and not train on, add `"steps": 1` to `overrides`.
 #
 # The end of a run with `cool_down` is the best place to stop. If you train on, the learning rates go
 # up again, and pictures are good only at the end of that session.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執行下面的儲存格。再執行一
-# 次這個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上 `"steps": 1`。
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
+# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# `"steps": 1`。
 #
 # 用了 `cool_down`，訓練結束的時候就是停下來最好的時機。接著訓練的話，學習率又會升高，要到那一次訓練的最後，圖片才會再
 # 變好。
@@ -1036,17 +1037,17 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# This cell scores what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was trained
-# on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which lbpcascade
-# finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a line says
-# what.
+# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
+# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
+# lbpcascade finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a
+# line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
 #
-# 這個儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
+# 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
 # grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
@@ -1064,15 +1065,15 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` → 0 and `loss_G` grows without end | $D$ is steep: a penalty does not count, or $\gamma$ is too small | \
+# | `loss_D` → 0 and `loss_G` grows without end | $D$ is steep: a penalty has no effect, or $\gamma$ is too small | \
 #   run the checks of `zero_centred_penalty` and `discriminator_step` again; raise `r1` and `r2` |
 # | both losses stay at 0.69, and samples are blurred | $\gamma$ is too large: $D$ is flat everywhere | lower `r1` and \
 #   `r2` to a tenth |
 # | a loss is NaN, or grows at once | the first steps are too large: no block starts at 0, or the rates are too high | \
 #   run the check of `ResidualBlock` again; lower `lr_G` and `lr_D` |
-# | one face repeated, “near repeats” rises | modes are lost | `loss` “relativistic”, both penalties on |
+# | one face repeated, “near repeats” rises | modes are lost | `loss` `"relativistic"`, both penalties on |
 # | samples repeat training faces, and get worse late | few faces: $D$ knows them by heart | `augment` \
-#   “color,translation,cutout” |
+#   `"color,translation,cutout"` |
 # | noise | with `ema`, the average is still young | train on, for 5 / (1 − `ema`) steps of $G$: 5,000 for \
 #   0.999 |
 

@@ -46,7 +46,12 @@ PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
 MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small
 CONTINUED = re.compile(r"^(\|.*?) \\\n +", re.MULTILINE)
 TIER = re.compile(r"\{\{(\w+)\}\}")
-TIER_IN_CHINESE = {" · or ": " · 或 ", " and ": " 且 ", "offline scale": "離線尺度", "published scale": "公開尺度"}
+TIER_IN_CHINESE = {
+    " · or ": " · 或 ",
+    " and ": " 且 ",
+    " (offline scale)": "（離線尺度）",
+    " (published scale)": "（公開尺度）",
+}
 
 
 def masters() -> list[Path]:

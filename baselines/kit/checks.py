@@ -334,7 +334,8 @@ def check_nothing_else(optimizer, trains, other, other_before, clips_weights):
     )
     gradients = zip(optimizer.seen[0], optimizer.before, strict=True)
     assert all(g is None or 1 in g.shape or g.stride() == weight.stride() for g, weight in gradients), (
-        "write into weight.grad with copy_(): a new tensor may lie otherwise in memory, which ends training on a GPU"
+        "write into weight.grad with copy_(): a new tensor may have another layout in memory, and "
+        "then training stops on a GPU"
     )
 
 

@@ -55,7 +55,7 @@ def read_labels(source, names, attribute="hair", only="", setting="`classes`"):
     found = sorted({value for value in values if value})
     classes = [*dict.fromkeys(name.strip() for name in only.split(",") if name.strip())] or found
     if len(found) < 2 and table:
-        raise SystemExit(f"{table} tells no two classes of {attribute!r} apart in {source}: set another `attribute`")
+        raise SystemExit(f"{table} has fewer than two classes of {attribute!r} in {source}: set another `attribute`")
     if len(found) < 2:
         raise SystemExit(
             f"{source} has no labels: put a tags.csv (1,blue hair green eyes) beside the pictures, or each class into "

@@ -37,7 +37,8 @@ def plot_norms(run, *others):
         axes.legend()
     counts = {len(line.get_xdata()) for line in axes.lines}
     if len(counts) > 1:
-        print(f"D has not as many layers in each run ({', '.join(map(str, sorted(counts)))}): set `layers` alike")
+        found = ", ".join(map(str, sorted(counts)))
+        print(f"D has a different number of layers in each run ({found}): set `layers` to the same number")
     show_plot(figure, run.folder / "grad_norms.png")
 
 

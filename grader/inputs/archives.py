@@ -245,7 +245,7 @@ def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo):
     """The file of an entry, whose read(n) takes memory for n bytes and no more. Raises BadZipFile."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack more than they are asked
-        raise zipfile.BadZipFile("compressed otherwise than by deflate")
+        raise zipfile.BadZipFile("compressed by another method than deflate")
     return archive.open(entry)
 
 

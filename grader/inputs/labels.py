@@ -87,8 +87,8 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
         names = sorted(name for name, count in counts.items() if count >= FEWEST)
         if len(names) < 2:
             raise BadReference(
-                f"{source}: no two classes of {FEWEST} faces by {attribute!r}: put a tags.csv (1,blue hair green eyes) "
-                "beside the pictures, or each class into a folder of its own"
+                f"{source}: fewer than two classes of {FEWEST} faces by {attribute!r}: put a tags.csv (1,blue hair "
+                "green eyes) beside the pictures, or each class into a folder of its own"
             )
         if unknown := set(asked) - counts.keys():
             remedy = f"ask for {_quoted(counts, 20)}, or by another --attribute"

@@ -229,7 +229,7 @@ def test_a_notebook_opens_with_a_box_and_closes_with_what_goes_wrong(master):
         assert rows[1][1] == ", ".join(f"`{todo}`" for todo in todos)
         presets = re.findall(r"`(\w+)`", rows[2][1])
         assert {"course", "t4_1h", "t4_3h", "t4_12h"} <= {*presets}
-        tier = re.match(r"\*\*(\w+)\*\*: (.*)", rows[3][1])
+        tier = re.match(r"\*\*(\w+)\*\*(?:: |：)(.*)", rows[3][1])
         assert tier[2] == build.tier(tier[1], language) if tier else rows[3][1].startswith(words["no tier"])
         (table,) = [text for text in texts(notebook) if text.startswith(words["when it looks wrong"])]
         lines = [line for line in table.splitlines() if line.startswith("|")]

@@ -112,11 +112,11 @@ def test_without_an_attribute_all_are_one_class(tmp_path):
     [
         ({}, "hair", "has no labels: put a tags.csv"),
         ({"notes.csv": "1,aqua hair\n"}, "hair", "has no labels: put a tags.csv"),
-        ({"tags.csv": ""}, "hair", "tags.csv tells no two classes of 'hair' apart"),
-        ({"tags.csv": "1,aqua hair\n2,aqua hair\n"}, "hair", "tags.csv tells no two classes of 'hair' apart"),
-        ({"tags.csv": "101,aqua hair\n102,red hair\n"}, "hair", "tags.csv tells no two classes of 'hair' apart"),
-        ({"tags.csv": TAGS}, "nose", "tells no two classes of 'nose' apart"),
-        ({"attributes.csv": DRAWN}, "nose", "tells no two classes of 'nose' apart"),
+        ({"tags.csv": ""}, "hair", "tags.csv has fewer than two classes of 'hair'"),
+        ({"tags.csv": "1,aqua hair\n2,aqua hair\n"}, "hair", "tags.csv has fewer than two classes of 'hair'"),
+        ({"tags.csv": "101,aqua hair\n102,red hair\n"}, "hair", "tags.csv has fewer than two classes of 'hair'"),
+        ({"tags.csv": TAGS}, "nose", "has fewer than two classes of 'nose'"),
+        ({"attributes.csv": DRAWN}, "nose", "has fewer than two classes of 'nose'"),
     ],
 )
 def test_faces_without_labels(tmp_path, as_zip, files, attribute, hint):

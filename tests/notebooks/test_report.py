@@ -61,7 +61,7 @@ def test_other_numbers_of_layers_and_gradients_of_0_are_told(tmp_path, drawn, ca
     assert capsys.readouterr().out.splitlines() == [
         "weight clipping c = 0.01 without BatchNorm: largest over smallest layer inf",
         "weight clipping c = 0.01: largest over smallest layer 4",
-        "D has not as many layers in each run (2, 3): set `layers` alike",
+        "D has a different number of layers in each run (2, 3): set `layers` to the same number",
     ]
 
 

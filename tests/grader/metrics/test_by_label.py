@@ -389,8 +389,8 @@ def test_everything_that_is_wrong_is_said_at_once(outputs, faces, tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--attribute", "skin"], "no two classes of 20 faces by 'skin': put a tags.csv"),
-        (["--by-label", "plain"], "no two classes of 20 faces"),
+        (["--attribute", "skin"], "fewer than two classes of 20 faces by 'skin': put a tags.csv"),
+        (["--by-label", "plain"], "fewer than two classes of 20 faces"),
         (["--by-label", "broken.zip"], "broken.zip: no labelled faces"),
         (["--by-label", "binary"], "no labelled faces (tags.csv: 'utf-8' codec"),
         (["--by-label", "few"], "fewer than 20 faces of red: add some, or ask for others"),
