@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,7 +13,9 @@ import sys
 import tarfile
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import make_dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -503,6 +506,22 @@ def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
     assert run.step == 6 and len(logged(tmp_path)) == 6
 
 
+def test_an_archive_that_cannot_be_written_costs_no_run_and_is_packed_where_it_is_opened(tmp_path, capsys):
+    archive = tmp_path / "gan.zip"
+    archive.mkdir()
+    assert train(session(tmp_path)).step == 6  # what comes after the training has its run
+    said = capsys.readouterr().out
+    assert re.search(r'gan\.zip cannot be written: .*notebook again\. With "steps": 1 in `overrides` it only packs', said)
+    archive.rmdir()
+    os.utime(tmp_path / "gan/log.csv", (0, 0))  # a time that no zip can hold
+    train(session(tmp_path, steps=1))
+    with zipfile.ZipFile(archive) as files:
+        assert {"gan/log.csv", "gan/checkpoints/last.pt"} <= {*files.namelist()}
+    packed = archive.stat().st_mtime_ns
+    train(session(tmp_path, steps=1))
+    assert archive.stat().st_mtime_ns == packed  # it holds all already
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_after_its_step_with_all_that_a_session_leaves(tmp_path, capsys, number):
     def losses(step):
@@ -741,11 +760,11 @@ def test_one_archive_is_all_that_another_session_needs(tmp_path, capsys):
 
     run = session(there, steps=4)  # nothing beside it: a new run
     assert run.start == 0
-    for attached in ("gan.zip", "my-run"):
+    for attached in ("my-run/gan", "gan.zip"):  # a folder may hold more than its zip
         fetch_run(run.folder, [kaggle])
-        assert f"took up the run in {kaggle / attached}" in capsys.readouterr().out
+        assert f"took up the run in {kaggle / attached} (" in capsys.readouterr().out
         run.last.unlink()
-        (kaggle / "gan.zip").unlink(missing_ok=True)
+        shutil.rmtree(kaggle / "my-run", ignore_errors=True)
     fetch_run(run.folder, [kaggle])
     run = session(there)
     assert run.start == 4
@@ -767,13 +786,15 @@ def test_an_archive_beside_the_run_is_taken_up_and_the_furthest_of_several(tmp_p
 
 
 def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
-    train(session(tmp_path / "content/runs", steps=2))
+    train(session(tmp_path / "content/runs", steps=4))
     drive = tmp_path / "content/drive/MyDrive/runs/gan"
     for name in ("checkpoints", "samples"):
         (drive / name).mkdir(parents=True)
     fetch_run(drive, [tmp_path / "content/runs"])
-    assert last(drive.parent)["step"] == 2
-    assert f"took up the run in {tmp_path / 'content/runs/gan'}" in capsys.readouterr().out
+    assert last(drive.parent)["step"] == 4
+    assert f"took up the run in {tmp_path / 'content/runs/gan'} (" in capsys.readouterr().out
+    kept = sorted(path.name for path in (drive / "checkpoints").iterdir())
+    assert kept == ["000002.pt", "000004.pt", "last.pt", "previous.pt"]  # the zip beside it has fewer
     assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
 
 
@@ -869,6 +890,35 @@ def test_a_run_without_samples_is_taken_up(tmp_path, capsys, as_zip):
         shutil.make_archive(tmp_path / "gan", "zip", tmp_path / "kaggle", "gan")
     fetch_run(tmp_path / "gan", [tmp_path / "kaggle"] * (not as_zip))
     assert last(tmp_path)["step"] == 2
+
+
+def test_a_run_is_taken_up_whole_or_not_at_all(tmp_path, monkeypatch):
+    train(session(tmp_path / "kaggle", steps=4))
+    (tmp_path / "kaggle/gan.zip").unlink()
+    there, here, write = tmp_path / "kaggle/gan", tmp_path / "gan", kit.run.atomic_write
+    whole = {path.relative_to(there) for path in there.rglob("*.*")}
+
+    for moment in range(len(whole) + 1):  # so many files are written, then it is interrupted
+        writes = iter([write] * moment)
+        monkeypatch.setattr(kit.run, "atomic_write", lambda *args, writes=writes: next(writes)(*args))
+        with suppress(StopIteration):
+            fetch_run(here, [tmp_path / "kaggle"])
+        found = {path.relative_to(here) for path in here.rglob("*.*")}
+        if {"last.pt", "previous.pt"} & {path.name for path in found}:
+            assert whole - found <= {Path("checkpoints/previous.pt")}  # which is only there for a last.pt that breaks
+        shutil.rmtree(here)
+
+
+def test_a_run_that_was_killed_between_two_names_of_its_checkpoint_is_taken_up(tmp_path, monkeypatch, capsys):
+    train(session(tmp_path / "kaggle", steps=4))
+    train(session(tmp_path / "old", steps=1))
+    (tmp_path / "kaggle/gan.zip").unlink()
+    (tmp_path / "kaggle/gan/checkpoints/last.pt").unlink()
+    monkeypatch.setattr(fetch_run, "__defaults__", ([tmp_path / "kaggle"], 0, []))
+    assert session(tmp_path / "new").start == 2
+    capsys.readouterr()
+    assert session(tmp_path / "old").start == 1
+    assert "kaggle/gan holds a run that got further, to step 2:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
