@@ -94,6 +94,7 @@ class Run:
         self.pictures, self.means = [], []
         self.asked, self.ask_at = (0, 0.0), 0  # the step, and when: of the last question, and the step of the next one
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
+        self.fewest_repeats = 1.0  # the least share of near repeats that samples of this run had
         self.session = ""  # its mark in the folder, once it has trained
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
@@ -102,7 +103,7 @@ class Run:
         self.norms_table = StepTable(self.folder / "grad_norms.csv", ["layer", "name", "norm"], self.start)
         *losses, self.seconds = map(float, self.log_table.last[1:] if self.log_table.last else [0, 0, 0])
         self.losses = {name: torch.tensor(loss, device=self.device) for name, loss in zip(LOSSES, losses, strict=True)}
-        self.log_rows, self.norms_rows, self.repeats, self.alike = [], [], [], ALIKE
+        self.log_rows, self.norms_rows, self.alike = [], [], ALIKE
 
     # what the loop calls
 
@@ -126,6 +127,8 @@ class Run:
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
         shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
+        if not steps:
+            print(f"all {settings.steps:,} steps are done: nothing is left to train")
         saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
             for step in shown:
@@ -230,11 +233,12 @@ class Run:
         pack(pictures, self.folder / f"samples/{self.step:06d}.tgz")
         weights = self.G_ema.state_dict()
         atomic_write(self.folder / f"checkpoints/{self.step:06d}.pt", partial(torch.save, weights))
-        self.repeats.append(near_repeats(pictures, self.alike))
+        repeats = near_repeats(pictures, self.alike)
         # an untrained generator's pictures are alike as well, and become less so
-        collapsing = self.repeats[-1] > min(self.repeats) + 0.1
+        collapsing = repeats > self.fewest_repeats + 0.1
+        self.fewest_repeats = min(self.fewest_repeats, repeats)
         hint = ": G is collapsing, earlier samples may be better" if collapsing else ""
-        print(f"step {self.step:,}: {self.repeats[-1]:.1%} near repeats{hint}")
+        print(f"step {self.step:,}: {repeats:.1%} near repeats{hint}")
         show(grid)
 
     def print_estimate(self, seconds, passed):
@@ -258,7 +262,7 @@ class Run:
         state = {name: without_wrapper(part).state_dict() for name, part in self.parts.items()}
         state |= {"step": self.step, "settings": self.config()}
         state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:], "means": self.means}
-        state |= {"scales": gradient_scales(self.parts)}
+        state |= {"scales": gradient_scales(self.parts), "fewest_repeats": self.fewest_repeats}
         name, numbers, *others = np.random.get_state()  # noqa: NPY002
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
         state |= {"numpy_rng": (name, numbers.tolist(), *others)}  # torch.load wants no arrays
@@ -314,6 +318,7 @@ class Run:
                 self.parts[name].scale.copy_(state.get("scales", {}).get(name, scale))
             self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
             self.means = state.get("means", [])  # none of an older notebook
+            self.fewest_repeats = state.get("fewest_repeats", 1.0)  # likewise
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
             if "numpy_rng" in state:  # not of older notebooks
@@ -366,7 +371,7 @@ class Run:
 
     def is_packed(self):
         """Whether the archive beside the run is as new as its last checkpoint."""
-        return not self.last.exists() or self.archive.exists() and time_of(self.archive) >= time_of(self.last)
+        return not self.last.exists() or (self.archive.exists() and time_of(self.archive) >= time_of(self.last))
 
     def pack(self):
         """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
@@ -452,9 +457,9 @@ def fetch_run(
 ):
     """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, "NAME (1).zip" as a
     browser renames it, the folder that Kaggle made of it, or one from before the Drive was mounted. `places` are
-    searched, in `uploads` a zip lies on top. Of several, the one that got furthest; of equals a folder, which holds more
-    than its zip. Where the folder holds a run, which is at `step`, that stays as it is, and a line tells of one that got
-    further."""
+    searched, in `uploads` a zip lies on top. Of several, the one that got furthest; of equals a folder, which holds
+    more than its zip. Where the folder holds a run, which is at `step`, that stays as it is, and a line tells of one
+    that got further."""
     places, uploads = [*map(Path, places)], [folder.parent, *map(Path, uploads)]
     zips = [path for place in uploads for path in place.glob("*.zip")]
     zips += [path for place in places for path in place.rglob("*.zip")]
