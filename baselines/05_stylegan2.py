@@ -173,7 +173,7 @@ PRESETS = {
     "course": course,
     "t4_1h": replace(long, hours=1.0),
     "t4_3h": replace(long, hours=3.0),
-    "t4_12h": replace(long, hours=11.5, checkpoint_every=4000),  # Kaggle ends a session 12 hours after its start
+    "t4_12h": replace(long, hours=11.5, checkpoint_every=4000),  # Kaggle ends a session after 12 hours
 }
 
 # %% tags=["parameters"]

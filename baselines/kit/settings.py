@@ -41,7 +41,7 @@ def t4_presets(course, **better):
         "course": course,
         "t4_1h": replace(long, hours=1.0, checkpoint_every=2 * 1115),
         "t4_3h": replace(long, hours=3.0, checkpoint_every=5 * 1115),
-        "t4_12h": replace(long, hours=11.5, checkpoint_every=20 * 1115),  # Kaggle ends a session 12 hours after its start
+        "t4_12h": replace(long, hours=11.5, checkpoint_every=20 * 1115),  # Kaggle ends a session after 12 hours
     }
 
 
