@@ -34,7 +34,7 @@ FREE_SETTINGS = (  # what may change when a run goes on
     *("psi", "truncation"),  # they change samples only
     "shape_steps",  # of a network that comes after the run
 )
-NEEDED = ("log.csv", "checkpoints/last.pt")  # to go on from
+NEEDED = ("log.csv", "checkpoints/last.pt")  # in a zip, to go on from
 SAME_MEAN = 0.05  # of 255 levels: another decoder of JPEGs moves the mean of a set by less, other faces by more
 
 
@@ -88,11 +88,13 @@ class Run:
         with failed_write_reported(self.folder):
             for name in ("checkpoints", "samples"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.archive = self.folder.with_name(f"{self.folder.name}.zip")
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
         # of the set that `steps` deals out, and of those beside it: how many pictures, and their mean
         self.pictures, self.means = [], []
         self.asked, self.ask_at = (0, 0.0), 0  # the step, and when: of the last question, and the step of the next one
         self.left = 1.0  # the share of the training that is still to come: of its steps, or of this session's hours
+        self.fewest_repeats = 1.0  # the least share of near repeats that samples of this run had
         self.session = ""  # its mark in the folder, once it has trained
         self.step = self.start = self.load_checkpoint()
         if rank():  # noise of its own
@@ -101,7 +103,7 @@ class Run:
         self.norms_table = StepTable(self.folder / "grad_norms.csv", ["layer", "name", "norm"], self.start)
         *losses, self.seconds = map(float, self.log_table.last[1:] if self.log_table.last else [0, 0, 0])
         self.losses = {name: torch.tensor(loss, device=self.device) for name, loss in zip(LOSSES, losses, strict=True)}
-        self.log_rows, self.norms_rows, self.repeats, self.alike = [], [], [], ALIKE
+        self.log_rows, self.norms_rows, self.alike = [], [], ALIKE
 
     # what the loop calls
 
@@ -125,6 +127,8 @@ class Run:
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
         shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
+        if not steps:
+            print(f"all {settings.steps:,} steps are done: nothing is left to train")
         saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
             for step in shown:
@@ -159,7 +163,7 @@ class Run:
                 if end:
                     print(f"{end}: run the notebook again to go on from here")
                     break
-        if self.step > self.start:
+        if self.step > self.start or not self.is_packed():
             self.pack()
 
     def noise(self, count=0):
@@ -229,11 +233,12 @@ class Run:
         pack(pictures, self.folder / f"samples/{self.step:06d}.tgz")
         weights = self.G_ema.state_dict()
         atomic_write(self.folder / f"checkpoints/{self.step:06d}.pt", partial(torch.save, weights))
-        self.repeats.append(near_repeats(pictures, self.alike))
+        repeats = near_repeats(pictures, self.alike)
         # an untrained generator's pictures are alike as well, and become less so
-        collapsing = self.repeats[-1] > min(self.repeats) + 0.1
+        collapsing = repeats > self.fewest_repeats + 0.1
+        self.fewest_repeats = min(self.fewest_repeats, repeats)
         hint = ": G is collapsing, earlier samples may be better" if collapsing else ""
-        print(f"step {self.step:,}: {self.repeats[-1]:.1%} near repeats{hint}")
+        print(f"step {self.step:,}: {repeats:.1%} near repeats{hint}")
         show(grid)
 
     def print_estimate(self, seconds, passed):
@@ -257,7 +262,7 @@ class Run:
         state = {name: without_wrapper(part).state_dict() for name, part in self.parts.items()}
         state |= {"step": self.step, "settings": self.config()}
         state |= {"pictures": sum(self.pictures[:1]), "pictures_beside": self.pictures[1:], "means": self.means}
-        state |= {"scales": gradient_scales(self.parts)}
+        state |= {"scales": gradient_scales(self.parts), "fewest_repeats": self.fewest_repeats}
         name, numbers, *others = np.random.get_state()  # noqa: NPY002
         state |= {"rng": torch.get_rng_state(), "python_rng": random.getstate()}
         state |= {"numpy_rng": (name, numbers.tolist(), *others)}  # torch.load wants no arrays
@@ -313,6 +318,7 @@ class Run:
                 self.parts[name].scale.copy_(state.get("scales", {}).get(name, scale))
             self.pictures = [state["pictures"], *state.get("pictures_beside", [])]
             self.means = state.get("means", [])  # none of an older notebook
+            self.fewest_repeats = state.get("fewest_repeats", 1.0)  # likewise
             torch.set_rng_state(state["rng"])
             random.setstate(state["python_rng"])
             if "numpy_rng" in state:  # not of older notebooks
@@ -363,20 +369,29 @@ class Run:
             "same would happen again."
         )
 
+    def is_packed(self):
+        """Whether the archive beside the run is as new as its last checkpoint."""
+        return not self.last.exists() or (self.archive.exists() and time_of(self.archive) >= time_of(self.last))
+
     def pack(self):
         """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
         names = ("config.json", "log.csv", "grad_norms.csv", "labels.csv")
         files = [self.folder / name for name in names] + sorted(self.folder.glob("samples/*.*")) + [self.last]
-        path = self.folder.with_name(f"{self.folder.name}.zip")
 
         def write(unfinished):
-            with zipfile.ZipFile(unfinished, "w") as archive:  # weights and pictures cannot be compressed any further
+            # weights and pictures cannot be compressed any further; a file of 1970 is packed as one of 1980
+            with zipfile.ZipFile(unfinished, "w", strict_timestamps=False) as archive:
                 for file in filter(Path.exists, files):
                     archive.write(file, Path(self.folder.name, file.relative_to(self.folder)))
 
-        atomic_write(path, write)
+        try:
+            atomic_write(self.archive, write)
+        except SystemExit as error:  # the run is whole without it, and what comes after the training needs none
+            print(f'{error} With "steps": 1 in `overrides` it only packs.')
+            return
         if rank() == 0:
-            print(f"{path}, {path.stat().st_size / 1e6:,.0f} MB, is all that another session needs to go on from here")
+            size = self.archive.stat().st_size / 1e6
+            print(f"{self.archive}, {size:,.0f} MB, is all that another session needs to go on from here")
 
 
 def mean_of(pictures):
@@ -406,10 +421,16 @@ def steps_logged(path, name):
     return max((int(step) for step in steps if step.isdecimal()), default=0)
 
 
+def checkpoint_in(files):
+    """The last checkpoint in a run's folder or zip, or the one before, where a session was killed between the two."""
+    last, previous = (files / f"checkpoints/{name}.pt" for name in ("last", "previous"))
+    return last if last.exists() else previous
+
+
 def step_saved(files):
     """The step of the last checkpoint in a run's folder; 0 where it cannot be read. A log may be ahead of it."""
     try:
-        data = io.BytesIO((files / "checkpoints/last.pt").read_bytes())
+        data = io.BytesIO(checkpoint_in(files).read_bytes())
         return torch.load(data, map_location="cpu", weights_only=True)["step"]
     except Exception:  # a checkpoint that is damaged may raise anything
         return 0
@@ -436,14 +457,16 @@ def fetch_run(
 ):
     """Takes up the run of an earlier session into its folder: NAME.zip as `Run.pack` wrote it, "NAME (1).zip" as a
     browser renames it, the folder that Kaggle made of it, or one from before the Drive was mounted. `places` are
-    searched, in `uploads` a zip lies on top. Of several, the one that got furthest. Where the folder holds a run, which
-    is at `step`, that stays as it is, and a line tells of one that got further."""
+    searched, in `uploads` a zip lies on top. Of several, the one that got furthest; of equals a folder, which holds
+    more than its zip. Where the folder holds a run, which is at `step`, that stays as it is, and a line tells of one
+    that got further."""
     places, uploads = [*map(Path, places)], [folder.parent, *map(Path, uploads)]
     zips = [path for place in uploads for path in place.glob("*.zip")]
     zips += [path for place in places for path in place.rglob("*.zip")]
     name = re.compile(re.escape(folder.name) + r"( ?\(\d+\)|(-\d+))?")
     zips = [*{path.resolve(): path for path in zips if name.fullmatch(path.stem) and path.is_file()}.values()]
-    unpacked = [path.parents[1] for place in places for path in place.rglob("checkpoints/last.pt")]
+    saved = [path for place in places for path in place.rglob("checkpoints/*.pt")]
+    unpacked = {path.parents[1]: None for path in saved if path.name in ("last.pt", "previous.pt")}
     unpacked = [path for path in unpacked if path.name == folder.name and path.resolve() != folder.resolve()]
     steps = {path: steps_logged(path, folder.name) for path in zips + unpacked}
     runs = []
@@ -457,23 +480,25 @@ def fetch_run(
     runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:
         return
-    path, files = max(runs, key=lambda run: steps[run[0]])
+    path, files = max(runs, key=lambda run: (steps[run[0]], run[0].is_dir()))
     if step:
         if (further := step_saved(files)) > step:
             print(f"{path} holds a run that got further, to step {further:,}: to go on from there, rename {folder}")
         return
-    ahead = max(0, time_of(files / NEEDED[1]) - time.time())  # of our clock
-    for name in ("", "samples", "checkpoints"):  # the checkpoint comes last: with it the run is there
+    checkpoint = checkpoint_in(files)
+    ahead = max(0, time_of(checkpoint) - time.time())  # of our clock
+    for name in ("", "samples", "checkpoints"):
         with failed_write_reported(folder / name):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for file in (files / name).iterdir() if (files / name).is_dir() else ():  # without samples: they come later
+        found = (files / name).iterdir() if (files / name).is_dir() else ()  # without samples: they come later
+        for file in sorted(found, key=lambda file: file.name):  # last.pt after all STEP.pt: with it the run is there
             if not file.is_file():
                 continue
             try:
                 with failed_disk_reported(path):
                     data, when = file.read_bytes(), time_of(file) - ahead
             except Exception as error:  # a zip that is damaged may raise anything
-                if Path(name, file.name).as_posix() in NEEDED:
+                if file.name in ("log.csv", checkpoint.name):
                     raise
                 print(f"left out {file}, which cannot be read: {error}")
                 continue

@@ -65,12 +65,21 @@ def picture_grid(pictures, columns=8):
     return Image.fromarray(make_grid(pictures, columns, padding=2, pad_value=255).permute(1, 2, 0).numpy())
 
 
+def as_jpeg(picture):
+    """The bytes of a PIL picture as JPEG."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG")
+    return file.getvalue()
+
+
 def show(picture):
     """Shows a picture, a figure or the bytes of a GIF where there is a notebook; a script has only its files."""
     if "ipykernel" in sys.modules:
         from IPython import display
 
-        if isinstance(picture, bytes):  # a PIL picture would be its first frame, and saved pages leave out image/gif
+        if isinstance(picture, Image.Image):  # left as it is, it would be stored as PNG too, seven times as large
+            picture = display.Image(as_jpeg(picture), format="jpeg")
+        elif isinstance(picture, bytes):  # a PIL picture would be its first frame, and saved pages leave out image/gif
             data = base64.b64encode(picture).decode()
             picture = display.HTML(f'<img src="data:image/gif;base64,{data}" alt="pictures that change over time">')
         display.display(picture)
@@ -89,11 +98,10 @@ def pack(pictures, path):
     def write(unfinished):
         with tarfile.open(unfinished, "w:gz") as archive:
             for number, picture in enumerate(pictures, 1):
-                jpeg = io.BytesIO()
-                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(jpeg, "JPEG")
+                data = as_jpeg(Image.fromarray(picture.permute(1, 2, 0).numpy()))
                 entry = tarfile.TarInfo(f"{number}.jpg")
-                entry.size = len(jpeg.getvalue())
-                archive.addfile(entry, io.BytesIO(jpeg.getvalue()))
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
 
     atomic_write(path, write)
 

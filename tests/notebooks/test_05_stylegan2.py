@@ -58,6 +58,11 @@ def test_others_may_look_for_the_package_that_is_left_out(cells):
     find_spec("aim")  # as accelerate does, which kornia may import; a module without a spec is a ValueError
 
 
+def test_longer_presets_end_by_the_clock(cells):
+    for preset in cells.PRESETS.values():
+        assert not preset.hours or preset.steps > 10**8
+
+
 def test_it_resumes_as_if_never_interrupted(cells, settings, capsys):
     cells.train(settings("halves", steps=3))
     capsys.readouterr()

@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,8 +13,10 @@ import sys
 import tarfile
 import time
 import zipfile
+from contextlib import nullcontext, suppress
 from dataclasses import make_dataclass, replace
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import kit.run
 from baselines import translate
 from baselines.build import ROOT
+from grader.inputs.images import jpeg_quality
 from kit.device import HalfPrecision, seed_everything
 from kit.files import StepTable
 from kit.networks import Discriminator, Generator
@@ -35,8 +39,10 @@ from kit.samples import (
     near_repeats,
     output_folder,
     pack,
+    picture_grid,
     plot_losses,
     sample,
+    show,
     write_submission,
 )
 from kit.settings import Settings
@@ -120,6 +126,18 @@ def test_a_run_does_not_go_on_with_as_many_other_faces(tmp_path):
     next(session(tmp_path).steps(torch.ones(40, 1, 1, 1, dtype=torch.uint8)))
 
 
+@pytest.mark.parametrize(("levels", "same"), [(1, True), (8, False)])  # of one face in 40
+def test_faces_that_another_decoder_read_are_the_same_still(tmp_path, levels, same):
+    A, B = torch.full((2, 40, 3, 8, 8), 100, dtype=torch.uint8)
+    for _ in session(tmp_path, steps=2).steps(A, beside=[B]):
+        pass
+    for faces in (A, B):
+        faces[0] += levels
+        with nullcontext() if same else pytest.raises(SystemExit, match="a run on other faces, though as many"):
+            next(session(tmp_path).steps(A, beside=[B]))
+        faces[0] -= levels
+
+
 def test_faces_that_the_loop_deals_out_itself_are_counted_too(tmp_path):
     run, A, B = session(tmp_path, steps=2), *torch.zeros(2, 40, 1, 1, 1, dtype=torch.uint8)
     for _ in run.steps(A, beside=[B[:30]]):
@@ -137,6 +155,7 @@ def test_a_run_is_opened_without_training_by_steps_of_1(tmp_path, capsys):
     run, state = train(session(tmp_path, hours=1.0, steps=1)), last(tmp_path)
     assert run.step == 6 and run.pictures == [40]
     assert equal(run.G_ema.state_dict(), state["G_ema"]) and equal(run.G.state_dict(), state["G"])
+    assert "all 1 steps are done: nothing is left to train" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in (tmp_path / "gan").rglob("*.*")} == files
     assert json.loads((tmp_path / "gan/config.json").read_text())["steps"] == 6
 
@@ -165,6 +184,13 @@ def test_a_run_in_three_sessions_is_the_run_in_one_to_the_last_bit(tmp_path, ren
     assert header == ["step", "layer", "name", "norm"]
     assert [row[:2] for row in rows] == [[step, layer] for step in "246" for layer in "12345"]
     assert all(float(row[-1]) > 0 for row in rows)
+
+
+def test_another_process_has_other_noise_in_each_session(tmp_path, monkeypatch):
+    train(session(tmp_path, steps=2))
+    monkeypatch.setattr(kit.run, "rank", lambda: 1)
+    first, second = (session(folder).noise() for folder in (tmp_path / "new", tmp_path))
+    assert not torch.equal(first, second)
 
 
 def test_a_run_killed_again_and_again_ends_as_if_it_had_been_left_alone(tmp_path, rendered):
@@ -503,6 +529,24 @@ def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
     assert run.step == 6 and len(logged(tmp_path)) == 6
 
 
+def test_an_archive_that_cannot_be_written_costs_no_run_and_is_packed_where_it_is_opened(tmp_path, capsys):
+    archive = tmp_path / "gan.zip"
+    archive.mkdir()
+    assert train(session(tmp_path)).step == 6  # what comes after the training has its run
+    said = capsys.readouterr().out
+    assert re.search(
+        r'gan\.zip cannot be written: .*notebook again\. With "steps": 1 in `overrides` it only packs', said
+    )
+    archive.rmdir()
+    os.utime(tmp_path / "gan/log.csv", (0, 0))  # a time that no zip can hold
+    train(session(tmp_path, steps=1))
+    with zipfile.ZipFile(archive) as files:
+        assert {"gan/log.csv", "gan/checkpoints/last.pt"} <= {*files.namelist()}
+    packed = archive.stat().st_mtime_ns
+    train(session(tmp_path, steps=1))
+    assert archive.stat().st_mtime_ns == packed  # it holds all already
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_after_its_step_with_all_that_a_session_leaves(tmp_path, capsys, number):
     def losses(step):
@@ -705,6 +749,10 @@ def test_a_diverging_loss_ends_the_run_and_names_the_checkpoint_before(tmp_path,
     assert last(tmp_path)["step"] == 4
 
 
+def test_a_large_loss_ends_no_run(tmp_path):
+    assert train(session(tmp_path), lambda step: (torch.tensor(-1e12), LOSS)).step == 6
+
+
 def test_weights_that_are_not_numbers_never_replace_a_checkpoint(tmp_path):
     run = session(tmp_path)
 
@@ -741,11 +789,11 @@ def test_one_archive_is_all_that_another_session_needs(tmp_path, capsys):
 
     run = session(there, steps=4)  # nothing beside it: a new run
     assert run.start == 0
-    for attached in ("gan.zip", "my-run"):
+    for attached in ("my-run/gan", "gan.zip"):  # a folder may hold more than its zip
         fetch_run(run.folder, [kaggle])
-        assert f"took up the run in {kaggle / attached}" in capsys.readouterr().out
+        assert f"took up the run in {kaggle / attached} (" in capsys.readouterr().out
         run.last.unlink()
-        (kaggle / "gan.zip").unlink(missing_ok=True)
+        shutil.rmtree(kaggle / "my-run", ignore_errors=True)
     fetch_run(run.folder, [kaggle])
     run = session(there)
     assert run.start == 4
@@ -767,13 +815,15 @@ def test_an_archive_beside_the_run_is_taken_up_and_the_furthest_of_several(tmp_p
 
 
 def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
-    train(session(tmp_path / "content/runs", steps=2))
+    train(session(tmp_path / "content/runs", steps=4))
     drive = tmp_path / "content/drive/MyDrive/runs/gan"
     for name in ("checkpoints", "samples"):
         (drive / name).mkdir(parents=True)
     fetch_run(drive, [tmp_path / "content/runs"])
-    assert last(drive.parent)["step"] == 2
-    assert f"took up the run in {tmp_path / 'content/runs/gan'}" in capsys.readouterr().out
+    assert last(drive.parent)["step"] == 4
+    assert f"took up the run in {tmp_path / 'content/runs/gan'} (" in capsys.readouterr().out
+    kept = sorted(path.name for path in (drive / "checkpoints").iterdir())
+    assert kept == ["000002.pt", "000004.pt", "last.pt", "previous.pt"]  # the zip beside it has fewer
     assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
 
 
@@ -871,6 +921,35 @@ def test_a_run_without_samples_is_taken_up(tmp_path, capsys, as_zip):
     assert last(tmp_path)["step"] == 2
 
 
+def test_a_run_is_taken_up_whole_or_not_at_all(tmp_path, monkeypatch):
+    train(session(tmp_path / "kaggle", steps=4))
+    (tmp_path / "kaggle/gan.zip").unlink()
+    there, here, write = tmp_path / "kaggle/gan", tmp_path / "gan", kit.run.atomic_write
+    whole = {path.relative_to(there) for path in there.rglob("*.*")}
+
+    for moment in range(len(whole) + 1):  # so many files are written, then it is interrupted
+        writes = iter([write] * moment)
+        monkeypatch.setattr(kit.run, "atomic_write", lambda *args, writes=writes: next(writes)(*args))
+        with suppress(StopIteration):
+            fetch_run(here, [tmp_path / "kaggle"])
+        found = {path.relative_to(here) for path in here.rglob("*.*")}
+        if {"last.pt", "previous.pt"} & {path.name for path in found}:
+            assert whole - found <= {Path("checkpoints/previous.pt")}  # which is only there for a last.pt that breaks
+        shutil.rmtree(here)
+
+
+def test_a_run_that_was_killed_between_two_names_of_its_checkpoint_is_taken_up(tmp_path, monkeypatch, capsys):
+    train(session(tmp_path / "kaggle", steps=4))
+    train(session(tmp_path / "old", steps=1))
+    (tmp_path / "kaggle/gan.zip").unlink()
+    (tmp_path / "kaggle/gan/checkpoints/last.pt").unlink()
+    monkeypatch.setattr(fetch_run, "__defaults__", ([tmp_path / "kaggle"], 0, []))
+    assert session(tmp_path / "new").start == 2
+    capsys.readouterr()
+    assert session(tmp_path / "old").start == 1
+    assert "kaggle/gan holds a run that got further, to step 2:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("as_zip", [False, True])
 def test_a_submission_that_is_taken_up_is_as_new_as_it_was(tmp_path, as_zip):
     there, packed = tmp_path / "kaggle/gan", 1_700_000_000
@@ -952,6 +1031,17 @@ def test_repeats_among_samples_are_seen(tmp_path, capsys):
     assert healthy == "step 0: 0.0% near repeats"
     assert hint == "step 0: 33.3% near repeats: G is collapsing, earlier samples may be better"
     assert torch.equal(torch.get_rng_state(), numbers)  # the training goes on as if nobody had looked
+    run.step = 2
+    run.save_checkpoint()
+    for old in (False, True):
+        if old:  # a checkpoint of an older notebook
+            state = last(tmp_path)
+            del state["fewest_repeats"]
+            torch.save(state, run.last)
+        resumed = session(tmp_path)
+        resumed.G_ema.forward = lambda z: collapsed / 127.5 - 1
+        resumed.save_samples()
+        assert ("G is collapsing" in capsys.readouterr().out) != old
 
 
 def test_faces_that_are_alike_themselves_are_no_repeats():
@@ -1000,6 +1090,19 @@ def test_a_submission_is_an_archive_and_the_same_single_files(tmp_path, capsys):
     pack(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), tmp_path / "two.tgz")
     with tarfile.open(tmp_path / "two.tgz") as archive:
         assert archive.getnames() == ["1.jpg", "2.jpg"]
+        assert jpeg_quality(archive.extractfile("1.jpg").read(), 4) == 75
+
+
+def test_a_grid_in_a_notebook_costs_its_jpeg_alone(monkeypatch):
+    outputs = []
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    monkeypatch.setattr(
+        "IPython.core.display_functions.publish_display_data", lambda data, *_, **__: outputs.append(data)
+    )
+    monkeypatch.setattr("IPython.core.interactiveshell.InteractiveShell.initialized", lambda: True)
+    show(picture_grid(torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)))
+    (output,) = outputs
+    assert {*output} == {"image/jpeg", "text/plain"}
 
 
 def test_norms_are_of_every_layers_weights_from_the_picture_on():

@@ -12,6 +12,7 @@ from kit.settings import Settings, make_settings, t4_presets
 from tests.helpers.notebook import lesson
 
 PRESETS = t4_presets(Settings())
+FASTEST = 154  # steps per second: 03 on an H200, in baselines/results/
 
 
 def test_the_course_preset_is_the_sample_code():
@@ -24,7 +25,9 @@ def test_the_course_preset_is_the_sample_code():
 def test_longer_presets_end_by_the_clock():
     hours = {name: preset.hours for name, preset in PRESETS.items()}
     assert hours == {"course": 0, "t4_1h": 1, "t4_3h": 3, "t4_12h": 11.5}
-    assert {preset.steps for name, preset in PRESETS.items() if name != "course"} == {1_000_000}
+    sessions = 20
+    for preset in PRESETS.values():
+        assert not preset.hours or preset.steps > sessions * preset.hours * 3600 * FASTEST
 
 
 def test_overrides_replace_a_presets_settings(capsys):
