@@ -128,7 +128,7 @@ class Run:
         steps = range(self.start + 1, settings.steps + 1)
         shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
         if not steps:
-            print(f"all {settings.steps:,} steps are done: nothing is left to train")
+            print(f"the run is at step {self.start:,}, `steps` is {settings.steps:,}: nothing is left to train")
         saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
             for step in shown:

@@ -155,7 +155,7 @@ def test_a_run_is_opened_without_training_by_steps_of_1(tmp_path, capsys):
     run, state = train(session(tmp_path, hours=1.0, steps=1)), last(tmp_path)
     assert run.step == 6 and run.pictures == [40]
     assert equal(run.G_ema.state_dict(), state["G_ema"]) and equal(run.G.state_dict(), state["G"])
-    assert "all 1 steps are done: nothing is left to train" in capsys.readouterr().out
+    assert "the run is at step 6, `steps` is 1: nothing is left to train" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in (tmp_path / "gan").rglob("*.*")} == files
     assert json.loads((tmp_path / "gan/config.json").read_text())["steps"] == 6
 
