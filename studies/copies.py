@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from scipy.ndimage import gaussian_filter
 
+from grader import plagiarism
 from grader.cli import shared
 from grader.features.fingerprints import fingerprints
 from grader.inputs.archives import members
@@ -89,6 +90,19 @@ def elastic(picture: np.ndarray, pixels: float) -> np.ndarray:
     )
 
 
+def cast(picture: np.ndarray, levels: float) -> np.ndarray:
+    """Cast in another colour, each picture in its own one."""
+    return KINDS["colour cast"](picture, levels / 120, np.random.default_rng(picture.sum()), None)
+
+
+def recoloured(picture: np.ndarray, degrees: float = 0, red: float = 0) -> np.ndarray:
+    """With its hue turned, or all of it moved towards red by levels of chroma; light and dark stay."""
+    ycc = cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb).astype(float)
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    ycc[..., 1:] = (ycc[..., 1:] - 128) @ np.array([[cos, sin], [-sin, cos]]) + [128 + red, 128]
+    return cv2.cvtColor(np.clip(np.rint(ycc), 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+
+
 BEYOND = {  # disguises that leave a copy no copy by COPY
     "rotated by 12 degrees": partial(turned, degrees=12),
     "rotated by 10 degrees, elastic 3": lambda picture: elastic(turned(picture, degrees=10), 3),
@@ -97,6 +111,10 @@ BEYOND = {  # disguises that leave a copy no copy by COPY
     "shifted 4 right, 4 down": partial(turned, right=4, down=4),
     "shifted 6 down": partial(turned, down=6),
     "shifted 6 right": partial(turned, right=6),
+    **{f"colours cast by {levels} levels": partial(cast, levels=levels) for levels in (60, 96)},
+    "hue turned by 90 degrees": partial(recoloured, degrees=90),
+    "chroma moved by 45 to red": partial(recoloured, red=45),
+    "chroma moved by 45 from red": partial(recoloured, red=-45),
 }
 
 
@@ -164,6 +182,15 @@ def study_disguises(sets: dict[str, np.ndarray]) -> None:
         click.echo("{:42s} copies {:6.1%}, near {:6.1%}, counted {:6.1%}".format(name[-42:], *shares))
 
 
+def study_shared(pictures: np.ndarray, sets: dict[str, np.ndarray]) -> None:
+    """Of pictures that one student handed in, and another one in disguise."""
+    click.echo(f"\nshare of pictures that two students share, told from {plagiarism.SHARED:.0%} on\n")
+    for name, disguised in sets.items():
+        both = {"one": fingerprints(pictures), "other": fingerprints(disguised)}
+        told = plagiarism.shared(both, "secret")["one"].get("other", 0)
+        click.echo(f"{name:42s} " + (f"{told / len(pictures):6.1%}" if told else "not told"))
+
+
 def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], known: np.ndarray) -> None:
     """Of sets of real faces, and of submissions, whose copies of known faces are counted too."""
     click.echo(f"\nnear duplicates inside 1,000 pictures, limit {ALIKE}\n")
@@ -204,6 +231,8 @@ def main(faces, unseen, submissions, seed):
     study_duplicates(sets, sent, known)
     beyond = {name: np.stack([apply(picture) for picture in others]) for name, apply in BEYOND.items()}
     study_disguises(sent | beyond)
+    disguised = {name: np.stack([apply(picture) for picture in others]) for name, apply in DISGUISES.items()}
+    study_shared(others, disguised | beyond)
 
 
 if __name__ == "__main__":

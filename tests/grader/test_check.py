@@ -361,6 +361,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
         (["step[0], torch.x = 1, 2", "width = 8"], [KIT[0][1]]),
+        (["def step():\n    pass", "step.__globals__['width'] = 8"], ["def step():\n    pass"]),
+        (["def step():\n    globals()['width'] = 8"], [KIT[0][1]]),
         (["def step():\n    return " + "-" * 900 + "1"], ["def step():\n    return " + "-" * 900 + "1"]),
     ],
 )
