@@ -122,7 +122,8 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     with open(classroom / "ada.tgz", "r+b") as file:
         file.seek(4)
         file.write(b"\1\2\3\4")  # of the gzip header's time
-    monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))  # a process more takes long to start
+    pools = {1: ThreadPoolExecutor(1)}  # as many as --jobs says; a process more takes long to start
+    monkeypatch.setattr(leaderboard, "local", pools.__getitem__)
     monkeypatch.setattr(grading, "_scorer", grading.Options.scorer)  # which leaves torch its threads
     again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert again.exit_code == 0, again.output
