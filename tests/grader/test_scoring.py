@@ -3,12 +3,10 @@
 import csv
 import errno
 import inspect
-import io
 import json
 import re
 import shutil
 import sys
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +24,13 @@ from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
 from grader.inputs import faces, known_faces
 from grader.inputs.archives import members
-from grader.inputs.images import decode
+from grader.inputs.images import decode, jpeg
 from grader.inputs.known_faces import BadFingerprints, Known
 from grader.inputs.submission import COUNT, Submission, read_submission
 from grader.metrics import afd
 from grader.metrics.frechet import frechet_distance
 from grader.metrics.registry import METRICS, NAMES, Against, Sample
+from grader.pack import tgz
 from grader.progress import silent
 from grader.report import board, words
 from grader.report.json import as_dict
@@ -492,13 +491,8 @@ def test_ten_pictures_a_hundred_times_pass_nothing(rendered, tmp_path):
 def test_known_faces_pass_nothing_anywhere(shared, tmp_path):
     """1,000 faces of the course as they are, which once were Boss and first on the board."""
     (tmp_path / "class").mkdir()
-    with tarfile.open(tmp_path / "class/eve.tgz", "w:gz") as archive:
-        for number, (_, read) in enumerate(members(shared / "crypko_1000_96px.zip"), 1):
-            file = io.BytesIO()
-            Image.fromarray(decode(read(), 64)[0]).save(file, "JPEG", quality=90)
-            entry = tarfile.TarInfo(f"{number}.jpg")
-            entry.size = len(file.getvalue())
-            archive.addfile(entry, io.BytesIO(file.getvalue()))
+    stored = [jpeg(decode(read(), 64)[0], 90) for _, read in members(shared / "crypko_1000_96px.zip")]
+    (tmp_path / "class/eve.tgz").write_bytes(tgz({f"{number}.jpg": data for number, data in enumerate(stored, 1)}))
     page = tmp_path / "board.html"
     arguments = ["leaderboard", str(tmp_path / "class"), "--offline", "--jobs", "1", "-o", str(page)]
     result = CliRunner().invoke(cli.main, [*arguments, "--metrics", "fd-imagenet,afd,integrity"])
