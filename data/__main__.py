@@ -1,9 +1,8 @@
 import sys
 
-if __name__ == "__main__":  # worker processes import this module again on some systems
-    try:
-        from data.cli import main
+try:
+    from data.cli import main
 
-        main(prog_name="python -m data")
-    except KeyboardInterrupt:  # so soon that nothing of ours was there to answer it
-        sys.exit(130)
+    main(prog_name="python -m data")
+except KeyboardInterrupt:  # so soon that nothing of ours was there to answer it
+    sys.exit(130)

@@ -95,7 +95,7 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
     return rows
 
 
-def write_tables(rows: list[dict], page: Path, parts: Path) -> list[Path]:
+def write_tables(rows: list[dict], page: Path, parts: Path) -> None:
     """Writes the tables of grades. One that a person has changed since is kept beside, as NAME.before.csv, with a
     warning: what they decided by hand stands nowhere else. Raises OSError."""
     record = parts / ".tables.json"  # no name that file_name gives begins so
@@ -109,7 +109,6 @@ def write_tables(rows: list[dict], page: Path, parts: Path) -> list[Path]:
         warnings.warn(f"{path} may have been changed by hand: that version is kept as {copy.name}", stacklevel=2)
     paths = tables.write(rows, page)
     write_text(record, json.dumps({path.name: short_hash(path) for path in paths}))
-    return paths
 
 
 def _changed(path: Path, written: str | None) -> Path | None:

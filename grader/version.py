@@ -1,3 +1,3 @@
-"""The project's version, as in pyproject.toml."""
+"""The project's version, which pyproject.toml takes from here."""
 
 VERSION = "0.2.0"

@@ -126,7 +126,6 @@ KINDS = {
     "turn": _turn,
     "fog": _fog,
 }
-STILL_A_FACE = ("colour cast",)  # at any severity still a face
 
 
 def no_face(kind: str, faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:

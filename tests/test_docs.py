@@ -1,5 +1,8 @@
 """README and docs: every command in them is run, every link leads somewhere, and the README stays short."""
 
+import csv
+import html
+import json
 import os
 import re
 import shlex
@@ -12,6 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from grader.features import imagenet
+from grader.metrics import afd
+from grader.metrics.copies import DISGUISED
+from grader.metrics.duplicates import COLLAPSED
+from grader.metrics.optimised import FOUND, SEEN, TOO_NEAR
+from grader.results import Measure
+from grader.verdict import COPIED, judge, load_thresholds
 from kit.run import FREE_SETTINGS
 from tests.conftest import ROOT
 
@@ -27,6 +37,7 @@ HEADER = re.compile(  # tier and minutes of preset cpu in the box at a notebook'
 TIERS = ("Simple", "Medium", "Strong", "Boss")
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 PLACE = re.compile(r"\]\(((?!http)[^)#]*)#([^)]+)\)")
+RESULTS = ROOT / "baselines/results"
 SMALL = "--set faces=faces --set steps=2 --set batch_size=8 --set width=2 --set log_every=1 --set hours=0"
 SCRIPT = "python baselines/01_gan.py --preset cpu"
 MORE = {  # what makes a long command short
@@ -52,10 +63,16 @@ LONG = {
 CODES = {"python -m grader check notebooks/zh/01_gan.ipynb": 1}
 
 
-def commands() -> list[str]:
-    """Each command that a page shows after a $, without its comment, once."""
+def commands() -> dict[str, list[str]]:
+    """Each command that a page shows after a $, without its comment, once, and the lines that are shown below it."""
+    found = {}
     lines = [line for page in PAGES for block in CONSOLE.findall(page.read_text()) for line in block.splitlines()]
-    return list(dict.fromkeys(re.sub(r"\s+# .*", "", line[2:]).strip() for line in lines if line.startswith("$ ")))
+    for line in lines:
+        if line.startswith("$ "):
+            below = found.setdefault(re.sub(r"\s+# .*", "", line[2:]).strip(), [])
+        else:
+            below.append(line)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +93,8 @@ def place(tmp_path_factory, rendered):
     shutil.copytree(place / "outputs", place / "my_pictures", ignore=shutil.ignore_patterns("*.csv"))
     for run in ("gan", "wgan", "wgan_gp", "r3gan"):
         (place / f"runs/{run}/samples").mkdir(parents=True)
-        (place / f"runs/{run}/config.json").write_text("{}")
+        settings = {"wgan": {"clip": 0.03}, "wgan_gp": {"penalty": 10}}.get(run, {})
+        (place / f"runs/{run}/config.json").write_text(json.dumps(settings))
         rows = [f"{step},{layer},layers.{layer}.weight,{step / layer}" for step in (50, 100) for layer in range(1, 5)]
         (place / f"runs/{run}/grad_norms.csv").write_text("\n".join(["step,layer,name,norm", *rows]) + "\n")
         with tarfile.open(place / f"runs/{run}/samples/000100.tgz", "w:gz") as archive:
@@ -98,11 +116,21 @@ def in_folder(folder, command):
     """Runs a command of the docs, made short, in a folder."""
     program, *arguments = shlex.split(f"{command} {MORE.get(command, '')}")
     program = [sys.executable, "-m", "torch.distributed.run"] if program == "torchrun" else [sys.executable]
-    arguments = [name for argument in arguments for name in ([*map(str, folder.glob(argument))] or [argument])]
+    arguments = [
+        name
+        for argument in arguments
+        for name in ([str(path.relative_to(folder)) for path in folder.glob(argument)] or [argument])
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
     )
+
+
+def in_words(lines) -> set[str]:
+    """Lines without their figures, and without a table's bare rows: what does not depend on the data."""
+    bare = (" ".join(re.sub(r"\d[\d.,]*", "0", line).replace("┃", "│").split()) for line in lines)
+    return {line for line in bare if re.search("[a-z]", line)}
 
 
 def with_reports(command) -> bool:
@@ -141,6 +169,7 @@ def test_a_command_of_the_docs_does_what_they_say(command, place, tmp_path, requ
     shutil.copytree(place, folder, symlinks=True, copy_function=os.link, ignore=ignored)
     done = in_folder(folder, command)
     assert done.returncode == CODES.get(command, 0), done.stdout[-2000:] + done.stderr[-2000:]
+    assert in_words(commands()[command]) - in_words((done.stdout + done.stderr).splitlines()) == set()
     if "01_gan" in command and command in MORE:
         assert len([*folder.glob("outputs/*.jpg")]) == 1000
     if command == SCRIPT:
@@ -228,6 +257,66 @@ def test_both_readmes_say_the_same():
     for pattern in (r"^#+ ", r"^\| ", r"\d*\.\d+|\d,\d{3}"):  # headings, rows, measured values
         same = [re.findall(pattern, text.replace("4,000 張臉，用它們", ""), re.M) for text in (english, chinese)]
         assert same[0] == same[1]
+
+
+def tables(page) -> list[dict[str, str]]:
+    """The rows of all tables of a page, each with its header."""
+    rows, header = [], None
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip(" *") for cell in line.split("|")[1:-1]]
+        if not cells:
+            header = None
+        elif not header:
+            header = cells
+        elif set(line) - {*"|- "}:
+            rows.append(dict(zip(header, cells, strict=True)))
+    return rows
+
+
+def measured() -> set[tuple[str, str]]:
+    """FD-ImageNet and AFD, as docs write them, of each row of the results, and of each checkpoint there."""
+    rows = [(row.get("FD-ImageNet", ""), row.get("AFD embedded")) for row in tables(RESULTS / "README.md")]
+    for path in RESULTS.glob("*/history*.csv"):
+        with open(path, newline="") as file:
+            rows += [(row["fd_imagenet"], row["afd"].lstrip("0")) for row in csv.DictReader(file)]
+    return {(f"{float(fd):,.0f}", ratio) for fd, ratio in rows if re.fullmatch(r"[\d.]+", fd)}
+
+
+def test_the_results_of_the_readme_are_those_that_were_measured():
+    """And what they pass by today's thresholds."""
+    shown = [row for row in tables(READMES[0]) if "passes" in row]
+    assert len(shown) == 10
+    for row in shown:
+        pairs = [*zip(row["FD-ImageNet"].split(", "), row["AFD"].split(", "), strict=True)]
+        assert {*pairs} <= measured(), row["run"]
+        for fd, ratio in pairs:
+            distance = Measure("FD-ImageNet", imagenet.scale(), "crypko", float(fd.replace(",", "")))
+            _, verdicts = judge([distance, Measure("AFD", afd.scale(), None, float(ratio))], load_thresholds())
+            assert verdicts[0].best == row["passes"], row["run"]
+
+
+def test_the_verdict_that_is_drawn_has_the_thresholds_of_today():
+    drawn = re.findall("<text[^>]*>([^<]*)</text>", (ROOT / "docs/verdict.svg").read_text(encoding="utf-8"))
+    texts = [html.unescape(text).replace("\xa0", " ").strip() for text in drawn]
+    scales = {(scale["family"], scale["measure"]): scale for scale in load_thresholds()["scale"]}
+    for name, key in (
+        ("FD-ImageNet", ("embedded", "FD-ImageNet")),
+        ("AFD (embedded)", ("embedded", "AFD")),
+        ("FID (inception)", ("published", "FID")),
+        ("AFD (lbpcascade-3)", ("published", "AFD")),
+    ):
+        bars = [text for text in texts[texts.index(name) :] if text.startswith(("≤", "≥"))][: len(TIERS)]
+        assert [float(bar[1:]) for bar in bars] == [scales[key][tier] for tier in TIERS], name
+
+
+def test_the_page_on_scores_has_the_limits_of_today_and_distances_that_were_measured():
+    rows = tables(ROOT / "docs/scores.md")
+    assert [row["share"] for row in rows if "share" in row] == [f"{x:.0%}" for x in (COPIED, COLLAPSED, DISGUISED)]
+    *_, near, cascade = [row["sign"] for row in rows if "sign" in row]
+    assert re.findall(r"\.\d+", near + cascade) == [f"{x:g}"[1:] for x in (TOO_NEAR, FOUND, SEEN)]
+    shown = " ".join(row["FD-ImageNet"] for row in rows if "submissions" in row.get("set", ""))
+    distances = re.findall(r"\d[\d,]*\d", shown)
+    assert len(distances) == 7 and {*distances} <= {distance for distance, _ in measured()}
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)

@@ -1,9 +1,8 @@
 """What data/ may import: the lowest layers of the grader."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
 
 
 def test_only_the_lowest_layers_of_the_grader_are_imported():

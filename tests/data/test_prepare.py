@@ -24,10 +24,10 @@ from data import DataError
 from data.cli import main
 from grader.inputs.images import decode
 from kit.faces import files_of, is_picture
+from tests.conftest import ROOT
 
 module = import_module("data.prepare")  # `prepare` is also the name of the function in it
 prepare = module.prepare
-ROOT = Path(__file__).parents[2]
 
 
 def counts(*arguments, **options):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,8 +16,9 @@ import pytest
 from PIL import Image
 
 from data.render import CHOICES, HAIR, VERSION, _png, render, render_face, render_set
+from tests.conftest import ROOT, SHARED
 
-CASCADE = Path(__file__).parents[3] / "shared/data/lbpcascade_animeface.xml"
+CASCADE = SHARED / "lbpcascade_animeface.xml"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_detector_of_anime_faces_finds_them(faces):
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "data", "render", str(tmp_path / "faces"), "--count", "100000", "--workers", "2"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (begun := list(tmp_path.glob("*/*.png"))) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -2,8 +2,6 @@
 
 import csv
 import errno
-import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +12,15 @@ from PIL import Image
 from grader import cli
 from grader.features.reference import shipped_reference
 from grader.history import Checkpoint, as_csv, as_table
+from grader.inputs.images import jpeg
 from grader.inputs.runs import BadRun, read_history
+from grader.pack import tgz
 
 
 def write_samples(path, pictures):
     """1,000 pictures as a checkpoint's .tgz; fewer are repeated."""
-    encoded = []
-    for picture in pictures:
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG")
-        encoded.append(file.getvalue())
-    with tarfile.open(path, "w:gz") as archive:
-        for number in range(1000):
-            entry = tarfile.TarInfo(f"{number + 1}.jpg")
-            data = encoded[number % len(encoded)]
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
+    encoded = [jpeg(picture, 75) for picture in pictures]
+    path.write_bytes(tgz({f"{number + 1}.jpg": encoded[number % len(encoded)] for number in range(1000)}))
 
 
 @pytest.fixture(scope="module")

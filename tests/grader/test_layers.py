@@ -3,11 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 LAYERS = (  # the lowest first; a module may import those of its own layer and of lower ones
     ("cores", "errors", "files", "progress", "toml", "version"),
     ("inputs",),

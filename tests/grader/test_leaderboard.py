@@ -2,13 +2,11 @@
 
 import csv
 import gzip
-import io
 import json
 import os
 import re
 import subprocess
 import sys
-import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +18,8 @@ from PIL import Image
 
 from grader import cli, grades, grading, kept, leaderboard
 from grader.inputs import submission
+from grader.inputs.images import jpeg
+from grader.pack import tgz
 from grader.points import read_points
 from grader.report import board
 from grader.roster import Student
@@ -30,19 +30,9 @@ from tests.helpers import graders
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
 
 
-def jpeg(picture):
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG")
-    return file.getvalue()
-
-
 def write_tgz(path, files):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
+    path.write_bytes(tgz(files))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +42,7 @@ def classroom(tmp_path_factory, rendered):
     faces = [np.asarray(Image.open(path)) for path in sorted(rendered.glob("*.png"))]
     rng = np.random.default_rng(0)
     noisy = [(face + rng.normal(0, 25, face.shape)).clip(0, 255).astype(np.uint8) for face in faces]
-    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 20]) for n in range(1000)} for pictures in (faces, noisy))
+    good, worse = ({f"{n + 1}.jpg": jpeg(pictures[n % 20], 75) for n in range(1000)} for pictures in (faces, noisy))
     write_tgz(folder / "ada.tgz", good)
     write_tgz(folder / "bob.noisy.tar.gz", worse)
     write_tgz(folder / "eve/anything.tgz", good)
@@ -122,7 +112,8 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
     with open(classroom / "ada.tgz", "r+b") as file:
         file.seek(4)
         file.write(b"\1\2\3\4")  # of the gzip header's time
-    monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))  # a process more takes long to start
+    pools = {1: ThreadPoolExecutor(1)}  # as many as --jobs says; a process more takes long to start
+    monkeypatch.setattr(leaderboard, "local", pools.__getitem__)
     monkeypatch.setattr(grading, "_scorer", grading.Options.scorer)  # which leaves torch its threads
     again = CliRunner().invoke(cli.main, ["leaderboard", str(classroom), "-o", str(page), *OPTIONS])
     assert again.exit_code == 0, again.output
@@ -328,7 +319,7 @@ def test_what_a_student_handed_in(tmp_path):
 
 def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
     """The grade is that of the archive, as it would be without the folder. Of two, nobody knows which counts."""
-    pictures = {f"{n}.jpg": jpeg(np.zeros((64, 64, 3), np.uint8)) for n in range(1, 1001)}
+    pictures = {f"{n}.jpg": jpeg(np.zeros((64, 64, 3), np.uint8), 75) for n in range(1, 1001)}
     write_tgz(tmp_path / "good.tgz", pictures)
     files = {"sample": ["1.jpg", "good.tgz"], "code": ["1.jpg", "code.zip"], "two": ["1.jpg", "good.tgz", "code.zip"]}
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:

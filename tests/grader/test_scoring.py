@@ -3,12 +3,10 @@
 import csv
 import errno
 import inspect
-import io
 import json
 import re
 import shutil
 import sys
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +19,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, score
-from grader.features import devices, imagenet, reference
+from grader.features import anime, devices, imagenet, reference
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
 from grader.inputs import faces, known_faces
 from grader.inputs.archives import members
-from grader.inputs.images import decode
+from grader.inputs.images import decode, jpeg
 from grader.inputs.known_faces import BadFingerprints, Known
 from grader.inputs.submission import COUNT, Submission, read_submission
 from grader.metrics import afd
+from grader.metrics.frechet import frechet_distance
 from grader.metrics.registry import METRICS, NAMES, Against, Sample
+from grader.pack import tgz
 from grader.progress import silent
 from grader.report import board, words
 from grader.report.json import as_dict
@@ -85,6 +85,8 @@ def test_scored_offline_with_nothing_at_hand_and_a_page_that_escapes_what_strang
     assert by_scale["FID", "inception"]["value"] is None
     stored_alike = shipped_reference().floors[75]  # as Pillow stores a JPEG
     assert by_scale["FD-ImageNet", imagenet.scale()]["floor"] == pytest.approx(stored_alike, rel=1e-6)
+    stored_alike = shipped_reference(anime).floors[75]
+    assert by_scale["FD-anime", anime.scale()]["floor"] == pytest.approx(stored_alike, rel=1e-6)
     assert by_scale["KID", imagenet.scale()]["value"] > 10 * by_scale["KID", imagenet.scale()]["spread"] > 0
     assert by_scale["recall", imagenet.scale()]["value"] < 0.2  # drawn faces are not Crypko's
     assert report["integrity"]["collapsed"] and report["integrity"]["repeated"] == COUNT  # 300 pictures, repeated
@@ -218,6 +220,36 @@ def test_a_run_that_diverged_stops_no_score(outputs, tmp_path):
     assert "note: not drawn: " in done.stderr and "draws nothing" not in done.stderr
     page = (tmp_path / "report.html").read_text()
     assert "Training history" in page and "Gradient norms" not in page
+
+
+def test_fd_anime_is_a_distance_to_the_shipped_faces_or_to_the_given_ones(rendered, tmp_path):
+    drawn = np.stack([np.asarray(Image.open(rendered / f"{number}.png")) for number in range(40)])
+    given = tmp_path / "given"
+    given.mkdir()
+    for number in range(20, 40):
+        (given / f"{number}.png").hardlink_to(rendered / f"{number}.png")
+    features = anime.describe(drawn)
+    for source, real in ((None, shipped_reference(anime).statistics), (given, Statistics.of(features[20:]))):
+        (measure,) = METRICS["fd-anime"](
+            Sample(drawn[:20], None, None, silent), Scorer.prepare(source, metrics=["fd-anime"]).against
+        )
+        assert measure.value == pytest.approx(frechet_distance(features[:20], real), rel=1e-4)
+
+
+def test_pictures_that_fit_the_faces_of_one_network_only_show_it(rendered, monkeypatch):
+    """By the networks themselves: all is measured under the names by which signs are looked for."""
+    monkeypatch.setattr("grader.metrics.optimised.FEW", 20)
+    pictures = np.stack([np.asarray(Image.open(rendered / f"{number}.png")) for number in range(40)])
+    real = replace(shipped_reference(), statistics=Statistics.of(imagenet.describe(pictures)))
+    against, known = Against(real, shipped_reference(anime)), Known(np.zeros((1, 48), np.int8), ["1"])
+    scorer = Scorer(("fd-imagenet", "fd-anime"), against, known, None, (0.25, 0.35), None)
+    found = scorer.score(Submission(Path("mine.tgz"), [], pictures[:20], [])).integrity
+    assert [sign.split(" is ")[0].split(",")[0] for sign in found.signs] == [
+        "FD-anime",
+        "FD-ImageNet",
+        "moved by half a pixel",
+    ]
+    assert found.optimised
 
 
 def test_a_few_pictures_have_each_share_with_its_reason():
@@ -459,13 +491,8 @@ def test_ten_pictures_a_hundred_times_pass_nothing(rendered, tmp_path):
 def test_known_faces_pass_nothing_anywhere(shared, tmp_path):
     """1,000 faces of the course as they are, which once were Boss and first on the board."""
     (tmp_path / "class").mkdir()
-    with tarfile.open(tmp_path / "class/eve.tgz", "w:gz") as archive:
-        for number, (_, read) in enumerate(members(shared / "crypko_1000_96px.zip"), 1):
-            file = io.BytesIO()
-            Image.fromarray(decode(read(), 64)[0]).save(file, "JPEG", quality=90)
-            entry = tarfile.TarInfo(f"{number}.jpg")
-            entry.size = len(file.getvalue())
-            archive.addfile(entry, io.BytesIO(file.getvalue()))
+    stored = [jpeg(decode(read(), 64)[0], 90) for _, read in members(shared / "crypko_1000_96px.zip")]
+    (tmp_path / "class/eve.tgz").write_bytes(tgz({f"{number}.jpg": data for number, data in enumerate(stored, 1)}))
     page = tmp_path / "board.html"
     arguments = ["leaderboard", str(tmp_path / "class"), "--offline", "--jobs", "1", "-o", str(page)]
     result = CliRunner().invoke(cli.main, [*arguments, "--metrics", "fd-imagenet,afd,integrity"])

@@ -146,12 +146,15 @@ def test_a_class_that_was_cloned_has_no_times(tmp_path):
 
     with pytest.warns(UserWarning, match="copied or cloned: which of them are late is not known"):
         assert dated(*range(90_000, 91_000, 50), 40_000) == [False] * 21
+    with pytest.warns(UserWarning, match="copied or cloned"):
+        assert dated(*[90_000] * 18, *range(2)) == [False] * 20  # nine in ten
     strays = entries(tmp_path, ["instructions.pdf", "students.xlsx", "notes.txt"])
     with pytest.warns(UserWarning, match="copied or cloned"):
         assert dated(*range(90_000, 91_000, 50), strays=strays) == [False] * 23
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert all(dated(*[90_000] * 4)) and all(dated(*[90_000] * 8, *range(8))) and all(dated(*[40_000] * 9))
+        assert all(dated(*[90_000] * 17, *range(3)))
         assert all(dated(*range(60_000, 90_000, 2_000)))
 
 

@@ -1,5 +1,8 @@
 """Verdicts: only on the scale that a threshold was set on, and only when all of a family was measured."""
 
+import re
+
+import numpy as np
 import pytest
 
 from grader.features import imagenet
@@ -78,6 +81,33 @@ def test_the_shipped_baselines():
             "thresholds belong to weights that we ship"
         )
     assert not any("judge" in scale["by"] for scale in baselines["scale"])
+
+
+@pytest.mark.parametrize(
+    ("distance", "ratio", "strong"), [(415, 0.674, False), (346, 0.818, False), (334, 0.849, True)]
+)
+def test_the_submissions_that_the_course_judged_are_medium(distance, ratio, strong):
+    """Of the two between which Strong lies, each is on its side."""
+    measures = [
+        Measure("FD-ImageNet", imagenet.scale(), "crypko", distance),
+        Measure("AFD", detector.scale(), None, ratio),
+    ]
+    judged, (verdict, _) = judge(measures, load_thresholds())
+    assert verdict.best == "Medium" and judged[0].passed["Strong"] == strong
+
+
+def test_the_demos_thresholds_are_what_their_source_says():
+    distance, ratio = (scale for scale in load_thresholds()["scale"] if scale["family"] == "drawn")
+    gan, faces = (
+        float(re.search(pattern, distance["source"])[1].replace(",", ""))
+        for pattern in (r"([\d,]+) after 1,400 steps", r"([\d,]+) \(Boss")
+    )
+    bars = [distance[tier] for tier in load_thresholds()["tiers"]]
+    assert (bars[0], bars[-1]) == pytest.approx((gan * 4 / 3, faces * 2), rel=0.03)
+    assert bars == pytest.approx(np.geomspace(bars[0], bars[-1], 4), rel=0.01)
+    (other,) = (s for s in load_thresholds()["scale"] if (s["family"], s["measure"]) == ("embedded", "AFD"))
+    assert "The same as on the offline scale" in ratio["source"]
+    assert all(ratio[key] == other[key] for key in ("by", *load_thresholds()["tiers"]))
 
 
 def found(copies=0, repeated=0, near=0):

@@ -159,6 +159,10 @@ def test_a_sets_own_repeats_are_told_but_are_no_collapse():
     assert not collapsed([Group([2 * i, 2 * i + 1], 0.0) for i in range(39)], 71_314)
 
 
+def test_a_tenth_is_a_collapse():
+    assert [collapsed([Group([*range(count)], 0.0)], 1000) for count in (99, 100)] == [False, True]
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.05, False), (0.15, True), (1, True)])
 def test_a_planted_collapse_is_called_one_from_a_tenth_on(share, expected):
     rng = np.random.default_rng(0)
@@ -377,6 +381,13 @@ def test_a_picture_that_is_near_to_several_known_faces_is_no_copy_of_one(faces, 
     assert found.closest[0].distance < NEAR
     assert not found.copies
     assert found.near == counted
+
+
+def test_one_disguised_copy_in_a_hundred_is_told():
+    pictures = fields(101)
+    known = Known(around(fingerprints(pictures[:1])[0], 0.3), ["1.jpg"])
+    found = [integrity(pictures[:count], known) for count in (101, 100)]
+    assert [(one.near, one.disguised) for one in found] == [(1, False), (1, True)]
 
 
 def test_a_drawing_that_is_known_twice_still_has_its_copies(faces):

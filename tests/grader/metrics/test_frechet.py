@@ -78,8 +78,9 @@ def test_agrees_with_pytorch_fid(monkeypatch, sample):
 
 @pytest.mark.parametrize(("count", "dim"), [(300, 16), (10, 64)])
 def test_identical_sets_are_at_distance_zero(count, dim, sample):
-    features = sample(count, dim)
-    assert frechet_distance(features, Statistics.of(features)) == pytest.approx(0, abs=1e-4)
+    """About half of them would round to less."""
+    for features in (sample(count, dim) for _ in range(10)):
+        assert 0 <= frechet_distance(features, Statistics.of(features)) < 1e-4
 
 
 def test_one_picture_repeated(sample, rng):

@@ -129,6 +129,14 @@ def test_values_of_torch_fidelity():
         assert ours.spread == pytest.approx(spread, rel=0.1)  # other subsets are drawn: 2 % a standard error, each
 
 
+def test_many_pictures_are_taken_in_parts(monkeypatch):
+    features, real = sample(50, 4, 20, scale=0.7), sample(70, 4, 21)
+    whole = kernel_distance(features, real)
+    monkeypatch.setattr("grader.metrics.kid.ROWS", 20)
+    parts = kernel_distance(features, real)
+    assert (parts.value, parts.spread) == pytest.approx((whole.value, whole.spread), rel=1e-9)
+
+
 def test_features_fewer_than_dimensions_and_far_from_zero():
     """Large features lose digits in proportion to the kernel, 1e−16 of it, and no more."""
     x, y = sample(10, 368, 22, shift=30), sample(12, 368, 23, shift=30)

@@ -54,6 +54,7 @@ def test_honest_sets_show_none(real, features, distance, second, found, seen):
     ("change", "sign"),
     [
         ({"distance": 181.0, "second": 170.0}, "FD-anime is 170; honest sets with this FD-ImageNet have 46 at most"),
+        ({"distance": 330.0, "second": 150.0}, "FD-anime is 150; honest sets with this FD-ImageNet have 123.4 at most"),
         ({"distance": 50.0, "second": 7.0}, "FD-ImageNet is 50, and as many real faces have 73"),
         ({"found": 0.95, "seen": 0.2}, "finds faces in 95% of them, lbpcascade in 20%"),
     ],

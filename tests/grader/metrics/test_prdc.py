@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 
 from grader.metrics.prdc import PRDC, prdc
-
-
-def sample(count, dim, seed, shift=0.0, scale=1.0):
-    return np.random.default_rng(seed).normal(shift, scale, size=(count, dim))
+from tests.grader.metrics.test_kid import sample
 
 
 def approx(precision, recall, density, coverage):
