@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
 from data import DataError
+from grader.errors import sentence
 from grader.version import VERSION
 
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
@@ -24,7 +26,7 @@ class _Commands(click.Group):
             sys.exit(error.exit_code)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "python -m data"
-            click.echo(f"error: {error.format_message()} See {command} --help", err=True)
+            click.echo(f"error: {sentence(error.format_message())} See {command} --help", err=True)
             sys.exit(2)
         return sys.exit(result) if standalone_mode else result
 
@@ -150,6 +152,9 @@ def fetch(output: Path, url: str | None) -> None:
     """
     from data.fetch import URL, fetch
 
+    if output.suffix.lower() != ".zip":
+        raise click.UsageError(f"{output}: choose a name that ends in .zip")
+
     fresh = fetch(output, url or URL)
     click.echo(f"{output}: {'complete' if fresh else 'already there'}, and the course's 71,314 faces", err=True)
-    click.echo(f"next: python -m data prepare {output} faces/", err=True)
+    click.echo(f"next: python -m data prepare {shlex.quote(str(output))} faces/", err=True)

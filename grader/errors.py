@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def sentence(text: str) -> str:
+    """The text with an end, so that another sentence can follow."""
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
 def first_line(error: Exception) -> str:
     """What an error of others says, as one line of a length to read: some quote whatever the file holds."""
     line = printable(str(error).partition("\n")[0].rstrip(": ")) or type(error).__name__
