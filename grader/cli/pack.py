@@ -43,7 +43,7 @@ def pack(source, output):
         shared.note(line)
     how = "as they were" if quality is None else f"as JPEG of quality {quality}"
     shared.wrote(output)
-    shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size / 1e6:.2f} MB")
+    shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size:,} bytes")
 
 
 @click.command("slice", short_help="Cut grids of pictures into single ones.")

@@ -133,7 +133,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     if extra:
         notes.append(f"{len(extra)} other files were passed over ({some(extra)})")
     if size and size > MAX_PACKED_BYTES:
-        notes.append(f"{source.name} is {size / 1e6:.2f} MB, {TOO_LARGE}")
+        notes.append(f"{source.name} is {size:,} bytes, {TOO_LARGE}")
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)

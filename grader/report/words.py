@@ -145,6 +145,6 @@ def _label_row(one: LabelScore, mistake: str) -> tuple[str, ...]:
 
 
 def _mistake(found: ByLabel, one: LabelScore, counts: np.ndarray) -> str:
-    """The other label that is found most in pictures of one, and how often: "blue 12%"; "" if there is none."""
+    """The other label that is found most in pictures of one, and how often: "blue 12.4%"; "" if there is none."""
     wrong = np.where(np.array(found.names) == one.target, 0, counts)
-    return f"{found.names[wrong.argmax()]} {wrong.max() / one.pictures:.0%}" if wrong.any() else ""
+    return f"{found.names[wrong.argmax()]} {wrong.max() / one.pictures:.1%}" if wrong.any() else ""

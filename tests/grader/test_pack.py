@@ -91,6 +91,7 @@ def test_what_is_mended_is_not_told_and_nothing_twice(outputs, tmp_path, monkeyp
                 archive.add(path, path.name)
     result = run("pack", tmp_path / name, "-o", tmp_path / "mine.tgz")
     assert result.exit_code == 0 and "1,000 pictures, as " in result.stderr
+    assert f", {(tmp_path / 'mine.tgz').stat().st_size:,} bytes" in result.stderr  # 2 MB is no rounded number
     assert "limit of 2 MB" not in result.stderr and "array" not in result.stderr
     assert result.stderr.count("tags.csv") == (name == "mine.tar")
 
