@@ -22,7 +22,7 @@ import click
 
 from baselines.definitions import BASELINES, definition
 from grader.cli import shared
-from grader.errors import GraderError, first_line, printable
+from grader.errors import GraderError, counted, first_line, printable
 from grader.files import atomic, check_writable, short_hash
 from grader.version import VERSION
 
@@ -422,7 +422,7 @@ def main(
     if face_set:
         check_writable(face_set.parent)
         write_face_set(G, face_set, count, seed, truncation)
-        shared.say(printable(f"wrote {face_set}: {count:,} faces to train on"))
+        shared.say(printable(f"wrote {face_set}: {counted(count, 'face')} to train on"))
         return
     if submission:
         if submission.resolve() in (output.resolve(), *output.resolve().parents):

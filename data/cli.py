@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from data import DataError
-from grader.errors import sentence
+from grader.errors import counted, sentence
 from grader.version import VERSION
 
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
@@ -94,7 +94,7 @@ def render(output: Path, count: int, seed: int, size: int, workers: int | None, 
     from data.render import render_set
 
     render_set(output, count, seed, size, workers, overwrite)
-    click.echo(f"{count:,} faces written to {output}", err=True)
+    click.echo(f"{counted(count, 'face')} written to {output}", err=True)
 
 
 @main.command(short_help="Shrink your own faces to 64x64.")
@@ -134,7 +134,7 @@ def prepare(
         click.echo(line, err=True)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(f"{made.written:,} faces written, {len(made.skipped):,} skipped", err=True)
+    click.echo(f"{counted(made.written, 'face')} written, {len(made.skipped):,} skipped", err=True)
 
 
 @main.command(short_help="Download the course's 71,314 faces (453 MB).")

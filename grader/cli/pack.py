@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from grader.cli import shared
-from grader.errors import printable
+from grader.errors import counted, printable
 
 
 @click.command(short_help="Pack 1,000 pictures as the course takes them.")
@@ -74,4 +74,4 @@ def slice_(grids, output):
     from grader.pack import cut
 
     count = cut(grids, output)
-    click.echo(f"wrote {count:,} pictures to {printable(str(output))}", err=True)
+    click.echo(f"wrote {counted(count, 'picture')} to {printable(str(output))}", err=True)
