@@ -13,6 +13,7 @@ it needs, so that --help answers at once.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ import click
 
 from baselines.definitions import BASELINES, definition
 from grader.cli import shared
-from grader.errors import GraderError, first_line, printable
+from grader.errors import GraderError, counted, first_line, printable
 from grader.files import atomic, check_writable, short_hash
 from grader.version import VERSION
 
@@ -181,12 +182,13 @@ def truncation_sweep(G: torch.nn.Module, z: torch.Tensor) -> Image.Image:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Samples uint8 [N, 64, 64, 3] that are nearest to real faces, the nearest first, the distance [N] of each, and the
-    faces uint8 [N, k, 64, 64, 3] that are nearest to each."""
+    """Samples uint8 [N, 64, 64, 3] that are nearest to real faces, the nearest first, the distance [N] of each, the
+    faces uint8 [N, k, 64, 64, 3] that are nearest to each, and the distance up to which a sample is a copy of one."""
 
     samples: np.ndarray
     distances: list[float]
     faces: np.ndarray
+    limit: float
 
     def grid(self) -> Image.Image:
         """A row for each sample: the sample, then the faces, in two blocks with a gap."""
@@ -203,7 +205,7 @@ class Nearest:
 def nearest_faces(pictures: torch.Tensor, faces: Path, count: int = COLUMNS - 1, most: int = COLUMNS) -> Nearest | None:
     """Of pictures uint8 [N, 3, 64, 64] the `most` that come nearest to a face of a folder or archive, each with the
     `count` faces nearest to it, by the fingerprints with which the grader finds copies: colours and coarse shapes, also
-    mirrored. Under grader.metrics.copies.COPY lies a copy.
+    mirrored.
 
     None where all pictures are blank: such a one is nobody's copy. Warns of files that cannot be read. Raises
     BadFingerprints.
@@ -212,7 +214,7 @@ def nearest_faces(pictures: torch.Tensor, faces: Path, count: int = COLUMNS - 1,
 
     from grader.features.fingerprints import MIRROR, fingerprints, of_faces, squared_distances
     from grader.inputs.faces import named
-    from grader.metrics.copies import copies
+    from grader.metrics.copies import copies, limits
 
     pictures = pictures.permute(0, 2, 3, 1).numpy()  # [N, 64, 64, 3]
     known = of_faces(faces)
@@ -230,6 +232,7 @@ def nearest_faces(pictures: torch.Tensor, faces: Path, count: int = COLUMNS - 1,
         pictures[[copy.index for copy in closest]],
         [copy.distance for copy in closest],
         np.stack([np.stack([seen[known.names[face]] for face in row]) for row in order]),
+        limits(known.fingerprints)[0],
     )
 
 
@@ -419,7 +422,7 @@ def main(
     if face_set:
         check_writable(face_set.parent)
         write_face_set(G, face_set, count, seed, truncation)
-        shared.say(printable(f"wrote {face_set}: {count:,} faces to train on"))
+        shared.say(printable(f"wrote {face_set}: {counted(count, 'face')} to train on"))
         return
     if submission:
         if submission.resolve() in (output.resolve(), *output.resolve().parents):
@@ -441,15 +444,17 @@ def main(
     strengths = "the first row, left weaker (safer, paler, more alike), right stronger (more of them broken)"
     write_picture(truncation_sweep(G, whole[:COLUMNS]), output / "truncation.png", strengths)
     if nearest:
-        from grader.metrics.copies import COPY
+        from grader.report.words import written
 
-        least = f"the least distance is {nearest.distances[0]:.2f}, a copy's at most {COPY}"
+        distance = written(nearest.distances[0], "distance", [nearest.limit])
+        least = f"the least distance is {distance}, a copy's at most {nearest.limit:.3f}"
         write_picture(nearest.grid(), output / "nearest.png", f"the samples nearest to a real face; {least}")
     elif faces:
         shared.note("no nearest.png: these samples are blank. Raise --truncation")
     if submission:
         write_submission(sample(G, z), submission)
-        shared.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: python -m grader score {submission}"))
+        command = f"python -m grader score {shlex.quote(str(submission))}"
+        shared.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: {command}"))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
 from data import DataError
+from grader.errors import counted, sentence
 from grader.version import VERSION
 
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
@@ -24,7 +26,7 @@ class _Commands(click.Group):
             sys.exit(error.exit_code)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "python -m data"
-            click.echo(f"error: {error.format_message()} See {command} --help", err=True)
+            click.echo(f"error: {sentence(error.format_message())} See {command} --help", err=True)
             sys.exit(2)
         return sys.exit(result) if standalone_mode else result
 
@@ -92,7 +94,7 @@ def render(output: Path, count: int, seed: int, size: int, workers: int | None, 
     from data.render import render_set
 
     render_set(output, count, seed, size, workers, overwrite)
-    click.echo(f"{count:,} faces written to {output}", err=True)
+    click.echo(f"{counted(count, 'face')} written to {output}", err=True)
 
 
 @main.command(short_help="Shrink your own faces to 64x64.")
@@ -132,7 +134,7 @@ def prepare(
         click.echo(line, err=True)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(f"{made.written:,} faces written, {len(made.skipped):,} skipped", err=True)
+    click.echo(f"{counted(made.written, 'face')} written, {len(made.skipped):,} skipped", err=True)
 
 
 @main.command(short_help="Download the course's 71,314 faces (453 MB).")
@@ -150,6 +152,9 @@ def fetch(output: Path, url: str | None) -> None:
     """
     from data.fetch import URL, fetch
 
+    if output.suffix.lower() != ".zip":
+        raise click.UsageError(f"{output}: choose a name that ends in .zip")
+
     fresh = fetch(output, url or URL)
     click.echo(f"{output}: {'complete' if fresh else 'already there'}, and the course's 71,314 faces", err=True)
-    click.echo(f"next: python -m data prepare {output} faces/", err=True)
+    click.echo(f"next: python -m data prepare {shlex.quote(str(output))} faces/", err=True)

@@ -19,6 +19,7 @@ import requests
 from tqdm import tqdm
 
 from data import DataError
+from grader.errors import counted
 from grader.inputs import faces
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.faces import COUNT, IDENTITY
@@ -94,7 +95,7 @@ def _difference(archive: Path, count: int, digest: str) -> str | None:
     except BadArchive:
         return "is damaged"
     if found != count:
-        return f"holds {found:,} faces, not the {count:,} of the course"
+        return f"holds {counted(found, 'face')}, not the {count:,} of the course"
     return None if found_digest == digest else "holds other pictures than the course's"
 
 

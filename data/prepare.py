@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data import DataError
 from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
-from grader.errors import printable
+from grader.errors import counted, printable
 from grader.files import DEVICES, natural, some, with_name
 from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture
@@ -271,7 +271,8 @@ def _carried(table: str, name: str, text: str, written: dict[str, str]) -> tuple
     renamed = [old for old, new in written.items() if PurePosixPath(old).stem != PurePosixPath(new).stem]
     if renamed:
         example = f"{renamed[0]} (now {written[renamed[0]]})"
-        notes.append(f"{name} does not know {len(renamed):,} faces by their new names, such as {example}")
+        unknown = counted(len(renamed), "face by its new name", "faces by their new names")
+        notes.append(f"{name} does not know {unknown}, such as {example}")
     return text.encode(), notes
 
 

@@ -20,6 +20,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def sentence(text: str) -> str:
+    """The text with an end, so that another sentence can follow."""
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number with what it counts, `one` or `several`, by default with an s: "1 picture", "2,000 pictures"."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def first_line(error: Exception) -> str:
     """What an error of others says, as one line of a length to read: some quote whatever the file holds."""
     line = printable(str(error).partition("\n")[0].rstrip(": ")) or type(error).__name__
@@ -28,4 +38,4 @@ def first_line(error: Exception) -> str:
 
 def shortened(lines: list[str], most: int = 10) -> list[str]:
     """The first few lines, and how many more there are."""
-    return lines[:most] + ([f"and {len(lines) - most:,} more such files"] if len(lines) > most else [])
+    return lines[:most] + ([f"and {counted(len(lines) - most, 'more such file')}"] if len(lines) > most else [])

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from grader.errors import printable
+from grader.errors import counted, printable
 from grader.files import SECRET, natural, short_hash, write_bytes, write_text
 from grader.kept import file_name
 from grader.points import Points
@@ -96,8 +96,9 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
 
 
 def write_tables(rows: list[dict], page: Path, parts: Path) -> None:
-    """Writes the tables of grades. One that a person has changed since is kept beside, as NAME.before.csv, with a
-    warning: what they decided by hand stands nowhere else. Raises OSError."""
+    """Writes the tables of grades, and warns of those that a person has to decide. A table that a person has changed
+    since is kept beside, as NAME.before.csv, with a warning: what they decided by hand stands nowhere else. Raises
+    OSError."""
     record = parts / ".tables.json"  # no name that file_name gives begins so
     try:
         written = json.loads(record.read_bytes())
@@ -109,6 +110,9 @@ def write_tables(rows: list[dict], page: Path, parts: Path) -> None:
         warnings.warn(f"{path} may have been changed by hand: that version is kept as {copy.name}", stacklevel=2)
     paths = tables.write(rows, page)
     write_text(record, json.dumps({path.name: short_hash(path) for path in paths}))
+    if undecided := sum(row["grade"] is None for row in rows):
+        whose = counted(undecided, "grade is", "grades are")
+        warnings.warn(f"{whose} for you to decide: empty in {paths[0].name}, not in the other tables", stacklevel=2)
 
 
 def _changed(path: Path, written: str | None) -> Path | None:

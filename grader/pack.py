@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from grader.errors import counted
 from grader.files import CannotWrite, atomic, check_apart
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture, jpeg
@@ -59,7 +60,7 @@ def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     submission = read_submission(source, loose=True)
     if len(submission.pictures) != COUNT:
         raise BadSubmission(
-            [f"{source}: holds {len(submission.pictures):,} pictures: the course takes exactly {COUNT:,}"]
+            [f"{source}: holds {counted(len(submission.pictures), 'picture')}: the course takes exactly {COUNT:,}"]
         )
     for quality in QUALITIES:
         files = {f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(submission.pictures, 1)}

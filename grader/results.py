@@ -91,18 +91,19 @@ class Group:
 class Integrity:
     """Pictures of a submission that are alike, and those that are known real faces.
 
-    `closest` are the ten pictures most like a known face; nearer than `limit`, they are copies. `near` counts pictures
-    that are nearer to a face of the course than honest ones are, and `disguised` tells that they are too many. `signs`
-    are those of pictures that were optimised against the public networks, and `optimised` tells that they are enough.
-    `released` tells that they look like those of the generator that this project releases.
-    `names` and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are of the faces in `copies` and `closest`.
+    `closest` are the ten pictures most like a known face. `near` counts pictures that are nearer to a face of the
+    course than honest ones are, and `disguised` tells that they are too many. `signs` are those of pictures that were
+    optimised against the public networks, and `optimised` tells that they are enough. `released` tells that they
+    look like those of the generator that this project releases. `names`, `limits` (the distance up to which a picture
+    is a copy) and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are of the faces in `copies` and
+    `closest`.
     """
 
     groups: list[Group]
     collapsed: bool
     copies: list[Copy]
     closest: list[Copy]
-    limit: float
+    limits: dict[int, float]
     names: dict[int, str]
     pictures: dict[int, np.ndarray]
     near: int = 0

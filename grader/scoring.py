@@ -81,7 +81,7 @@ class Scorer:
         known, given, limits = None, None, (copies.COPY, duplicates.ALIKE)
         if INTEGRITY in metrics:
             shipped = load_known()
-            known = replace(shipped, names=[f"crypko/{name}" for name in shipped.names])
+            known = replace(shipped, names=[f"{copies.COURSES}{name}" for name in shipped.names])
             if faces is not None:
                 given = of_faces(faces)
             elif _kind(source) == KEPT:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from grader import toml
+from grader.errors import counted
 from grader.inputs.submission import COUNT
 from grader.results import DISTANCES, Integrity, Measure, Verdict
 
@@ -47,12 +48,17 @@ def review(integrity: Integrity | None, count: int) -> list[str]:
         return []
     copied, repeated, near = len(integrity.copies), integrity.repeated, integrity.near
     reasons = {
-        f"{copied:,} known faces": copied >= COPIED * count,
+        counted(copied, "known face"): copied >= COPIED * count,
         f"{repeated:,} near repeats of another picture": integrity.collapsed,
-        f"{near:,} pictures are like known faces in disguise": integrity.in_disguise,
+        in_disguise(near): integrity.in_disguise,
         f"{len(integrity.signs)} signs of optimised pictures": integrity.optimised,
     }
     return [reason for reason, found in reasons.items() if found]
+
+
+def in_disguise(near: int) -> str:
+    """What a person has to look at, where so many pictures may be disguised copies."""
+    return counted(near, "picture is like a known face", "pictures are like known faces") + " in disguise"
 
 
 def judged_against(measures: list[Measure]) -> str | None:

@@ -28,7 +28,7 @@ from grader.files import short_hash, write_bytes, write_text
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
 from grader.metrics import released
-from grader.metrics.copies import integrity
+from grader.metrics.copies import COPY, integrity
 from grader.results import Score
 
 METRICS = ("fd-imagenet", "fd-anime", "kid", "afd", "prdc", "integrity")
@@ -133,7 +133,7 @@ def check_copies(pictures: torch.Tensor) -> str:
     least = found.closest[0].distance if found.closest else float("inf")
     words = (
         f"{len(found.copies)} of {len(pictures):,} samples are one of the course's {len(known.names):,} faces; the "
-        f"nearest is {least:.2f} from one, a copy's distance is {found.limit:g} at most; "
+        f"nearest is {least:.3f} from one, a copy's distance is {COPY:g} at most; "
         f"{found.near} are as near to one face alone as disguised copies are"
     )
     if found.copies or found.disguised:

@@ -50,8 +50,11 @@ def score_run(run, faces=None, reference=None, fid=None):
     if run.last.exists() and archive.stat().st_mtime < run.last.stat().st_mtime:
         print(f"{archive} is older than the last checkpoint: run the cell of Your submission again")
 
+    on_gpu = run.device.type == "cuda"
+    with_fid = on_gpu if fid is None else fid
+
     def distance():
-        if not (run.device.type == "cuda" if fid is None else fid):
+        if not with_fid:
             return ON_REQUEST
         real = read_faces(find_faces(run.settings.faces))[0] if faces is None else faces
         real = real[torch.linspace(0, len(real) - 1, min(len(real), MOST_FACES)).long().to(real.device)]
@@ -63,14 +66,14 @@ def score_run(run, faces=None, reference=None, fid=None):
         share = detection_ratio(read_archive(archive))
         return f"{share:.3f} of the pictures have a face that lbpcascade finds, higher is better"
 
+    def judged():
+        weights = at_hand(INCEPTION[0]) if with_fid and on_gpu else None  # of all faces: on a CPU it takes hours
+        return verdict(archive, run.folder, reference or drawn_faces(run.settings.faces), weights)
+
     help_offline = "switch the internet on, or attach {} as a data set"
     say("FID", distance, "pip install pytorch-fid, and " + help_offline.format(INCEPTION[0]))
     say("AFD", detected, help_offline.format(CASCADE[0]))
-    say(
-        "grader",
-        lambda: verdict(archive, run.folder, reference or drawn_faces(run.settings.faces)),
-        "docs/running.md says how to install it",
-    )
+    say("grader", judged, "docs/running.md says how to install it")
 
 
 def say(name, part, remedy):
@@ -140,21 +143,24 @@ def drawn_faces(given):
     return None
 
 
-def verdict(archive, folder, reference=None):
-    """What `python -m grader score` says of an archive; its report goes to `folder`. Raises RuntimeError."""
+def verdict(archive, folder, reference=None, weights=None):
+    """What `python -m grader score` says of an archive, with FID by these `weights`, and its notes; its report goes to
+    `folder`. Raises RuntimeError."""
     command = [sys.executable, "-m", "grader", "score", str(archive), "--output", str(folder), "--offline"]
     command += ["--reference", str(reference)] if reference else []
-    cascade = at_hand(CASCADE[0])  # with it, its table has the AFD that stands above
-    environment = {"GRADER_CASCADE": str(cascade)} if cascade else {}
+    files = {"GRADER_CASCADE": at_hand(CASCADE[0]), "GRADER_INCEPTION": weights}  # its table has what stands above
+    environment = {name: str(path) for name, path in files.items() if path}
     environment |= os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever this system's own is
     if not watched():  # a log file has no colours
         environment |= {"FORCE_COLOR": ""}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=1800, env=environment)
     if "No module named grader" in done.stderr:
         raise RuntimeError("the grader is not installed")
     if done.returncode:
         raise RuntimeError(done.stderr or "it stopped")
-    return "\n" + done.stdout
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    # of what --offline leaves out the lines above tell
+    return "\n" + done.stdout + "\n".join(line for line in notes if "--offline" not in line)
 
 
 def installed(load, package):

@@ -63,9 +63,9 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     Results are kept in OUTPUT.parts as they come: stopped and started again, it goes on where it was, and grades what
     is new or has changed.
 
-    With --roster or --points it also writes OUTPUT's name with .grades.csv, .moodle.csv and .canvas.csv: a grade for
-    each student, for a spreadsheet, Moodle's import, and Canvas or NTU COOL. The latest upload of each student that can
-    be graded counts.
+    With --roster or --points it also writes OUTPUT's name with .grades.csv, .moodle.csv and .canvas.csv: the grades,
+    for a spreadsheet, Moodle's import, and Canvas or NTU COOL. A grade that you have to decide is an empty cell in the
+    first, and not in the others. The latest upload of each student that can be graded counts.
 
     \b
     Exit codes:
@@ -80,6 +80,7 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
       python -m grader leaderboard submissions/ --roster roster.csv
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
+    from grader.errors import counted
     from grader.grading import BROKEN, Options
     from grader.leaderboard import make
     from grader.report import board, grades
@@ -94,6 +95,6 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     if count["unsure"]:
         nothing += f"; of {count['unsure']} nobody can tell which upload is theirs"
     submitted = count.total() - count["missing"] - count["unsure"]
-    click.echo(f"{submitted:,} submissions, {count[BROKEN]} of which could not be graded{nothing}", err=True)
+    click.echo(f"{counted(submitted, 'submission')}, {count[BROKEN]} of which could not be graded{nothing}", err=True)
     more = [*(grades.beside(output) if roster or points else []), *filter(None, (public, reports))]
     shared.wrote(output, *board.beside(output), *more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from grader.cli import shared
-from grader.errors import printable
+from grader.errors import counted, printable
 
 
 @click.command(short_help="Pack 1,000 pictures as the course takes them.")
@@ -43,7 +43,7 @@ def pack(source, output):
         shared.note(line)
     how = "as they were" if quality is None else f"as JPEG of quality {quality}"
     shared.wrote(output)
-    shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size / 1e6:.2f} MB")
+    shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size:,} bytes")
 
 
 @click.command("slice", short_help="Cut grids of pictures into single ones.")
@@ -74,4 +74,4 @@ def slice_(grids, output):
     from grader.pack import cut
 
     count = cut(grids, output)
-    click.echo(f"wrote {count:,} pictures to {printable(str(output))}", err=True)
+    click.echo(f"wrote {counted(count, 'picture')} to {printable(str(output))}", err=True)

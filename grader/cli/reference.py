@@ -40,5 +40,5 @@ def reference(faces, output):
     shared.wrote(output)
     shared.note(
         f"{made.statistics.count:,} faces, named {made.faces}"
-        + ("" if unseen is None else f"; 1,000 real faces score {unseen:.4g}")
+        + ("" if unseen is None else f"; 1,000 real faces have FD-ImageNet {unseen:.4g}")
     )

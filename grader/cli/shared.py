@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from grader.errors import GraderError, printable
+from grader.errors import GraderError, printable, sentence
 from grader.files import CannotWrite
 from grader.metrics.registry import selected
 from grader.progress import Progress
@@ -36,7 +36,7 @@ class OneLine:
             sys.exit(error.exit_code)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else kwargs.get("prog_name", self.name)
-            stop(2, f"{error.format_message()} See {command} --help")
+            stop(2, f"{sentence(error.format_message())} See {command} --help")
         except click.Abort:
             stop(INTERRUPTED, "stopped: run the same command again")
         return sys.exit(result) if standalone_mode else result
@@ -145,7 +145,7 @@ def progress(what: str, total: int, shown: ExitStack | None = None):
         done += count
         if (now := time.monotonic()) - told >= MINUTE:
             told = now
-            note(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))
+            note(f"{what}: {done:,}" + (f" of {total:,}" if total else "") + f" {unit}" * (not what.startswith(unit)))
 
     return update
 

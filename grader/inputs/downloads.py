@@ -75,7 +75,7 @@ def obtain(asset: Asset, given: Path | None = None, offline: bool = False) -> Pa
     if path:
         return path
     if offline:
-        raise AssetError(f"{asset.file} is not at hand (leave out --offline, or set {asset.variable})")
+        raise AssetError(f"{asset.file} is not at hand (set {asset.variable} to a copy, or leave out --offline)")
     import pooch
 
     pooch.get_logger().setLevel("WARNING")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from grader.errors import GraderError
 from grader.files import some
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.faces import BadReference, face_set_name, in_short, read_pictures, tell
@@ -41,8 +42,10 @@ class LabelledFaces:
 def read_asked(source: Path, pictures: list[str], given: Path | None = None) -> list[str]:
     """The label that each of a submission's pictures was asked to show, from the labels.csv in it, or the `given` file.
 
-    Raises BadSubmission with everything that is wrong, not only the first thing.
+    Raises BadSubmission with everything that is wrong, not only the first thing, and GraderError for a given file that
+    cannot be read or is no table: it is no part of the submission.
     """
+    refused = GraderError if given else BadSubmission
     where = str(given) if given else f"{source}: {LABELS}"
     try:
         folder, data = (PurePosixPath(), bytes_of(given, MAX_TABLE_BYTES)) if given else _find_labels(source)
@@ -50,9 +53,9 @@ def read_asked(source: Path, pictures: list[str], given: Path | None = None) -> 
     except BadArchive as error:
         raise BadSubmission([str(error)]) from None
     except OSError as error:
-        raise BadSubmission([f"{where}: cannot be read ({error.strerror or error}): name another file"]) from None
+        raise refused([f"{where}: cannot be read ({error.strerror or error}): name another file"]) from None
     except ValueError as error:
-        raise BadSubmission([f"{where}: no table ({error}): write rows as 1.jpg,aqua"]) from None
+        raise refused([f"{where}: no table ({error}): write rows as 1.jpg,aqua"]) from None
     if header != ["file", "label"]:
         raise BadSubmission([f"{where}: does not begin with the line file,label: write it above the rows"])
     for number, row in enumerate(rows, 2):
@@ -169,7 +172,10 @@ def _rows(data: bytes) -> list[list[str]]:
     """The cells of a table, without the blanks around them. Raises ValueError."""
     if len(data) > MAX_TABLE_BYTES:
         raise ValueError(f"more than {MAX_TABLE_BYTES / 1e6:.0f} MB")
-    lines = data.decode("utf-8-sig").splitlines()  # Excel adds a mark
+    try:
+        lines = data.decode("utf-8-sig").splitlines()  # Excel adds a mark
+    except UnicodeDecodeError:
+        raise ValueError("not in UTF-8: save it as CSV UTF-8") from None
     if len(lines) > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS:,} rows")
     try:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from grader.errors import GraderError, printable, shortened
+from grader.errors import GraderError, counted, printable, shortened
 from grader.files import natural, some, with_name
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.arrays import BadArray, read_arrays
@@ -129,11 +129,12 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         raise _refused(problems, names, extra)
 
     names = sorted(pictures, key=natural)
-    notes = [f"{n:,} pictures are stored as {mode} and were read as RGB" for mode, n in modes.items() if mode != "RGB"]
+    odd = {mode: counted(n, "picture is", "pictures are") for mode, n in modes.items() if mode != "RGB"}
+    notes = [f"{some_are} stored as {mode}, read as RGB" for mode, some_are in odd.items()]
     if extra:
-        notes.append(f"{len(extra)} other files were passed over ({some(extra)})")
+        notes.append(f"passed over: {counted(len(extra), 'other file')} ({some(extra)})")
     if size and size > MAX_PACKED_BYTES:
-        notes.append(f"{source.name} is {size / 1e6:.2f} MB, {TOO_LARGE}")
+        notes.append(f"{source.name} is {size:,} bytes, {TOO_LARGE}")
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
     return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
@@ -191,7 +192,9 @@ def _read_array(source: Path, loose: bool) -> Submission:
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIZE, SIZE, 3):
         raise BadSubmission([f"{source}: its array is {pictures.dtype} {list(pictures.shape)}: {remedy}"])
     if len(pictures) != COUNT and not (loose and len(pictures) > 1):
-        raise BadSubmission([f"{source}: holds {len(pictures):,} pictures: the course takes exactly {COUNT:,}"])
+        raise BadSubmission(
+            [f"{source}: holds {counted(len(pictures), 'picture')}: the course takes exactly {COUNT:,}"]
+        )
     names = [f"{number}.jpg" for number in range(1, len(pictures) + 1)]
     return Submission(source, names, np.ascontiguousarray(pictures), [ARRAY])
 
@@ -204,7 +207,7 @@ def _form(source: Path, names: set[str], found: int) -> list[str]:
     if inside := folders - {""}:
         problems.append(f"{source}: the pictures are inside {some(inside)}/: pack them flat (tar -czf ../my.tgz *.jpg)")
     if found != COUNT:
-        problems.append(f"{source}: holds {found:,} pictures: the course takes exactly {COUNT:,}")
+        problems.append(f"{source}: holds {counted(found, 'picture')}: the course takes exactly {COUNT:,}")
     if unexpected:
         problems.append(f"{source}: unexpected names ({some(unexpected)}): name them 1.jpg … {COUNT}.jpg")
     elif missing:
@@ -219,4 +222,6 @@ def _instead(source: Path, others: list[str]) -> str:
         return f"holds no picture but {len(packed)} archives ({some(packed)}), and only one can count"
     if packed:
         return f"holds no picture but an archive ({some(packed)}), packed {'twice' if source.is_file() else 'below'}"
-    return f"holds no picture but {len(others):,} other files ({some(others)})" if others else "holds no picture"
+    return (
+        f"holds no picture but {counted(len(others), 'other file')} ({some(others)})" if others else "holds no picture"
+    )

@@ -46,6 +46,8 @@ SAME = 0.28  # two known faces up to here are one drawing, see COPY
 RIVALS = 16  # known faces that may be the next one: all views are tried on these
 CLOSEST = 10  # pictures that are shown beside the known face that is nearest to them
 
+COURSES = "crypko/"  # before the names of the course's faces
+
 # Where a copy's middle 56x56 may lie now: (pixels cropped a side, shift to the right, shift down). The nearest known
 # face is looked for with few views, then all are tried on that one face.
 VIEWS = ((0, 0, 0), (2, 0, 0), (4, 0, 0))
@@ -167,7 +169,7 @@ def integrity(
         collapsed=collapsed(groups, len(pictures)),
         copies=copied,
         closest=closest,
-        limit=max(limit for _, limit in sets),
+        limits={index: copy_limit if given and index < len(given.names) else COPY for index in names},
         names=names,
         pictures=seen,
         near=near,

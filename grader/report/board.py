@@ -7,12 +7,13 @@ import io
 import json
 from pathlib import Path
 
-from grader.errors import printable
+from grader.errors import counted, printable
 from grader.files import BOM, natural, write_text
 from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
 from grader.report.words import read, written
 from grader.results import DISTANCES
+from grader.verdict import in_disguise
 
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
 
@@ -58,11 +59,11 @@ def _remarks(result: dict, judged: bool) -> list[str]:
     remarks = list(result["problems"])
     if integrity := result.get("integrity"):
         if integrity["copies"]:
-            remarks.append(f"{len(integrity['copies'])} copies of known faces")
+            remarks.append(counted(len(integrity["copies"]), "copy of a known face", "copies of known faces"))
         if integrity["collapsed"]:
             remarks.append("collapsed")
         if integrity.get("disguised") and len(integrity["copies"]) < integrity["near"]:
-            remarks.append(f"{integrity['near']} pictures are like known faces in disguise")
+            remarks.append(in_disguise(integrity["near"]))
         if integrity.get("optimised"):
             remarks.append("optimised against the grader?")
         if integrity.get("released"):
@@ -72,7 +73,9 @@ def _remarks(result: dict, judged: bool) -> list[str]:
     if result["status"] == "graded" and not judged:
         remarks.append("not judged: other faces, another detector, or a measure is missing")
     remarks += result.get("not_looked_for", [])
-    return remarks + [f"{count:,} pictures that {other} has too" for other, count in result.get("shares", {}).items()]
+    return remarks + [
+        f"{counted(count, 'picture')} that {other} has too" for other, count in result.get("shares", {}).items()
+    ]
 
 
 def _placed(row: dict) -> bool:

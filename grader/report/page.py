@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grader.errors import printable
+from grader.errors import counted, printable
 from grader.features.statistics import evenly_spaced
 from grader.inputs.runs import Run
 from grader.metrics import afd
+from grader.metrics.copies import COURSES
 from grader.report import plots, words
 from grader.report.images import grid, png
 from grader.report.scales import scales
@@ -62,7 +63,6 @@ def as_html(score: Score, run: Run | None = None) -> str:
             "copies": [_pair(score, copy) for copy in found.copies[:SHOWN]] if found else [],
             "closest": [_pair(score, copy) for copy in found.closest if copy.index not in copied] if found else [],
             "groups": [_group(score, group) for group in found.groups[:SHOWN]] if found else [],
-            "limit": found.limit if found else None,
             "strips": _strips(score) if score.by_label else [],
             "plots": plots.of_run(run, *_lines(score)) if run else [],
         },
@@ -88,6 +88,7 @@ def _templates() -> Environment:
         loader=PackageLoader("grader.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {
+        "counted": counted,
         "name": words.name,
         "number": words.number,
         "plus_minus": words.plus_minus,
@@ -149,13 +150,16 @@ def _face(score: Score, index: int) -> dict:
 
 def _pair(score: Score, copy: Copy) -> dict:
     """A picture of the submission and the known face that it is like, where that is at hand."""
-    known = score.integrity.pictures.get(copy.known)
+    known, name = score.integrity.pictures.get(copy.known), score.integrity.names[copy.known]
+    limit = score.integrity.limits[copy.known]
     return {
         "image": png(score.submission.pictures[copy.index]),
         "known_image": None if known is None else png(known),
         "picture": score.submission.names[copy.index],
-        "known": score.integrity.names[copy.known],
-        "distance": copy.distance,
+        "known": name,
+        "courses": name.startswith(COURSES),
+        "distance": words.written(copy.distance, "distance", [limit]),
+        "limit": limit,
         "mirrored": copy.mirrored,
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from grader.errors import counted
 from grader.features.reference import NAME
 from grader.inputs.submission import COUNT
 from grader.results import DISTANCES, ByLabel, LabelScore, Measure, Score
@@ -54,14 +55,14 @@ def warnings(score: Score) -> list[str]:
         return lines
     if found.copies:
         some = ", ".join(score.submission.names[copy.index] for copy in found.copies[:3])
-        lines.append(
-            f"{len(found.copies):,} pictures are copies of known real faces ({some}{' …' * (len(found.copies) > 3)})."
-        )
+        some += " …" * (len(found.copies) > 3)
+        are = counted(len(found.copies), "picture is a copy of a known face", "pictures are copies of known faces")
+        lines.append(f"{are} ({some}).")
     if found.in_disguise:
         count = len(score.probabilities)
         lines.append(
-            f"{found.near:,} of {count:,} pictures are closer to a known face than honest ones come: turned, warped or "
-            "moved copies? See the nearest known faces on the page."
+            f"Of {count:,} pictures, {counted(found.near, 'is', 'are')} closer to a known face than honest ones come: "
+            "turned, warped or moved copies? See the nearest known faces on the page."
         )
     if found.optimised:
         lines.append(f"Optimised against the grader’s networks? Signs: {'; '.join(found.signs)}.")
@@ -147,6 +148,6 @@ def _label_row(one: LabelScore, mistake: str) -> tuple[str, ...]:
 
 
 def _mistake(found: ByLabel, one: LabelScore, counts: np.ndarray) -> str:
-    """The other label that is found most in pictures of one, and how often: "blue 12%"; "" if there is none."""
+    """The other label that is found most in pictures of one, and how often: "blue 12.4%"; "" if there is none."""
     wrong = np.where(np.array(found.names) == one.target, 0, counts)
-    return f"{found.names[wrong.argmax()]} {wrong.max() / one.pictures:.0%}" if wrong.any() else ""
+    return f"{found.names[wrong.argmax()]} {wrong.max() / one.pictures:.1%}" if wrong.any() else ""

@@ -277,9 +277,9 @@ def test_what_is_there_already_needs_no_room(tmp_path, monkeypatch):
 def test_command_line(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "identity", lambda archive: (module.COUNT, module.IDENTITY))
     with serving() as (url, _):
-        result = CliRunner().invoke(main, ["fetch", str(tmp_path / "faces.zip"), "--url", url])
+        result = CliRunner().invoke(main, ["fetch", str(tmp_path / "my faces.zip"), "--url", url])
     assert result.exit_code == 0, result.output
-    assert result.stderr.splitlines()[-1] == f"next: python -m data prepare {tmp_path / 'faces.zip'} faces/"
+    assert result.stderr.splitlines()[-1] == f"next: python -m data prepare '{tmp_path / 'my faces.zip'}' faces/"
     with serving(status=403) as (url, _):
         result = CliRunner().invoke(main, ["fetch", str(tmp_path / "new.zip"), "--url", url])
     assert result.exit_code == 1

@@ -150,7 +150,7 @@ def test_what_is_broken_is_named_and_skipped(source, tmp_path):
     result = run(source, tmp_path / "out")
     assert result.exit_code == 0, result.output
     lines = result.stderr.splitlines()
-    assert lines[-1] == "1 faces written, 6 skipped"
+    assert lines[-1] == "1 face written, 6 skipped"
     for name in ("cut.jpg", "text.jpg", "empty.png", "huge.png", "large.png", "notes.txt"):
         assert [line for line in lines if line.startswith(f"skipped {name}: ")]
     assert "skipped text.jpg: is not a picture (JPEG, PNG, WebP or BMP)" in lines
@@ -445,7 +445,7 @@ def test_what_of_a_table_does_not_go_along_is_said(tmp_path):
     made = prepare(zipped(tmp_path / "set.zip", **members), tmp_path / "out", workers=1)
     assert made.notes == [
         "b/tags.csv is not carried along: tags.csv comes first",
-        "tags.csv does not know 1 faces by their new names, such as b/1.png (now 1-2.png)",
+        "tags.csv does not know 1 face by its new name, such as b/1.png (now 1-2.png)",
     ]
     assert (tmp_path / "out/tags.csv").read_bytes() == b"1,aqua hair\n"
     raw = (tmp_path / "set.zip").read_bytes()
@@ -492,7 +492,7 @@ def test_what_notebooks_made_of_the_faces_is_no_part_of_them(source, tmp_path):
     looks = {"gan2": "a run", "mine": "a submission", "outputs": "a submission", "runs/gan": "a run"}
     left_out = "note: {} is left out, as it looks like {}: name it alone if it is faces"
     assert notes == [left_out.format(*folder) for folder in looks.items()]
-    assert result.stderr.splitlines()[-1] == "1 faces written, 9 skipped"
+    assert result.stderr.splitlines()[-1] == "1 face written, 9 skipped"
     assert {*filter(is_picture, files_of(source))} == {*kept}  # the notebooks' own reader leaves out the same
     assert f"read ({left_out[6:].format('gan', 'a run')})" in run(source / "runs", tmp_path / "none").stderr
     (source / "18.jpg").unlink()
@@ -544,7 +544,7 @@ def test_many_warnings_are_one_line_with_a_count(source, tmp_path):
     lines = result.stderr.splitlines()
     assert len(lines) == 12
     assert lines[0].startswith("skipped 1.png: ")
-    assert lines[-2:] == ["and 61 more such files", "1 faces written, 71 skipped"]
+    assert lines[-2:] == ["and 61 more such files", "1 face written, 71 skipped"]
 
 
 def test_what_systems_leave_behind_is_passed_over(source, tmp_path):

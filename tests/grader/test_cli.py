@@ -165,7 +165,7 @@ def test_help_imports_nothing_heavy():
         ("grader score faces --output text.txt/x", 2, "text.txt/x: cannot be written (Not a directory)"),
         ("grader score faces --metrics fids", 2, "fids: choose from fd-imagenet"),
         ("grader score faces --run nowhere", 2, "'nowhere' does not exist"),
-        ("grader score faces --labels text.txt", 2, "--labels is for --by-label FACES"),
+        ("grader score faces --labels text.txt", 2, "--labels is for --by-label FACES. See main score --help"),
         ("grader score faces --attribute hair", 2, "--attribute is for --by-label FACES"),
         ("grader score faces --metrics afd --weights x", 2, "--weights is for fid in --metrics"),
         ("grader score faces --metrics afd --cascade x", 2, "--cascade is for lbpcascade in --metrics"),
@@ -187,6 +187,7 @@ def test_help_imports_nothing_heavy():
         ("grader score faces --unknown", 2, "No such option"),
         ("grader scores", 2, "No such command"),
         ("grader --unknown", 2, "No such option"),
+        ("grader score faces --ofline", 2, "--offline'? See main score --help"),
         ("data --unknown", 2, "No such option"),
         ("data prepare --unknown", 2, "No such option"),
         ("baselines.run --unknown", 2, "No such option"),
@@ -235,11 +236,11 @@ def test_help_imports_nothing_heavy():
         ("data render x.tar.gz --count 1", 1, "x.tar.gz: a set is a folder or a .zip"),
         ("data render x --count 0", 2, "--count"),
         ("data render x --size 3", 2, "--size"),
-        ("data draw", 2, "No such command"),
+        ("data draw", 2, "No such command 'draw'. See main --help"),
         ("data prepare nowhere x", 2, "'nowhere' does not exist"),
         ("data prepare empty x --workers 1", 1, "empty: no picture in it could be read"),
         ("data prepare text.txt x", 1, "text.txt: not a folder, .zip or .tar[.gz] that can be read"),
-        ("data fetch text.txt", 1, "text.txt: is damaged"),
+        ("data fetch faces/", 2, "faces: choose a name that ends in .zip. See main fetch --help"),
         ("data fetch new.zip --url nothing", 1, "nothing: is no address of a server"),
         ("baselines.run 99_gan", 2, "99_gan"),
         ("baselines.run 01_gan --set faces", 2, "is not of the form NAME=VALUE"),
@@ -384,6 +385,11 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_a_minute_elsewhere(monkeypat
     lines, bar = (stream.getvalue() for stream in streams)
     assert lines == "note: submissions compared: 3 of 10\nnote: submissions compared: 6 of 10\n"
     assert "60%" in bar and "s/ submissions]" in bar and "\n" not in bar
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    done = shared.progress("checkpoints", 20_000)
+    for _ in range(3):
+        done(1000)
+    assert stream.getvalue() == "note: checkpoints: 3,000 of 20,000 pictures\n"
 
 
 def test_a_bar_is_gone_before_a_table_is_printed(monkeypatch):

@@ -85,6 +85,8 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     rows = grades.graded(results, students, read_points())
     assert [row["grade"] for row in rows] == [None, 0, None, None]
     assert [row["grade"] for row in read(tables.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
+    with pytest.warns(UserWarning, match=r"^3 grades are for you to decide: empty in other\.grades\.csv"):
+        grades.write_tables(rows, tmp_path / "other.html", tmp_path / "parts")
     grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
@@ -242,10 +244,13 @@ def test_codes_of_a_large_class_do_not_meet():
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     students, results, rows = classroom
     pages = {"b1 Ada": "<html>\n<body>\nwhole report</body>"}
+    rows[3] |= {"grade": 1.0, "late_days": 1}
     grades.write_pages(students, rows, results, pages, tmp_path, "key")
     texts = {path.stem: path.read_text() for path in tmp_path.iterdir()}
     assert texts.keys() == {"b1", "b2", "b3", "b4"}
-    assert "whole report" in texts["b1"] and "3 points" in texts["b1"]
+    assert "whole report" in texts["b1"] and "3 points</strong> for Strong" in texts["b1"]
+    assert "1 point</strong>; 1 late day." in texts["b4"]
+    assert all("<h1>" in text and "<h2>" not in text.partition("<h1>")[0] for text in texts.values())
     assert grades.code("b1", "b1 Ada", "key") in texts["b1"]
     assert "handed nothing in" in texts["b3"] and "holds no picture" in texts["b4"]
     assert all(other not in texts[own] for own, other in (("b1", "HYPERLINK"), ("b2", "Ada"), ("b4", "Ada")))

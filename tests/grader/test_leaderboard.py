@@ -184,7 +184,7 @@ def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
         ("eve", "needs review"),
     ]
     board.write(results, tmp_path / "board.html")
-    assert re.findall(r'data-value="\d">(\d?)</td>\s*<td>(\w+)', (tmp_path / "board.html").read_text()) == [
+    assert re.findall(r'data-value="\d">(\d?)</td>\s*<th scope="row">(\w+)', (tmp_path / "board.html").read_text()) == [
         ("1", "ada"),
         ("", "eve"),
     ]
@@ -339,7 +339,7 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
             assert read.notes == ["the pictures beside good.tgz are no submission: passed over"]
         else:
             row = grading.grade(name, folder, grading.Options())
-            assert "holds 1 pictures" in row["problems"][0] and row.get("several", False) == (name == "two")
+            assert "holds 1 picture:" in row["problems"][0] and row.get("several", False) == (name == "two")
 
 
 @pytest.mark.parametrize(

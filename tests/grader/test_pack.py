@@ -49,7 +49,7 @@ def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):
     means = read_submission(tmp_path / "mine.tgz").pictures.mean(axis=(1, 2, 3))
     assert (np.diff(means) > -5).all() and means[-1] - means[0] > 150  # the order of the names was kept
     assert "quality" in result.stderr
-    assert "note: 1,000 pictures are stored as RGBA and were read as RGB" in result.stderr
+    assert "note: 1,000 pictures are stored as RGBA, read as RGB" in result.stderr
 
 
 def test_what_is_too_large_as_it_is_takes_the_highest_quality_that_fits(tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_what_is_not_packed_is_told(outputs, tmp_path):
     result = run("pack", tmp_path / "made", "-o", tmp_path / "mine.tgz")
     assert result.exit_code == 0, result.output
     assert "made: labels.csv, 2 folders not packed: the course takes pictures alone" in result.stderr
-    assert "note: 1 other files were passed over (notes.txt)" in result.stderr
+    assert "note: passed over: 1 other file (notes.txt)" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["mine.npz", "mine.tar"])
@@ -91,6 +91,7 @@ def test_what_is_mended_is_not_told_and_nothing_twice(outputs, tmp_path, monkeyp
                 archive.add(path, path.name)
     result = run("pack", tmp_path / name, "-o", tmp_path / "mine.tgz")
     assert result.exit_code == 0 and "1,000 pictures, as " in result.stderr
+    assert f", {(tmp_path / 'mine.tgz').stat().st_size:,} bytes" in result.stderr  # 2 MB is no rounded number
     assert "limit of 2 MB" not in result.stderr and "array" not in result.stderr
     assert result.stderr.count("tags.csv") == (name == "mine.tar")
 

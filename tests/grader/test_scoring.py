@@ -180,7 +180,7 @@ def test_copies_are_looked_for_among_the_faces_of_a_file_too(rendered, tmp_path)
 
 def test_two_signs_of_optimised_pictures_ask_for_a_review_and_one_does_not(monkeypatch):
     """Of faces that nothing else speaks against. What honest pictures show was measured for the course's faces only."""
-    real, found = shipped_reference(), Integrity([], False, [], [], 0.25, {}, {})
+    real, found = shipped_reference(), Integrity([], False, [], [], {}, {}, {})
     scorer = Scorer(("fd-imagenet", "afd"), Against(real), Known(np.zeros((1, 48), np.int8), ["1"]), None, (), None)
     pictures = Submission(Path("mine.tgz"), [], np.zeros((COUNT, 64, 64, 3), np.uint8), [])
     distance = Measure("FD-ImageNet", imagenet.scale(), "crypko", 200.0)
@@ -293,7 +293,7 @@ def test_a_bad_submission(outputs, tmp_path):
     (short / "1.jpg").hardlink_to(outputs / "1.jpg")
     result = run(short, "--offline", "--output", tmp_path / "report")
     assert result.exit_code == 1
-    assert "holds 1 pictures: the course takes exactly 1,000" in result.stderr
+    assert "holds 1 picture: the course takes exactly 1,000" in result.stderr
     assert not result.stdout
     assert not list((tmp_path / "report").iterdir())
 

@@ -113,7 +113,7 @@ def test_the_demos_thresholds_are_what_their_source_says():
 def found(copies=0, repeated=0, near=0):
     groups = [Group(list(range(repeated)), 0.0)] if repeated else []
     copied = [Copy(index, 0, 0.0, False) for index in range(copies)]
-    return Integrity(groups, repeated >= 100, copied, [], 0.25, {}, {}, near, near >= 10)
+    return Integrity(groups, repeated >= 100, copied, [], {}, {}, {}, near, near >= 10)
 
 
 @pytest.mark.parametrize(

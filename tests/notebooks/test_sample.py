@@ -189,13 +189,15 @@ def test_it_writes_all_its_pictures_and_a_submission(tiny, tmp_path, monkeypatch
     Path("faces").mkdir()  # six samples as they are, and one mirrored: these are the nearest
     for number, picture in enumerate(samples[:7].permute(0, 2, 3, 1).numpy()):
         Image.fromarray(picture[:, ::-1] if number == 6 else picture).save(f"faces/{number}.png")
-    said = command("--weights", tiny, "--seed", 5, "--faces", "faces", "--submission", "mine")
+    monkeypatch.setattr("grader.metrics.copies.limits", lambda prints: (0.125 if len(prints) == 7 else 0, 0))
+    said = command("--weights", tiny, "--seed", 5, "--faces", "faces", "--submission", "my own")
     assert [line.split(":")[0] for line in said] == [
         *(f"wrote samples/{name}" for name in ("samples.png", "interpolation.png", "walk.gif", "truncation.png")),
         "wrote samples/nearest.png",
-        "wrote mine",
+        "wrote my own",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "mine", "samples"]
+    assert said[-1].endswith("next: python -m grader score 'my own'")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "my own", "samples"]
     grid = read("samples/samples.png")
     assert grid.shape == (530, 530, 3)
     assert np.array_equal(grid[2:66, 68:132], samples[1].permute(1, 2, 0).numpy())
@@ -207,8 +209,8 @@ def test_it_writes_all_its_pictures_and_a_submission(tiny, tmp_path, monkeypatch
     sweep, at_1 = read("samples/truncation.png")[play.CAPTION :], 66 * play.STRENGTHS.index(1)
     assert np.array_equal(sweep[2:66, at_1 + 2 : at_1 + 66], samples[0].permute(1, 2, 0).numpy())
     assert np.array_equal(read("samples/nearest.png")[play.CAPTION + 2 : play.CAPTION + 66, 2:66], grid[2:66, 2:66])
-    assert "the least distance is 0.00" in said[4]
-    submission = read_submission(Path("mine"))
+    assert "the least distance is 0.000, a copy's at most 0.125" in said[4]
+    submission = read_submission(Path("my own"))
     assert submission.quality == play.QUALITY
     with io.BytesIO() as file:  # the picture as a notebook stores it
         Image.fromarray(samples[999].permute(1, 2, 0).numpy()).save(file, "JPEG")

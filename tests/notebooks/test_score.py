@@ -136,16 +136,26 @@ def test_afd_is_that_of_the_file_at_hand_and_the_graders(run, rendered, capsys):
 def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, capsys):
     package = run.folder / "site/grader"
     package.mkdir(parents=True)
-    speaks = "import os, sys; print('asked', *sys.argv[1:]); print('with', os.environ.get('GRADER_CASCADE'))"
+    speaks = "import os, sys; print('asked', *sys.argv[1:]); print('with', os.environ.get('GRADER_CASCADE'))\n"
+    speaks += "print('weights', os.environ.get('GRADER_INCEPTION'))\n"
+    speaks += "print('note: FID needs faces\\nnote: not at hand (leave out --offline)\\nwrote x', file=sys.stderr)"
     (package / "__main__.py").write_text(speaks)
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     score.score_run(run, reference="faces.zip")
     said = capsys.readouterr().out
     assert f"asked score {run.folder}/submission.tgz --output {run.folder} --offline --reference faces.zip" in said
-    assert "with None\n" in said
+    assert "with None\n" in said and "weights None\n" in said
+    assert said.endswith("note: FID needs faces\n") and "not at hand" not in said and "wrote x" not in said
     Path(score.CASCADE[0]).touch()  # that AFD was measured with
     score.score_run(run)
     assert f"with {score.CASCADE[0]}\n" in capsys.readouterr().out
+    Path(score.INCEPTION[0]).touch()
+    for device, weights in (("cpu", None), ("cuda", score.INCEPTION[0])):  # all faces of a reference take a CPU hours
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "device", torch.device(device))
+            patch.setattr(score, "inception", no)
+            score.score_run(run, fid=True)
+        assert f"weights {weights}\n" in capsys.readouterr().out
     (run.folder / "faces.zip").touch()
     asked = said.partition("asked score ")[2].splitlines()[0].split()
     assert cli.score.make_context("score", asked).params["offline"]  # which the grader's own command understands

@@ -94,7 +94,7 @@ def test_samples_that_are_known_faces_are_not_released(run, tmp_path, monkeypatc
 
 
 def test_samples_that_are_like_known_faces_in_disguise_are_not_released(monkeypatch):
-    found = Integrity([], False, [], [], 0.25, {}, {}, near=3, disguised=True)
+    found = Integrity([], False, [], [], {}, {}, {}, near=3, disguised=True)
     monkeypatch.setattr(release, "integrity", lambda *_: found)
     monkeypatch.setattr(release, "load_known", lambda: Known(np.zeros((1, 48), np.int8), ["7"]))
     with pytest.raises(release.CannotRelease, match=r"do not pass the copy check: 0 of 2 .* 3 are as near"):

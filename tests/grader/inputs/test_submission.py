@@ -359,7 +359,7 @@ def test_no_archive_counts_for_pictures_that_cannot_be_read(tmp_path, monkeypatc
 def test_what_systems_leave_behind_is_passed_over(files, tmp_path):
     leftovers = {"__MACOSX/._1.jpg": b"x", ".DS_Store": b"x", "._2.jpg": b"x", "Thumbs.db": b"x"}
     submission = read_submission(zip_of(files | leftovers | {"readme.txt": b"hello"}, tmp_path / "my.zip"))
-    assert submission.notes == ["1 other files were passed over (readme.txt)"]
+    assert submission.notes == ["passed over: 1 other file (readme.txt)"]
 
 
 def test_loose_takes_any_pictures(tmp_path):
@@ -393,7 +393,8 @@ def test_an_oversize_archive_is_noted(files, tmp_path):
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "JPEG", quality=95)
     submission = read_submission(zip_of(dict.fromkeys(files, file.getvalue()), tmp_path / "my.zip"))
-    assert any("over the course's limit of 2 MB" in note for note in submission.notes)
+    size = (tmp_path / "my.zip").stat().st_size
+    assert submission.notes == [f"my.zip is {size:,} bytes, over the course's limit of 2 MB"]
 
 
 @pytest.mark.parametrize("shape", [(1000, 64, 64, 3), (1000, 3, 64, 64)])
@@ -493,7 +494,7 @@ def test_a_message_names_what_was_found_instead(tmp_path):
     (folder / "b.zip").write_bytes(b"")
     assert "2 archives (a.tgz, b.zip), and only one can count" in problems(folder)
     assert "is empty, 0 bytes" in problems(folder / "b.zip")
-    assert "1 other files (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
+    assert "1 other file (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
     folder = folder_of({"1.jpg": encoded(), "a.tgz": b""}, tmp_path / "both")
     assert "beside an archive (a.tgz)" in problems(folder)
 

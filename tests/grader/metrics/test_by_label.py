@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, score
+from grader.errors import GraderError
 from grader.features.anime import describe
 from grader.inputs.labels import LabelledFaces, read_asked, read_faces
-from grader.inputs.submission import BadSubmission, read_submission
+from grader.inputs.submission import read_submission
 from grader.metrics.by_label import RealLabels, distance_and_floor
 from grader.metrics.colours import DIM, ColourClassifier, colours
 from grader.report.images import MARK
@@ -347,7 +348,7 @@ WRONG = [
     (GOOD + "201.jpg,aqua\n999.jpg,aqua\n", "rows for 201.jpg, 999.jpg, which are not among the pictures"),
     (GOOD.replace("7.jpg,aqua", "7.jpg,teal", 1), "has no class teal: ask for aqua, black"),
     (GOOD.replace("7.jpg,aqua", "7.jpg,\x1b[31m", 1), "has no class '\\x1b[31m'"),
-    (GOOD.encode("utf-16"), "no table ('utf-8' codec can't decode"),
+    (GOOD.replace("aqua", "水藍").encode("big5"), "no table (not in UTF-8: save it as CSV UTF-8)"),
     (GOOD + "x" * 200_000, "no table (field larger than field limit"),
     (GOOD + "\n" * 200_000, "no table (more than 200,000 rows)"),
     (GOOD + " " * 2**24, "no table (more than 17 MB)"),
@@ -373,8 +374,9 @@ def test_a_wrong_labels_csv(outputs, faces, tmp_path, table, problem):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
 def test_nobody_waits_for_labels_from_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "labels.csv")
-    with pytest.raises(BadSubmission, match=r"labels\.csv: no table \(is no file\)"):
+    with pytest.raises(GraderError, match=r"labels\.csv: no table \(is no file\)") as error:
         read_asked(tmp_path, ["1.jpg"], tmp_path / "labels.csv")
+    assert error.value.exit_code == 2  # no fault of the submission
 
 
 def test_everything_that_is_wrong_is_said_at_once(outputs, faces, tmp_path):
@@ -392,7 +394,7 @@ def test_everything_that_is_wrong_is_said_at_once(outputs, faces, tmp_path):
         (["--attribute", "skin"], "fewer than two classes of 20 faces by 'skin': put a tags.csv"),
         (["--by-label", "plain"], "fewer than two classes of 20 faces"),
         (["--by-label", "broken.zip"], "broken.zip: no labelled faces"),
-        (["--by-label", "binary"], "no labelled faces (tags.csv: 'utf-8' codec"),
+        (["--by-label", "binary"], "no labelled faces (tags.csv: not in UTF-8"),
         (["--by-label", "few"], "fewer than 20 faces of red: add some, or ask for others"),
         (["--by-label", "unreadable"], "too many of its pictures cannot be read"),
     ],

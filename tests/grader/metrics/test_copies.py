@@ -228,10 +228,11 @@ def test_faces_of_one_name_in_two_folders_are_told_apart(tmp_path):
     assert given.names == ["blue/1", "blue/2.jpg", "blue/2.png", "crypko/0", "red/1"]
     course = Known(fingerprints(fields(1, seed=7)), ["crypko/0"])
     planted = np.stack([faces["blue/1.png"], faces["red/1.png"], faces["blue/2.png"], *fields(1, seed=7)])
-    found = integrity(planted, course, given, faces=tmp_path)
+    found = integrity(planted, course, given, limits=(0.19, 0.2), faces=tmp_path)
     assert [found.names[copy.known] for copy in found.copies] == ["blue/1", "red/1", "blue/2.png", "crypko/0"]
     for copy in found.copies[:3]:
         np.testing.assert_array_equal(found.pictures[copy.known], planted[copy.index])
+    assert [found.limits[copy.known] for copy in found.copies] == [0.19, 0.19, 0.19, COPY]
     assert found.copies[3].known not in found.pictures  # another crypko/0 than that of the folder
 
 

@@ -55,7 +55,7 @@ def score(tmp_path_factory):
     ]
     measures, verdicts = judge(measures, load_thresholds())
     copies = [Copy(3, 7, 0.02, True)]
-    integrity = Integrity([Group([1, 2, 5], 0.1)], True, copies, copies, 0.25, {7: "known"}, {7: pictures[8]})
+    integrity = Integrity([Group([1, 2, 5], 0.1)], True, copies, copies, {7: 0.25}, {7: "known"}, {7: pictures[8]})
     submission = Submission(tmp_path_factory.mktemp("page") / "mine.tgz", names, pictures, ["a note"])
     one = LabelScore("<i>aqua", 500, 0.9, 0.95, 80.5, 60.5, 0.12, 0.03)
     target = np.arange(1000) % 2
@@ -104,7 +104,9 @@ def test_every_picture_and_column_has_its_label(pages, name):
     assert elements.all("meta")[1]["name"] == "viewport"
     assert elements.all("img")
     assert all(image["alt"].strip() and image["src"].startswith("data:image/") for image in elements.all("img"))
-    assert all(head.get("scope") == "col" for head in elements.all("th"))
+    cells = [attributes.get("scope") for tag, attributes in elements.found if tag in ("tr", "th")]  # None begins a row
+    rows = [scopes.split() for scopes in " ".join(scope or "|" for scope in cells).split("|")[1:]]
+    assert rows and all(scopes == ["row"] or {*scopes} == {"col"} for scopes in rows)
 
 
 def test_text_stands_out_from_the_paper_in_light_and_in_dark(pages):
@@ -185,6 +187,12 @@ def test_a_long_label_takes_no_tiers_from_the_other_table(score):
     assert "by label, against tagged (hair)" in narrow
 
 
+def test_few_mistakes_are_not_none(score):
+    found = score.by_label.target.copy()
+    found[:4] = 1 - found[:4]  # 2 of 500
+    assert words.label_rows(replace(score.by_label, found=found))[0][4] == "[red] 0.4%"
+
+
 def test_a_row_against_other_faces_than_the_title_says_so(score):
     fid = Measure("FID", "inception", "mine [x]", 27.0)
     text = on_terminal(replace(score, measures=[*score.measures, fid]), 80)
@@ -247,10 +255,15 @@ def test_what_was_not_looked_for_stands_beside_the_verdict(score):
 
 
 def test_nearest_known_faces_are_always_shown(score):
-    far = Copy(4, 9, 0.41, False)
-    found = replace(score.integrity, copies=[], closest=[far], names={9: "crypko/9"}, pictures={})
+    closest, names = [Copy(4, 9, 0.41, False), Copy(5, 8, 0.2504, False)], {9: "crypko/9", 8: "crypko/8"}
+    found = replace(score.integrity, copies=[], closest=closest, limits={9: 0.25, 8: 0.25}, names=names, pictures={})
     text = as_html(replace(score, integrity=found))
-    assert "5.jpg, crypko/<wbr>9: 0.41" in text and "not at hand as pictures" in text
+    assert "5.jpg, crypko/<wbr>9: 0.410 &gt; 0.250" in text and "crypko/<wbr>8: 0.2504 &gt; 0.250" in text
+    assert "not at hand as pictures" in text and "python -m data fetch" in text and "safetensors" not in text
+    own = replace(found, limits={9: 0.19, 8: 0.25}, names={9: "mine/9", 8: "crypko/8"})  # kept by `reference`
+    text = as_html(replace(score, integrity=own))
+    assert "mine/<wbr>9: 0.410 &gt; 0.190" in text and "python -m data fetch" not in text
+    assert "in place of the .safetensors" in text
     found = replace(found, pictures={9: score.submission.pictures[0]})
     text = as_html(replace(score, integrity=found))
     assert 'alt="Known face crypko/9"' in text and "at hand as pictures" not in text
@@ -351,8 +364,8 @@ def test_verdict_and_remarks_stand_right_after_the_name(pages):
     page = (pages / "leaderboard.html").read_text()
     heads = re.findall(r'<th scope="col".*?>(?:<button type="button">)?([^<]+)', page)
     assert heads[:6] == ["#", "Name", "Passed", "Remarks", "Samples", "FD-ImageNet"]
-    cells = re.findall(r"<td.*?</td>", page.partition("<td>zoe</td>")[2], re.DOTALL)
-    assert ">Strong<" in cells[0] and "1 copies of known faces" in cells[1] and "<img" in cells[2]
+    cells = re.findall(r"<td.*?</td>", page.partition(">zoe</th>")[2], re.DOTALL)
+    assert ">Strong<" in cells[0] and "1 copy of a known face" in cells[1] and "<img" in cells[2]
 
 
 def test_a_row_that_was_not_judged_is_not_called_without_a_tier():
@@ -420,7 +433,7 @@ def test_the_leaderboard_sorts_by_any_column(pages, tmp_path):
         script = "".join(f"document.querySelectorAll('th button')[{column}].click();" for column in clicks)
         (tmp_path / "x.html").write_text(text.replace("</body>", f"<script>{script}</script></body>"))
         dom = chromium(tmp_path, "--dump-dom", f"file://{tmp_path / 'x.html'}").stdout
-        return re.findall(r"<td>(zoe|ada|eve)</td>", dom)
+        return re.findall(r">(zoe|ada|eve)</th>", dom)
 
     assert order() == ["zoe", "ada", "eve"]  # by the distance
     assert order(1) == ["ada", "eve", "zoe"]
