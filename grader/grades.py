@@ -51,12 +51,12 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
 
 def graded(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
     """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
-    shown, rows = {row["name"]: row for row in board.ranked(results)}, []
+    shown, rows = {row["of"]: row for row in board.ranked(results)}, []
     own = {result["name"]: result for result in results}
     students = list(students)
     platforms = {student.upload.platform for student in students if student.upload}
     for student in students:
-        row, result, upload = shown[printable(student.row)], own[student.row], student.upload
+        row, result, upload = shown[student.row], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         time = upload and upload.uploaded
         # Canvas says that it is late, and not by how much; what was downloaded before the deadline is not late

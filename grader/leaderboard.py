@@ -16,7 +16,7 @@ from pathlib import Path
 from grader import kept
 from grader import roster as classroom
 from grader.errors import GraderError, printable
-from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural
+from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural, some
 from grader.grading import BROKEN, Options, about, grade_all, prints_of
 from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
@@ -89,7 +89,7 @@ def _beside(source: Path, folder: Path, uploads: Collection[Path]) -> list[str]:
     with suppress(OSError):
         others = (path for path in source.parent.iterdir() if path not in uploads)
         names = [path.name for path in others if not left_behind(path.name)]
-        return [f"beside it lies {printable(name)}: passed over" for name in sorted(names, key=natural)[:3]]
+        return [f"passed over what lies beside it: {printable(some(names))}"] if names else []
     return []
 
 

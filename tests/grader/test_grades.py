@@ -44,7 +44,7 @@ def classroom():
         student("b4", "Kim"),
     ]
     results = [
-        result("b1 Ada", 50.0, "Strong", shares={"b2 =HYPERLINK()": 700}, notes=["beside it lies Ada.png"]),
+        result("b1 Ada", 50.0, "Strong", shares={"b2 =HYPERLINK()": 700}, notes=["beside it: Ada.png"]),
         result("b2 =HYPERLINK()", 50.0, "Strong", shares={"b1 Ada": 700}),
         {"name": "b4 Kim", "status": "broken", "problems": ["Kim.tgz: holds no picture"]},
     ]
@@ -88,6 +88,13 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
+
+
+def test_two_names_that_are_shown_alike_have_their_own_grades():
+    results = [result("王 小明", 50.0, "Strong"), result("王\u3000小明", 500.0, None)]
+    students = [Student("", row["name"], Upload("", Path(), NOW, "")) for row in results]
+    rows = grades.graded(results, students, read_points())
+    assert [(row["name"], row["grade"]) for row in rows] == [("王 小明", 3), ("王 小明", 0)]
 
 
 def test_platforms_get_no_line_that_erases_or_hits_another(classroom, tmp_path):

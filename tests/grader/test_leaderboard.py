@@ -108,7 +108,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
         assert all(f"1,000 pictures that {other} has too" in shared for other in five if other != name)
     assert [row["rank"] for row in rows] == ["1", "1", "1", "4", "4", "", "", "", "", ""]
     notes = {row["name"]: row["notes"] for row in rows}
-    assert notes["eve"] == "beside it lies sketch.png: passed over" and notes["eve"] in page.read_text()
+    assert notes["eve"] == "passed over what lies beside it: sketch.png" and notes["eve"] in page.read_text()
     assert "'=cmd()|x" in {row["name"] for row in rows}
     text = page.read_text()
     assert 'src="http' not in text and "data:image/jpeg;base64," in text
@@ -324,6 +324,14 @@ def test_what_a_student_handed_in(tmp_path):
     expected |= {"Ada_7_assignsubmission_file_": "Ada_7_assignsubmission_file_/.b1.tgz"}
     assert leaderboard.submissions(tmp_path) == {name: tmp_path / path for name, path in expected.items()}
     assert upload("b1", tmp_path / "b1").readable and not upload("b2", tmp_path / "b2").readable
+
+
+def test_what_lies_beside_an_archive_is_named(tmp_path):
+    for name in ("b.tgz", ".DS_Store", "5.png", "4.png", "gan.py", "1.png", "2.png"):
+        (tmp_path / name).touch()
+    found = leaderboard._beside(tmp_path / "b.tgz", tmp_path.parent, [tmp_path / "b.tgz"])
+    assert found == ["passed over what lies beside it: 1.png, 2.png, 4.png and 2 more"]
+    assert not leaderboard._beside(tmp_path / "b.tgz", tmp_path.parent, [*tmp_path.iterdir()])
 
 
 def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
