@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grader import kept
+from grader import grades, kept, plagiarism
 from grader import roster as classroom
 from grader.errors import GraderError, printable
 from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural, some
@@ -22,6 +22,8 @@ from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
 from grader.points import DEFAULT, Points, read_points
 from grader.progress import Progress, silent
+from grader.report import board
+from grader.report import grades as grade_tables
 from grader.roster import Student
 from grader.uploads import MOODLE
 from grader.workers import dask, local
@@ -155,10 +157,6 @@ def _plan(
     reports: Path | None,
 ) -> _Plan:
     """What `make` is to do, by its arguments. Raises all that can be known to be wrong before the work."""
-    from grader import grades
-    from grader.report import board
-    from grader.report import grades as grade_tables
-
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
     worth = read_points(points or DEFAULT)
@@ -185,8 +183,6 @@ def _graded(
     plan: _Plan, grade_some: Callable[[dict[str, Path]], list[dict]], progress: Progress
 ) -> tuple[list[Student], list[dict]]:
     """The students with the upload that counts, and a result for the row of each."""
-    from grader import grades, plagiarism
-
     key = grades.secret(plan.parts)  # now: it tells that folder from a student's, also where the grading is stopped
     students, counting = _settled(plan.students, grade_some)
     results = []
@@ -202,9 +198,6 @@ def _graded(
 
 def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
     """Writes all that is asked for. Raises OSError."""
-    from grader import grades
-    from grader.report import board
-
     rows = grades.graded(results, students, plan.points)
     key = grades.secret(plan.parts) if plan.public else None
     board.write(results, plan.page)
@@ -214,7 +207,7 @@ def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
         grades.write_public(results, plan.public, key)
     if plan.reports:
         grades.remove_pages(plan.reports, grades.page_names(students), plan.folder)
-        grades.write_pages(students, rows, results, grades.read_pages(plan.parts, students), plan.reports, key)
+        grades.write_pages(students, rows, results, plan.parts, plan.reports, key)
 
 
 def _settled(

@@ -85,7 +85,7 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     rows = grades.graded(results, students, read_points())
     assert [row["grade"] for row in rows] == [None, 0, None, None]
     assert [row["grade"] for row in read(tables.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
-    grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
+    grades.write_pages(students, rows, results, tmp_path, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
 
@@ -248,9 +248,11 @@ def test_codes_of_a_large_class_do_not_meet():
 
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     students, results, rows = classroom
-    pages = {"b1 Ada": "<html>\n<body>\nwhole report</body>"}
-    grades.write_pages(students, rows, results, pages, tmp_path, "key")
-    texts = {path.stem: path.read_text() for path in tmp_path.iterdir()}
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / f"{kept.file_name(students[0].upload.entry)}.html").write_text("<html>\n<body>\nwhole report</body>")
+    grades.write_pages(students, rows, results, parts, tmp_path, "key")
+    texts = {path.stem: path.read_text() for path in tmp_path.glob("*.html")}
     assert texts.keys() == {"b1", "b2", "b3", "b4"}
     assert "whole report" in texts["b1"] and "3 points" in texts["b1"]
     assert grades.code("b1", "b1 Ada", "key") in texts["b1"]
@@ -262,7 +264,7 @@ def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_le
     students, results, rows = classroom
     students = [replace(one, id=id) for one, id in zip(students, ("B1", "Kim", "kim", "b4"), strict=True)]
     results = [{"name": one.row, "problems": []} for one in students]
-    grades.write_pages(students, rows, results, {}, tmp_path, None)
+    grades.write_pages(students, rows, results, tmp_path / "parts", tmp_path, None)
     names = sorted(path.stem for path in tmp_path.iterdir())
     assert names == ["B1", "Kim", "b4", "kim_"]
 
@@ -546,6 +548,21 @@ def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
         assert (grades.NOBODYS in rows[0]["notes"]) == (rows[0]["grade"] is None)
         assert rows[1]["grade"] == 0 and not rows[1]["notes"]
         assert [row["Student"] for row in read(tables.write(rows, tmp_path / "board.html")[2])] == canvas
+
+
+@pytest.mark.parametrize(
+    ("adas", "other", "decided"),
+    [("b1_report", "final_gan", False), ("ada_5_100_b1", "gan_6_101_hw", True), ("ada_5_100_b1", "final_gan", False)],
+)
+def test_whose_own_is_broken_may_have_handed_in_what_is_nobodys(tmp_path, adas, other, decided):
+    """Her report has her id, and her pictures have not. Two numbers of one platform are two people."""
+    found = {name: tmp_path / f"{name}.tgz" for name in (adas, other)}
+    for path in found.values():
+        path.touch()
+    students = students_of(found, [Student("b1", "Ada")])
+    results = [{"name": "b1 Ada", "status": "broken", "problems": ["a PDF"]}, result(students[1].row, 50.0, "Medium")]
+    ada, _ = grades.graded(grades.with_missing(results, students), students, read_points())
+    assert (ada["grade"], ada["notes"]) == ((0, []) if decided else (None, [grades.NOBODYS]))
 
 
 def test_a_class_that_is_packed_or_one_folder_deeper_gets_no_0(tmp_path):
