@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from grader.scoring import Scorer
 
 GRADED, BROKEN = "graded", "broken"
-ELSEWHERE = "measured with other files than here: start the workers again"
+ELSEWHERE = "graded with other files than here: start the workers again"
 DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page
 
@@ -47,6 +47,7 @@ class Options:
     metrics: tuple[str, ...] = NAMES
     offline: bool = False
     pages: bool = False  # a whole report of each, too
+    missing: tuple[tuple[str, str], ...] = ()  # metrics, and why each cannot be had: decided once, for all processes
 
     def shown(self) -> dict:
         """The same for readers of the results, without a path."""
@@ -63,7 +64,8 @@ class Options:
     def scorer(self, progress: Progress = silent) -> Scorer:
         from grader.scoring import Scorer
 
-        return Scorer.prepare(self.reference, metrics=self.metrics, offline=self.offline, progress=progress)
+        given = {"metrics": self.metrics, "offline": self.offline, "missing": self.missing}
+        return Scorer.prepare(self.reference, **given, progress=progress)
 
 
 def grade_all(
@@ -140,10 +142,10 @@ def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict 
     alike = kept.judge_alike(there, measured_with)
     failed, result = result.get("failed"), {key: value for key, value in result.items() if key != "failed"}
     holds = bool(result["key"]) and there == measured_with and not failed and not result.get("undecided")
-    notes = [ELSEWHERE] * (result["status"] == GRADED and not alike)
+    notes = [ELSEWHERE] * (not alike)
     notes += [DRAWN_ELSEWHERE] * (result.get("drawn_by", drawn_by) != drawn_by)  # without --reports nothing is amiss
     shown = result | ({"notes": [*result.get("notes", []), *notes]} if notes else {})
-    if not holds and (not alike or result["status"] == BROKEN):
+    if not alike or (result["status"] == BROKEN and not result["key"]):
         shown["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
     return shown, result if holds else None
 
@@ -178,7 +180,7 @@ def grade(name: str, source: Path, options: Options) -> dict:
     failed = [  # here and now, where it could be had
         f"{one.measure} by {one.by}: {one.note}"
         for one in score.measures
-        if one.value is None and one.note not in scorer.against.missing.values()
+        if one.value is None and one.note not in dict(options.missing).values()
     ]
     result |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))

@@ -121,10 +121,11 @@ def make(
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
     measured_with = kept.measured_with(scorer, kept.code())
+    options = replace(plan.options, missing=tuple(scorer.against.missing.items()))
 
     def grade_some(found: dict[str, Path]) -> list[dict]:
         done = progress("submissions", len(found))
-        return grade_all(found, plan.parts, plan.options, measured_with, executor, done)
+        return grade_all(found, plan.parts, options, measured_with, executor, done)
 
     students, results = _graded(plan, grade_some, progress)
     _write(plan, students, results)

@@ -327,6 +327,20 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
     assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
 
 
+def test_what_can_be_had_is_decided_once_for_a_class(tmp_path, monkeypatch, measured):
+    """A worker that tries again what failed here may have it: a table in which some rows have a measure."""
+    without = Against(None, missing={"lbpcascade": "no connection"})
+    monkeypatch.setattr(grading.Options, "scorer", lambda *_: SimpleNamespace(against=without))
+    grade = grading.grade
+    told = []
+    monkeypatch.setattr(grading, "grade", lambda *given: told.append(given[2].missing) or grade(*given))
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class/b1.tgz").touch()
+    done = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path / "class"), "-o", str(tmp_path / "x.html")])
+    assert done.exit_code == 0 and "note: lbpcascade: no connection\n" in done.stderr
+    assert told == [(("lbpcascade", "no connection"),)]
+
+
 def test_a_run_without_pages_removes_none(tmp_path, monkeypatch, measured):
     """Another run, beside it, may be about to read them."""
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,6 @@ from grader import grading, kept, workers
 from grader.errors import GraderError
 from grader.inputs import submission
 from grader.inputs.submission import Submission
-from grader.metrics.registry import Against
 from grader.results import Measure, Score
 from tests.conftest import ROOT
 from tests.helpers import graders
@@ -105,11 +104,10 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
 
     def grade(*measures):
         score = Score(whole, "faces", [Measure("KID", "inception", "faces", 1.0), *measures], [], np.zeros(6))
-        scorer = SimpleNamespace(score=lambda _: score, against=Against(None, missing={"lbpcascade": "no OpenCV"}))
+        scorer = SimpleNamespace(score=lambda _: score)
         monkeypatch.setattr(grading, "_scorer", lambda options: scorer)
-        (result,) = grading.grade_all(
-            {"eve": path}, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1)
-        )
+        options = grading.Options(missing=(("lbpcascade", "no OpenCV"),))
+        (result,) = grading.grade_all({"eve": path}, tmp_path / "parts", options, "x", lambda: ThreadPoolExecutor(1))
         return result
 
     whole, path = Submission(tmp_path / "eve.tgz", [f"{n}.jpg" for n in range(6)], pictures, ["a note"]), tmp_path / "e"
@@ -119,6 +117,8 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
     once = grade(fid)
     assert once["notes"] == ["a note", "FID by inception: out of memory"]
     assert not once.get("undecided") and "failed" not in once
+    elsewhere = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV here")  # of a worker alone
+    assert grade(replace(fid, value=90.0), elsewhere)["notes"] == ["a note", "AFD by lbpcascade-3: no OpenCV here"]
     missing = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV")  # known before, and part of the key
     assert [one["value"] for one in grade(replace(fid, value=90.0), missing)["measures"]] == [1.0, 90.0, None]
     assert grade(fid)["notes"] == ["a note"]  # kept
@@ -147,11 +147,11 @@ def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
         results = grade_all("parts")
         assert [result.get("undecided", False) for result in results] == undecided
         noted = [grading.ELSEWHERE in result.get("notes", []) for result in results]
-        assert noted == [False, "eve" in others, False]
+        assert noted == undecided
     measured_with |= dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
     for _ in range(2):
         results = grade_all("others")
-        assert [result.get("undecided", False) for result in results] == [False, False, True]
+        assert not any(result.get("undecided") for result in results)  # what is torn is torn there too
         assert not any(result.get("notes") for result in results)
         assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
 
