@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import CancelledError, Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -113,12 +113,17 @@ def grade_all(
     def run(names: list[str]) -> None:
         """Those are left `waiting` that were not graded when a process died."""
         with executor() as pool:
-            futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+            try:
+                futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+            except BrokenProcessPool:  # while others were still handed out
+                return
             for future in as_completed(futures):
                 try:
                     result = future.result()
                 except BrokenProcessPool:
                     return
+                except CancelledError:  # of a cluster that is lost, with all that waits for it
+                    raise
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     older = ": start the workers again" if isinstance(error, ImportError) else ""  # than the code here
                     give_up(futures[future], f"grading it failed ({first_line(error)}){older}")

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,6 +211,55 @@ def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
     assert [result["name"] for result in results] == sorted(found)
     assert {result["status"] for result in results} == {"graded"}
     assert len({result["process"] for result in results}) >= 2
+
+
+def test_a_dask_cluster_without_workers_that_is_lost(tmp_path):
+    """In a line, and not as rows with the fault of each, nor by silence for ever."""
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "eve").touch()
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        threading.Timer(0.5, cluster.close).start()
+        with (
+            pytest.warns(UserWarning, match=f"{address}: has no worker yet: start one"),
+            pytest.raises(GraderError, match=f"{address}: the connection to the scheduler was lost"),
+        ):
+            grading.grade_all(
+                {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: workers.dask(address)
+            )
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_process_or_thread_that_cannot_be_started(monkeypatch):
+    """As where a user may have no more of them: no fault of the output's."""
+
+    def refused(_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    for owner, start in (("multiprocessing.context.SpawnProcess", refused), ("threading.Thread", no_thread)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{owner}.start", start)
+            with pytest.raises(GraderError) as error, workers.local(1) as pool:
+                pool.submit(abs, 1)
+        assert error.value.problems[0].startswith("could not start a process (") and "--jobs" in str(error.value)
+
+
+def test_a_process_that_ends_while_others_are_handed_out(tmp_path):
+    """The rest is handed out again."""
+    (tmp_path / "eve").touch()
+    broken = [BrokenProcessPool("a child process terminated abruptly")]
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *args):
+            if broken:
+                raise broken.pop()
+            return super().submit(graders.listed, *args[1:])
+
+    (row,) = grading.grade_all({"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: Pool(1))
+    assert row["problems"] == ["eve is bad"]
 
 
 def test_a_submission_that_takes_too_long_or_too_much(tmp_path, monkeypatch):
