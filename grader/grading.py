@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -97,6 +98,8 @@ def grade_all(
 
     def keep(name: str, result: dict) -> None:
         _, path, key = waiting.pop(name)
+        for warning in result.pop("warnings", []):
+            warnings.warn(warning, stacklevel=2)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
             result["page"] = hashlib.sha256(report.encode()).hexdigest()
@@ -181,13 +184,16 @@ def grade(name: str, source: Path, options: Options) -> dict:
     except TooSlow as error:
         return result | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
     pictures = submission.pictures
-    score = scorer.score(replace(submission, source=Path(source.name)))
+    with warnings.catch_warnings(record=True) as said:  # as of a GPU that fails, of which it knows alone
+        warnings.simplefilter("default")
+        score = scorer.score(replace(submission, source=Path(source.name)))
     failed = [  # here and now, where it could be had
         f"{one.measure} by {one.by}: {one.note}"
         for one in score.measures
         if one.value is None and one.note not in dict(options.missing).values()
     ]
     result |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
+    result |= {"warnings": [str(one.message) for one in said if one.category is UserWarning]}
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
     page = {"page": as_html(score), "drawn_by": _own_code()[1]} if options.pages else {}
     return as_dict(score) | result | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}

@@ -57,9 +57,11 @@ class _Pool(ProcessPoolExecutor):
 
 
 def _start_worker() -> None:
-    """Makes this process one of several that keep a core busy each, deaf to Ctrl-C. It ends when its parent is gone: it
-    waits for work on a pipe that it holds open itself."""
+    """Makes this process one of several that keep a core busy each, deaf to Ctrl-C. It warns of nothing: its parent
+    has read the same, and has said so. It ends when its parent is gone: it waits for work on a pipe that it holds open
+    itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
     def wait():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -124,6 +125,31 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
     missing = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV")  # known before, and part of the key
     assert [one["value"] for one in grade(replace(fid, value=90.0), missing)["measures"]] == [1.0, 90.0, None]
     assert grade(fid)["notes"] == ["a note"]  # kept
+
+
+def test_what_a_worker_warns_of_is_said_here(tmp_path, monkeypatch):
+    """Once, and not raw by each process, into the bar: of what all read, this process has said it."""
+
+    def score(_):
+        warnings.warn("the GPU cannot run it", stacklevel=1)
+        return Score(whole, "faces", [], [], np.zeros(6))
+
+    whole = Submission(tmp_path, ["1.jpg"] * 6, np.zeros((6, 64, 64, 3), np.uint8), [])
+    monkeypatch.setattr(submission, "read_submission", lambda source: whole)
+    monkeypatch.setattr(grading, "_scorer", lambda options: SimpleNamespace(score=score))
+    monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
+    (tmp_path / "eve").touch()
+    with pytest.warns(UserWarning, match="the GPU cannot run it") as said:
+        (row,) = grading.grade_all(
+            {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1)
+        )
+    assert len(said) == 1 and "warnings" not in row
+
+
+def test_a_worker_says_nothing(capfd):
+    with workers.local(1) as pool:
+        pool.submit(graders.warns).result()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
