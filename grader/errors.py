@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class GraderError(Exception):
     """What a user can mend; `problems` are one line each."""
@@ -14,9 +16,11 @@ class GraderError(Exception):
 
 
 def printable(text: str) -> str:
-    """The text as one line that any terminal and any encoding takes: what is no visible character is written out."""
+    """The text as one line that any terminal and any encoding takes: what is no visible character is written out.
+    Any space is a plain one: names in Chinese have wide ones."""
     if text.isprintable():
         return text
+    text = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from grader.errors import counted, printable
 from grader.files import SECRET, natural, short_hash, write_bytes, write_text
+from grader.grading import BROKEN
 from grader.kept import file_name
 from grader.points import Points
 from grader.report import board
@@ -51,12 +52,12 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
 
 def graded(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
     """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
-    shown, rows = {row["name"]: row for row in board.ranked(results)}, []
+    shown, rows = {row["of"]: row for row in board.ranked(results)}, []
     own = {result["name"]: result for result in results}
     students = list(students)
     platforms = {student.upload.platform for student in students if student.upload}
     for student in students:
-        row, result, upload = shown[printable(student.row)], own[student.row], student.upload
+        row, result, upload = shown[student.row], own[student.row], student.upload
         unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
         time = upload and upload.uploaded
         # Canvas says that it is late, and not by how much; what was downloaded before the deadline is not late
@@ -84,14 +85,17 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
         )
     somebody_came = any(student.id and student.upload for student in students)  # else it may be a whole class, packed
     anybodys = [  # 0 points of whoever it is are 0 points
-        own[student.row]
+        student
         for student, row in zip(students, rows, strict=True)
         if not (student.id or student.whose) and (row["grade"] != 0 or not somebody_came)
     ]
-    remedies = dict.fromkeys(DEEPER if {"several", "deeper"} & result.keys() else NOBODYS for result in anybodys)
-    for row in rows:
-        if remedies and row["status"] == MISSING:
-            row.update(grade=None, notes=[*row["notes"], *remedies])
+    for student, row in zip(students, rows, strict=True):
+        if student.id and row["status"] in (MISSING, BROKEN):
+            platform = student.upload and student.upload.platform  # where it knows both, they are two people
+            theirs = [own[one.row] for one in anybodys if not platform or one.upload.platform != platform]
+            remedies = dict.fromkeys(DEEPER if {"several", "deeper"} & one.keys() else NOBODYS for one in theirs)
+            if remedies:
+                row.update(grade=None, notes=[*row["notes"], *remedies])
     return rows
 
 
@@ -186,22 +190,17 @@ def remove_pages(folder: Path, but: list[str], submissions: Path) -> None:
 
 
 def write_pages(
-    students: list[Student], rows: list[dict], results: list[dict], pages: dict[str, str], folder: Path, key: str | None
+    students: list[Student], rows: list[dict], results: list[dict], parts: Path, folder: Path, key: str | None
 ) -> None:
-    """A page for each student with their own data alone, named by their id: the whole report with the grade above it,
-    or why there is none. Raises OSError."""
+    """A page for each student with their own data alone, named by their id: the whole report that was kept in the
+    folder `parts`, with the grade above it, or why there is none. Raises OSError."""
     problems = {result["name"]: result["problems"] for result in results}
     for student, row, name in zip(students, rows, page_names(students), strict=True):
         own = row | {"title": student.row, "problems": problems[student.row]}
         own["code"] = code(student.id, student.row, key) if key and student.upload else None  # as write_public has it
-        if report := pages.get(student.row):
-            text = report.replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
+        report = student.upload and parts / f"{file_name(student.upload.entry)}.html"
+        if report and report.is_file():  # one at a time: a class of 300 has a gigabyte of them
+            text = report.read_text(encoding="utf-8").replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:
             text = page_of("student.html.j2", own)
         write_text(folder / name, text)
-
-
-def read_pages(parts: Path, students: Iterable[Student]) -> dict[str, str]:
-    """The whole reports that were kept, by the names of the students' rows. Raises OSError."""
-    paths = {student.row: parts / f"{file_name(student.upload.entry)}.html" for student in students if student.upload}
-    return {row: path.read_text(encoding="utf-8") for row, path in paths.items() if path.is_file()}

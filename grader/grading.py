@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import CancelledError, Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from grader.scoring import Scorer
 
 GRADED, BROKEN = "graded", "broken"
-ELSEWHERE = "measured with other files than here: start the workers again"
+ELSEWHERE = "graded with other files than here: start the workers again"
 DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page
 
@@ -47,6 +48,7 @@ class Options:
     metrics: tuple[str, ...] = NAMES
     offline: bool = False
     pages: bool = False  # a whole report of each, too
+    missing: tuple[tuple[str, str], ...] = ()  # metrics, and why each cannot be had: decided once, for all processes
 
     def shown(self) -> dict:
         """The same for readers of the results, without a path."""
@@ -63,7 +65,8 @@ class Options:
     def scorer(self, progress: Progress = silent) -> Scorer:
         from grader.scoring import Scorer
 
-        return Scorer.prepare(self.reference, metrics=self.metrics, offline=self.offline, progress=progress)
+        given = {"metrics": self.metrics, "offline": self.offline, "missing": self.missing}
+        return Scorer.prepare(self.reference, **given, progress=progress)
 
 
 def grade_all(
@@ -95,6 +98,8 @@ def grade_all(
 
     def keep(name: str, result: dict) -> None:
         _, path, key = waiting.pop(name)
+        for warning in result.pop("warnings", []):
+            warnings.warn(warning, stacklevel=2)
         if report := result.pop("page", None):
             write_text(path.with_suffix(".html"), report)
             result["page"] = hashlib.sha256(report.encode()).hexdigest()
@@ -111,12 +116,17 @@ def grade_all(
     def run(names: list[str]) -> None:
         """Those are left `waiting` that were not graded when a process died."""
         with executor() as pool:
-            futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+            try:
+                futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+            except BrokenProcessPool:  # while others were still handed out
+                return
             for future in as_completed(futures):
                 try:
                     result = future.result()
                 except BrokenProcessPool:
                     return
+                except CancelledError:  # of a cluster that is lost, with all that waits for it
+                    raise
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     older = ": start the workers again" if isinstance(error, ImportError) else ""  # than the code here
                     give_up(futures[future], f"grading it failed ({first_line(error)}){older}")
@@ -140,10 +150,10 @@ def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict 
     alike = kept.judge_alike(there, measured_with)
     failed, result = result.get("failed"), {key: value for key, value in result.items() if key != "failed"}
     holds = bool(result["key"]) and there == measured_with and not failed and not result.get("undecided")
-    notes = [ELSEWHERE] * (result["status"] == GRADED and not alike)
+    notes = [ELSEWHERE] * (not alike)
     notes += [DRAWN_ELSEWHERE] * (result.get("drawn_by", drawn_by) != drawn_by)  # without --reports nothing is amiss
     shown = result | ({"notes": [*result.get("notes", []), *notes]} if notes else {})
-    if not holds and (not alike or result["status"] == BROKEN):
+    if not alike or (result["status"] == BROKEN and not result["key"]):
         shown["undecided"] = True  # next time it may be graded, or otherwise: it is worth no points yet
     return shown, result if holds else None
 
@@ -174,13 +184,16 @@ def grade(name: str, source: Path, options: Options) -> dict:
     except TooSlow as error:
         return result | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
     pictures = submission.pictures
-    score = scorer.score(replace(submission, source=Path(source.name)))
+    with warnings.catch_warnings(record=True) as said:  # as of a GPU that fails, of which it knows alone
+        warnings.simplefilter("default")
+        score = scorer.score(replace(submission, source=Path(source.name)))
     failed = [  # here and now, where it could be had
         f"{one.measure} by {one.by}: {one.note}"
         for one in score.measures
-        if one.value is None and one.note not in scorer.against.missing.values()
+        if one.value is None and one.note not in dict(options.missing).values()
     ]
     result |= {"notes": [*submission.notes, *failed], "failed": bool(failed)}
+    result |= {"warnings": [str(one.message) for one in said if one.category is UserWarning]}
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
     page = {"page": as_html(score), "drawn_by": _own_code()[1]} if options.pages else {}
     return as_dict(score) | result | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}

@@ -13,15 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grader import kept
+from grader import grades, kept, plagiarism
 from grader import roster as classroom
 from grader.errors import GraderError, printable
-from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural
+from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural, some
 from grader.grading import BROKEN, Options, about, grade_all, prints_of
 from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
 from grader.points import DEFAULT, Points, read_points
 from grader.progress import Progress, silent
+from grader.report import board
+from grader.report import grades as grade_tables
 from grader.roster import Student
 from grader.uploads import MOODLE
 from grader.workers import dask, local
@@ -89,7 +91,7 @@ def _beside(source: Path, folder: Path, uploads: Collection[Path]) -> list[str]:
     with suppress(OSError):
         others = (path for path in source.parent.iterdir() if path not in uploads)
         names = [path.name for path in others if not left_behind(path.name)]
-        return [f"beside it lies {printable(name)}: passed over" for name in sorted(names, key=natural)[:3]]
+        return [f"passed over what lies beside it: {printable(some(names))}"] if names else []
     return []
 
 
@@ -119,10 +121,11 @@ def make(
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
     measured_with = kept.measured_with(scorer, kept.code())
+    options = replace(plan.options, missing=tuple(scorer.against.missing.items()))
 
     def grade_some(found: dict[str, Path]) -> list[dict]:
         done = progress("submissions", len(found))
-        return grade_all(found, plan.parts, plan.options, measured_with, executor, done)
+        return grade_all(found, plan.parts, options, measured_with, executor, done)
 
     students, results = _graded(plan, grade_some, progress)
     _write(plan, students, results)
@@ -155,10 +158,6 @@ def _plan(
     reports: Path | None,
 ) -> _Plan:
     """What `make` is to do, by its arguments. Raises all that can be known to be wrong before the work."""
-    from grader import grades
-    from grader.report import board
-    from grader.report import grades as grade_tables
-
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
     worth = read_points(points or DEFAULT)
@@ -185,8 +184,6 @@ def _graded(
     plan: _Plan, grade_some: Callable[[dict[str, Path]], list[dict]], progress: Progress
 ) -> tuple[list[Student], list[dict]]:
     """The students with the upload that counts, and a result for the row of each."""
-    from grader import grades, plagiarism
-
     key = grades.secret(plan.parts)  # now: it tells that folder from a student's, also where the grading is stopped
     students, counting = _settled(plan.students, grade_some)
     results = []
@@ -202,9 +199,6 @@ def _graded(
 
 def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
     """Writes all that is asked for. Raises OSError."""
-    from grader import grades
-    from grader.report import board
-
     rows = grades.graded(results, students, plan.points)
     key = grades.secret(plan.parts) if plan.public else None
     board.write(results, plan.page)
@@ -214,7 +208,7 @@ def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
         grades.write_public(results, plan.public, key)
     if plan.reports:
         grades.remove_pages(plan.reports, grades.page_names(students), plan.folder)
-        grades.write_pages(students, rows, results, grades.read_pages(plan.parts, students), plan.reports, key)
+        grades.write_pages(students, rows, results, plan.parts, plan.reports, key)
 
 
 def _settled(

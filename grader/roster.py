@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from grader.errors import GraderError, printable
+from grader.errors import GraderError, printable, shortened
 from grader.files import natural
 from grader.inputs.archives import bytes_of, decoded
 from grader.uploads import CANVAS, MOODLE, Upload, handed_in, owner
@@ -65,9 +65,9 @@ class Student:
                 which = f"the latest archive of {uploads}"
             else:
                 which = f"the latest of {uploads}"
-            for one in reversed(self.others[:3]):
-                why = f" ({self.failed[one.entry]})" if one.entry in self.failed else ""
-                notes.append(f"{which}; passed over: {one.entry}{why}")
+            whys = [f" ({self.failed[one.entry]})" if one.entry in self.failed else "" for one in self.others]
+            passed = [f"{which}; passed over: {one.entry}{why}" for one, why in zip(self.others, whys, strict=True)]
+            notes += shortened(passed, 3)
         if self.upload and self.upload.late:
             notes.append("late, says Canvas")
         if self.shared:

@@ -54,6 +54,7 @@ class Scorer:
         cascade: Path | None = None,
         offline: bool = False,
         labelled: LabelledFaces | None = None,
+        missing: Collection[tuple[str, str]] = (),
         progress: Progress = silent,
     ) -> Scorer:
         """Reads and computes what submissions are measured with.
@@ -61,7 +62,8 @@ class Scorer:
         The reference is the shipped one of the course's faces, or a `source`: a folder or archive of faces, or what
         `python -m grader reference` made of one, or (for FID only) an .npz of pytorch-fid's. `weights` and `cascade`
         name copies of Inception's weights and of lbpcascade; without them, copies from before are used or, unless
-        `offline`, downloaded. `labelled` faces are what conditional sets are scored with by label.
+        `offline`, downloaded. `labelled` faces are what conditional sets are scored with by label. What is `missing`,
+        metrics and why each cannot be had, is not tried again.
         Raises BadReference, BadFingerprints, AssetError for a named file that is wrong, GraderError where the ImageNet
         network has no weights, and ValueError for an unknown metric.
         """
@@ -71,12 +73,13 @@ class Scorer:
             if given:
                 downloads.find(asset, given)  # a wrong file is an error now, not after minutes of work
         faces = None if source is None or _kind(source) in (KEPT, PUBLISHED) else source
-        against = Against(real_faces(None if _kind(source) == PUBLISHED and "fid" in metrics else source, progress))
-        if "fd-anime" in metrics:
+        real = real_faces(None if _kind(source) == PUBLISHED and "fid" in metrics else source, progress)
+        against, tried = Against(real, missing=dict(missing)), {*metrics}.difference(name for name, _ in missing)
+        if "fd-anime" in tried:
             against = _with_anime(against, source, progress)
-        if "fid" in metrics:
+        if "fid" in tried:
             against = _with_inception(against, source, weights, offline, progress)
-        if "lbpcascade" in metrics:
+        if "lbpcascade" in tried:
             against = _with_cascade(against, cascade, offline)
         known, given, limits = None, None, (copies.COPY, duplicates.ALIKE)
         if INTEGRITY in metrics:

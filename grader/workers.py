@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
@@ -30,25 +33,35 @@ def local(jobs: int | None = None) -> Iterator[Executor]:
     once where the block ends by an error or Ctrl-C, whatever they were doing."""
     others = {*active_children()}
     pool = _Pool(at_most(jobs or usable_cores()), mp_context=get_context("spawn"), initializer=_start_worker)
-    with pool:  # leaving it waits for them
-        try:
-            yield pool
-        except BaseException:
-            for child in {*active_children()} - others:
-                child.terminate()
-            raise
+    try:
+        yield pool
+    except BaseException:
+        for child in {*active_children()} - others:
+            child.terminate()
+        with suppress(RuntimeError):  # its thread could not be started
+            pool.shutdown()
+        raise
+    pool.shutdown()  # waits for them
 
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, *args, **kwargs):
-        with deaf_to_ctrl_c():  # it may start a process
-            return super().submit(*args, **kwargs)
+        """Raises GraderError where the system starts no process, or no thread to watch over it."""
+        try:
+            with deaf_to_ctrl_c():  # it may start a process
+                return super().submit(*args, **kwargs)
+        except BrokenProcessPool:
+            raise
+        except (OSError, RuntimeError) as error:
+            raise GraderError(f"could not start a process ({first_line(error)}): use fewer --jobs") from None
 
 
 def _start_worker() -> None:
-    """Makes this process one of several that keep a core busy each, deaf to Ctrl-C. It ends when its parent is gone: it
-    waits for work on a pipe that it holds open itself."""
+    """Makes this process one of several that keep a core busy each, deaf to Ctrl-C. It warns of nothing: its parent
+    has read the same, and has said so. It ends when its parent is gone: it waits for work on a pipe that it holds open
+    itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
     def wait():
@@ -62,11 +75,13 @@ def _start_worker() -> None:
 def dask(address: str) -> Iterator[Executor]:
     """An existing Dask cluster, whose workers have this package and see the same files under the same names.
 
-    What a lost worker was doing is done by another one. Raises GraderError.
+    What a lost worker was doing is done by another one. Where there is none yet, a warning says so: a cluster may start
+    them when there is work. Raises GraderError, also where the connection is lost.
     """
     try:
         from distributed import Client
 
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # of a lost scheduler a line is enough
         client = Client(address, timeout=SCHEDULER_SECONDS)
     except ImportError:
         raise GraderError("--dask needs the package distributed: pip install distributed") from None
@@ -74,9 +89,14 @@ def dask(address: str) -> Iterator[Executor]:
         reason = f"no Dask scheduler answers ({first_line(error)})"
         raise GraderError(f"{address}: {reason}: name one that runs, as tcp://host:8786") from None
     with client:
+        if not client.nthreads():
+            warnings.warn(f"{address}: has no worker yet: start one", stacklevel=4)
         executor = client.get_executor(pure=False)
         try:
             yield executor
+        except CancelledError:
+            lost = "the connection to the scheduler was lost: start it, and run the same command again"
+            raise GraderError(f"{address}: {lost}") from None
         except BaseException:
             executor.shutdown(wait=False)  # what is waiting need not begin
             raise

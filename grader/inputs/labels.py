@@ -185,5 +185,5 @@ def _rows(data: bytes) -> list[list[str]]:
 
 
 def _quoted(names: Collection[str], most: int = 3) -> str:
-    """Some of the names on one line, whatever strangers wrote in them."""
-    return some((name[:40] if name[:40].isprintable() else ascii(name[:40]) for name in names), most)
+    """Some of the names, as long as they fit on one line: errors make them printable."""
+    return some((name[:40] for name in names), most)

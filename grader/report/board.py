@@ -35,6 +35,7 @@ def ranked(results: list[dict]) -> list[dict]:
         judged = any(passed is not None for passed in offline.get("passed", {}).values())
         rows.append(
             {
+                "of": result["name"],  # two names may be shown alike
                 "name": printable(result["name"]),
                 "passed": NEEDS_REVIEW if withheld else offline.get("best") or "",
                 "values": values,

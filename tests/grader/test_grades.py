@@ -44,7 +44,7 @@ def classroom():
         student("b4", "Kim"),
     ]
     results = [
-        result("b1 Ada", 50.0, "Strong", shares={"b2 =HYPERLINK()": 700}, notes=["beside it lies Ada.png"]),
+        result("b1 Ada", 50.0, "Strong", shares={"b2 =HYPERLINK()": 700}, notes=["beside it: Ada.png"]),
         result("b2 =HYPERLINK()", 50.0, "Strong", shares={"b1 Ada": 700}),
         {"name": "b4 Kim", "status": "broken", "problems": ["Kim.tgz: holds no picture"]},
     ]
@@ -87,9 +87,16 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     assert [row["grade"] for row in read(tables.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
     with pytest.warns(UserWarning, match=r"^3 grades are for you to decide: empty in other\.grades\.csv"):
         grades.write_tables(rows, tmp_path / "other.html", tmp_path / "parts")
-    grades.write_pages(students, rows, results, {}, tmp_path / "pages", None)
+    grades.write_pages(students, rows, results, tmp_path, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
+
+
+def test_two_names_that_are_shown_alike_have_their_own_grades():
+    results = [result("王 小明", 50.0, "Strong"), result("王\u3000小明", 500.0, None)]
+    students = [Student("", row["name"], Upload("", Path(), NOW, "")) for row in results]
+    rows = grades.graded(results, students, read_points())
+    assert [(row["name"], row["grade"]) for row in rows] == [("王 小明", 3), ("王 小明", 0)]
 
 
 def test_platforms_get_no_line_that_erases_or_hits_another(classroom, tmp_path):
@@ -243,10 +250,12 @@ def test_codes_of_a_large_class_do_not_meet():
 
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     students, results, rows = classroom
-    pages = {"b1 Ada": "<html>\n<body>\nwhole report</body>"}
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / f"{kept.file_name(students[0].upload.entry)}.html").write_text("<html>\n<body>\nwhole report</body>")
     rows[3] |= {"grade": 1.0, "late_days": 1}
-    grades.write_pages(students, rows, results, pages, tmp_path, "key")
-    texts = {path.stem: path.read_text() for path in tmp_path.iterdir()}
+    grades.write_pages(students, rows, results, parts, tmp_path, "key")
+    texts = {path.stem: path.read_text() for path in tmp_path.glob("*.html")}
     assert texts.keys() == {"b1", "b2", "b3", "b4"}
     assert "whole report" in texts["b1"] and "3 points</strong> for Strong" in texts["b1"]
     assert "1 point</strong>; 1 late day." in texts["b4"]
@@ -260,7 +269,7 @@ def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_le
     students, results, rows = classroom
     students = [replace(one, id=id) for one, id in zip(students, ("B1", "Kim", "kim", "b4"), strict=True)]
     results = [{"name": one.row, "problems": []} for one in students]
-    grades.write_pages(students, rows, results, {}, tmp_path, None)
+    grades.write_pages(students, rows, results, tmp_path / "parts", tmp_path, None)
     names = sorted(path.stem for path in tmp_path.iterdir())
     assert names == ["B1", "Kim", "b4", "kim_"]
 
@@ -321,6 +330,20 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
     page = Path("reports/b1.html").read_text()
     assert "torn" in page and "report of" not in page  # the one of before
     assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
+
+
+def test_what_can_be_had_is_decided_once_for_a_class(tmp_path, monkeypatch, measured):
+    """A worker that tries again what failed here may have it: a table in which some rows have a measure."""
+    without = Against(None, missing={"lbpcascade": "no connection"})
+    monkeypatch.setattr(grading.Options, "scorer", lambda *_: SimpleNamespace(against=without))
+    grade = grading.grade
+    told = []
+    monkeypatch.setattr(grading, "grade", lambda *given: told.append(given[2].missing) or grade(*given))
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class/b1.tgz").touch()
+    done = CliRunner().invoke(cli.main, ["leaderboard", str(tmp_path / "class"), "-o", str(tmp_path / "x.html")])
+    assert done.exit_code == 0 and "note: lbpcascade: no connection\n" in done.stderr
+    assert told == [(("lbpcascade", "no connection"),)]
 
 
 def test_a_run_without_pages_removes_none(tmp_path, monkeypatch, measured):
@@ -544,6 +567,21 @@ def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
         assert (grades.NOBODYS in rows[0]["notes"]) == (rows[0]["grade"] is None)
         assert rows[1]["grade"] == 0 and not rows[1]["notes"]
         assert [row["Student"] for row in read(tables.write(rows, tmp_path / "board.html")[2])] == canvas
+
+
+@pytest.mark.parametrize(
+    ("adas", "other", "decided"),
+    [("b1_report", "final_gan", False), ("ada_5_100_b1", "gan_6_101_hw", True), ("ada_5_100_b1", "final_gan", False)],
+)
+def test_whose_own_is_broken_may_have_handed_in_what_is_nobodys(tmp_path, adas, other, decided):
+    """Her report has her id, and her pictures have not. Two numbers of one platform are two people."""
+    found = {name: tmp_path / f"{name}.tgz" for name in (adas, other)}
+    for path in found.values():
+        path.touch()
+    students = students_of(found, [Student("b1", "Ada")])
+    results = [{"name": "b1 Ada", "status": "broken", "problems": ["a PDF"]}, result(students[1].row, 50.0, "Medium")]
+    ada, _ = grades.graded(grades.with_missing(results, students), students, read_points())
+    assert (ada["grade"], ada["notes"]) == ((0, []) if decided else (None, [grades.NOBODYS]))
 
 
 def test_a_class_that_is_packed_or_one_folder_deeper_gets_no_0(tmp_path):

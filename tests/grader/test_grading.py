@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +23,6 @@ from grader import grading, kept, workers
 from grader.errors import GraderError
 from grader.inputs import submission
 from grader.inputs.submission import Submission
-from grader.metrics.registry import Against
 from grader.results import Measure, Score
 from tests.conftest import ROOT
 from tests.helpers import graders
@@ -105,11 +107,10 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
 
     def grade(*measures):
         score = Score(whole, "faces", [Measure("KID", "inception", "faces", 1.0), *measures], [], np.zeros(6))
-        scorer = SimpleNamespace(score=lambda _: score, against=Against(None, missing={"lbpcascade": "no OpenCV"}))
+        scorer = SimpleNamespace(score=lambda _: score)
         monkeypatch.setattr(grading, "_scorer", lambda options: scorer)
-        (result,) = grading.grade_all(
-            {"eve": path}, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1)
-        )
+        options = grading.Options(missing=(("lbpcascade", "no OpenCV"),))
+        (result,) = grading.grade_all({"eve": path}, tmp_path / "parts", options, "x", lambda: ThreadPoolExecutor(1))
         return result
 
     whole, path = Submission(tmp_path / "eve.tgz", [f"{n}.jpg" for n in range(6)], pictures, ["a note"]), tmp_path / "e"
@@ -119,9 +120,36 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
     once = grade(fid)
     assert once["notes"] == ["a note", "FID by inception: out of memory"]
     assert not once.get("undecided") and "failed" not in once
+    elsewhere = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV here")  # of a worker alone
+    assert grade(replace(fid, value=90.0), elsewhere)["notes"] == ["a note", "AFD by lbpcascade-3: no OpenCV here"]
     missing = Measure("AFD", "lbpcascade-3", None, None, note="no OpenCV")  # known before, and part of the key
     assert [one["value"] for one in grade(replace(fid, value=90.0), missing)["measures"]] == [1.0, 90.0, None]
     assert grade(fid)["notes"] == ["a note"]  # kept
+
+
+def test_what_a_worker_warns_of_is_said_here(tmp_path, monkeypatch):
+    """Once, and not raw by each process, into the bar: of what all read, this process has said it."""
+
+    def score(_):
+        warnings.warn("the GPU cannot run it", stacklevel=1)
+        return Score(whole, "faces", [], [], np.zeros(6))
+
+    whole = Submission(tmp_path, ["1.jpg"] * 6, np.zeros((6, 64, 64, 3), np.uint8), [])
+    monkeypatch.setattr(submission, "read_submission", lambda source: whole)
+    monkeypatch.setattr(grading, "_scorer", lambda options: SimpleNamespace(score=score))
+    monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
+    (tmp_path / "eve").touch()
+    with pytest.warns(UserWarning, match="the GPU cannot run it") as said:
+        (row,) = grading.grade_all(
+            {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1)
+        )
+    assert len(said) == 1 and "warnings" not in row
+
+
+def test_a_worker_says_nothing(capfd):
+    with workers.local(1) as pool:
+        pool.submit(graders.warns).result()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
@@ -147,11 +175,11 @@ def test_what_was_measured_with_other_files_is_undecided(tmp_path, monkeypatch):
         results = grade_all("parts")
         assert [result.get("undecided", False) for result in results] == undecided
         noted = [grading.ELSEWHERE in result.get("notes", []) for result in results]
-        assert noted == [False, "eve" in others, False]
+        assert noted == undecided
     measured_with |= dict.fromkeys(found, "new-2")  # one that has no lbpcascade, say
     for _ in range(2):
         results = grade_all("others")
-        assert [result.get("undecided", False) for result in results] == [False, False, True]
+        assert not any(result.get("undecided") for result in results)  # what is torn is torn there too
         assert not any(result.get("notes") for result in results)
         assert not [*tmp_path.glob("others/*.json")]  # a worker that has it may grade it next time
 
@@ -209,6 +237,55 @@ def test_on_a_dask_cluster_that_loses_a_worker(tmp_path, monkeypatch):
     assert [result["name"] for result in results] == sorted(found)
     assert {result["status"] for result in results} == {"graded"}
     assert len({result["process"] for result in results}) >= 2
+
+
+def test_a_dask_cluster_without_workers_that_is_lost(tmp_path):
+    """In a line, and not as rows with the fault of each, nor by silence for ever."""
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "eve").touch()
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        threading.Timer(0.5, cluster.close).start()
+        with (
+            pytest.warns(UserWarning, match=f"{address}: has no worker yet: start one"),
+            pytest.raises(GraderError, match=f"{address}: the connection to the scheduler was lost"),
+        ):
+            grading.grade_all(
+                {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: workers.dask(address)
+            )
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_process_or_thread_that_cannot_be_started(monkeypatch):
+    """As where a user may have no more of them: no fault of the output's."""
+
+    def refused(_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    for owner, start in (("multiprocessing.context.SpawnProcess", refused), ("threading.Thread", no_thread)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{owner}.start", start)
+            with pytest.raises(GraderError) as error, workers.local(1) as pool:
+                pool.submit(abs, 1)
+        assert error.value.problems[0].startswith("could not start a process (") and "--jobs" in str(error.value)
+
+
+def test_a_process_that_ends_while_others_are_handed_out(tmp_path):
+    """The rest is handed out again."""
+    (tmp_path / "eve").touch()
+    broken = [BrokenProcessPool("a child process terminated abruptly")]
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *args):
+            if broken:
+                raise broken.pop()
+            return super().submit(graders.listed, *args[1:])
+
+    (row,) = grading.grade_all({"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: Pool(1))
+    assert row["problems"] == ["eve is bad"]
 
 
 def test_a_submission_that_takes_too_long_or_too_much(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_everything_is_graded_and_nothing_twice(classroom, tmp_path, monkeypatch
         assert all(f"1,000 pictures that {other} has too" in shared for other in five if other != name)
     assert [row["rank"] for row in rows] == ["1", "1", "1", "4", "4", "", "", "", "", ""]
     notes = {row["name"]: row["notes"] for row in rows}
-    assert notes["eve"] == "beside it lies sketch.png: passed over" and notes["eve"] in page.read_text()
+    assert notes["eve"] == "passed over what lies beside it: sketch.png" and notes["eve"] in page.read_text()
     assert "'=cmd()|x" in {row["name"] for row in rows}
     text = page.read_text()
     assert 'src="http' not in text and "data:image/jpeg;base64," in text
@@ -317,6 +317,14 @@ def test_what_a_student_handed_in(tmp_path):
     assert upload("b1", tmp_path / "b1").readable and not upload("b2", tmp_path / "b2").readable
 
 
+def test_what_lies_beside_an_archive_is_named(tmp_path):
+    for name in ("b.tgz", ".DS_Store", "5.png", "4.png", "gan.py", "1.png", "2.png"):
+        (tmp_path / name).touch()
+    found = leaderboard._beside(tmp_path / "b.tgz", tmp_path.parent, [tmp_path / "b.tgz"])
+    assert found == ["passed over what lies beside it: 1.png, 2.png, 4.png and 2 more"]
+    assert not leaderboard._beside(tmp_path / "b.tgz", tmp_path.parent, [*tmp_path.iterdir()])
+
+
 def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
     """The grade is that of the archive, as it would be without the folder. Of two, nobody knows which counts."""
     pictures = {f"{n}.jpg": jpeg(np.zeros((64, 64, 3), np.uint8), 75) for n in range(1, 1001)}
@@ -355,7 +363,7 @@ def test_a_sample_beside_an_archive_costs_no_grade(tmp_path, monkeypatch):
     ],
 )
 def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, files, ids, ada):
-    """Ada's lies deeper. A student's own that is packed twice has 0."""
+    """Ada's lies deeper, and so may a better one of whose own is broken. A student's own that is packed twice has 0."""
     monkeypatch.setattr(grading, "_scorer", lambda options: None)
     monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
     for name in ("b0.tgz", *files):
@@ -374,8 +382,8 @@ def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, fil
     )
     results = grades.with_missing([result | {"name": student.row} for student, result in counting], students)
     rows = grades.graded(results, students, read_points())
-    assert rows[0]["grade"] == 0 and {row["grade"] for row in rows[1:]} == {ada}
-    assert all((grades.DEEPER in row["notes"]) == (row["status"] == "missing" and ada is None) for row in rows)
+    assert {row["grade"] for row in rows} == {ada}
+    assert all((grades.DEEPER in row["notes"]) == (row["id"] != "" and ada is None) for row in rows)
     assert not any(grades.NOBODYS in row["notes"] for row in rows)
 
 

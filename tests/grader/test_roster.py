@@ -111,6 +111,7 @@ def test_the_latest_that_can_be_graded_counts(tmp_path):
     assert not row.to_grade(tried | {"kimeve_12_5_hw": ""})
     done = row.settled(tried | {"kimeve_12_5_hw": ""})
     assert (done.upload.entry, done.undecided) == ("kimeve_12_5_hw", False)
+    assert done.notes[0].endswith("passed over: kimeve_12_7_hw (torn)") and done.notes[3:] == ["and 3 more such files"]
     torn = dict.fromkeys((f"kimeve_12_{number}_hw" for number in range(3, 8)), "torn")
     assert not row.to_grade(torn)  # that is enough work
     assert row.settled(torn).undecided  # the others were not read

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader import cli, score
+from grader import cli, grading, score
 from grader.features import anime, devices, imagenet, reference
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
@@ -414,6 +414,14 @@ def test_a_cascade_that_opencv_does_not_run_is_missing_before_the_work(opencv, t
     missing = Scorer.prepare(metrics=["lbpcascade"]).against.missing
     assert "OpenCV does not run it" in missing["lbpcascade"]
     assert "pip install 'opencv-python-headless<5'" in missing["lbpcascade"]
+
+
+def test_what_another_process_could_not_have_is_not_tried_again(monkeypatch):
+    """A download that fails once and not the next time would give some rows of a class a measure."""
+    monkeypatch.setattr("grader.inputs.downloads.obtain", None)
+    options = grading.Options(metrics=("lbpcascade",), missing=(("lbpcascade", "no connection"),))
+    assert options.scorer().against.missing == {"lbpcascade": "no connection"}
+    assert options.shown()["offline"] is False and "missing" not in options.shown()
 
 
 def test_the_cascade_finds_the_same_in_many_threads(rendered, monkeypatch):

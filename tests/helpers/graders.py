@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 
 
 def dies_for_eve(name, source, options):
@@ -28,3 +29,7 @@ def busy(name, source, options):
 
 def listed(name, source, options):
     return {"name": name, "status": "broken", "problems": [f"{name} is bad"]}
+
+
+def warns():
+    warnings.warn("said by each process", stacklevel=1)

@@ -224,6 +224,7 @@ def test_names_reach_nobody_raw(tmp_path):
 
 def test_printable():
     assert printable("王小明 ü €") == "王小明 ü €"
+    assert printable("王\u3000小明\xa0\x07") == r"王 小明 \x07"  # as a roster has it
     assert printable("\x00\x07\x1b\x7f\x9b\r\n\t\u2028\u200b\udc80") == r"\x00\x07\x1b\x7f\x9b\r\n\t\u2028\u200b\udc80"
 
 
