@@ -343,13 +343,13 @@ run = launch(train, settings)
 # ## What it learned
 #
 # In a vanilla GAN the losses say only which of the two is ahead. Read them for trouble, not for quality: when $D$'s
-# loss is 0, $G$'s gradient is strong, but no longer says which way is better, and samples get worse.
+# loss is 0, its gradient no longer tells $G$ which way is better, and samples get worse.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
 #
-# 在原始的 GAN 裡，損失只告訴你誰領先。用損失來發現問題，不要用來判斷品質：當 $D$ 的損失是 0，$G$ 的梯度很
-# 大，卻說不出往哪裡走更好，樣本會越來越差。
+# 在原始的 GAN 裡，損失只告訴你誰領先。用損失來發現問題，不要用來判斷品質：當 $D$ 的損失是 0，它的梯度就
+# 說不出 $G$ 往哪裡走更好，樣本會越來越差。
 
 # %%
 plot_losses(run)
@@ -406,7 +406,7 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: $G$'s gradient is strong, but no longer says \
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ \
 #   which way is better, and samples get worse | lower `lr_D`, or raise `lr_G`; take samples from before |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
 #   `discriminator_step` again |
@@ -424,7 +424,7 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：$G$ 的梯度很大，卻說不出往哪裡走更好，樣本會越來越差 | \
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | \
 #   調低 `lr_D`，或調高 `lr_G`；用更早的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 一直變大 | $D$ 本來領先，現在 $G$ 找到了它的弱點；或是學習率太大 | 等 500 步；如果還是這樣，調低 `lr_D` \

@@ -396,7 +396,7 @@ score_run(run)
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: $G$'s gradient is strong, but no longer says \
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ \
 #   which way is better, and samples get worse | lower `lr_D`, or raise `lr_G`; take samples from before |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
 #   `clipped_step` again |
@@ -416,7 +416,7 @@ score_run(run)
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：$G$ 的梯度很大，卻說不出往哪裡走更好，樣本會越來越差 | \
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | \
 #   調低 `lr_D`，或調高 `lr_G`；用更早的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `clipped_step` 的檢查 |
 # | `loss_D` 或 `loss_G` 還是有很高的尖峰 | `max_norm` 比大多數的梯度都長，等於沒有裁剪 | 調低 `max_norm`：先看看 \

@@ -865,7 +865,7 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: $G$'s gradient is strong, but no longer says \
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ \
 #   which way is better, and samples get worse | lower `lr_D`, or raise `lr_G`; take samples from before |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
 #   `discriminator_step` again |
@@ -884,7 +884,7 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：$G$ 的梯度很大，卻說不出往哪裡走更好，樣本會越來越差 | \
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | \
 #   調低 `lr_D`，或調高 `lr_G`；用更早的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 一直變大 | $D$ 本來領先，現在 $G$ 找到了它的弱點；或是學習率太大 | 等 500 步；如果還是這樣，調低 `lr_D` \

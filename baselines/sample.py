@@ -13,7 +13,6 @@ it needs, so that --help answers at once.
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ import click
 
 from baselines.definitions import BASELINES, definition
 from grader.cli import shared
-from grader.errors import GraderError, counted, first_line, printable
+from grader.errors import GraderError, as_argument, counted, first_line, printable
 from grader.files import atomic, check_writable, short_hash
 from grader.version import VERSION
 
@@ -446,14 +445,14 @@ def main(
     if nearest:
         from grader.report.words import written
 
-        distance = written(nearest.distances[0], "distance", [nearest.limit])
+        distance = written(nearest.distances[0], "distance", [round(nearest.limit, 3)])
         least = f"the least distance is {distance}, a copy's at most {nearest.limit:.3f}"
         write_picture(nearest.grid(), output / "nearest.png", f"the samples nearest to a real face; {least}")
     elif faces:
         shared.note("no nearest.png: these samples are blank. Raise --truncation")
     if submission:
         write_submission(sample(G, z), submission)
-        command = f"python -m grader score {shlex.quote(str(submission))}"
+        command = f"python -m grader score {as_argument(submission)}"
         shared.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: {command}"))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
 import click
 
 from data import DataError
-from grader.errors import counted, sentence
+from grader.errors import as_argument, counted, sentence
 from grader.version import VERSION
 
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
@@ -157,4 +156,4 @@ def fetch(output: Path, url: str | None) -> None:
 
     fresh = fetch(output, url or URL)
     click.echo(f"{output}: {'complete' if fresh else 'already there'}, and the course's 71,314 faces", err=True)
-    click.echo(f"next: python -m data prepare {shlex.quote(str(output))} faces/", err=True)
+    click.echo(f"next: python -m data prepare {as_argument(output)} faces/", err=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import unicodedata
+from pathlib import Path
 
 
 class GraderError(Exception):
@@ -43,3 +47,8 @@ def first_line(error: Exception) -> str:
 def shortened(lines: list[str], most: int = 10) -> list[str]:
     """The first few lines, and how many more there are."""
     return lines[:most] + ([f"and {counted(len(lines) - most, 'more such file')}"] if len(lines) > most else [])
+
+
+def as_argument(path: Path) -> str:
+    """A path as this system's shell takes it in a command."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -184,8 +185,7 @@ def grade(name: str, source: Path, options: Options) -> dict:
     except TooSlow as error:
         return result | {"status": BROKEN, "problems": [f"{error}: pack the pictures alone"]}
     pictures = submission.pictures
-    with warnings.catch_warnings(record=True) as said:  # as of a GPU that fails, of which it knows alone
-        warnings.simplefilter("default")
+    with _warnings() as said:  # as of a GPU that fails, of which it knows alone
         score = scorer.score(replace(submission, source=Path(source.name)))
     failed = [  # here and now, where it could be had
         f"{one.measure} by {one.by}: {one.note}"
@@ -197,6 +197,17 @@ def grade(name: str, source: Path, options: Options) -> dict:
     shown, prints = (base64.b64encode(data).decode() for data in (strip(pictures, STRIP), fingerprints(pictures)))
     page = {"page": as_html(score), "drawn_by": _own_code()[1]} if options.pages else {}
     return as_dict(score) | result | page | {"status": GRADED, "problems": [], "strip": shown, "prints": prints}
+
+
+@contextmanager
+def _warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """What is warned of meanwhile. In a thread, such as Dask's, that is not recorded: it would be for all threads."""
+    if threading.current_thread() is not threading.main_thread():
+        yield []
+        return
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        yield said
 
 
 def about(options: Options) -> dict:

@@ -117,7 +117,7 @@ class Scorer:
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
-                if self.against.anime:
+                if self.against.anime:  # where it is missing, not_looked_for says so
                     found = replace(found, released=released(sample.anime))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         not_looked_for = []

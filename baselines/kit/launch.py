@@ -46,8 +46,7 @@ def launch(train, settings, one_process=False):
         last = Path(settings.run, "checkpoints/last.pt")
         if not last.exists():
             raise KeyboardInterrupt  # it came before the first step
-        done = torch.load(last, map_location="cpu", weights_only=True)["step"]
-        settings = replace(settings, processes=1, steps=done)  # nothing is left to train: this only loads the run
+        settings = replace(settings, processes=1, steps=1)  # this only opens the run
     with full_gpu_reported(settings):
         return train(settings)
 

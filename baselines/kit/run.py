@@ -127,7 +127,7 @@ class Run:
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
         shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
-        if not steps:
+        if not steps and settings.steps > 1:  # else it was to be opened only
             print(f"the run is at step {self.start:,}, `steps` is {settings.steps:,}: nothing is left to train")
         saved_at, writing, hours_left = began, 0.0, 1.0
         with stop_asked() as stopped:
@@ -371,18 +371,21 @@ class Run:
 
     def is_packed(self):
         """Whether the archive beside the run is as new as its last checkpoint."""
-        return not self.last.exists() or (self.archive.exists() and time_of(self.archive) >= time_of(self.last))
+        last = checkpoint_in(self.folder)
+        return not last.exists() or (self.archive.exists() and time_of(self.archive) >= time_of(last))
 
     def pack(self):
         """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
         names = ("config.json", "log.csv", "grad_norms.csv", "labels.csv")
-        files = [self.folder / name for name in names] + sorted(self.folder.glob("samples/*.*")) + [self.last]
+        files = [self.folder / name for name in names] + sorted(self.folder.glob("samples/*.*"))
+        packed = [(file, file) for file in files] + [(checkpoint_in(self.folder), self.last)]  # it, and as what
 
         def write(unfinished):
             # weights and pictures cannot be compressed any further; a file of 1970 is packed as one of 1980
             with zipfile.ZipFile(unfinished, "w", strict_timestamps=False) as archive:
-                for file in filter(Path.exists, files):
-                    archive.write(file, Path(self.folder.name, file.relative_to(self.folder)))
+                for file, place in packed:
+                    if file.exists():
+                        archive.write(file, Path(self.folder.name, place.relative_to(self.folder)))
 
         try:
             atomic_write(self.archive, write)
@@ -480,7 +483,7 @@ def fetch_run(
     runs += [(path, path) for path in unpacked if steps[path] > step]
     if not runs:
         return
-    path, files = max(runs, key=lambda run: (steps[run[0]], run[0].is_dir()))
+    path, files = max(runs, key=lambda run: (steps[run[0]], run[0].is_dir(), len([*run[0].glob("checkpoints/*")])))
     if step:
         if (further := step_saved(files)) > step:
             print(f"{path} holds a run that got further, to step {further:,}: to go on from there, rename {folder}")

@@ -159,8 +159,9 @@ def verdict(archive, folder, reference=None, weights=None):
     if done.returncode:
         raise RuntimeError(done.stderr or "it stopped")
     notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
-    # of what --offline leaves out the lines above tell
-    return "\n" + done.stdout + "\n".join(line for line in notes if "--offline" not in line)
+    # of what --offline leaves out, and of FID, the lines above tell
+    told = ("--offline", "note: FID ")
+    return "\n" + done.stdout + "\n".join(line for line in notes if not any(part in line for part in told))
 
 
 def installed(load, package):

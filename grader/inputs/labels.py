@@ -57,10 +57,10 @@ def read_asked(source: Path, pictures: list[str], given: Path | None = None) -> 
     except ValueError as error:
         raise refused([f"{where}: no table ({error}): write rows as 1.jpg,aqua"]) from None
     if header != ["file", "label"]:
-        raise BadSubmission([f"{where}: does not begin with the line file,label: write it above the rows"])
+        raise refused([f"{where}: does not begin with the line file,label: write it above the rows"])
     for number, row in enumerate(rows, 2):
         if row and (len(row) != 2 or not row[1]):
-            raise BadSubmission([f"{where}: row {number} is not a file and its label: write it as 1.jpg,aqua"])
+            raise refused([f"{where}: row {number} is not a file and its label: write it as 1.jpg,aqua"])
 
     pairs = [(str(folder / row[0]), row[1]) for row in rows if row]
     times = Counter(name for name, _ in pairs)

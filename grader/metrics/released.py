@@ -1,8 +1,8 @@
 """Pictures of the generator that this project releases. `python -m baselines.sample` draws 1,000 of them in seconds,
 and they pass Boss: in a class a person should know.
 
-The threshold is in FD-anime. Between the generator's pictures and 1,000 more of them it is 2 to 8: plain, with z × 0.8
-to 1.2, mirrored, moved, tinted, of less contrast, with noise, or as JPEG. Other steps of the same run, from 3,000 steps
+The threshold is in FD-anime. Between 10,000 of the generator's pictures and 1,000 others it is 2 to 8: plain, with
+z × 0.8 to 1.2, mirrored, moved, tinted, of less contrast, with noise, or as JPEG. Other steps of the same run, from 3,000 steps
 away, have 13 and more, other runs 20 and more.
 """
 

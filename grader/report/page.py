@@ -158,7 +158,7 @@ def _pair(score: Score, copy: Copy) -> dict:
         "picture": score.submission.names[copy.index],
         "known": name,
         "courses": name.startswith(COURSES),
-        "distance": words.written(copy.distance, "distance", [limit]),
+        "distance": words.written(copy.distance, "distance", [round(limit, 3)]),
         "limit": limit,
         "mirrored": copy.mirrored,
     }

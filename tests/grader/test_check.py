@@ -18,7 +18,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from baselines.build import ROOT, masters
 from grader import cli
 from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict
-from grader.filled_in import filled_in
+from grader.filled_in import LEFT_OUT, filled_in
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -361,8 +361,13 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
         (["step[0], torch.x = 1, 2", "width = 8"], [KIT[0][1]]),
-        (["def step():\n    pass", "step.__globals__['width'] = 8"], ["def step():\n    pass"]),
-        (["def step():\n    globals()['width'] = 8"], [KIT[0][1]]),
+        (["def step():\n    pass", "step.__globals__['width'] = 8"], [f"def step():\n    pass\n{LEFT_OUT}"]),
+        (["def step():\n    globals()['width'] = 8"], [LEFT_OUT]),
+        (["def step():\n    sys.modules['torch'].equal = 8"], [LEFT_OUT]),
+        (  # honest ones
+            ["def step(G):\n    'No globals().'\n    return [*G.modules()]"],
+            ["def step(G):\n    'No globals().'\n    return [*G.modules()]"],
+        ),
         (["def step():\n    return " + "-" * 900 + "1"], ["def step():\n    return " + "-" * 900 + "1"]),
     ],
 )

@@ -79,6 +79,7 @@ def test_scored_offline_with_nothing_at_hand_and_a_page_that_escapes_what_strang
     assert report["pictures"] == COUNT
     assert report["reference"] == "crypko"
     assert report["device"] == "CPU"
+    assert report["integrity"]["released"] is False
     by_scale = {(measure["measure"], measure["by"]): measure for measure in report["measures"]}
     assert by_scale["FD-ImageNet", imagenet.scale()]["value"] > 0
     assert by_scale["AFD", afd.scale()]["value"] > 0.5
@@ -492,7 +493,10 @@ def test_ten_pictures_a_hundred_times_pass_nothing(rendered, tmp_path):
     for text in (result.stdout, (tmp_path / "report.html").read_text()):
         text = " ".join(text.split())
         assert "needs review: 1,000 near repeats of another picture" in text
-        assert "Signs of optimised pictures were not all looked for: add fd-anime to --metrics." in text
+        assert "Signs of optimised pictures, or of the shipped generator, were not all looked for: add fd-anime" in text
+            "Signs of optimised pictures, or of the shipped generator, were not all looked for: add fd-anime to "
+            in text
+        )
         assert "baseline passed" not in text
 
 

@@ -347,7 +347,7 @@ WRONG = [
     (GOOD.replace("7.jpg,aqua\n", "", 1), "no row for 7.jpg: add"),
     (GOOD + "201.jpg,aqua\n999.jpg,aqua\n", "rows for 201.jpg, 999.jpg, which are not among the pictures"),
     (GOOD.replace("7.jpg,aqua", "7.jpg,teal", 1), "has no class teal: ask for aqua, black"),
-    (GOOD.replace("7.jpg,aqua", "7.jpg,\x1b[31m", 1), "has no class '\\x1b[31m'"),
+    (GOOD.replace("7.jpg,aqua", "7.jpg,\x1b[31m", 1), "has no class \\x1b[31m: "),
     (GOOD.replace("aqua", "水藍").encode("big5"), "no table (not in UTF-8: save it as CSV UTF-8)"),
     (GOOD + "x" * 200_000, "no table (field larger than field limit"),
     (GOOD + "\n" * 200_000, "no table (more than 200,000 rows)"),

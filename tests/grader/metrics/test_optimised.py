@@ -81,17 +81,20 @@ def test_half_a_pixel_is_looked_at_where_there_is_no_second_opinion(real, featur
         (line,) = signs(PICTURES, features, real, some)
         assert "moved by half a pixel" in line
         assert not_looked_for(some, [line]) == [
-            "signs of optimised pictures were not all looked for, and one shows: add fd-anime to --metrics"
+            "signs of optimised pictures, or of the shipped generator, were not all looked for, and one shows: "
+            "add fd-anime to --metrics"
         ]
     assert len(signs(PICTURES, features, real, measures(distance=50.0, second=None))) == SIGNS
     (line,) = not_looked_for(measures()[2:], [])
-    assert line == "signs of optimised pictures were not all looked for: add fd-imagenet,fd-anime to --metrics"
+    assert line.endswith("were not all looked for: add fd-imagenet,fd-anime to --metrics")
+    (line,) = not_looked_for([one for one in measures() if one.by != "embedded-2"], [])
+    assert line == "signs of optimised pictures were not all looked for: add afd to --metrics"
     assert not_looked_for(measures(), []) == []
 
 
 def test_whether_the_cascade_would_show_a_sign_is_told_where_it_could():
     (line,) = not_looked_for(measures(found=0.95, seen=None), [])
-    assert line.endswith("without lbpcascade it is not known whether it finds these faces too")
+    assert line == "signs of optimised pictures were not all looked for: lbpcascade is missing, our AFD is high"
     assert not_looked_for(measures(found=0.89, seen=None), []) == []  # too few faces for that sign
 
 
