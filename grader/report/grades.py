@@ -5,11 +5,9 @@ UTF-8 with the mark by which spreadsheets know it. No cell is a formula: names a
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
-from grader.files import BOM, write_text
+from grader.files import BOM, csv_text, write_text
 from grader.report.board import plain
 
 SHEET = ("id", "name", "tier", "late_days", "grade", "status", "uploaded", "remarks", "notes")
@@ -35,11 +33,7 @@ def write(rows: list[dict], page: Path, assignment: str = "GAN") -> list[Path]:
         if row["grade"] and (row["id"] or own):
             canvas.append([row["name"], own, row["id"], "", "", row["grade"]])
     for path, (head, *lines) in zip(beside(page), (sheet, moodle, canvas), strict=True):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(head)
-        writer.writerows([plain(cell) for cell in line] for line in lines)
-        write_text(path, BOM + text.getvalue())
+        write_text(path, BOM + csv_text([head, *(map(plain, line) for line in lines)], ending="\r\n"))
     return beside(page)
 
 
