@@ -16,7 +16,7 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
 
     Left out is what plainly reaches round these names. Code in a TODO can change the checks in other ways too.
     """
-    bound = {key: {n for s in statements(source) or [] for n in _names(s)} for key, source in kit}
+    bound = {key: {n for s in statements(source) or [] for n in bound_names(s)} for key, source in kit}
     known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
     wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
     known -= {name for key, source in kit if key.startswith("todo-") for name in wanted if defines(source, name)}
@@ -27,7 +27,7 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
             invalid |= {name: source for name in wanted if defines(source, name)}
         for statement in _one_by_one(body or []):
             text = ast.unparse(statement)
-            if (names := _names(statement)) and not names & known and not ROUND.search(text):
+            if (names := bound_names(statement)) and not names & known and not ROUND.search(text):
                 own.append((names, text))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     invalid.pop(statement.name, None)  # written again
@@ -69,7 +69,7 @@ def parsed(source: str) -> ast.Module:
     return ast.parse(TransformerManager().transform_cell(source))
 
 
-def _names(statement: ast.stmt) -> set[str]:
+def bound_names(statement: ast.stmt) -> set[str]:
     """The names that a top-level statement binds or changes; of a call, as in table.append(1), what it is called on."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         return {statement.name}
@@ -82,7 +82,7 @@ def _names(statement: ast.stmt) -> set[str]:
         function = statement.value.func
         return _changed(function) if isinstance(function, ast.Attribute) else set()
     inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, (ast.stmt, ast.ExceptHandler))]
-    return set().union(*map(_names, inside))  # of if, try, with and loops
+    return set().union(*map(bound_names, inside))  # of if, try, with and loops
 
 
 def _changed(target: ast.expr) -> set[str]:
