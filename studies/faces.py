@@ -16,6 +16,7 @@ from grader.inputs.archives import BadArchive, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode, is_picture
 
 SIZE = 64  # pixels a side
+SHIFT = 3  # pixels that a picture is moved by
 
 
 def hash_of(*arrays: np.ndarray) -> str:
@@ -67,9 +68,9 @@ def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return faces[~held_out], faces[held_out]
 
 
-def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
-    """A picture moved by up to `most` pixels, and mirrored half of the time."""
-    y, x = rng.integers(0, 2 * most + 1, 2)
+def shifted(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A picture moved by up to SHIFT pixels, and mirrored half of the time."""
+    y, x = rng.integers(0, 2 * SHIFT + 1, 2)
     size = len(picture)
-    picture = np.pad(picture, ((most, most), (most, most), (0, 0)), mode="reflect")[y : y + size, x : x + size]
+    picture = np.pad(picture, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="reflect")[y : y + size, x : x + size]
     return picture[:, :: rng.choice([-1, 1])]
