@@ -14,8 +14,8 @@ from grader.errors import GraderError
 from grader.files import natural
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode, is_picture
+from grader.inputs.submission import SIZE
 
-SIZE = 64  # pixels a side
 SHIFT = 3  # pixels that a picture is moved by
 
 
