@@ -26,7 +26,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save as as_bytes
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
@@ -37,7 +36,7 @@ from grader.features import anime
 from grader.files import atomic, write_bytes
 from studies import teacher
 from studies.corruptions import KINDS
-from studies.faces import hash_of, read_faces, read_some, split, stored
+from studies.faces import FILTERS, harmlessly, hash_of, read_faces, read_originals, shrunk, split, stored
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 500  # of its 1,000 samples
@@ -52,27 +51,8 @@ HEAD = 0.07  # of the rate, for the head: it adds up 800 numbers, so that a step
 UNSEEN = 20  # one picture in so many is kept to tell what the network predicts of pictures that it did not see
 TEMPER = 0.1  # components are divided by their variance to this power in the loss, so that small ones count
 WHOLE_SETS = 10.0  # in the last fit, what the mean of a set weighs: errors that a set shares do not average out
-FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
 
 STORED = (("png", 0), ("webp", 90), ("jpeg", 90), ("jpeg", 75))
-
-
-def harmlessly(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One picture uint8 [H, W, 3], shrunk to 64x64 by any filter and stored in any good quality."""
-    image = Image.fromarray(picture)
-    if image.size != (64, 64):
-        image = image.resize((64, 64), list(FILTERS.values())[rng.integers(len(FILTERS))])
-    codec = ("png", "jpeg", "jpeg", "webp")[rng.integers(4)]
-    return stored(np.asarray(image), codec, int(rng.integers(70, 101)))
-
-
-def read_originals(path: Path, odd: bool) -> np.ndarray:
-    """The odd or the even half of crypko_10000_96px, uint8 [5000, 96, 96, 3]."""
-    return read_some(path, lambda name: name.lower().endswith(".jpg") and int(Path(name).stem) % 2 == odd)
-
-
-def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
-    return np.stack([np.asarray(Image.fromarray(p).resize((64, 64), FILTERS[filter_name])) for p in pictures])
 
 
 def reference_faces(shared: Path) -> np.ndarray:

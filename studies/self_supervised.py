@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from grader.cli import shared as cli
 from grader.features import anime
 from studies import distil
+from studies.faces import harmlessly
 
 BATCH = 128  # pictures, each in two views
 CROP = 0.8  # of a side that a view has at least
@@ -41,7 +42,7 @@ def view(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     side = size * rng.uniform(CROP, 1)
     x, y = rng.uniform(0, size - side, 2)
     image = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
-    return distil.harmlessly(np.asarray(image), rng)[:, :: rng.choice([-1, 1])]
+    return harmlessly(np.asarray(image), rng)[:, :: rng.choice([-1, 1])]
 
 
 class Views(IterableDataset):
