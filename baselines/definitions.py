@@ -6,7 +6,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from grader.filled_in import looked_up
+from grader.filled_in import bound_names, looked_up
 
 BASELINES = Path(__file__).resolve().parent
 
@@ -15,7 +15,8 @@ def definitions(path: Path, *names: str) -> dict:
     """{name: what a file defines under it at its top level}, with all that it needs defined beside it.
 
     What kit defines is taken out of kit in the same way, so that kit need not be importable. Statements that define
-    none of it, as cells that train, are not executed. Raises KeyError for a name that the file does not define.
+    and change none of it, as cells that train, are not executed. Raises KeyError for a name that the file does not
+    define.
     """
     space = {"__name__": path.stem}
     _define(path, names, space)
@@ -46,14 +47,6 @@ def _statements(path: Path) -> dict[str, list[ast.stmt]]:
     """The statements at the top level of a file that define, import or change each name."""
     found: dict[str, list[ast.stmt]] = {}
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            names = [statement.name]
-        elif isinstance(statement, ast.Import | ast.ImportFrom):
-            names = [one.asname or one.name.partition(".")[0] for one in statement.names]
-        else:
-            targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-            places = [target.value if isinstance(target, ast.Subscript) else target for target in targets]
-            names = [place.id for place in places if isinstance(place, ast.Name)]
-        for name in names:
+        for name in bound_names(statement):
             found.setdefault(name, []).append(statement)
     return found

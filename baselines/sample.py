@@ -258,7 +258,8 @@ def captioned(picture: Image.Image, texts: dict[int, str]) -> Image.Image:
 def write_submission(pictures: torch.Tensor, output: Path) -> None:
     """Writes pictures uint8 [N, 3, 64, 64] as 1.jpg, 2.jpg … into a new folder, or packed flat where `output` ends in
     .tgz or .tar.gz: whole, or not at all. Raises CannotWrite."""
-    from grader.pack import jpeg, tgz
+    from grader.inputs.images import jpeg
+    from grader.pack import tgz
 
     files = {f"{n}.jpg": jpeg(one, QUALITY) for n, one in enumerate(pictures.permute(0, 2, 3, 1).numpy(), 1)}
     with atomic(output) as unfinished:

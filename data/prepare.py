@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from data import DataError
 from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import counted, printable
-from grader.files import DEVICES, natural, some, with_name
+from grader.files import DEVICES, csv_text, natural, some, with_name
 from grader.inputs.archives import BadArchive, decoded, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture
 from grader.inputs.labels import TABLES, height
@@ -289,6 +288,4 @@ def _relabelled(name: str, text: str, written: dict[str, str]) -> tuple[bytes | 
     known = [row for row in known if row[0]]
     lost = len(rows) - len(known)
     notes = [f"{name}: {lost:,} of {len(rows):,} rows name no face that was written"] if lost else []
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([header, *known])
-    return table.getvalue().encode(), notes
+    return csv_text([header, *known]).encode(), notes

@@ -8,8 +8,6 @@ needs to know where another one ends.
 
 from __future__ import annotations
 
-import csv
-import io
 from bisect import bisect
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +21,7 @@ from tqdm import tqdm
 
 from data.faceset import ABOUT, about_json, new_set
 from data.parallel import ordered_map
+from grader.files import csv_text
 
 VERSION = 2  # raise it when the same seed draws another face
 
@@ -119,15 +118,13 @@ def render_set(output: Path, count: int, seed: int = 0, size: int = 64, workers:
 
     Raises DataError when the output is taken.
     """
-    table = io.StringIO()
-    rows = csv.DictWriter(table, ["file", *CHOICES], lineterminator="\n")
-    rows.writeheader()
+    rows = [("file", *CHOICES)]
     with new_set(output, overwrite) as write:
         with tqdm(render(count, seed, size, workers), total=count, unit=" faces", disable=None) as bar:
             for index, (face, attributes) in enumerate(bar):
                 write(f"{index}.png", _png(face))
-                rows.writerow({"file": f"{index}.png", **attributes})
-        write("attributes.csv", table.getvalue().encode())
+                rows.append((f"{index}.png", *attributes.values()))
+        write("attributes.csv", csv_text(rows).encode())
         about = {"name": "rendered", "count": count, "seed": seed, "size": size, "version": VERSION}
         write(ABOUT, about_json(about))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -159,3 +161,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text as it is, in UTF-8, whole or not at all. Raises CannotWrite."""
     write_bytes(path, text.encode())
+
+
+def csv_text(rows: Iterable[Iterable], ending: str = "\n") -> str:
+    """Rows as the text of a CSV file."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator=ending).writerows(rows)
+    return table.getvalue()

@@ -17,7 +17,7 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
 
     Left out is what plainly reaches round these names. Code in a TODO can change the checks in other ways too.
     """
-    bound = {key: {n for s in statements(source) or [] for n in _names(s)} for key, source in kit}
+    bound = {key: {n for s in statements(source) or [] for n in bound_names(s)} for key, source in kit}
     known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
     wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
     known -= {name for key, source in kit if key.startswith("todo-") for name in wanted if defines(source, name)}
@@ -28,7 +28,7 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
             invalid |= {name: source for name in wanted if defines(source, name)}
         for statement in _one_by_one(body or []):
             text = ast.unparse(statement)
-            names = _names(statement)
+            names = bound_names(statement)
             if _goes_round(statement):
                 invalid |= dict.fromkeys(names & wanted, LEFT_OUT)
             elif names and not names & known:
@@ -73,7 +73,7 @@ def parsed(source: str) -> ast.Module:
     return ast.parse(TransformerManager().transform_cell(source))
 
 
-def _names(statement: ast.stmt) -> set[str]:
+def bound_names(statement: ast.stmt) -> set[str]:
     """The names that a top-level statement binds or changes; of a call, as in table.append(1), what it is called on."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         return {statement.name}
@@ -86,7 +86,7 @@ def _names(statement: ast.stmt) -> set[str]:
         function = statement.value.func
         return _changed(function) if isinstance(function, ast.Attribute) else set()
     inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, (ast.stmt, ast.ExceptHandler))]
-    return set().union(*map(_names, inside))  # of if, try, with and loops
+    return set().union(*map(bound_names, inside))  # of if, try, with and loops
 
 
 def _changed(target: ast.expr) -> set[str]:

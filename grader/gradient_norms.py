@@ -6,13 +6,11 @@ https://arxiv.org/abs/1704.00028, figure 1b.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import replace
 from pathlib import Path
 
 from grader.errors import printable
-from grader.files import BOM, check_apart, with_name, write_text
+from grader.files import BOM, check_apart, csv_text, with_name, write_text
 from grader.inputs.runs import FILES, GradientNorms, read_gradient_norms
 from grader.report.plots import plot_norms
 
@@ -42,12 +40,8 @@ def told_apart(read: list[GradientNorms], folders: list[Path]) -> list[GradientN
 
 def as_csv(runs: list[GradientNorms]) -> str:
     """One line per layer of a run: setting, layer, lower quartile, median, upper quartile."""
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(["setting", "layer", "q25", "median", "q75"])
-    for run in runs:
-        lines.writerows([run.label, n, *(f"{q:.6g}" for q in qs)] for n, qs in enumerate(run.quartiles.T, 1))
-    return file.getvalue()
+    rows = [[run.label, n, *(f"{q:.6g}" for q in qs)] for run in runs for n, qs in enumerate(run.quartiles.T, 1)]
+    return csv_text([("setting", "layer", "q25", "median", "q75"), *rows])
 
 
 def as_table(runs: list[GradientNorms]):

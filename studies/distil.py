@@ -26,7 +26,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save as as_bytes
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
@@ -37,7 +36,7 @@ from grader.features import anime
 from grader.files import atomic, write_bytes
 from studies import teacher
 from studies.corruptions import KINDS
-from studies.faces import hash_of, read_faces, read_some, split, stored
+from studies.faces import FILTERS, harmlessly, hash_of, read_faces, read_originals, shrunk, split, stored
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 500  # of its 1,000 samples
@@ -47,31 +46,13 @@ ORIGINALS = 2500  # of the even half of the 10,000
 CORRUPTED = 60, 200  # sets, and pictures of each
 SHARES = {"faces": 0.15, "originals": 0.15, "corrupted": 0.3, "generated": 0.4}  # of the sets in a batch
 BATCH = 64
+RATE = 1.5e-3  # the highest
 HEAD = 0.07  # of the rate, for the head: it adds up 800 numbers, so that a step of each is a large step of the sum
 UNSEEN = 20  # one picture in so many is kept to tell what the network predicts of pictures that it did not see
 TEMPER = 0.1  # components are divided by their variance to this power in the loss, so that small ones count
 WHOLE_SETS = 10.0  # in the last fit, what the mean of a set weighs: errors that a set shares do not average out
-FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
 
 STORED = (("png", 0), ("webp", 90), ("jpeg", 90), ("jpeg", 75))
-
-
-def harmlessly(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One picture uint8 [H, W, 3], shrunk to 64x64 by any filter and stored in any good quality."""
-    image = Image.fromarray(picture)
-    if image.size != (64, 64):
-        image = image.resize((64, 64), list(FILTERS.values())[rng.integers(len(FILTERS))])
-    codec = ("png", "jpeg", "jpeg", "webp")[rng.integers(4)]
-    return stored(np.asarray(image), codec, int(rng.integers(70, 101)))
-
-
-def read_originals(path: Path, odd: bool) -> np.ndarray:
-    """The odd or the even half of crypko_10000_96px, uint8 [5000, 96, 96, 3]."""
-    return read_some(path, lambda name: name.lower().endswith(".jpg") and int(Path(name).stem) % 2 == odd)
-
-
-def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
-    return np.stack([np.asarray(Image.fromarray(p).resize((64, 64), FILTERS[filter_name])) for p in pictures])
 
 
 def reference_faces(shared: Path) -> np.ndarray:
@@ -209,18 +190,18 @@ class Batches(IterableDataset):
             yield torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(targets))
 
 
-def train(sets: list[Set], folder: Path, steps: int, rate: float = 1.5e-3, seed: int = 0) -> anime.FaceNet:
+def train(sets: list[Set], folder: Path, steps: int) -> anime.FaceNet:
     """The network after so many steps; goes on from FOLDER/training.pt, also to more steps. Raises GraderError where
     that is of other sets, or further on.
 
     The rate rises, stays, and falls to 0 over the last third. In the end the head is fitted once more, see `fit`.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     seen, components = [some.part(unseen=False) for some in sets], Components.of(sets)
     nn.init.zeros_(network.head.weight)
     trunk = [some for name, some in network.named_parameters() if not name.startswith("head.")]
-    groups = [{"params": trunk, "rate": rate}, {"params": network.head.parameters(), "rate": rate * HEAD}]
+    groups = [{"params": trunk, "rate": RATE}, {"params": network.head.parameters(), "rate": RATE * HEAD}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
     kept, running = folder / "training.pt", []
     data = hash_of_sets(sets)

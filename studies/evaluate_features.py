@@ -26,7 +26,7 @@ from grader.files import short_hash
 from grader.metrics.frechet import frechet_distance
 from studies import distil, teacher
 from studies.evaluate import JUDGED, SUBMISSIONS
-from studies.faces import hash_of, read_faces, stored
+from studies.faces import FILTERS, hash_of, read_faces, read_originals, shrunk, stored
 
 CODECS = {"PNG": ("png", 0), "WebP 95": ("webp", 95), "JPEG 95": ("jpeg", 95), "JPEG 75": ("jpeg", 75)}
 TEACHER = "teacher 128"
@@ -45,9 +45,9 @@ def candidates(weights: Path, self_supervised: Path | None) -> dict[str, Callabl
 
 
 def real_sets(shared: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    originals = distil.read_originals(shared / "crypko_10000_96px.zip", odd=True)[:count]
-    for filter_name in distil.FILTERS:
-        small = distil.shrunk(originals, filter_name)
+    originals = read_originals(shared / "crypko_10000_96px.zip", odd=True)[:count]
+    for filter_name in FILTERS:
+        small = shrunk(originals, filter_name)
         for codec, how in CODECS.items():
             yield f"{filter_name} {codec}", np.stack([stored(p, *how) for p in small])
 
@@ -139,7 +139,7 @@ def _spread(distances: dict[str, float]) -> float:
     """Over the filters, stored in the same way; the worst of the ways."""
     ratios = []
     for codec in CODECS:
-        alike = [distances[f"{filter_name} {codec}"] for filter_name in distil.FILTERS]
+        alike = [distances[f"{filter_name} {codec}"] for filter_name in FILTERS]
         ratios.append(max(alike) / min(alike))
     return max(ratios)
 

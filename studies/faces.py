@@ -14,8 +14,10 @@ from grader.errors import GraderError
 from grader.files import natural
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.images import ENDINGS, UnreadablePicture, decode, is_picture
+from grader.inputs.submission import SIZE
 
-SIZE = 64  # pixels a side
+FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("bilinear", "bicubic", "box", "lanczos")}
+SHIFT = 3  # pixels that a picture is moved by
 
 
 def hash_of(*arrays: np.ndarray) -> str:
@@ -52,6 +54,11 @@ def read_some(path: Path, wanted: Callable[[str], bool], size: int | None = None
     return np.stack([pictures[name] for name in sorted(pictures, key=natural)])
 
 
+def read_originals(path: Path, odd: bool) -> np.ndarray:
+    """The odd or the even half of crypko_10000_96px, uint8 [5000, 96, 96, 3]."""
+    return read_some(path, lambda name: name.lower().endswith(".jpg") and int(Path(name).stem) % 2 == odd)
+
+
 def stored(picture: np.ndarray, codec: str, quality: int) -> np.ndarray:
     """A picture uint8 [H, W, 3] as it comes back from a file of that kind: "png", "jpeg" or "webp"."""
     if codec == "png":
@@ -61,15 +68,28 @@ def stored(picture: np.ndarray, codec: str, quality: int) -> np.ndarray:
     return decode(file.getvalue())[0]
 
 
+def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
+    return np.stack([np.asarray(Image.fromarray(p).resize((64, 64), FILTERS[filter_name])) for p in pictures])
+
+
+def harmlessly(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One picture uint8 [H, W, 3], shrunk to 64x64 by any filter and stored in any good quality."""
+    image = Image.fromarray(picture)
+    if image.size != (64, 64):
+        image = image.resize((64, 64), list(FILTERS.values())[rng.integers(len(FILTERS))])
+    codec = ("png", "jpeg", "jpeg", "webp")[rng.integers(4)]
+    return stored(np.asarray(image), codec, int(rng.integers(70, 101)))
+
+
 def split(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(faces to train on, faces held out): every sixth one is held out."""
     held_out = np.arange(len(faces)) % 6 == 5
     return faces[~held_out], faces[held_out]
 
 
-def shifted(picture: np.ndarray, rng: np.random.Generator, most: int = 3) -> np.ndarray:
-    """A picture moved by up to `most` pixels, and mirrored half of the time."""
-    y, x = rng.integers(0, 2 * most + 1, 2)
+def shifted(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A picture moved by up to SHIFT pixels, and mirrored half of the time."""
+    y, x = rng.integers(0, 2 * SHIFT + 1, 2)
     size = len(picture)
-    picture = np.pad(picture, ((most, most), (most, most), (0, 0)), mode="reflect")[y : y + size, x : x + size]
+    picture = np.pad(picture, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="reflect")[y : y + size, x : x + size]
     return picture[:, :: rng.choice([-1, 1])]

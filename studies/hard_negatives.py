@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-Z = 100
+Z, BATCH = 100, 64
+WIDTH = 16  # channels of the largest maps
 PLAIN = ((5, 3e-4), (4, 3e-4))  # kernel and learning rate of each generator
 BURNT = (5, 3e-3)  # ten times too fast: it overshoots, and saturates
 
@@ -51,14 +52,14 @@ def eigenfaces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return drawn
 
 
-def _train(faces, *, kernel, lr, steps, seed, batch=64, width=16):
+def _train(faces, *, kernel, lr, steps, seed):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    generator, critic = _generator(kernel, width), _critic(width)
+    generator, critic = _generator(kernel), _critic()
     optimizers = [torch.optim.Adam(m.parameters(), lr=lr, betas=(0.5, 0.999)) for m in (generator, critic)]
     for step in range(1, steps + 1):
-        real = torch.from_numpy(faces[rng.integers(len(faces), size=batch)]).permute(0, 3, 1, 2) / 127.5 - 1
-        fake = generator(torch.randn(batch, Z))  # [B, 3, 64, 64]
+        real = torch.from_numpy(faces[rng.integers(len(faces), size=BATCH)]).permute(0, 3, 1, 2) / 127.5 - 1
+        fake = generator(torch.randn(BATCH, Z))  # [B, 3, 64, 64]
         loss = F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()
         _descend(optimizers[1], loss)
         _descend(optimizers[0], F.softplus(-critic(fake)).mean())
@@ -78,21 +79,21 @@ def _descend(optimizer, loss):
     optimizer.step()
 
 
-def _generator(kernel, width):
+def _generator(kernel):
     def up(fan_in, fan_out):  # twice as large, whichever the kernel
         padding = (kernel - 1) // 2
         return nn.ConvTranspose2d(fan_in, fan_out, kernel, 2, padding, kernel % 2, bias=False)
 
-    layers = [nn.Linear(Z, 8 * width * 16, bias=False), nn.Unflatten(1, (8 * width, 4, 4))]
-    layers += [nn.BatchNorm2d(8 * width), nn.ReLU()]
+    layers = [nn.Linear(Z, 8 * WIDTH * 16, bias=False), nn.Unflatten(1, (8 * WIDTH, 4, 4))]
+    layers += [nn.BatchNorm2d(8 * WIDTH), nn.ReLU()]
     for fan_in, fan_out in ((8, 4), (4, 2), (2, 1)):  # 4x4 -> 8x8 -> 16x16 -> 32x32
-        layers += [up(fan_in * width, fan_out * width), nn.BatchNorm2d(fan_out * width), nn.ReLU()]
-    return nn.Sequential(*layers, up(width, 3), nn.Tanh())
+        layers += [up(fan_in * WIDTH, fan_out * WIDTH), nn.BatchNorm2d(fan_out * WIDTH), nn.ReLU()]
+    return nn.Sequential(*layers, up(WIDTH, 3), nn.Tanh())
 
 
-def _critic(width):
-    layers = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+def _critic():
+    layers = [nn.Conv2d(3, WIDTH, 4, 2, 1), nn.LeakyReLU(0.2)]
     for fan_in, fan_out in ((1, 2), (2, 4), (4, 8)):
-        layers += [nn.Conv2d(fan_in * width, fan_out * width, 4, 2, 1), nn.BatchNorm2d(fan_out * width)]
+        layers += [nn.Conv2d(fan_in * WIDTH, fan_out * WIDTH, 4, 2, 1), nn.BatchNorm2d(fan_out * WIDTH)]
         layers += [nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4), nn.Flatten(0))
+    return nn.Sequential(*layers, nn.Conv2d(8 * WIDTH, 1, 4), nn.Flatten(0))

@@ -25,15 +25,16 @@ from grader.inputs.submission import read_submission
 from grader.pack import tgz
 
 NETWORKS = {"imagenet": imagenet, "anime": anime}
+BATCH = 20
 
 
-def optimise(pictures: np.ndarray, names: list[str], steps: int, rate: float, batch: int = 20) -> np.ndarray:
+def optimise(pictures: np.ndarray, names: list[str], steps: int, rate: float) -> np.ndarray:
     """Pictures uint8 [N, 64, 64, 3] with features nearer to those of real faces; `rate` is in grey levels a step."""
     networks = [(_network(NETWORKS[name]), shipped_reference(NETWORKS[name])) for name in names]
     scales = [torch.from_numpy(real.sample.std(axis=0)).float() + 1e-3 for _, real in networks]
     moved = np.empty_like(pictures)
-    for start in range(0, len(pictures), batch):
-        x = torch.from_numpy(pictures[start : start + batch]).permute(0, 3, 1, 2).float()  # [B, 3, 64, 64]
+    for start in range(0, len(pictures), BATCH):
+        x = torch.from_numpy(pictures[start : start + BATCH]).permute(0, 3, 1, 2).float()  # [B, 3, 64, 64]
         rows = np.arange(start, start + len(x)) % len(networks[0][1].sample)
         targets = [torch.from_numpy(real.sample[rows]).float() for _, real in networks]
         x.requires_grad_()
@@ -48,7 +49,7 @@ def optimise(pictures: np.ndarray, names: list[str], steps: int, rate: float, ba
             optimizer.step()
             with torch.no_grad():
                 x.clamp_(0, 255)
-        moved[start : start + batch] = x.detach().round().byte().permute(0, 2, 3, 1).numpy()
+        moved[start : start + BATCH] = x.detach().round().byte().permute(0, 2, 3, 1).numpy()
         print(f"\r{start + len(x)} of {len(pictures)}: {sum(losses).item():.3f}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return moved

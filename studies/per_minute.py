@@ -8,8 +8,6 @@ are seeds of one line. Prints a table, and writes per_minute.csv and per_minute.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import subprocess
@@ -21,7 +19,7 @@ import click
 
 from grader.cli import shared
 from grader.errors import GraderError
-from grader.files import atomic, check_writable, write_text
+from grader.files import atomic, check_writable, csv_text, write_text
 from grader.inputs.runs import Checkpoint, best, read_history, read_rows
 
 BASELINES = Path(__file__).resolve().parents[1] / "baselines"
@@ -112,15 +110,13 @@ def main(runs, output, faces, rounds):
             click.echo(f"{label}: {times[label][-1] * 1000:.0f} ms a step", err=True)
     step = {label: min(found) for label, found in times.items()}
     lines = {label: [] for label in times}
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["label", "notebook", "seed", "step", "minutes", "fd_imagenet", "afd"])
+    rows = [("label", "notebook", "seed", "step", "minutes", "fd_imagenet", "afd")]
     for (label, notebook, _), seed, history in zip(runs, seeds, histories, strict=True):
         line = [(point.step * step[label] / 60, point) for point in history]
         lines[label].append(line)
         for minutes, point in line:
             score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.afd:.3f}"
-            writer.writerow([label, notebook, seed, point.step, *score])
+            rows.append((label, notebook, seed, point.step, *score))
         for words, limit in LIMITS.items():
             within, found = [point for minutes, point in line if minutes <= limit], "no checkpoint"
             if within:
@@ -129,7 +125,7 @@ def main(runs, output, faces, rounds):
             click.echo(
                 f"{label}, seed {seed}: within {words} {found} of {line[-1][1].step:,} in {line[-1][0]:.1f} minutes"
             )
-    write_text(output / "per_minute.csv", table.getvalue())
+    write_text(output / "per_minute.csv", csv_text(rows))
     draw(lines, output / "per_minute.png")
     spread = [max(found) / min(found) for found in times.values()]
     click.echo(f"the slowest round took {min(spread):.2f} to {max(spread):.2f} times the fastest", err=True)

@@ -25,8 +25,7 @@ from grader.features import anime, imagenet
 from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
 from grader.features.statistics import Statistics
 from grader.metrics.frechet import floors
-from studies.distil import harmlessly, read_originals, shrunk
-from studies.faces import read_faces, split
+from studies.faces import harmlessly, read_faces, read_originals, shrunk, split
 
 FEATURES = {network.NAME: network for network in (imagenet, anime)}
 

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from grader.cli import shared as cli
 from grader.features import anime
 from studies import distil
+from studies.faces import harmlessly
 
 BATCH = 128  # pictures, each in two views
 CROP = 0.8  # of a side that a view has at least
@@ -41,7 +42,7 @@ def view(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     side = size * rng.uniform(CROP, 1)
     x, y = rng.uniform(0, size - side, 2)
     image = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
-    return distil.harmlessly(np.asarray(image), rng)[:, :: rng.choice([-1, 1])]
+    return harmlessly(np.asarray(image), rng)[:, :: rng.choice([-1, 1])]
 
 
 class Views(IterableDataset):
@@ -69,12 +70,12 @@ def vicreg(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3, seed: int = 0) -> anime.FaceNet:
+def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) -> anime.FaceNet:
     """The network after so many steps; its features are `pooled`, and its head has learned nothing.
 
     Goes on from FOLDER/training.pt, also to more steps. Raises GraderError where that is of other sets, or further on.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     network.head.requires_grad_(False)  # it is not used
     hidden = nn.Linear(anime.POOLED, WIDTH, bias=False), nn.BatchNorm1d(WIDTH), nn.ReLU()

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from grader.errors import GraderError, first_line
+from grader.inputs.submission import SIZE
 from grader.progress import Done, unheard
 
-SIZE = 64  # pixels a side that pictures have
 # Of CUDA, cuDNN and their memory; the second where torch begins to use a GPU, and is not the first's
 FAILURES = (RuntimeError, torch.cuda.DeferredCudaCallError)
 

@@ -22,8 +22,8 @@ from grader.inputs.archives import BadArchive
 from grader.inputs.faces import batches, in_short, tell, without_ending
 from grader.inputs.images import ENDINGS
 from grader.inputs.known_faces import VALUES, BadFingerprints, Known
+from grader.inputs.submission import SIZE
 
-SIZE = 64
 MARGIN = 4  # pixels a side that a copy may have lost
 LUMA, COLOUR = 8, 3  # frequencies u + v below these
 MEANS = 3  # the first values are the picture's mean colour

@@ -123,8 +123,8 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         problems = [f"{source}: {_instead(source, extra)}: it should hold 1.jpg … {COUNT}.jpg"]
     elif loose and len(pictures) < 2:
         problems.append(f"{source}: a score needs at least 2 readable pictures")
-    if problems and found and (packed := [name for name in extra if name.lower().endswith(ARCHIVES)]):
-        problems.append(f"{source}: the pictures lie beside an archive ({some(packed)}): hand in one of both")
+    if problems and found and (archives := [name for name in extra if name.lower().endswith(ARCHIVES)]):
+        problems.append(f"{source}: the pictures lie beside an archive ({some(archives)}): hand in one of both")
     if problems:
         raise _refused(problems, names, extra)
 
@@ -217,11 +217,11 @@ def _form(source: Path, names: set[str], found: int) -> list[str]:
 
 def _instead(source: Path, others: list[str]) -> str:
     """What a submission without a picture holds instead."""
-    packed = [name for name in others if is_archive(name)]
-    if len(packed) > 1:
-        return f"holds no picture but {len(packed)} archives ({some(packed)}), and only one can count"
-    if packed:
-        return f"holds no picture but an archive ({some(packed)}), packed {'twice' if source.is_file() else 'below'}"
+    archives = [name for name in others if is_archive(name)]
+    if len(archives) > 1:
+        return f"holds no picture but {len(archives)} archives ({some(archives)}), and only one can count"
+    if archives:
+        return f"holds no picture but an archive ({some(archives)}), packed {'twice' if source.is_file() else 'below'}"
     return (
         f"holds no picture but {counted(len(others), 'other file')} ({some(others)})" if others else "holds no picture"
     )

@@ -74,7 +74,7 @@ class RealLabels:
         return ByLabel(self.faces, imagenet.scale(), self.names, target, found, scores)
 
 
-def distance_and_floor(features: np.ndarray, real: np.ndarray, draws: int = DRAWS) -> tuple[float, float]:
+def distance_and_floor(features: np.ndarray, real: np.ndarray) -> tuple[float, float]:
     """Fréchet distance of features [N, d] to real ones [M, d], and that of as many real ones.
 
     A distance grows as pictures get fewer, on either side: with 80 it is mostly that. So both are taken of the same
@@ -83,7 +83,7 @@ def distance_and_floor(features: np.ndarray, real: np.ndarray, draws: int = DRAW
     """
     rng, size = np.random.default_rng(0), min(len(features), len(real) // 2)
     distances = []
-    for _ in range(draws):
+    for _ in range(DRAWS):
         real = rng.permutation(real)
         held_out, others = real[:size], Statistics.of(real[size:])
         distances.append([frechet_distance(some, others) for some in (rng.permutation(features)[:size], held_out)])

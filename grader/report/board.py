@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import BOM, natural, write_text
+from grader.files import BOM, csv_text, natural, write_text
 from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
 from grader.report.words import read, written
@@ -113,15 +111,14 @@ def _written(measure: dict) -> str:
 def write(results: list[dict], page: Path) -> list[Path]:
     """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
     rows = ranked(results)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["rank", "name", "passed", *(rows[0]["values"] if rows else ()), "remarks", "notes"])
-    for row in rows:
-        cells = [row["rank"], row["name"], row["passed"], *row["values"].values(), row["remarks"], row["notes"]]
-        writer.writerow(map(plain, cells))
+    head = ["rank", "name", "passed", *(rows[0]["values"] if rows else ()), "remarks", "notes"]
+    lines = [
+        [row["rank"], row["name"], row["passed"], *row["values"].values(), row["remarks"], row["notes"]] for row in rows
+    ]
+    table = csv_text([head, *(map(plain, line) for line in lines)])
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
     paths = [page, *beside(page)]
-    texts = as_page(rows, page.stem), BOM + table.getvalue(), json.dumps(without, indent=2) + "\n"
+    texts = as_page(rows, page.stem), BOM + table, json.dumps(without, indent=2) + "\n"
     for path, text in zip(paths, texts, strict=True):
         write_text(path, text)
     return paths

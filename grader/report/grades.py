@@ -5,17 +5,16 @@ UTF-8 with the mark by which spreadsheets know it. No cell is a formula: names a
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
-from grader.files import BOM, write_text
+from grader.files import BOM, csv_text, write_text
 from grader.report.board import plain
 
 SHEET = ("id", "name", "tier", "late_days", "grade", "status", "uploaded", "remarks", "notes")
+ASSIGNMENT = "GAN"  # the name of its column in Canvas
 
 
-def write(rows: list[dict], page: Path, assignment: str = "GAN") -> list[Path]:
+def write(rows: list[dict], page: Path) -> list[Path]:
     """Writes `page`.grades.csv, .moodle.csv and .canvas.csv from rows with the fields of SHEET, `number` and
     `platform`. Raises OSError.
 
@@ -26,7 +25,7 @@ def write(rows: list[dict], page: Path, assignment: str = "GAN") -> list[Path]:
     rows = [row | {"grade": "" if row["grade"] is None else f"{row['grade']:g}"} for row in rows]
     sheet = [SHEET, *([row[column] for column in SHEET] for row in rows)]
     moodle = [("Identifier", "ID number", "Full name", "Grade", "Last modified (grade)", "Feedback comments")]
-    canvas = [("Student", "ID", "SIS User ID", "SIS Login ID", "Section", assignment)]
+    canvas = [("Student", "ID", "SIS User ID", "SIS Login ID", "Section", ASSIGNMENT)]
     roster = any(row["id"] for row in rows)  # else Moodle finds its students by its own numbers alone
     for row in rows:
         number, own = _number(row, "moodle", "Participant "), _number(row, "canvas")
@@ -35,11 +34,7 @@ def write(rows: list[dict], page: Path, assignment: str = "GAN") -> list[Path]:
         if row["grade"] and (row["id"] or own):
             canvas.append([row["name"], own, row["id"], "", "", row["grade"]])
     for path, (head, *lines) in zip(beside(page), (sheet, moodle, canvas), strict=True):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(head)
-        writer.writerows([plain(cell) for cell in line] for line in lines)
-        write_text(path, BOM + text.getvalue())
+        write_text(path, BOM + csv_text([head, *(map(plain, line) for line in lines)], ending="\r\n"))
     return beside(page)
 
 

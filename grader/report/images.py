@@ -13,6 +13,7 @@ from grader.inputs.images import jpeg
 
 MARK = (214, 58, 48)  # the frame of a picture that is not as it should be
 CLEAR = 0  # what lies between pictures lets the page's paper through, light or dark
+GAP = 2  # pixels between those of a strip
 
 
 def grid(pictures: np.ndarray, marked: np.ndarray, columns: int, gap: int = 3) -> np.ndarray:
@@ -24,25 +25,16 @@ def grid(pictures: np.ndarray, marked: np.ndarray, columns: int, gap: int = 3) -
         y, x = cell * (place // columns), cell * (place % columns)
         if marked[place]:
             made[y : y + cell, x : x + cell] = (*MARK, 255)
-        made[y + gap : y + gap + size, x + gap : x + gap + size] = opaque(picture)
+        tile = made[y + gap : y + gap + size, x + gap : x + gap + size]
+        tile[..., :3], tile[..., 3] = picture, 255
     return made
 
 
-def opaque(picture: np.ndarray) -> np.ndarray:
-    """A picture [H, W, 3] with an alpha of 255: [H, W, 4]."""
-    return np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
-
-
-def side_by_side(pictures: list[np.ndarray], gap: int = 2) -> np.ndarray:
-    """Pictures [64, 64, 3] side by side, a little apart."""
-    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
-    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
-
-
 def strip(pictures: np.ndarray, count: int) -> bytes:
-    """A small JPEG of some of the pictures [N, 64, 64, 3], spread evenly, side by side."""
+    """A small JPEG of some of the pictures [N, 64, 64, 3], spread evenly, side by side, a little apart."""
     chosen = pictures[evenly_spaced(len(pictures), count)]
-    return jpeg(side_by_side(list(chosen)), quality=80)
+    apart = np.pad(chosen, ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
+    return jpeg(np.concatenate(apart, axis=1)[:, :-GAP], quality=80)
 
 
 def png(pixels: np.ndarray) -> str:

@@ -365,8 +365,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    globals()['width'] = 8"], [LEFT_OUT]),
         (["def step():\n    sys.modules['torch'].equal = 8"], [LEFT_OUT]),
         (  # honest ones
-            ["def step(G):\n    'No globals().'\n    return [*G.modules()]"],
-            ["def step(G):\n    'No globals().'\n    return [*G.modules()]"],
+            ['def step(G):\n    """No globals()."""\n    return [*G.modules()]'],
+            ['def step(G):\n    """No globals()."""\n    return [*G.modules()]'],
         ),
         (["def step():\n    return " + "-" * 900 + "1"], ["def step():\n    return " + "-" * 900 + "1"]),
     ],

@@ -13,6 +13,8 @@ settings = print("a cell was executed")
 run = launch(train, settings)
 SIZES = {4: 8}
 SIZES[8] = 8
+for size, gain in ((16, 2),):
+    SIZES[size] = gain
 class Block:
     gain: float = math.sqrt(4)
 class Network(Block):
@@ -32,7 +34,7 @@ def test_only_what_is_needed_is_executed(tmp_path, capsys):
     taken = definitions(path, "Network", "Settings")
     assert [*taken] == ["Network", "Settings"]
     network = taken["Network"](None)
-    assert network.sizes == [16, 32] and network.gain == 2
+    assert network.sizes == [16, 32, 16] and network.gain == 2
     assert taken["Settings"]().batch_size == 64
     assert not capsys.readouterr().out
     with pytest.raises(KeyError, match="Generator"):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from grader.errors import GraderError
 from grader.features import anime
 from studies import distil, self_supervised
-from studies.faces import read_faces
+from studies.faces import harmlessly, read_faces, read_originals, shrunk
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,10 @@ def test_what_is_harmless_changes_a_picture_little():
     y, x = np.indices((96, 96))
     picture = np.stack([x, y, (x + y) / 2], axis=-1).astype(np.uint8)
     rng = np.random.default_rng(0)
-    versions = np.stack([distil.harmlessly(picture, rng) for _ in range(20)])
+    versions = np.stack([harmlessly(picture, rng) for _ in range(20)])
     assert versions.shape == (20, 64, 64, 3)
     assert len(np.unique(versions, axis=0)) > 5
-    expected = distil.shrunk(picture[None])[0].astype(int)
+    expected = shrunk(picture[None])[0].astype(int)
     assert np.abs(versions - expected).mean() < 5
 
 
@@ -163,7 +163,7 @@ def test_new_weights_of_the_grader_need_a_new_reference(tmp_path, monkeypatch):
     assert remedy not in CliRunner().invoke(distil.main, [*arguments, "--output", str(tmp_path / "other")]).stdout
 
 
-@pytest.mark.parametrize("read", [read_faces, partial(distil.read_originals, odd=True)])
+@pytest.mark.parametrize("read", [read_faces, partial(read_originals, odd=True)])
 def test_a_picture_that_cannot_be_read_is_named(tmp_path, read):
     (tmp_path / "7.jpg").write_bytes(b"no picture")
     with pytest.raises(GraderError, match=r"7\.jpg is not a picture") as caught:

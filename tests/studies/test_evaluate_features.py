@@ -28,7 +28,8 @@ def test_the_tables_name_every_set_and_the_held_out_ones(tmp_path, monkeypatch):
         Image.fromarray(random_pictures()[0]).save(tmp_path / "1.png")
         with tarfile.open(samples / "000500.tgz", "w:gz") as archive:
             archive.add(tmp_path / "1.png", "1.png")
-    monkeypatch.setattr(distil, "read_originals", lambda *_, **__: random_pictures(side=96))
+    for module in (distil, evaluate_features):
+        monkeypatch.setattr(module, "read_originals", lambda *_, **__: random_pictures(side=96))
     monkeypatch.setattr(distil, "read_faces", random_pictures)
     monkeypatch.setattr(evaluate_features, "read_faces", random_pictures)
     monkeypatch.setattr(evaluate_features, "candidates", lambda *_: {"teacher 128": _coarse, "shipped": _coarse})

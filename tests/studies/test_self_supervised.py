@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from grader.features import anime
 from studies import distil, self_supervised
+from studies.faces import shrunk
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_it_learns_and_goes_on_where_it_was_stopped(sets, tmp_path, capsys):
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in capsys.readouterr().out.splitlines()]
     assert losses[1] < losses[0]  # of steps 7 to 12, and 1 to 6
     stopped, whole = (anime.load(tmp_path / name / "weights.safetensors") for name in ("stopped", "whole"))
-    pictures = distil.shrunk(sets[1].pictures[:20])
+    pictures = shrunk(sets[1].pictures[:20])
     np.testing.assert_array_equal(distil.pooled(stopped, pictures), distil.pooled(whole, pictures))
 
 

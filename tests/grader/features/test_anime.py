@@ -11,8 +11,7 @@ from grader.features.reference import shipped_reference
 from grader.inputs.archives import members
 from grader.inputs.images import decode
 from grader.metrics.frechet import frechet_distance
-from studies.distil import FILTERS, shrunk
-from studies.faces import read_faces
+from studies.faces import FILTERS, read_faces, shrunk
 
 
 @pytest.fixture(scope="module")
