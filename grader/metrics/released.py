@@ -2,8 +2,8 @@
 and they pass Boss: in a class a person should know.
 
 The threshold is in FD-anime. Between 10,000 of the generator's pictures and 1,000 others it is 2 to 8: plain, with
-z × 0.8 to 1.2, mirrored, moved, tinted, of less contrast, with noise, or as JPEG. Other steps of the same run, from 3,000 steps
-away, have 13 and more, other runs 20 and more.
+z × 0.8 to 1.2, mirrored, moved, tinted, of less contrast, with noise, or as JPEG. Other steps of the same run, from
+3,000 steps away, have 13 and more, other runs 20 and more.
 """
 
 from __future__ import annotations
