@@ -9,7 +9,7 @@ import symtable
 from collections.abc import Iterable, Iterator
 
 ROUND = {"__globals__", "globals", "builtins", "__builtins__", "sys.modules"}  # ways round the kit's names
-LEFT_OUT = f"raise SystemExit('left out: a TODO uses none of {', '.join(sorted(ROUND))}')"
+LEFT_OUT = f"left out: the kit takes no {', '.join(sorted(ROUND))} from a notebook"
 
 
 def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
@@ -30,7 +30,8 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
             text = ast.unparse(statement)
             names = bound_names(statement)
             if _goes_round(statement):
-                invalid |= dict.fromkeys(names & wanted, LEFT_OUT)
+                invalid |= {name: _left_out(name) for name in names & wanted}
+                own += [({name}, _left_out(name)) for name in names - wanted - known - {"*"}]
             elif names and not names & known:
                 own.append((names, text))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
@@ -98,13 +99,23 @@ def _changed(target: ast.expr) -> set[str]:
     return _changed(target.value) if isinstance(target, (ast.Attribute, ast.Subscript, ast.Starred)) else set()
 
 
+def _left_out(name: str) -> str:
+    """What stands for a function or class of that name: who calls it is told."""
+    return f"def {name}(*_, **__):\n    raise SystemExit({LEFT_OUT!r})"
+
+
 def _goes_round(statement: ast.stmt) -> bool:
-    nodes = [*ast.walk(statement)]
-    names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    names |= {node.name for node in nodes if isinstance(node, ast.alias)}
-    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-    names |= {node.attr for node in attributes} | {ast.unparse(node) for node in attributes}
-    return bool(names & ROUND)
+    """Whether a statement plainly uses one of ROUND: as a name, an attribute, a module, or a text that is just it."""
+    found = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Attribute):
+            found |= {node.attr, ast.unparse(node)}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+        else:
+            found |= {getattr(node, field, None) for field in ("id", "name")}
+            found |= {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+    return bool(found & ROUND)
 
 
 def defines(source: str, name: str) -> bool:

@@ -213,6 +213,7 @@ def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], 
 @click.option("--seed", default=0, show_default=True)
 def main(faces, unseen, submissions, seed):
     rng = np.random.default_rng(seed)
+    sent = {str(path): read_submission(path).pictures for path in submissions}  # first what may be broken
     pictures, others = read_faces(faces), read_faces(unseen)
     known = fingerprints(pictures)
     study_copies(pictures, known, unseen, rng)
@@ -226,10 +227,9 @@ def main(faces, unseen, submissions, seed):
         for severity in (0.05, 0.1, 0.2, 0.3):
             collapse = planted_collapse(pictures, share, severity, rng)
             sets[f"faces, {share:.0%} varied by {severity} from ten"] = collapse
-    sent = {str(path): read_submission(path).pictures for path in submissions}
     study_duplicates(sets, sent, known)
     beyond = {name: np.stack([apply(picture) for picture in others]) for name, apply in BEYOND.items()}
-    study_disguises(sent | beyond)
+    study_disguises(sent | {"unseen faces": others} | beyond)
     disguised = {name: np.stack([apply(picture) for picture in others]) for name, apply in DISGUISES.items()}
     study_shared(others, disguised | beyond)
 

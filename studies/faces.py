@@ -55,7 +55,7 @@ def read_some(path: Path, wanted: Callable[[str], bool], size: int | None = None
 
 
 def read_originals(path: Path, odd: bool) -> np.ndarray:
-    """The odd or the even half of crypko_10000_96px, uint8 [5000, 96, 96, 3]."""
+    """Those of crypko_10000_96px with an odd number, or an even one, uint8 [N, 96, 96, 3]: 5,082 or 4,918."""
     return read_some(path, lambda name: name.lower().endswith(".jpg") and int(Path(name).stem) % 2 == odd)
 
 
@@ -73,7 +73,7 @@ def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
 
 
 def harmlessly(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One picture uint8 [H, W, 3], shrunk to 64x64 by any filter and stored in any good quality."""
+    """One picture uint8 [H, W, 3], shrunk to 64x64 by any filter if it is larger, and stored in any good quality."""
     image = Image.fromarray(picture)
     if image.size != (64, 64):
         image = image.resize((64, 64), list(FILTERS.values())[rng.integers(len(FILTERS))])

@@ -19,6 +19,7 @@ import torch
 from torch import distributed
 
 from kit.progress import watched
+from kit.run import checkpoint_in
 
 # Once interrupted, processes have 120 seconds for samples and a checkpoint. Until 2.12 torchrun's own 30 cannot be set.
 TORCHRUN = """
@@ -43,8 +44,7 @@ def launch(train, settings, one_process=False):
         return run
     if settings.processes > 1:
         start_processes(train, settings)
-        last = Path(settings.run, "checkpoints/last.pt")
-        if not last.exists():
+        if not checkpoint_in(Path(settings.run)).exists():
             raise KeyboardInterrupt  # it came before the first step
         settings = replace(settings, processes=1, steps=1)  # this only opens the run
     with full_gpu_reported(settings):
@@ -58,7 +58,7 @@ def full_gpu_reported(settings):
         yield
     except torch.cuda.OutOfMemoryError:
         remedy = "lower `batch_size`"
-        if Path(settings.run, "checkpoints/last.pt").exists():
+        if checkpoint_in(Path(settings.run)).exists():
             remedy = "lower `batch_size` and set another `run`"
         raise SystemExit(f"the GPU's memory is full: {remedy}, and restart the kernel") from None
 

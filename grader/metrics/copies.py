@@ -40,7 +40,7 @@ FLOOR = 0.15
 # ALONE times the distance to the next known face, as in the ratio test of Lowe (2004, IJCV 60, 91-110). That leaves
 # 1.8% to 78% of disguised copies, and 0.2% of honest pictures at most, in over 50 sets of 1,000 (samples of eight GANs
 # at all stages, seven submissions to the course); of 3,000 faces of another set, none. A shift by 6 pixels to the side
-# is missed, 0.3%. `python -m studies.copies` counts all of it.
+# is missed, 0.3%, and so is chroma moved away from red. `python -m studies.copies` counts all of it.
 NEAR, ALONE, DISGUISED = 0.35, 0.75, 0.01
 SAME = 0.28  # two known faces up to here are one drawing, see COPY
 RIVALS = 16  # known faces that may be the next one: all views are tried on these

@@ -18,7 +18,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from baselines.build import ROOT, masters
 from grader import cli
 from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict
-from grader.filled_in import LEFT_OUT, filled_in
+from grader.filled_in import LEFT_OUT, _left_out, filled_in
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -311,6 +311,17 @@ def test_checks_of_the_kit(tmp_path):
     assert result.stdout.startswith("wrong    clipped_step\n         not clipped: call")
 
 
+def test_a_way_round_the_kit_is_told_where_it_is_taken(tmp_path):
+    notebook = nbformat.read(ROOT / "baselines/solved/02_gradient_clipping.ipynb", as_version=4)
+    gutted = "def clipped_step(*_):\n    globals()['check_clipped_step'] = print"
+    (todo,) = (cell for cell in notebook.cells if "def clipped_step" in cell.source)
+    todo.source = gutted
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    result = check(tmp_path / "mine.ipynb", "--kit", str(ROOT / "notebooks"))
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"broken   clipped_step\n         SystemExit: {LEFT_OUT}\n")
+
+
 def test_what_a_system_left_in_the_kit_is_passed_over(tmp_path):
     (tmp_path / "._01_gan.ipynb").write_bytes(b"\0\5\x16\7")
     kit = tmp_path / "01_gan.ipynb"
@@ -361,9 +372,20 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step(:", "def step():\n    pass"], ["def step():\n    pass"]),
         (["def step():\n    pass", "def step(:"], ["def step():\n    pass\ndef step(:"]),
         (["step[0], torch.x = 1, 2", "width = 8"], [KIT[0][1]]),
-        (["def step():\n    pass", "step.__globals__['width'] = 8"], [f"def step():\n    pass\n{LEFT_OUT}"]),
-        (["def step():\n    globals()['width'] = 8"], [LEFT_OUT]),
-        (["def step():\n    sys.modules['torch'].equal = 8"], [LEFT_OUT]),
+        (["def step():\n    pass", "step.__globals__['width'] = 8"], [f"def step():\n    pass\n{_left_out('step')}"]),
+        *(
+            ([f"def step():\n    {line}"], [_left_out("step")])
+            for line in (
+                "globals()['width'] = 8",
+                "sys.modules['torch'].equal = 8",
+                "getattr(step, '__globals__')['width'] = 8",
+                "from builtins import __dict__ as names",
+            )
+        ),
+        (
+            ["def seen():\n    return globals()", "def step():\n    seen()"],
+            [_left_out("seen"), "def step():\n    seen()"],
+        ),
         (  # honest ones
             ['def step(G):\n    """No globals()."""\n    return [*G.modules()]'],
             ['def step(G):\n    """No globals()."""\n    return [*G.modules()]'],

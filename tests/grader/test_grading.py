@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -127,8 +127,25 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
     assert grade(fid)["notes"] == ["a note"]  # kept
 
 
-def test_what_a_worker_warns_of_is_said_here(tmp_path, monkeypatch):
-    """Once, and not raw by each process, into the bar: of what all read, this process has said it."""
+class AtOnce:
+    """An executor without processes or threads."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *args):
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+
+@pytest.mark.parametrize("executor", [AtOnce, lambda: ThreadPoolExecutor(1)])
+def test_what_a_worker_warns_of_is_said_here(tmp_path, monkeypatch, executor):
+    """Once, and not raw by each process, into the bar: of what all read, this process has said it. In a thread, such as
+    Dask's, it is warned of as it comes: to record it there would be for all threads."""
 
     def score(_):
         warnings.warn("the GPU cannot run it", stacklevel=1)
@@ -139,10 +156,10 @@ def test_what_a_worker_warns_of_is_said_here(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "_scorer", lambda options: SimpleNamespace(score=score))
     monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
     (tmp_path / "eve").touch()
+    result = grading.grade("eve", tmp_path / "eve", grading.Options())
+    assert result["warnings"] == ["the GPU cannot run it"]  # recorded, in the main thread
     with pytest.warns(UserWarning, match="the GPU cannot run it") as said:
-        (row,) = grading.grade_all(
-            {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(1)
-        )
+        (row,) = grading.grade_all({"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x", executor)
     assert len(said) == 1 and "warnings" not in row
 
 

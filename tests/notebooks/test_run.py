@@ -531,6 +531,16 @@ def test_a_run_writes_samples_checkpoints_and_one_archive(tmp_path, capsys):
     assert run.step == 6 and len(logged(tmp_path)) == 6
 
 
+def test_a_run_that_has_only_its_previous_checkpoint_is_packed_as_any(tmp_path):
+    train(session(tmp_path))
+    checkpoints = tmp_path / "gan/checkpoints"
+    (checkpoints / "last.pt").rename(checkpoints / "previous.pt")
+    (tmp_path / "gan.zip").unlink()
+    train(session(tmp_path, steps=1))
+    with zipfile.ZipFile(tmp_path / "gan.zip") as archive:
+        assert archive.read("gan/checkpoints/last.pt") == (checkpoints / "previous.pt").read_bytes()
+
+
 def test_an_archive_that_cannot_be_written_costs_no_run_and_is_packed_where_it_is_opened(tmp_path, capsys):
     archive = tmp_path / "gan.zip"
     archive.mkdir()
@@ -827,6 +837,19 @@ def test_a_run_from_before_the_drive_was_mounted_is_taken_up(tmp_path, capsys):
     kept = sorted(path.name for path in (drive / "checkpoints").iterdir())
     assert kept == ["000002.pt", "000004.pt", "last.pt", "previous.pt"]  # the zip beside it has fewer
     assert inspect.signature(fetch_run).parameters["places"].default == ("/kaggle/input", "/content/runs")
+
+
+@pytest.mark.parametrize("fuller", ["a", "b"])
+def test_of_two_folders_that_are_as_far_the_fuller_one_is_taken_up(tmp_path, fuller):
+    """Kaggle unpacks a zip that is uploaded as a data set: of its checkpoints it has the last one alone."""
+    train(session(tmp_path, steps=4))
+    for place in ("a", "b"):
+        shutil.copytree(tmp_path / "gan", tmp_path / f"input/{place}/gan")
+        if place != fuller:
+            for name in ("000002.pt", "000004.pt", "previous.pt"):
+                (tmp_path / f"input/{place}/gan/checkpoints/{name}").unlink()
+    fetch_run(tmp_path / "new/gan", [tmp_path / "input"])
+    assert (tmp_path / "new/gan/checkpoints/000002.pt").exists()
 
 
 @pytest.mark.parametrize("name", ["gan.zip", "gan (1).zip", "gan(1).zip", "gan-1.zip"])
