@@ -7,7 +7,7 @@
 #   read the losses |
 # | **You write** | `discriminator_step`, `generator_step` |
 # | **Time** | `cpu`: 7 minutes on one CPU core, for **Simple**. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours \
-#   on any GPU. `course`: 12 seconds on an H200, computed from steps per second, and 78 minutes on one CPU core |
+#   on any GPU. `course`: 12 seconds on an H200, or 78 minutes on one CPU core, computed from steps per second |
 # | **Tier** | **Simple**: {{Simple}} |
 
 # %% [markdown] lang="zh"
@@ -18,7 +18,7 @@
 # | **你會學到** | $G$ 和 $D$ 各自要什麼、為什麼 $G$ 不去最小化 $\log(1 - D(G(z)))$，還有損失該怎麼看 |
 # | **你要寫** | `discriminator_step`, `generator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 7 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
-#   1、3、11.5 小時。`course`：H200 上 12 秒（由每秒步數換算），一個 CPU 核心要 78 分鐘 |
+#   1、3、11.5 小時。`course`：H200 上 12 秒，一個 CPU 核心要 78 分鐘（由每秒步數換算） |
 # | **等級** | **Simple**：{{Simple}} |
 
 # %% [markdown]
