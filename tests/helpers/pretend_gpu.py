@@ -238,9 +238,9 @@ def counted(train, settings):
 
 
 def differences(a, b, path=""):
-    """Where two checkpoints differ, but for the settings."""
+    """Where two checkpoints differ, but for the settings, and for what samples tell, which not all trainings make."""
     if isinstance(a, dict):
-        keys = (a.keys() | b.keys()) - {"settings"}
+        keys = (a.keys() | b.keys()) - {"settings", "fewest_repeats"}
         return [found for key in keys for found in differences(a.get(key), b.get(key), f"{path}/{key}")]
     if isinstance(a, (list, tuple)):
         found = [] if len(a) == len(b) else [path]
