@@ -17,14 +17,19 @@ def seed_everything(seed):
     torch.manual_seed(seed)  # every device
 
 
+def together():
+    """Whether this process trains with others. Some torch wheels for Windows know nothing of that."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def rank():
     """The number of this process among those that train together; the first, 0, writes and speaks for all."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if together() else 0
 
 
 def world_size():
     """How many processes train together."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if together() else 1
 
 
 def get_device():
@@ -41,7 +46,7 @@ def get_device():
                 raise SystemExit(
                     f"{name} cannot run torch {torch.__version__} ({said}).\n"
                     "Kaggle: Settings > Accelerator > GPU T4 x2. Colab: Runtime > Change runtime type > T4 GPU. "
-                    'Elsewhere: to train on the CPU, set CUDA_VISIBLE_DEVICES to "" before the kernel starts.'
+                    "Elsewhere: to train on the CPU, set CUDA_VISIBLE_DEVICES to -1 before the kernel starts."
                 )
             raise SystemExit(f"{name} does not answer ({said}). Restart the kernel, and end what else uses this GPU.")
         torch.cuda.set_device(device)

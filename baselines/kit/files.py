@@ -4,6 +4,7 @@ import csv
 import errno
 import os
 import shutil
+import time
 import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,7 +61,8 @@ def failed_disk_reported(path):
     try:
         yield
     except OSError as error:
-        if error.errno in OF_ONE_FILE:
+        # Windows has EINVAL for all that it has no other number for: a file in a cloud that is away, a failed disk
+        if error.errno in OF_ONE_FILE and (error.errno, os.name) != (errno.EINVAL, "nt"):
             raise
         raise SystemExit(
             f"{path} cannot be read: {error.strerror}. Mount the Drive again, or check the disk, and run the notebook "
@@ -80,7 +82,20 @@ def open_zip(path):
             raise
 
 
-def atomic_write(path, write):
+def replace_file(path, target, patience=5.0):
+    """Renames. Windows refuses that while another program has one of the two open: what only looks, such as a virus
+    scanner, is done within seconds."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return os.replace(path, target)
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() >= until:
+                raise
+        time.sleep(0.1)
+
+
+def atomic_write(path, write, patience=5.0):
     """Calls write(temporary path), then renames: a session that dies in between, or a full disk, leaves the old file
     whole. Of several processes only the first one writes."""
     if rank():
@@ -89,14 +104,15 @@ def atomic_write(path, write):
     with failed_write_reported(path):
         try:
             write(unfinished)
-            os.replace(unfinished, path)
+            replace_file(unfinished, path, patience)
         finally:
             unfinished.unlink(missing_ok=True)
 
 
 class StepTable:
     """A CSV file whose first column is the step. It keeps the rows of an earlier session up to step `start`, and loses
-    the others with its first new row: another session may still train, and this one only look on."""
+    the others with its first new row: another session may still train, and this one only look on. While another program
+    has the file open, as Excel on Windows, new rows wait: they are worth no training."""
 
     def __init__(self, path, columns, start):
         self.path, kept = path, []
@@ -105,17 +121,34 @@ class StepTable:
                 rows = [row for row in csv.reader(file) if len(row) == 1 + len(columns) and row[0].isdigit()]
             kept = [row for row in rows if int(row[0]) <= start]
         self.last = kept[-1] if kept else None
-        self.kept = [["step", *columns], *kept]
+        self.kept, self.waiting, self.told = [["step", *columns], *kept], [], False
         if not path.exists():
             self.append([])
 
     def append(self, rows):
         if rank():
             return
-        if self.kept:
-            atomic_write(self.path, lambda path: self.write(self.kept, path, "w"))
+        self.waiting += rows
+        try:
+            self.write_waiting()
+        except SystemExit as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            if not self.told:
+                print(f"{self.path} is open in another program: close it there, its new rows wait until then")
+            self.told = True
+
+    def close(self):
+        """Raises SystemExit where rows still wait and cannot be written."""
+        if self.waiting:
+            self.write_waiting()
+
+    def write_waiting(self):
+        if self.kept:  # without patience, as the next call tries again
+            atomic_write(self.path, lambda path: self.write(self.kept, path, "w"), patience=0)
             self.kept = []
-        self.write(rows, self.path, "a")
+        self.write(self.waiting, self.path, "a")
+        self.waiting = []
 
     def write(self, rows, path, mode):
         with failed_write_reported(self.path), open(path, mode, newline="", encoding="utf-8") as file:

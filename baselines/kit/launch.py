@@ -117,6 +117,8 @@ def start_processes(train, settings):
     """Trains in settings.processes new processes and passes on what they print, and an interrupt. They start afresh
     with nothing but `train` and the settings: a forked copy of this process could not use its GPUs. Raises SystemExit
     with the first error of any process."""
+    if os.name == "nt":  # it has no NCCL, and nothing passes an interrupt on to a process
+        raise SystemExit("Windows trains in one process only: set `processes` to 1")
     if torch.cuda.is_available() and torch.cuda.device_count() < settings.processes:  # else they train on the CPU
         raise SystemExit(f"`processes` is {settings.processes}, but there are {torch.cuda.device_count()} GPUs")
     with tempfile.TemporaryDirectory() as folder:

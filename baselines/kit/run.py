@@ -20,7 +20,7 @@ from torch import distributed, nn
 
 from kit.device import gradient_scales, rank, take_layout_of_weights, without_wrapper, world_size
 from kit.faces import batches_of
-from kit.files import StepTable, atomic_write, failed_disk_reported, failed_write_reported, open_zip
+from kit.files import StepTable, atomic_write, failed_disk_reported, failed_write_reported, open_zip, replace_file
 from kit.progress import progress
 from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
 
@@ -163,6 +163,8 @@ class Run:
                 if end:
                     print(f"{end}: run the notebook again to go on from here")
                     break
+        for table in (self.log_table, self.norms_table):
+            table.close()
         if self.step > self.start or not self.is_packed():
             self.pack()
 
@@ -216,10 +218,11 @@ class Run:
             [step, *(f"{loss:.6g}" for loss in losses), f"{second:.3f}"]
             for step, losses, second in zip(steps, values, seconds, strict=True)
         )
-        self.norms_table.append([])  # where no row is new, too: those of steps that were lost go
-        for step, names, norms in self.norms_rows:
-            layers = enumerate(zip(names, norms.tolist(), strict=True), 1)
-            self.norms_table.append([step, layer, name, f"{norm:.6g}"] for layer, (name, norm) in layers)
+        self.norms_table.append(  # where no row is new, too: those of steps that were lost go
+            [step, layer, name, f"{norm:.6g}"]
+            for step, names, norms in self.norms_rows
+            for layer, (name, norm) in enumerate(zip(names, norms.tolist(), strict=True), 1)
+        )
         self.log_rows.clear(), self.norms_rows.clear()
         for step, losses in zip(steps, values, strict=True):
             if not all(abs(loss) < EXPLODED for loss in losses):  # NaN is not smaller either
@@ -272,7 +275,7 @@ class Run:
         def write(unfinished):
             torch.save(state, unfinished)
             if self.last.exists():  # killed from here on, the run has only previous.pt, which is whole
-                os.replace(self.last, self.previous)
+                replace_file(self.last, self.previous)
 
         atomic_write(self.last, write)
 
@@ -287,7 +290,7 @@ class Run:
             if not damaged:  # on the CPU: an Adam with its step counters on a GPU waits for it at every step
                 return path, torch.load(path, map_location="cpu", weights_only=True)
             if rank() == 0:
-                os.replace(path, path.with_name(path.name + ".broken"))
+                replace_file(path, path.with_name(path.name + ".broken"))
                 print(f"{path} is broken ({damaged} is damaged) and set aside: looking for the one before")
         return None
 

@@ -124,7 +124,10 @@ def detection_ratio(pictures):
     """AFD: the share of pictures, uint8 [N, 3, 64, 64], in which lbpcascade_animeface finds a face. minNeighbors is 3,
     which comes nearest to the course's ratios."""
     cv2 = installed(lambda: import_module("cv2"), "opencv-python-headless<5")
-    detector = cv2.CascadeClassifier(str(obtain(*CASCADE)))
+    detector, text = cv2.CascadeClassifier(), obtain(*CASCADE).read_text(encoding="utf-8")
+    # from memory, as OpenCV opens no path that Windows' code page cannot write
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)  # its nodes live no longer
+    detector.read(storage.getFirstTopLevelNode())
     grey = [cv2.equalizeHist(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)) for one in pictures.permute(0, 2, 3, 1).numpy()]
     found = [len(detector.detectMultiScale(one, 1.1, minNeighbors=3, minSize=(24, 24))) > 0 for one in grey]
     return sum(found) / len(found)

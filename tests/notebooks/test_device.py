@@ -19,7 +19,9 @@ from kit.device import (
     gradient_scales,
     half_dtype,
     place,
+    rank,
     seed_everything,
+    world_size,
 )
 from kit.networks import Discriminator, Generator
 from kit.run import frozen
@@ -208,7 +210,7 @@ OLD = "CUDA error: no kernel image is available for execution on the device\nCUD
         (
             RuntimeError(OLD),
             "Tesla P100",
-            r"Tesla P100 cannot run torch \S+ \(CUDA .*device\)\.\n.*GPU T4 x2.* CUDA_VISIBLE_DEVICES.*",
+            r"Tesla P100 cannot run torch \S+ \(CUDA .*device\)\.\n.*GPU T4 x2.* CUDA_VISIBLE_DEVICES to -1 .*",
         ),
         (torch.cuda.OutOfMemoryError("CUDA out of memory."), "Tesla T4", "Tesla T4 does not .* Restart the kernel.*"),
         (torch.cuda.DeferredCudaCallError("CUDA call failed\nat"), None, "The GPU does not .* Restart the kernel.*"),
@@ -223,6 +225,11 @@ def test_a_card_that_cannot_be_used_is_told_with_what_to_do(monkeypatch, error, 
     with pytest.raises(SystemExit) as told:
         get_device()
     assert re.fullmatch(line, str(told.value))
+
+
+def test_a_torch_without_torch_distributed_trains_alone(monkeypatch):
+    monkeypatch.setattr("kit.device.distributed", SimpleNamespace(is_available=lambda: False))  # all that there is
+    assert (rank(), world_size()) == (0, 1)
 
 
 @pytest.mark.parametrize("seed", [5, -1, 2**32 + 1])

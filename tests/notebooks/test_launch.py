@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import cloudpickle
 import nbformat
@@ -257,6 +258,9 @@ def test_processes_that_cannot_be_are_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # its driver is too old: they train on the CPU
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(SystemExit, match="`processes` needs cloudpickle: pip install cloudpickle"):
+        launch(None, Settings(processes=2))
+    monkeypatch.setattr("kit.launch.os", SimpleNamespace(name="nt", environ=os.environ))
+    with pytest.raises(SystemExit, match="Windows trains in one process only: set `processes` to 1"):
         launch(None, Settings(processes=2))
 
 

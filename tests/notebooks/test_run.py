@@ -1,6 +1,7 @@
 """A run is never lost: killed, interrupted, on a full disk, with broken files, or diverging."""
 
 import csv
+import errno
 import inspect
 import json
 import os
@@ -351,16 +352,63 @@ def test_a_checkpoint_that_cannot_be_opened_is_not_told_as_a_full_disk(tmp_path,
         torch.save({}, path)
 
 
-def test_a_table_that_is_open_in_excel_is_to_be_closed(tmp_path, monkeypatch):
-    def refused(*_, **__):
-        raise PermissionError(13, "Permission denied")
+@pytest.mark.parametrize("goes_on", [False, True])  # in its first rows a session rewrites the table
+@pytest.mark.parametrize("closed_at", [5, None])
+def test_a_table_that_is_open_in_excel_costs_no_training(tmp_path, monkeypatch, capsys, goes_on, closed_at):
+    if goes_on:
+        train(session(tmp_path, steps=2))
+    run, is_open = session(tmp_path), True
+
+    def held(function):
+        def call(*arguments, **others):
+            if is_open and Path(arguments[-1 if function is os.replace else 0]).name == "log.csv":
+                raise PermissionError(13, "Permission denied")
+            return function(*arguments, **others)
+
+        return call
+
+    def losses(step):
+        nonlocal is_open
+        is_open = step != closed_at and is_open
+        return LOSS, LOSS
+
+    monkeypatch.setattr(kit.files, "open", held(open), raising=False)
+    monkeypatch.setattr(kit.files, "os", SimpleNamespace(name="nt", replace=held(os.replace)))
+    remedy = r"log\.csv cannot be written: Permission denied\. .*: if another program has it open, close it there; else"
+    with nullcontext() if closed_at else pytest.raises(SystemExit, match=remedy):
+        train(run, losses)
+    assert capsys.readouterr().out.count("log.csv is open in another program: close it there") == 1
+    assert last(tmp_path)["step"] == 6
+    assert logged(tmp_path) == ([*range(1, 7)] if closed_at else [1, 2] * goes_on)
+    assert not [*tmp_path.rglob("*.part")]
+
+
+@pytest.mark.parametrize("system", ["nt", "posix"])
+def test_a_file_that_a_virus_scanner_looks_at_is_renamed_on_windows_as_soon_as_it_may(tmp_path, monkeypatch, system):
+    left = [PermissionError(13, "Permission denied")] * 2
+
+    def replace(*paths):
+        if left:
+            raise left.pop()
+        os.replace(*paths)
 
     run = session(tmp_path)
-    run.log_rows = [(1, torch.zeros(2), 0.0)]
-    monkeypatch.setattr(kit.files, "open", refused, raising=False)
-    remedy = r"log\.csv cannot be written: Permission denied\. .*: if another program has it open, close it there; else"
-    with pytest.raises(SystemExit, match=remedy):
-        run.flush()
+    run.save_checkpoint()
+    monkeypatch.setattr(kit.files, "os", SimpleNamespace(name=system, replace=replace))
+    monkeypatch.setattr(kit.files.time, "sleep", lambda seconds: None)
+    on_windows = system == "nt"
+    with nullcontext() if on_windows else pytest.raises(SystemExit, match=r"last\.pt cannot be written: Permission"):
+        run.save_checkpoint()
+    assert run.last.exists() and run.previous.exists() == on_windows and len(left) == (not on_windows)
+
+
+def test_on_windows_einval_may_be_a_cloud_that_is_away(tmp_path, monkeypatch):
+    error = OSError(errno.EINVAL, "Invalid argument")
+    with pytest.raises(OSError, match="Invalid argument"), kit.files.failed_disk_reported(tmp_path):
+        raise error
+    monkeypatch.setattr(kit.files, "os", SimpleNamespace(name="nt"))
+    with pytest.raises(SystemExit, match="cannot be read: Invalid argument"), kit.files.failed_disk_reported(tmp_path):
+        raise error
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
