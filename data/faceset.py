@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data import DataError
-from grader.files import atomic
+from grader.files import atomic, move
 from grader.inputs.submission import is_archive
 
 ABOUT = "about.json"  # what the set is; also the mark by which we know a folder of ours
@@ -43,10 +43,10 @@ def new_set(output: Path, overwrite: bool = False) -> Iterator[Callable[[str, by
                 yield lambda name, data: _write(partial, name, data)
             _check_free(output, overwrite)  # once more: the work may have taken an hour
             if output.is_dir():  # a folder cannot be replaced in one step: out of the way, and back if need be
-                old = output.rename(partial.with_name(f"{partial.name}.old"))
+                old = move(output, partial.with_name(f"{partial.name}.old"))
     except BaseException:
         if old:
-            old.rename(output)
+            move(old, output)
         raise
     if old:
         try:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from data import DataError
 from grader.errors import counted
+from grader.files import move
 from grader.inputs import faces
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.faces import COUNT, IDENTITY
@@ -57,9 +58,9 @@ def fetch(output: Path, url: str = URL, count: int = COUNT, digest: str = IDENTI
         _etag_file(part).unlink(missing_ok=True)
         if problem:
             bad = output.with_name(output.name + ".bad")
-            os.replace(part, bad)
+            move(part, bad)
             raise DataError(f"{url}: {problem}; kept as {bad}, run the command again to download it afresh")
-        os.replace(part, output)
+        move(part, output)
     return True
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -105,7 +106,8 @@ def _kernel(seconds: int) -> Iterator[Callable]:
 
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # on Windows a kernel that ends has it
+            folder = stack.enter_context(temporary)
             _write_stand_ins(Path(folder, SMOKE["faces"]))
         except OSError as error:
             where, why = tempfile.tempdir or "temporary files", error.strerror or error  # None: no folder was found
@@ -241,9 +243,16 @@ def own_kernel() -> type:
             language="python",
         )
 
-        def start_kernel(self, **options):
-            # the log of the kernel itself, no cell's: that it talks over TCP, how it was stopped
-            return super().start_kernel(**{"stderr": subprocess.DEVNULL} | options)
+        async def start_kernel(self, **options):
+            ours = {
+                # the log of the kernel itself, no cell's: that it talks over TCP, how it was stopped
+                "stderr": subprocess.DEVNULL,
+                # on Windows: else it hears Ctrl-C by itself, and once more from whoever runs it
+                "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            }
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Proactor event loop", RuntimeWarning)  # of pyzmq on Windows
+                await super().start_kernel(**ours | options)
 
     return OwnKernel
 

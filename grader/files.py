@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # n
 BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
 SECRET = "secret.txt"  # by which that folder is told from a student's
+PATIENCE = 5  # seconds until a file is given up that others hold
 
 
 def left_behind(name: str) -> bool:
@@ -107,7 +109,7 @@ def check_closed(written: Iterable[Path]) -> None:
     for path in written:
         if path.is_file():
             try:
-                os.replace(path, path)  # changes nothing, and is refused as the later one would be
+                move(path, path)  # changes nothing, and is refused as the later one would be
             except OSError as error:
                 raise CannotWrite(error.errno, error.strerror, str(path)) from None
 
@@ -119,6 +121,21 @@ def _place(path: Path) -> tuple[int, int] | str:
     except (OSError, ValueError):
         return os.path.realpath(path)
     return status.st_dev, status.st_ino
+
+
+def move(source: Path, target: Path) -> Path:
+    """Gives a file or folder another name, in place of a file that has it, and returns that. Windows refuses while a
+    virus scanner, or what copies files to a cloud, has it or a file in it open: there it is tried again for a while.
+    Raises OSError."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(source, target)
+            return target
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 @contextmanager
@@ -136,7 +153,7 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield unfinished
-            os.replace(unfinished, path)
+            move(unfinished, path)
         finally:
             if unfinished.is_dir():
                 shutil.rmtree(unfinished)

@@ -10,8 +10,8 @@ import base64
 import hashlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from grader import kept
 from grader.cores import usable_cores
-from grader.errors import first_line, printable
+from grader.errors import GraderError, first_line, printable
 from grader.files import natural, sha256, write_text
 from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
 from grader.metrics.registry import NAMES
@@ -39,6 +39,10 @@ GRADED, BROKEN = "graded", "broken"
 ELSEWHERE = "graded with other files than here: start the workers again"
 DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page
+
+
+class CannotLoad(GraderError):
+    """A process that has no room for the grader: no submission is to blame, and none can be graded there."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def grade_all(
 
     `measured_with` is that of grader.kept: where it changes, all are graded again. `executor` makes what runs the work;
     it is asked again when a process died, and a submission with which that happens twice is given up.
+    Raises CannotLoad.
     """
     results, waiting, drawn_by = {}, {}, kept.drawn_by()
     for name, source in found.items():
@@ -121,12 +126,12 @@ def grade_all(
                 futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
             except BrokenProcessPool:  # while others were still handed out
                 return
-            for future in as_completed(futures):
+            for future in _completed(futures):
                 try:
                     result = future.result()
-                except BrokenProcessPool:
-                    return
-                except CancelledError:  # of a cluster that is lost, with all that waits for it
+                except BrokenProcessPool:  # as of all others that are not graded
+                    continue
+                except (CannotLoad, CancelledError):  # that: of a cluster that is lost, with all that waits for it
                     raise
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     older = ": start the workers again" if isinstance(error, ImportError) else ""  # than the code here
@@ -142,6 +147,14 @@ def grade_all(
             if name in waiting:
                 give_up(name, "grading it ended the process, twice: is it far too large?")
     return [results[name] for name in sorted(results, key=natural)]
+
+
+def _completed(futures: Iterable[Future]) -> Iterator[Future]:
+    """Each as soon as it is done. On Windows Ctrl-C ends no wait without a limit, as that of as_completed."""
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        yield from done
 
 
 def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict | None]:
@@ -160,13 +173,18 @@ def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict 
 
 
 def grade(name: str, source: Path, options: Options) -> dict:
-    """The result of one submission, ready for JSON; never raises for what a submission holds."""
-    from grader.features.fingerprints import fingerprints
-    from grader.report.images import strip
-    from grader.report.json import as_dict
-    from grader.report.page import as_html
+    """The result of one submission, ready for JSON; never raises for what a submission holds. Raises CannotLoad."""
+    try:
+        from grader.features.fingerprints import fingerprints
+        from grader.report.images import strip
+        from grader.report.json import as_dict
+        from grader.report.page import as_html
 
-    scorer = _scorer(options)
+        scorer = _scorer(options)
+    except (ImportError, MemoryError, OSError) as error:
+        if _in_a_thread():  # a worker of Dask's: others may do better
+            raise
+        raise CannotLoad(f"a process could not load the grader ({first_line(error)}): use fewer --jobs") from None
     result = about(options) | {"name": name, "measured_with": _measured_with(options), "submission": source.name}
     try:
         with bounded():
@@ -202,12 +220,16 @@ def grade(name: str, source: Path, options: Options) -> dict:
 @contextmanager
 def _warnings() -> Iterator[list[warnings.WarningMessage]]:
     """What is warned of meanwhile. In a thread, such as Dask's, that is not recorded: it would be for all threads."""
-    if threading.current_thread() is not threading.main_thread():
+    if _in_a_thread():
         yield []
         return
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
         yield said
+
+
+def _in_a_thread() -> bool:
+    return threading.current_thread() is not threading.main_thread()
 
 
 def about(options: Options) -> dict:

@@ -37,11 +37,12 @@ def history(run, reference, pack, output):
     from rich.console import Console
 
     from grader import history
-    from grader.files import check_apart
+    from grader.files import check_apart, check_closed
 
     output = output or run
     written = [output / "history.csv", output / "history.png", *([output / "submission.tgz"] if pack else [])]
     check_apart(written, [reference])
+    check_closed(written)
     with shared.bars() as progress:
         scored, against = history.score_history(run, reference, progress, output)
     if pack:

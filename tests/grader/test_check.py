@@ -1,11 +1,13 @@
 """`grader check` on notebooks in every state of being filled in."""
 
+import asyncio
 import errno
 import json
 import math
 import os
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
@@ -14,10 +16,11 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict
+from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict, own_kernel
 from grader.filled_in import LEFT_OUT, _left_out, filled_in
 from tests.helpers.notebook import cells
 
@@ -154,6 +157,24 @@ def test_the_kernel_is_this_interpreters_own_and_asserts_hold_in_it(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("wrong    discriminator_step\n         not 1\n")
+
+
+def test_on_windows_a_kernel_leaves_ctrl_c_to_its_parent_and_pyzmq_is_not_heard(monkeypatch):
+    """What it hears itself comes twice, and breaks off the step that it was to end with."""
+    started = {}
+
+    async def start_kernel(self, **options):
+        started.update(options)
+        warnings.warn("Proactor event loop does not implement add_reader family …", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr(AsyncKernelManager, "start_kernel", start_kernel)
+    for flag in (0, 512):  # elsewhere Popen takes no other than 0
+        if flag:
+            monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", flag, raising=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            asyncio.run(own_kernel()().start_kernel(cwd="here"))
+        assert started == {"stderr": subprocess.DEVNULL, "creationflags": flag, "cwd": "here"}
 
 
 def test_a_solved_notebook_is_done_and_a_cell_of_the_students_own_that_fails_is_a_note(tmp_path):

@@ -1,8 +1,13 @@
-"""Names in their one order, and what systems leave behind."""
+"""Names in their one order, what systems leave behind, and files that others hold."""
+
+import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
-from grader.files import left_behind, natural
+from grader import files
+from grader.files import CannotWrite, atomic, check_closed, left_behind, natural
 
 
 def test_numbers_count_as_numbers():
@@ -29,3 +34,27 @@ def test_left_behind_in_other_spellings_and_by_ourselves(name):
 @pytest.mark.parametrize("name", ["1.jpg", "..", "thumbs", "a.b", "parts"])
 def test_put_there_by_a_person(name):
     assert not left_behind(name)
+
+
+@pytest.mark.parametrize(("system", "held", "whole"), [("nt", 2, True), ("nt", 1000, False), ("posix", 2, False)])
+def test_windows_lends_a_new_folder_to_a_scanner_for_a_while(tmp_path, monkeypatch, system, held, whole):
+    """An hour's work was removed there because of one that looked at its last file."""
+    refused = iter(range(held))
+
+    def replace(source, target):
+        for _ in refused:
+            raise PermissionError(13, "Access is denied", str(source))
+        os.replace(source, target)
+
+    clock = iter(range(100))
+    monkeypatch.setattr(files, "os", SimpleNamespace(**vars(os) | {"name": system, "replace": replace}))
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    outcome = nullcontext() if whole else pytest.raises(CannotWrite)
+    with outcome, atomic(tmp_path / "faces") as partial:
+        partial.mkdir()
+        (partial / "1.png").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == (["faces", "1.png"] if whole else [])
+    (tmp_path / "a.csv").touch()
+    refused = iter(range(held))
+    with nullcontext() if whole else pytest.raises(CannotWrite):
+        check_closed([tmp_path / "a.csv"])

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -82,6 +84,41 @@ def test_workers_that_are_older_than_the_code_are_to_be_started_again(tmp_path, 
     assert row["undecided"]
 
 
+@pytest.mark.parametrize("error", [OSError("[WinError 1455] too small"), MemoryError(), ImportError("DLL load failed")])
+def test_a_process_without_room_for_the_grader_ends_the_command(tmp_path, monkeypatch, error):
+    """Else it fails one submission after the other, faster than the others grade them. In a thread, such as Dask's, it
+    is one of somebody's machines."""
+
+    def scorer(options):
+        raise error
+
+    monkeypatch.setattr(grading, "_scorer", scorer)
+    (tmp_path / "eve").touch()
+    given = {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x"
+    with pytest.raises(GraderError, match=r"^a process could not load the grader \(.+\): use fewer --jobs$") as told:
+        grading.grade_all(*given, AtOnce)
+    assert pickle.loads(pickle.dumps(told.value)).problems == told.value.problems  # as it comes from a process
+    (row,) = grading.grade_all(*given, lambda: ThreadPoolExecutor(1))
+    assert row["problems"][0].startswith("grading it failed (") and row["undecided"]
+
+
+def test_no_wait_is_without_end(tmp_path, monkeypatch):
+    """On Windows Ctrl-C would wait for it, for hours."""
+    waits = []
+
+    def wait(*args, timeout=None, **options):
+        waits.append(timeout)
+        return futures.wait(*args, timeout=timeout, **options)
+
+    monkeypatch.setattr(grading, "wait", wait)
+    monkeypatch.setattr(grading, "grade", graders.listed)
+    found = {name: tmp_path / name for name in ("ada", "eve")}
+    for path in found.values():
+        path.touch()
+    results = grading.grade_all(found, tmp_path / "parts", grading.Options(), "x", lambda: ThreadPoolExecutor(2))
+    assert len(results) == 2 and waits and {*waits} == {0.5}
+
+
 def test_what_could_not_be_read_is_undecided(tmp_path, monkeypatch):
     """By a worker that does not see the folder, say: another time it is graded, and until then nobody has 0 points."""
     monkeypatch.setattr(grading, "_scorer", lambda options: None)
@@ -138,7 +175,10 @@ class AtOnce:
 
     def submit(self, function, *args):
         future = Future()
-        future.set_result(function(*args))
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
         return future
 
 

@@ -88,6 +88,23 @@ def test_a_run_on_a_file_system_that_is_read_only_is_scored_into_another_folder(
     assert [path.name for path in run.iterdir()] == ["samples"]
 
 
+@pytest.mark.parametrize("name", ["history.csv", "history.png", "submission.tgz"])
+def test_a_file_that_another_program_has_open_is_told_before_the_work(tmp_path, monkeypatch, name):
+    """Excel has, on Windows, what it shows."""
+
+    def move(source, target):
+        if source.name == name:
+            raise PermissionError(13, "Permission denied", str(source))
+
+    for one in ("history.csv", "history.png", "submission.tgz"):
+        (tmp_path / one).touch()
+    monkeypatch.setattr("grader.files.move", move)
+    monkeypatch.delattr("grader.history.score_history")
+    result = CliRunner().invoke(cli.main, ["history", str(tmp_path), "--pack", "best"])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith(f"{tmp_path / name}: cannot be written (Permission denied): ")
+
+
 def test_a_folder_without_checkpoints(tmp_path):
     result = CliRunner().invoke(cli.main, ["history", str(tmp_path)])
     assert result.exit_code == 1

@@ -44,6 +44,7 @@ def measures(distance=337.0, second=25.0, found=0.8, seen=0.48):
         (75, 7, 0.96, 0.52),
         (143, 26, 0.99, 0.7),  # a run of 10 on a CPU
         (183, 29, 0.99, 0.65),  # and one on a GPU
+        (252, 54.9, 0.988, 0.488),  # preset cpu
     ],
 )
 def test_honest_sets_show_none(real, features, distance, second, found, seen):
@@ -53,7 +54,8 @@ def test_honest_sets_show_none(real, features, distance, second, found, seen):
 @pytest.mark.parametrize(
     ("change", "sign"),
     [
-        ({"distance": 181.0, "second": 170.0}, "FD-anime is 170; honest sets with this FD-ImageNet have 46 at most"),
+        ({"distance": 181.0, "second": 170.0}, "FD-anime is 170; honest sets with this FD-ImageNet have 66 at most"),
+        ({"distance": 180.0, "second": 79.0}, "FD-anime is 79; honest sets with this FD-ImageNet have 66 at most"),
         ({"distance": 330.0, "second": 150.0}, "FD-anime is 150; honest sets with this FD-ImageNet have 123.4 at most"),
         ({"distance": 50.0, "second": 7.0}, "FD-ImageNet is 50, and as many real faces have 73"),
         ({"found": 0.95, "seen": 0.2}, "finds faces in 95% of them, lbpcascade in 20%"),
