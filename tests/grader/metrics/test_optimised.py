@@ -96,7 +96,7 @@ def test_half_a_pixel_is_looked_at_where_there_is_no_second_opinion(real, featur
 
 def test_whether_the_cascade_would_show_a_sign_is_told_where_it_could():
     (line,) = not_looked_for(measures(found=0.95, seen=None), [])
-    assert line == "signs of optimised pictures were not all looked for: lbpcascade is missing, our AFD is high"
+    assert line == "signs of optimised pictures were not all looked for: without lbpcascade nothing checks the high AFD"
     assert not_looked_for(measures(found=0.89, seen=None), []) == []  # too few faces for that sign
 
 
