@@ -1180,6 +1180,7 @@ def train(settings):
             run.record_norms(layer_norms(D.B))
         if step % settings.checkpoint_every == 0:
             record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
+    measures.close()
     return run
 
 

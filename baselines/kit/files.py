@@ -121,7 +121,7 @@ class StepTable:
                 rows = [row for row in csv.reader(file) if len(row) == 1 + len(columns) and row[0].isdigit()]
             kept = [row for row in rows if int(row[0]) <= start]
         self.last = kept[-1] if kept else None
-        self.kept, self.waiting, self.told = [["step", *columns], *kept], [], False
+        self.kept, self.waiting, self.refused = [["step", *columns], *kept], [], False
         if not path.exists():
             self.append([])
 
@@ -132,23 +132,29 @@ class StepTable:
         try:
             self.write_waiting()
         except SystemExit as error:
-            if not isinstance(error.__cause__, PermissionError):
+            if os.name != "nt" or not isinstance(error.__cause__, PermissionError):
                 raise
-            if not self.told:
+            if not self.refused:
                 print(f"{self.path} is open in another program: close it there, its new rows wait until then")
-            self.told = True
+            self.refused = True
 
     def close(self):
-        """Raises SystemExit where rows still wait and cannot be written."""
-        if self.waiting:
+        """Writes the rows that still wait, where that cannot be to a file beside."""
+        if not self.refused:
+            return
+        try:
             self.write_waiting()
+        except SystemExit:
+            rest = self.path.with_suffix(".rest.csv")
+            self.write(self.kept + self.waiting, rest, "w")
+            print(f"{self.path} is still open in another program: its last rows are in {rest}")
 
     def write_waiting(self):
         if self.kept:  # without patience, as the next call tries again
             atomic_write(self.path, lambda path: self.write(self.kept, path, "w"), patience=0)
             self.kept = []
         self.write(self.waiting, self.path, "a")
-        self.waiting = []
+        self.waiting, self.refused = [], False
 
     def write(self, rows, path, mode):
         with failed_write_reported(self.path), open(path, mode, newline="", encoding="utf-8") as file:

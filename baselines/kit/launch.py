@@ -35,8 +35,11 @@ def launch(train, settings, one_process=False):
     """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
     one per GPU; a script that torchrun started is one of them already. With `one_process` it raises SystemExit where
     more than one are asked for."""
-    if one_process and max(settings.processes, int(os.environ.get("WORLD_SIZE", 1))) > 1:
+    together = max(settings.processes, int(os.environ.get("WORLD_SIZE", 1))) > 1
+    if one_process and together:
         raise SystemExit("this notebook trains in one process: set `processes` to 1")
+    if os.name == "nt" and together:  # it has no NCCL, and nothing passes an interrupt on to a process
+        raise SystemExit("Windows trains in one process only: set `processes` to 1")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         run = train_together(train, settings)
         if int(os.environ["RANK"]):
@@ -117,8 +120,6 @@ def start_processes(train, settings):
     """Trains in settings.processes new processes and passes on what they print, and an interrupt. They start afresh
     with nothing but `train` and the settings: a forked copy of this process could not use its GPUs. Raises SystemExit
     with the first error of any process."""
-    if os.name == "nt":  # it has no NCCL, and nothing passes an interrupt on to a process
-        raise SystemExit("Windows trains in one process only: set `processes` to 1")
     if torch.cuda.is_available() and torch.cuda.device_count() < settings.processes:  # else they train on the CPU
         raise SystemExit(f"`processes` is {settings.processes}, but there are {torch.cuda.device_count()} GPUs")
     with tempfile.TemporaryDirectory() as folder:

@@ -80,7 +80,8 @@ def not_looked_for(measures: list[Measure], signs: list[str]) -> list[str]:
         lines.append(f"{what} were not all looked for{one}: add {','.join(missing)} to --metrics")
     found = values.get(("AFD", "embedded"))
     if found and found.value >= FOUND and ("AFD", "lbpcascade") not in values:
-        lines.append("signs of optimised pictures were not all looked for: without lbpcascade nothing checks the high AFD")
+        what = "signs of optimised pictures were not all looked for"
+        lines.append(f"{what}: without lbpcascade nothing checks the high AFD")
     return lines
 
 

@@ -67,7 +67,9 @@ def warnings(score: Score) -> list[str]:
     if found.optimised:
         lines.append(f"Optimised against the grader’s networks? Signs: {'; '.join(found.signs)}.")
     if found.released:
-        lines.append("The pictures look like those of the generator that this project ships (python -m baselines.sample).")
+        lines.append(
+            "The pictures look like those of the generator that ships with the kit (python -m baselines.sample)."
+        )
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")
