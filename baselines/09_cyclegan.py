@@ -1164,6 +1164,7 @@ def train(settings):
     run = Run(settings, G, D, z=as_input(thousand(held_out_A, train_A)), **parts)
     batches_B = batches_of(train_B, batch_size=settings.batch_size, seed=settings.seed + 1, start=run.start)
     measures = StepTable(run.folder / "samples/measures.csv", MEASURES, run.start)
+    run.tables.append(measures)
     colour_classifier = fit_colour_classifier(train_A, train_B)
 
     for step, real_A in run.steps(train_A, beside=[train_B]):  # [batch_size, 3, 64, 64] in −1 … 1
@@ -1180,7 +1181,6 @@ def train(settings):
             run.record_norms(layer_norms(D.B))
         if step % settings.checkpoint_every == 0:
             record_trips(run, measures, colour_classifier, held_out_A, held_out_B)
-    measures.close()
     return run
 
 

@@ -101,6 +101,7 @@ class Run:
             torch.manual_seed(settings.seed + self.start + 1_000_003 * rank())
         self.log_table = StepTable(self.folder / "log.csv", [*LOSSES, "seconds"], self.start)
         self.norms_table = StepTable(self.folder / "grad_norms.csv", ["layer", "name", "norm"], self.start)
+        self.tables = [self.log_table, self.norms_table]  # that the end of training closes
         *losses, self.seconds = map(float, self.log_table.last[1:] if self.log_table.last else [0, 0, 0])
         self.losses = {name: torch.tensor(loss, device=self.device) for name, loss in zip(LOSSES, losses, strict=True)}
         self.log_rows, self.norms_rows, self.alike = [], [], ALIKE
@@ -163,7 +164,7 @@ class Run:
                 if end:
                     print(f"{end}: run the notebook again to go on from here")
                     break
-        for table in (self.log_table, self.norms_table):
+        for table in self.tables:
             table.close()
         if self.step > self.start or not self.is_packed():
             self.pack()
