@@ -38,7 +38,7 @@ from grader.inputs.submission import BadSubmission
 from grader.metrics.frechet import floor, frechet_distance
 from grader.metrics.kid import kernel_distance
 from grader.report import board, plots
-from tests.helpers import hostile
+from tests.helpers import graders, hostile
 
 CASES = int(os.environ.get("FUZZ", 200))
 SECONDS = 30  # a case that takes longer hangs
@@ -338,26 +338,6 @@ def shown(*things) -> str:
     return text
 
 
-class Serial:
-    """An executor that does its work here and now."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-    def submit(self, function, *args):
-        from concurrent.futures import Future
-
-        future = Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def graded(name, source, options):
     """What `grading.grade` gives, without measuring anything."""
     try:
@@ -395,7 +375,7 @@ def test_classes(handed_in, data):
 
         def grade():
             found = leaderboard.submissions(folder)
-            results = grading.grade_all(found, box / "parts", grading.Options(), "x", Serial)
+            results = grading.grade_all(found, box / "parts", grading.Options(), "x", graders.Serial)
             assert len(results) == len(found)
             return board.write(results, page)
 
@@ -426,7 +406,7 @@ def test_commands(command, content, name):
     with case() as box, pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADER_CACHE", str(box / "cache"))
         patch.setattr(grading, "grade", graded)
-        patch.setattr(leaderboard, "local", lambda jobs: Serial())
+        patch.setattr(leaderboard, "local", lambda jobs: graders.Serial())
         (box / "out").mkdir()
         source = put(content, box / (hostile_name(name) or "in"))
         made = "made.tgz" if command == "pack" else "made.png"

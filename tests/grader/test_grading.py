@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_a_process_without_room_for_the_grader_ends_the_command(tmp_path, monkey
     (tmp_path / "eve").touch()
     given = {"eve": tmp_path / "eve"}, tmp_path / "parts", grading.Options(), "x"
     with pytest.raises(GraderError, match=r"^a process could not load the grader \(.+\): use fewer --jobs$") as told:
-        grading.grade_all(*given, AtOnce)
+        grading.grade_all(*given, graders.Serial)
     assert pickle.loads(pickle.dumps(told.value)).problems == told.value.problems  # as it comes from a process
     (row,) = grading.grade_all(*given, lambda: ThreadPoolExecutor(1))
     assert row["problems"][0].startswith("grading it failed (") and row["undecided"]
@@ -164,25 +164,7 @@ def test_a_measure_that_failed_once_is_measured_again(tmp_path, monkeypatch):
     assert grade(fid)["notes"] == ["a note"]  # kept
 
 
-class AtOnce:
-    """An executor without processes or threads."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, function, *args):
-        future = Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-@pytest.mark.parametrize("executor", [AtOnce, lambda: ThreadPoolExecutor(1)])
+@pytest.mark.parametrize("executor", [graders.Serial, lambda: ThreadPoolExecutor(1)])
 def test_what_a_worker_warns_of_is_said_here(tmp_path, monkeypatch, executor):
     """Once, and not raw by each process, into the bar: of what all read, this process has said it. In a thread, such as
     Dask's, it is warned of as it comes: to record it there would be for all threads."""
