@@ -187,7 +187,7 @@ def test_help_imports_nothing_heavy():
         ("grader score faces --unknown", 2, "No such option"),
         ("grader scores", 2, "No such command"),
         ("grader --unknown", 2, "No such option"),
-        ("grader score faces --ofline", 2, "--offline'? See main score --help"),
+        ("grader score faces --ofline", 2, "? See main score --help"),
         ("data --unknown", 2, "No such option"),
         ("data prepare --unknown", 2, "No such option"),
         ("baselines.run --unknown", 2, "No such option"),
