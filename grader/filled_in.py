@@ -27,13 +27,12 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
         if body is None:  # it stands for the TODOs that it was to define, and says what is wrong
             invalid |= {name: source for name in wanted if defines(source, name)}
         for statement in _one_by_one(body or []):
-            text = ast.unparse(statement)
             names = bound_names(statement)
             if _goes_round(statement):
                 invalid |= {name: _left_out(name) for name in names & wanted}
                 own += [({name}, _left_out(name)) for name in names - wanted - known - {"*"}]
             elif names and not names & known:
-                own.append((names, text))
+                own.append((names, ast.unparse(statement)))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     invalid.pop(statement.name, None)  # written again
     helpers = [(names, text) for names, text in own if not names & wanted]

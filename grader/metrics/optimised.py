@@ -27,6 +27,7 @@ SLACK = 60  # of the second opinion: runs of 10 are up to 50 above real faces
 TOO_NEAR = 0.8  # of what as many real faces score
 FOUND, SEEN = 0.9, 0.25  # shares of faces by our detector and by the cascade that do not go together
 SIGNS = 2  # that ask for a review
+SIGNS_OF, NOT_ALL = "signs of optimised pictures", "were not all looked for"
 
 
 def moved(pictures: np.ndarray) -> np.ndarray:
@@ -76,12 +77,11 @@ def not_looked_for(measures: list[Measure], signs: list[str]) -> list[str]:
     measured = {name for name, by in values if by != "lbpcascade"}
     if missing := [name.lower() for name in ("FD-ImageNet", "FD-anime", "AFD") if name not in measured]:
         one = ", and one shows" if len(signs) == 1 else ""
-        what = "signs of optimised pictures" + ", or of the shipped generator," * ("fd-anime" in missing)
-        lines.append(f"{what} were not all looked for{one}: add {','.join(missing)} to --metrics")
+        generator = ", or of the shipped generator," * ("fd-anime" in missing)
+        lines.append(f"{SIGNS_OF}{generator} {NOT_ALL}{one}: add {','.join(missing)} to --metrics")
     found = values.get(("AFD", "embedded"))
     if found and found.value >= FOUND and ("AFD", "lbpcascade") not in values:
-        what = "signs of optimised pictures were not all looked for"
-        lines.append(f"{what}: without lbpcascade nothing checks the high AFD")
+        lines.append(f"{SIGNS_OF} {NOT_ALL}: without lbpcascade nothing checks the high AFD")
     return lines
 
 
