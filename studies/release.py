@@ -10,6 +10,8 @@ import json
 import pickle
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from grader.features import anime
 from grader.files import short_hash, write_bytes, write_text
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
+from grader.inputs.submission import read_submission
 from grader.metrics import released
 from grader.metrics.copies import COPY, integrity
 from grader.results import Score
@@ -119,9 +122,9 @@ def in_half_precision(G: torch.nn.Module) -> tuple[torch.dtype, torch.Tensor]:
 
 
 def keep_statistics(G: torch.nn.Module) -> None:
-    """Writes what the grader knows the shipped generator's pictures by."""
-    batches = (play.sample(G, play.noise(G, play.COUNT, seed)).permute(0, 2, 3, 1).numpy() for seed in range(1, 11))
-    features = np.concatenate([anime.describe(pictures) for pictures in batches])  # [10000, 256]
+    """Writes what the grader knows the shipped generator's pictures by, as they are handed in."""
+    batches = (play.sample(G, play.noise(G, play.COUNT, seed)) for seed in range(1, 11))
+    features = np.concatenate([anime.describe(handed_in(pictures)) for pictures in batches])  # [10000, 256]
     released.keep(features, {"weights": short_hash(play.WEIGHTS), "features": anime.scale()})
 
 
@@ -159,9 +162,22 @@ def scores(G: torch.nn.Module) -> dict[str, str]:
 
 def scored(pictures: torch.Tensor, metrics: tuple[str, ...]) -> Score:
     """The Score of pictures [1000, 3, 64, 64], as JPEG."""
+    with submission_of(pictures) as path:
+        return grader.score(path, metrics=metrics, offline=True)
+
+
+def handed_in(pictures: torch.Tensor) -> np.ndarray:
+    """Pictures [1000, 3, 64, 64] as the grader reads them from a submission, as JPEG: uint8 [1000, 64, 64, 3]."""
+    with submission_of(pictures) as path:
+        return read_submission(path).pictures
+
+
+@contextmanager
+def submission_of(pictures: torch.Tensor) -> Iterator[Path]:
+    """A .tgz of pictures [1000, 3, 64, 64], as it is handed in; it is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        play.write_submission(pictures, submission := Path(folder, "samples.tgz"))
-        return grader.score(submission, metrics=metrics, offline=True)
+        play.write_submission(pictures, path := Path(folder, "samples.tgz"))
+        yield path
 
 
 def in_words(score: Score, kept: tuple[str, ...] = ()) -> str:

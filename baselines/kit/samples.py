@@ -27,7 +27,7 @@ def fixed_noise(settings, count=1000):
 
 
 @torch.no_grad()
-def sample(G, z, batch_size=50):  # larger batches take twice as long on a CPU, which fetches new memory for each
+def sample(G, z, batch_size=25):  # larger ones take up to twice as long on a CPU, which fetches new memory for each
     """Pictures uint8 [N, 3, 64, 64] on the CPU, of z [N, z_dim], by G in evaluation mode."""
     training = G.training
     G.eval()
