@@ -8,8 +8,8 @@
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
 # | **Time** | `cpu`: 12 minutes on one CPU core, for **Strong** or **Boss**. `cpu_long`: 1½ hours on one, for \
 #   **Boss**. `demo`, for `make demo`: 3 minutes on two. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
-#   Nine minutes of `t4_1h` on an H100 passed **Boss**. `course`: 29 minutes on an H200, computed from steps per \
-#   second. `large`: not measured |
+#   On an H100 `t4_1h` passed **Boss** with `hours` set to nine minutes. `course`: 29 minutes on an H200, computed \
+#   from steps per second. `large`: not measured |
 # | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown] lang="zh"
@@ -21,8 +21,8 @@
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
 # | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong** 或 **Boss**。`cpu_long`：一個 CPU 核心 1 個半小時， \
 #   能過 **Boss**。`demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
-#   小時。`t4_1h` 在 H100 上只訓練九分鐘，就過了 **Boss**。`course`：H200 上 29 分鐘（由每秒步數換算）。`large`：還 \
-#   沒量過 |
+#   小時。在 H100 上，`t4_1h` 把 `hours` 設成九分鐘，就過了 **Boss**。`course`：H200 上 29 分鐘（由每秒步數換算）。 \
+#   `large`：還沒量過 |
 # | **等級** | **Boss**：{{Boss}} |
 
 # %% [markdown]
@@ -133,16 +133,17 @@ from torch.nn import functional as F
 #
 # On a GPU take the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for. At their end, and at that of `cpu`
 # and `cpu_long`, the learning rates go down (`cool_down`). On a CPU that was worth as much as the second half of the
-# steps. `course` and `large` do without it. Nine minutes of `t4_1h` on an H100, 11,728 steps, came to FD-ImageNet 129.
-# In 5,000 steps, rates of 2e-4 and $\gamma$ = 1 came to 320, and those of `t4_1h` to 182: one run each.
+# steps. `course` and `large` do without it. On an H100, `t4_1h` with `hours=0.1455` and `ema=0.998` came to FD-ImageNet
+# 129, in 11,728 steps on 22,000 faces. In 5,000 steps, FD-ImageNet came to 320 with rates of 2e-4 and $\gamma$ = 1, and
+# to 182 with those of `t4_1h`: one run each.
 
 # %% [markdown] lang="zh"
 # ## 設定
 #
 # 有 GPU 的話，在 `t4_1h`、`t4_3h`、`t4_12h` 裡，選時間夠用的、最長的一個。它們和 `cpu`、`cpu_long` 一樣，最後學習率會降
-# 低（`cool_down`）。在 CPU 上，這一段的效果和後半段的所有步數一樣大。`course` 和 `large` 沒有這一段。`t4_1h` 在 H100
-# 上訓練九分鐘，也就是 11,728 步，FD-ImageNet 到了 129。各訓練一次、5,000 步的話，學習率 2e-4、$\gamma$ = 1 是 320，
-# `t4_1h` 的學習率和 $\gamma$ 是 182。
+# 低（`cool_down`）。在 CPU 上，這一段的效果和後半段的所有步數一樣大。`course` 和 `large` 沒有這一段。在 H100 上，
+# `t4_1h` 加上 `hours=0.1455`、`ema=0.998`，用 22,000 張臉訓練 11,728 步，FD-ImageNet 是 129。各訓練一次、5,000 步：用學
+# 習率 2e-4、$\gamma$ = 1，FD-ImageNet 是 320；用 `t4_1h` 的學習率和 $\gamma$，是 182。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -1160,13 +1161,13 @@ score_run(run)
 
 # %% [markdown]
 # **How steep is $D$?** The cell below is folded. It measures the slope of $D$ at reals and at fakes. With both
-# penalties the two are small and alike. After 600 steps of `demo` they were .52 and .47, without $R_1$ .78 and .72,
-# without $R_2$ .58 and .59, and without both 1.10 and .78.
+# penalties the two are small and alike. In a small training they were .52 and .47 after 600 steps, without $R_1$ .78
+# and .72, without $R_2$ .58 and .59, and without both 1.10 and .78.
 
 # %% [markdown] lang="zh"
 # **$D$ 有多陡？** 下面的儲存格是摺疊的。它量 $D$ 在真圖和假圖那裡的斜率。兩個懲罰都有的話，兩個數都很小，也差不多
-# 大。用 `demo` 訓練 600 步之後是 .52 和 .47，沒有 $R_1$ 是 .78 和 .72，沒有 $R_2$ 是 .58 和 .59，兩個都沒有是 1.10 和
-# .78。
+# 大。在一次小的訓練裡，600 步之後是 .52 和 .47，沒有 $R_1$ 是 .78 和 .72，沒有 $R_2$ 是 .58 和 .59，兩個都沒有是 1.10
+# 和 .78。
 
 
 # %% fold="The slope of D at reals and at fakes"

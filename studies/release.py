@@ -62,6 +62,7 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     config = read_config(run)
     step = step or best(read_history(run / "history.csv")).step
     G = read_checkpoint(run / f"checkpoints/{step:06d}.pt", config)
+    facts = facts_of(run, step, config)
     dtype, pictures = in_half_precision(G)  # [1000, 3, 64, 64]
     megabytes = sum(weight.numel() for weight in G.state_dict().values()) * dtype.itemsize / 1e6
     if output.resolve() == play.WEIGHTS.resolve() and megabytes > play.MOST_BYTES / 1e6:
@@ -69,7 +70,7 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
             f"{run}: {megabytes:.1f} MB of weights, and {play.MOST_BYTES / 1e6:g} MB may ship: name another --output"
         )
     checked = check_copies(pictures)
-    facts = facts_of(run, step, config) | told | {"precision": str(dtype).removeprefix("torch.")}
+    facts |= told | {"precision": str(dtype).removeprefix("torch.")}
     facts |= {"parameters": sum(weight.numel() for weight in G.parameters()), "copies": checked, **scores(G)}
     settings = {name: value for name, value in asdict(G.settings).items() if name not in NOT_TOLD}
     texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
@@ -103,8 +104,9 @@ def read_checkpoint(path: Path, config: dict) -> torch.nn.Module:
             raise CannotRelease(f"{path}: {unknown[0]} is no layer of the solved notebook 10: {RENAME}")
         G.load_state_dict(weights)
     except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        there = ", ".join(sorted(str(int(one.stem)) for one in path.parent.glob("[0-9]*.pt"))) or "none"
-        raise CannotRelease(f"{path}: {first_line(error)}: choose a --step of {there}") from None
+        there = ", ".join(sorted(str(int(one.stem)) for one in path.parent.glob("[0-9]*.pt")))
+        remedy = f"choose a --step of {there}" if there else "name the folder that the run was trained in, no zip of it"
+        raise CannotRelease(f"{path}: {first_line(error)}: {remedy}") from None
     return G.eval().requires_grad_(False)
 
 
@@ -191,10 +193,12 @@ def facts_of(run: Path, step: int, config: dict) -> dict:
     """What the files of a run tell of its training up to a step."""
     rows = read_rows(run / "log.csv", {"step": int, "seconds": float}, grows=True)
     seconds = float(rows["seconds"][rows["step"] <= step][-1])
+    checkpoints = [run / f"checkpoints/{name}.pt" for name in ("last", "previous")]
+    path = next((one for one in checkpoints if one.exists()), checkpoints[0])
     try:
-        faces = torch.load(run / "checkpoints/last.pt", map_location="cpu", weights_only=True)["pictures"]
+        faces = torch.load(path, map_location="cpu", weights_only=True)["pictures"]
     except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CannotRelease(f"{run}/checkpoints/last.pt: {first_line(error)}") from None
+        raise CannotRelease(f"{path}: {first_line(error)}: name the folder that the run was trained in") from None
     return {
         "command": command(config),
         "step": step,

@@ -94,20 +94,18 @@ def place(network, settings, device, half=True):
     stays = ", in float32 all the same" if settings.half and not dtype else ""
     print(f"{type(network).__name__}: {sum(weight.numel() for weight in network.parameters()):,} parameters{stays}")
     network = network.to(device)
-    if channels_last_pays(network, device, dtype):
+    if channels_last_pays(network, device):
         network = network.to(memory_format=torch.channels_last)
     if dtype:
         network = HalfPrecision(network, dtype)
     return share_gradients(network) if world_size() > 1 else network  # on top: it averages what is free of the scale
 
 
-def channels_last_pays(network, device, dtype):
-    """Whether the layout [N, H, W, C] is faster: on a CPU for grouped convolutions; on a GPU in half precision or where
-    it is new, but InstanceNorm copies in it."""
-    if device.type == "cpu":
-        return any(getattr(module, "groups", 1) > 1 for module in network.modules())
-    has_instance_norm = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
-    return (dtype is not None or torch.cuda.get_device_capability(device) >= (8, 0)) and not has_instance_norm
+def channels_last_pays(network, device):
+    """Whether the layout [N, H, W, C] is faster: for grouped convolutions, on a CPU, and maybe on a GPU that is not
+    old. Without any it is slower: 01 on an H100 makes 84 steps per second with it, and 94 without."""
+    grouped = any(getattr(module, "groups", 1) > 1 for module in network.modules())
+    return grouped and (device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0))
 
 
 def take_layout_of_weights(optimizer):

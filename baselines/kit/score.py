@@ -67,7 +67,7 @@ def score_run(run, faces=None, reference=None, fid=None):
         return f"{share:.3f} of the pictures have a face that lbpcascade finds, higher is better"
 
     def judged():
-        weights = at_hand(INCEPTION[0]) if with_fid and on_gpu else None  # of all faces: on a CPU it takes hours
+        weights = at_hand(*INCEPTION) if with_fid and on_gpu else None  # of all faces: on a CPU it takes hours
         return verdict(archive, run.folder, reference or drawn_faces(run.settings.faces), weights)
 
     help_offline = "switch the internet on, or attach {} as a data set"
@@ -124,6 +124,8 @@ def detection_ratio(pictures):
     """AFD: the share of pictures, uint8 [N, 3, 64, 64], in which lbpcascade_animeface finds a face. minNeighbors is 3,
     which comes nearest to the course's ratios."""
     cv2 = installed(lambda: import_module("cv2"), "opencv-python-headless<5")
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise RuntimeError(f"OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5'")
     detector, text = cv2.CascadeClassifier(), obtain(*CASCADE).read_text(encoding="utf-8")
     # from memory, as OpenCV opens no path that Windows' code page cannot write
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)  # its nodes live no longer
@@ -151,7 +153,7 @@ def verdict(archive, folder, reference=None, weights=None):
     `folder`. Raises RuntimeError."""
     command = [sys.executable, "-m", "grader", "score", str(archive), "--output", str(folder), "--offline"]
     command += ["--reference", str(reference)] if reference else []
-    files = {"GRADER_CASCADE": at_hand(CASCADE[0]), "GRADER_INCEPTION": weights}  # its table has what stands above
+    files = {"GRADER_CASCADE": at_hand(*CASCADE), "GRADER_INCEPTION": weights}  # its table has what stands above
     environment = {name: str(path) for name, path in files.items() if path}
     environment |= os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever this system's own is
     if not watched():  # a log file has no colours
@@ -180,12 +182,16 @@ def installed(load, package):
         return load()
 
 
-def at_hand(file):
-    """A copy of a published file, which was downloaded, or lies where faces are searched; else None."""
-    if (copy := downloaded(file)).exists():
-        return copy
+def at_hand(file, _url, sha256):
+    """A whole copy of a published file, which was downloaded, or lies where faces are searched; else None."""
+    return next((path for path in copies_of(file) if hashlib.sha256(path.read_bytes()).hexdigest() == sha256), None)
+
+
+def copies_of(file):
+    """Files of that name, the downloaded one first. They may be damaged."""
     patterns = [(place, "*/" * level + file) for place, depth in PLACES.items() for level in range(depth + 1)]
-    return next((found for place, pattern in patterns for found in Path(place).glob(pattern)), None)
+    found = (path for place, pattern in patterns for path in Path(place).glob(pattern))
+    return [path for path in (downloaded(file), *found) if path.is_file()]
 
 
 def downloaded(file):
@@ -194,8 +200,10 @@ def downloaded(file):
 
 def obtain(file, url, sha256):
     """The path of a published file, which is at hand, or downloaded once. Raises RuntimeError."""
-    if found := at_hand(file):
+    if found := at_hand(file, url, sha256):
         return found
+    for path in copies_of(file):
+        print(f"{path} is not the file that was published, or is damaged: it is left out")
     stop_offline()
     with urllib.request.urlopen(url + file, timeout=10) as answer:
         data = answer.read()

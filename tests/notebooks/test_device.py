@@ -135,21 +135,16 @@ def test_the_half_precision_is_the_cards_own(card, dtype):
     assert half_dtype(torch.device("cpu")) is None
 
 
-def test_channels_last_is_for_half_precision_and_new_cards_without_instance_norm():
-    plain, normed = Discriminator(2), Discriminator(2, norm=nn.InstanceNorm2d)
+@pytest.mark.parametrize(("device", "card"), [("cpu", None), ("cuda", (8, 0)), ("cuda", (9, 0))])
+def test_channels_last_is_for_grouped_convolutions(device, card):
+    with capability(*card or (0, 0)):
+        assert channels_last_pays(nn.Conv2d(8, 8, 3, groups=2), torch.device(device))
+        assert not channels_last_pays(Discriminator(2), torch.device(device))
+
+
+def test_channels_last_is_not_for_an_old_card():
     with capability(7, 5):
-        assert not channels_last_pays(plain, GPU, None)
-        assert channels_last_pays(plain, GPU, torch.float16)
-        assert not channels_last_pays(normed, GPU, torch.float16)
-    with capability(8, 0):
-        assert channels_last_pays(plain, GPU, None)
-        assert channels_last_pays(plain, GPU, torch.bfloat16)
-        assert not channels_last_pays(normed, GPU, None)
-
-
-def test_channels_last_on_a_cpu_is_for_grouped_convolutions():
-    assert channels_last_pays(nn.Conv2d(8, 8, 3, groups=2), torch.device("cpu"), None)
-    assert not channels_last_pays(Discriminator(2), torch.device("cpu"), None)
+        assert not channels_last_pays(nn.Conv2d(8, 8, 3, groups=2), GPU)
 
 
 def test_a_cpu_trains_in_float32(capsys):

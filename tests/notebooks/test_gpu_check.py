@@ -3,6 +3,7 @@
 import ast
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,32 @@ def test_the_loop_of_every_notebook_can_be_timed(master):
     assert ast.unparse(loop.iter).startswith("run.steps(") and isinstance(loop.body[-1].value, ast.Yield)
 
 
-@pytest.mark.parametrize(("result", "code"), [("whole", 0), ("no time left", 1)])
-def test_the_check_fails_where_a_notebook_is_not_whole(tmp_path, on_the_cpu, monkeypatch, result, code):
+@pytest.mark.parametrize(
+    ("result", "timed", "code"),
+    [
+        ("whole", {"steps_per_second": None}, 0),  # no time was left for it
+        ("no time left", {}, 1),
+        ("whole", {"result": "OutOfMemoryError: CUDA out of memory"}, 1),
+    ],
+)
+def test_the_check_fails_where_a_notebook_is_not_whole(tmp_path, on_the_cpu, monkeypatch, result, timed, code):
     monkeypatch.setattr("data.render.render_set", lambda *_, **__: None)
     monkeypatch.setattr(gpu_check, "jpegs", lambda *_: None)
     monkeypatch.setattr(gpu_check, "speeds", lambda *_, **__: [])
+    monkeypatch.setattr(gpu_check, "paces", lambda *_, **__: [{"notebook": "01_gan"} | timed])
     monkeypatch.setattr(gpu_check, "check_notebook", lambda stem, *_: {"notebook": stem, "result": result})
     done = CliRunner().invoke(gpu_check.main, ["--output", str(tmp_path), "--only", "01_gan"])
     assert done.exit_code == code and (tmp_path / "cpu.md").exists()
+
+
+def test_a_loop_that_cannot_train_does_not_end_the_check(tmp_path, rendered, monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(gpu_check, "sample_code", full)
+    monkeypatch.setattr(gpu_check, "VARIANTS", {})
+    (row,) = gpu_check.speeds(rendered, 1, time.time() + 60, width=2, batch_size=4)
+    assert row["steps_per_second"] is None and row["result"] == "OutOfMemoryError: CUDA out of memory."
 
 
 def test_on_a_gpu_01_trains_at_full_size(tmp_path, monkeypatch):

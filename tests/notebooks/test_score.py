@@ -41,6 +41,12 @@ def run(tmp_path, monkeypatch):
     return SimpleNamespace(folder=tmp_path, settings=settings, device=torch.device("cpu"), last=tmp_path / "last.pt")
 
 
+def publish(monkeypatch, data):
+    """Makes `data` what the published cascade holds."""
+    name, url, _ = score.CASCADE
+    monkeypatch.setattr(score, "CASCADE", (name, url, hashlib.sha256(data).hexdigest()))
+
+
 def test_nothing_is_at_hand_and_the_notebook_goes_on(run, monkeypatch, capsys):
     monkeypatch.setattr(score, "import_module", no)
     score.score_run(run, faces=torch.zeros(30, 3, 64, 64, dtype=torch.uint8), fid=True)
@@ -127,6 +133,7 @@ def test_afd_is_that_of_the_file_at_hand_and_the_graders(run, rendered, monkeypa
     cascade, archive = Path(cv2.data.haarcascades, "haarcascade_smile.xml"), run.folder / "submission.tgz"
     (run.folder / "weights").mkdir()
     shutil.copy(cascade, run.folder / "weights" / score.CASCADE[0])
+    publish(monkeypatch, cascade.read_bytes())
     pack(read_faces(rendered)[0][:60], archive)
     share = cascade_faces(score.read_archive(archive).permute(0, 2, 3, 1).numpy(), cascade).mean()
     classifier = cv2.CascadeClassifier
@@ -149,9 +156,11 @@ def test_the_grader_speaks_where_it_is_installed(run, rendered, monkeypatch, cap
     assert "with None\n" in said and "weights None\n" in said
     assert said.endswith("note: FID needs faces\n") and "not at hand" not in said and "wrote x" not in said
     Path(score.CASCADE[0]).touch()  # that AFD was measured with
+    publish(monkeypatch, b"")
     score.score_run(run)
     assert f"with {score.CASCADE[0]}\n" in (alone := capsys.readouterr().out) and "needs faces" not in alone
     Path(score.INCEPTION[0]).touch()
+    monkeypatch.setattr(score, "INCEPTION", (*score.INCEPTION[:2], hashlib.sha256(b"").hexdigest()))
     for device, weights in (("cpu", None), ("cuda", score.INCEPTION[0])):  # all faces of a reference take a CPU hours
         with monkeypatch.context() as patch:
             patch.setattr(run, "device", torch.device(device))
@@ -209,6 +218,23 @@ def test_the_grader_itself_speaks(run, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "FD-ImageNet" in said and "offline scale" in said
     assert (run.folder / "report.html").exists()
+
+
+def test_a_damaged_file_at_hand_does_not_stand_in_for_a_whole_one(run, monkeypatch, capsys):
+    publish(monkeypatch, b"whole")
+    Path(name := score.CASCADE[0]).write_bytes(b"who")
+    with pytest.raises(RuntimeError, match="KIT_OFFLINE is set"):
+        score.obtain(*score.CASCADE)
+    assert capsys.readouterr().out == f"{name} is not the file that was published, or is damaged: it is left out\n"
+    (run.folder / "weights").mkdir()
+    Path("weights", name).write_bytes(b"whole")
+    assert score.obtain(*score.CASCADE) == score.at_hand(*score.CASCADE) == Path("weights", name)
+
+
+def test_an_opencv_without_cascades_has_its_remedy(run, monkeypatch, capsys):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(RuntimeError, match=r"has no cascades: pip install 'opencv-python-headless<5'"):
+        score.detection_ratio(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
 
 def test_a_download_is_verified_and_kept(run, monkeypatch, tmp_path):

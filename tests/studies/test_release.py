@@ -107,7 +107,8 @@ def test_samples_that_are_like_known_faces_in_disguise_are_not_released(monkeypa
         (None, ["--step", "300"], "choose a --step of 200"),
         ("history.csv", [], "history.csv: does not exist: write it with python -m grader history "),
         ("config.json", [], "name a run of notebook 10"),
-        ("checkpoints/last.pt", [], "last.pt"),
+        ("checkpoints/last.pt", [], "name the folder that the run was trained in"),
+        ("checkpoints/000200.pt", [], "name the folder that the run was trained in, no zip of it"),
     ],
 )
 def test_what_is_no_such_run_is_refused(run, tmp_path, change, options, says):
@@ -116,6 +117,12 @@ def test_what_is_no_such_run_is_refused(run, tmp_path, change, options, says):
     result = command(run, "--output", tmp_path / "x/some.safetensors", *options)
     assert result.exit_code in (1, 2) and len(result.stderr.splitlines()) == 1 and says in result.stderr, result.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_the_checkpoint_before_the_last_is_enough(run, tmp_path):
+    """Where a session was killed between the two."""
+    (run / "checkpoints/last.pt").rename(run / "checkpoints/previous.pt")
+    assert command(run, "--output", tmp_path / "own.safetensors").exit_code == 0
 
 
 def test_a_block_with_other_names_is_told_which_to_take(run, tmp_path):
