@@ -69,7 +69,7 @@ def test_a_loss_that_is_written_again_is_the_one_that_trains(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (5, 4)), ("demo", (5, 4))]
+    ("preset", "sizes"), [("course", (5, 5)), ("large", (5, 5)), ("cpu", (5, 4)), ("demo", (5, 4)), ("t4_1h", (5, 4))]
 )
 def test_networks_fit_every_preset(tmp_path, preset, sizes):
     settings = small(tmp_path, preset=preset, width=4)

@@ -1,4 +1,4 @@
-"""Pictures of the shipped generator: told from others by a distance. tests/notebooks/test_sample.py has real ones."""
+"""Pictures of the shipped generator, told by two distances; tests/notebooks/test_sample.py has real ones."""
 
 import numpy as np
 import pytest
