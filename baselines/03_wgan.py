@@ -581,7 +581,7 @@ def check_layer_norms(norms_of):
             weight.grad = (
                 torch.randn(weight.shape, generator=repeatable).to(check_device()) * weight.detach().abs().mean()
             )
-            if weight.dim() == 4:  # as on a GPU
+            if weight.dim() == 4:  # an order that no view(-1) takes
                 weight.grad = weight.grad.contiguous(memory_format=torch.channels_last)
 
     layers = {name: weight for name, weight in D.named_parameters() if weight.dim() > 1}

@@ -6,7 +6,7 @@
 # | **You learn** | how to grow two networks while they train, and three ideas that later GANs kept |
 # | **You write** | `stage`, `fade`, `pixel_norm`, `equalized_conv`, `minibatch_stddev` |
 # | **Time** | `cpu`: 9 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
-#   `course`: 15 minutes on an H100 at most, computed from steps per second at 64×64 |
+#   `course`: at most 15 minutes on an H100, computed from steps per second at 64×64 |
 # | **Tier** | **Simple**: {{Simple}} |
 
 # %% [markdown] lang="zh"

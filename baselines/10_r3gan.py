@@ -8,8 +8,8 @@
 # | **You write** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
 # | **Time** | `cpu`: 12 minutes on one CPU core, for **Strong** or **Boss**. `cpu_long`: 1½ hours on one, for \
 #   **Boss**. `demo`, for `make demo`: 3 minutes on two. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
-#   On an H100 `t4_1h` passed **Boss** with `hours` set to nine minutes. `course`: 29 minutes on an H200, computed \
-#   from steps per second. `large`: not measured |
+#   On an H100 `t4_1h` passed **Boss** with `hours` set to nine minutes and `ema` to 0.998. `course`: 29 minutes on an \
+#   H200, computed from steps per second. `large`: not measured |
 # | **Tier** | **Boss**: {{Boss}} |
 
 # %% [markdown] lang="zh"
@@ -21,8 +21,8 @@
 # | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
 # | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong** 或 **Boss**。`cpu_long`：一個 CPU 核心 1 個半小時， \
 #   能過 **Boss**。`demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
-#   小時。在 H100 上，`t4_1h` 把 `hours` 設成九分鐘，就過了 **Boss**。`course`：H200 上 29 分鐘（由每秒步數換算）。 \
-#   `large`：還沒量過 |
+#   小時。在 H100 上，`t4_1h` 把 `hours` 設成九分鐘、`ema` 設成 0.998，就過了 **Boss**。`course`：H200 上 29 分鐘 \
+#   （由每秒步數換算）。`large`：還沒量過 |
 # | **等級** | **Boss**：{{Boss}} |
 
 # %% [markdown]
@@ -135,7 +135,7 @@ from torch.nn import functional as F
 # and `cpu_long`, the learning rates go down (`cool_down`). On a CPU that was worth as much as the second half of the
 # steps. `course` and `large` do without it. On an H100, `t4_1h` with `hours=0.1455` and `ema=0.998` came to FD-ImageNet
 # 129, in 11,728 steps on 22,000 faces. In 5,000 steps, FD-ImageNet came to 320 with rates of 2e-4 and $\gamma$ = 1, and
-# to 182 with those of `t4_1h`: one run each.
+# to 183 with those of `t4_1h`: one run each.
 
 # %% [markdown] lang="zh"
 # ## 設定
@@ -143,7 +143,7 @@ from torch.nn import functional as F
 # 有 GPU 的話，在 `t4_1h`、`t4_3h`、`t4_12h` 裡，選時間夠用的、最長的一個。它們和 `cpu`、`cpu_long` 一樣，最後學習率會降
 # 低（`cool_down`）。在 CPU 上，這一段的效果和後半段的所有步數一樣大。`course` 和 `large` 沒有這一段。在 H100 上，
 # `t4_1h` 加上 `hours=0.1455`、`ema=0.998`，用 22,000 張臉訓練 11,728 步，FD-ImageNet 是 129。各訓練一次、5,000 步：用學
-# 習率 2e-4、$\gamma$ = 1，FD-ImageNet 是 320；用 `t4_1h` 的學習率和 $\gamma$，是 182。
+# 習率 2e-4、$\gamma$ = 1，FD-ImageNet 是 320；用 `t4_1h` 的學習率和 $\gamma$，是 183。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets

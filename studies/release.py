@@ -7,7 +7,6 @@ table in the README.md beside it, the card. Weights whose samples are copies of 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import tempfile
 from collections.abc import Iterator
@@ -103,9 +102,15 @@ def read_checkpoint(path: Path, config: dict) -> torch.nn.Module:
         if unknown := [name for name in weights if name not in G.state_dict()]:
             raise CannotRelease(f"{path}: {unknown[0]} is no layer of the solved notebook 10: {RENAME}")
         G.load_state_dict(weights)
-    except (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except CannotRelease:
+        raise
+    except Exception as error:  # a file that is damaged may raise anything
         there = ", ".join(sorted(str(int(one.stem)) for one in path.parent.glob("[0-9]*.pt")))
-        remedy = f"choose a --step of {there}" if there else "name the folder that the run was trained in, no zip of it"
+        remedy = (
+            f"choose a --step of {there}"
+            if there
+            else "name the folder that the run was trained in, not what its zip was unpacked to"
+        )
         raise CannotRelease(f"{path}: {first_line(error)}: {remedy}") from None
     return G.eval().requires_grad_(False)
 
@@ -193,21 +198,26 @@ def facts_of(run: Path, step: int, config: dict) -> dict:
     """What the files of a run tell of its training up to a step."""
     rows = read_rows(run / "log.csv", {"step": int, "seconds": float}, grows=True)
     seconds = float(rows["seconds"][rows["step"] <= step][-1])
-    checkpoints = [run / f"checkpoints/{name}.pt" for name in ("last", "previous")]
-    path = next((one for one in checkpoints if one.exists()), checkpoints[0])
-    try:
-        faces = torch.load(path, map_location="cpu", weights_only=True)["pictures"]
-    except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CannotRelease(f"{path}: {first_line(error)}: name the folder that the run was trained in") from None
     return {
         "command": command(config),
         "step": step,
         "shown": step * config["batch_size"],
-        "faces": f"{faces:,} faces",
+        "faces": f"{count_of_faces(run):,} faces",
         "time": f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min",
         "hardware": "hardware not told",
         "seed": config["seed"],
     }
+
+
+def count_of_faces(run: Path) -> int:
+    """How many faces a run trained on, as its last checkpoint has it, or the one before. Raises CannotRelease."""
+    reasons = []
+    for path in (run / "checkpoints/last.pt", run / "checkpoints/previous.pt"):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)["pictures"]
+        except Exception as error:  # likewise
+            reasons.append(f"{path}: {first_line(error)}: name the folder that the run was trained in, with its files")
+    raise CannotRelease(reasons[0])
 
 
 def command(config: dict) -> str:

@@ -40,7 +40,7 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "between 0 and 1": "BCE takes probabilities, 0 … 1, and these are scores",
     "found dtype": "bce wants targets of the type of p: use ones_like or zeros_like",
     "shapes cannot be multiplied": "G takes z, [N, z_dim]: take the z that you are given",
-    "view size is not compatible": "on a GPU weights may lie in another order: flatten() or reshape(-1), not view(-1), "
+    "view size is not compatible": "weights may lie in another order: flatten() or reshape(-1), not view(-1), "
     "which parameters_to_vector() calls as well",
     "is invalid for input of size": "a size does not fit: take it from what you are given, as len(real) does",
     "'generator' object has no attribute": "parameters() is no tensor: go through it, for weight in D.parameters()",

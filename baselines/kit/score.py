@@ -10,6 +10,7 @@ import tarfile
 import urllib.request
 from contextlib import suppress
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from unittest.mock import patch
 
@@ -125,7 +126,7 @@ def detection_ratio(pictures):
     which comes nearest to the course's ratios."""
     cv2 = installed(lambda: import_module("cv2"), "opencv-python-headless<5")
     if not hasattr(cv2, "CascadeClassifier"):
-        raise RuntimeError(f"OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5'")
+        raise RuntimeError(f"OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5', restart")
     detector, text = cv2.CascadeClassifier(), obtain(*CASCADE).read_text(encoding="utf-8")
     # from memory, as OpenCV opens no path that Windows' code page cannot write
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)  # its nodes live no longer
@@ -188,10 +189,15 @@ def at_hand(file, _url, sha256):
 
 
 def copies_of(file):
-    """Files of that name, the downloaded one first. They may be damaged."""
+    """Files of that name, each once and when it is asked for, as a search may take long; they may be damaged. The
+    downloaded one comes first."""
     patterns = [(place, "*/" * level + file) for place, depth in PLACES.items() for level in range(depth + 1)]
     found = (path for place, pattern in patterns for path in Path(place).glob(pattern))
-    return [path for path in (downloaded(file), *found) if path.is_file()]
+    seen = set()
+    for path in chain([downloaded(file)], found):
+        if path.is_file() and path.resolve() not in seen:
+            seen.add(path.resolve())
+            yield path
 
 
 def downloaded(file):

@@ -108,11 +108,15 @@ def speed(faces: Path, run: dict, steps: int, variant: dict | None) -> dict:
 
 
 def measured(row: dict, measure: Callable[[], dict]) -> dict:
-    """The row with what measure() finds, or why it finds nothing: the others go on."""
+    """The row with what measure() finds, or why it finds nothing: the others go on, with all of the memory."""
     try:
         return row | measure()
     except (Exception, SystemExit) as error:
         return row | {"result": f"{type(error).__name__}: {error}".splitlines()[0]}
+    finally:
+        gc.collect()  # networks and optimizers know each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def pace(master: Path, faces: Path, seconds: float, warm: int, **size) -> dict:
@@ -147,9 +151,6 @@ def paces(stems: list[str], faces: Path, until: float, **how) -> list[dict]:
                 row = measured(row, lambda master=master: pace(master, faces, **how))
         rows.append(row)
         print(row, flush=True)
-        gc.collect()  # networks and optimizers know each other
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
     return rows
 
 
@@ -181,7 +182,7 @@ def cell(value) -> str:
 @click.option("--folder", type=click.Path(path_type=Path), hidden=True)
 def main(output, minutes, only, steps, jobs, size, stem, faces, folder):
     """Runs everything and writes gpu_check/NAME-OF-THE-GPU.json and .md. Exits with 1 when a notebook is not whole, or
-    when a training could not be timed."""
+    when one that is timed stops with an error."""
     if stem:  # in a process of its own
         settings = {name: json.loads(value) for name, value in (one.split("=", 1) for one in size)}
         with unmoved_by_cuda():  # 05 trains on after its notebook's end

@@ -222,6 +222,7 @@ def test_the_grader_itself_speaks(run, monkeypatch, capsys):
 
 def test_a_damaged_file_at_hand_does_not_stand_in_for_a_whole_one(run, monkeypatch, capsys):
     publish(monkeypatch, b"whole")
+    monkeypatch.setattr(score, "PLACES", {".": 3, str(run.folder): 2})  # two ways to one file
     Path(name := score.CASCADE[0]).write_bytes(b"who")
     with pytest.raises(RuntimeError, match="KIT_OFFLINE is set"):
         score.obtain(*score.CASCADE)
@@ -231,7 +232,7 @@ def test_a_damaged_file_at_hand_does_not_stand_in_for_a_whole_one(run, monkeypat
     assert score.obtain(*score.CASCADE) == score.at_hand(*score.CASCADE) == Path("weights", name)
 
 
-def test_an_opencv_without_cascades_has_its_remedy(run, monkeypatch, capsys):
+def test_an_opencv_without_cascades_has_its_remedy(run, monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(RuntimeError, match=r"has no cascades: pip install 'opencv-python-headless<5'"):
         score.detection_ratio(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))

@@ -108,7 +108,7 @@ def test_samples_that_are_like_known_faces_in_disguise_are_not_released(monkeypa
         ("history.csv", [], "history.csv: does not exist: write it with python -m grader history "),
         ("config.json", [], "name a run of notebook 10"),
         ("checkpoints/last.pt", [], "name the folder that the run was trained in"),
-        ("checkpoints/000200.pt", [], "name the folder that the run was trained in, no zip of it"),
+        ("checkpoints/000200.pt", [], "name the folder that the run was trained in, not what its zip"),
     ],
 )
 def test_what_is_no_such_run_is_refused(run, tmp_path, change, options, says):
@@ -123,6 +123,22 @@ def test_the_checkpoint_before_the_last_is_enough(run, tmp_path):
     """Where a session was killed between the two."""
     (run / "checkpoints/last.pt").rename(run / "checkpoints/previous.pt")
     assert command(run, "--output", tmp_path / "own.safetensors").exit_code == 0
+    (run / "checkpoints/last.pt").write_bytes(b"torn")
+    assert command(run, "--output", tmp_path / "own.safetensors").exit_code == 0
+
+
+def test_what_the_grader_knows_pictures_by_are_those_that_are_handed_in():
+    """As JPEG, that is."""
+    pictures = play.sample(play.load_generator(), torch.randn(20, 100)).repeat(50, 1, 1, 1)
+    given = pictures.permute(0, 2, 3, 1).numpy()
+    seen = release.handed_in(pictures)
+    assert seen.shape == given.shape and 0 < np.abs(seen.astype(int) - given).mean() < 10
+
+
+def test_a_torn_checkpoint_is_named(run, tmp_path):
+    (run / "checkpoints/000200.pt").write_bytes(b"torn")
+    result = command(run, "--output", tmp_path / "own.safetensors")
+    assert result.exit_code == 1 and "000200.pt: " in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 def test_a_block_with_other_names_is_told_which_to_take(run, tmp_path):
