@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from baselines import sample as play
 from baselines.sample import BadWeights, load_generator
 from grader.features import anime, imagenet
+from grader.features.reference import shipped_reference
 from grader.files import short_hash
 from grader.inputs.faces import face_set_name
 from grader.inputs.submission import read_submission
@@ -81,6 +82,14 @@ def test_the_shipped_samples_score_as_they_did(shipped):
 def test_the_grader_knows_the_pictures_of_these_weights():
     with safe_open(released.FILE, "numpy") as file:
         assert file.metadata() == {"weights": short_hash(play.WEIGHTS), "features": anime.scale()}
+
+
+@pytest.mark.parametrize(("psi", "tint"), [(0.8, 0), (1.2, 0), (1, 12)])
+def test_the_grader_knows_them_mirrored_truncated_and_tinted_too(shipped, psi, tint):
+    pictures = play.sample(shipped, play.truncated(play.noise(shipped, play.COUNT, seed=21), psi)).flip(3).int()
+    pictures += torch.tensor([tint, 0, -tint])[:, None, None]
+    handed_in = release.handed_in(pictures.clamp(0, 255).to(torch.uint8))
+    assert released.released(anime.describe(handed_in), shipped_reference(anime).statistics)
 
 
 def test_the_card_says_what_the_weights_say_of_themselves():
