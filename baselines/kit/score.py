@@ -185,7 +185,7 @@ def installed(load, package):
 
 def at_hand(file, _url, sha256):
     """A whole copy of a published file, which was downloaded, or lies where faces are searched; else None."""
-    return next((path for path in copies_of(file) if hashlib.sha256(path.read_bytes()).hexdigest() == sha256), None)
+    return next((path for path in copies_of(file) if is_whole(path, sha256)), None)
 
 
 def copies_of(file):
@@ -200,15 +200,22 @@ def copies_of(file):
             yield path
 
 
+def is_whole(path, sha256):
+    return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
 def downloaded(file):
     return Path(torch.hub.get_dir(), "checkpoints", file)
 
 
 def obtain(file, url, sha256):
     """The path of a published file, which is at hand, or downloaded once. Raises RuntimeError."""
-    if found := at_hand(file, url, sha256):
-        return found
+    damaged = []
     for path in copies_of(file):
+        if is_whole(path, sha256):
+            return path
+        damaged.append(path)
+    for path in damaged:
         print(f"{path} is not the file that was published, or is damaged: it is left out")
     stop_offline()
     with urllib.request.urlopen(url + file, timeout=10) as answer:
