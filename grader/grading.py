@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -89,41 +89,51 @@ def grade_all(
     it is asked again when a process died, and a submission with which that happens twice is given up.
     Raises CannotLoad.
     """
-    results, waiting, drawn_by = {}, {}, kept.drawn_by()
-    for name, source in found.items():
-        path = parts / f"{kept.file_name(name)}.json"
-        try:
-            key = kept.key(source, measured_with)
-        except OSError:
-            key = None  # grading it says why; it is tried again each time
-        if key and (before := kept.read(path, key)) and _has_page(before, path, options, drawn_by):
-            results[name] = before | {"name": name}
-            done(1)
-        else:
-            waiting[name] = (source, path, key)
+    work = _Work(parts, options, measured_with, executor, done, kept.drawn_by())
+    work.begin(found)
+    while work.waiting:
+        work.run(list(work.waiting))
+        # One of those that were being worked on killed its process: alone, it takes no other with it.
+        for name in list(work.waiting)[: usable_cores() + 2]:
+            work.run([name])
+            if name in work.waiting:
+                work.give_up(name, "grading it ended the process, twice: is it far too large?")
+    return [work.results[name] for name in sorted(work.results, key=natural)]
 
-    def keep(name: str, result: dict) -> None:
-        _, path, key = waiting.pop(name)
-        for warning in result.pop("warnings", []):
-            warnings.warn(warning, stacklevel=2)
-        if report := result.pop("page", None):
-            write_text(path.with_suffix(".html"), report)
-            result["page"] = hashlib.sha256(report.encode()).hexdigest()
-        elif options.pages or result["status"] != GRADED:  # else a run beside this one may want it
-            path.with_suffix(".html").unlink(missing_ok=True)  # of another result
-        results[name], holds = _shown(result | {"key": key}, measured_with, drawn_by)
-        if holds:
-            kept.write(path, holds)
-        done(1)
 
-    def give_up(name: str, problem: str) -> None:
-        keep(name, {"name": name, "status": BROKEN, "problems": [problem], "undecided": True})
+@dataclass
+class _Work:
+    """Submissions that are being graded: the `results` that are there, and what is still `waiting` for one."""
 
-    def run(names: list[str]) -> None:
-        """Those are left `waiting` that were not graded when a process died."""
-        with executor() as pool:
+    parts: Path
+    options: Options
+    measured_with: str
+    executor: Callable[[], AbstractContextManager[Executor]]
+    done: Done
+    drawn_by: str
+    waiting: dict[str, tuple[Path, Path, str | None]] = field(default_factory=dict)  # source, the result's file, key
+    results: dict[str, dict] = field(default_factory=dict)
+
+    def begin(self, found: dict[str, Path]) -> None:
+        """Takes the results that still hold; all others wait."""
+        for name, source in found.items():
+            path = self.parts / f"{kept.file_name(name)}.json"
             try:
-                futures = {pool.submit(grade, name, waiting[name][0], options): name for name in names}
+                key = kept.key(source, self.measured_with)
+            except OSError:
+                key = None  # grading it says why; it is tried again each time
+            before = key and kept.read(path, key)
+            if before and _has_page(before, path, self.options, self.drawn_by):
+                self.results[name] = before | {"name": name}
+                self.done(1)
+            else:
+                self.waiting[name] = (source, path, key)
+
+    def run(self, names: list[str]) -> None:
+        """Grades some. Those are left `waiting` that were not graded when a process died."""
+        with self.executor() as pool:
+            try:
+                futures = {pool.submit(grade, name, self.waiting[name][0], self.options): name for name in names}
             except BrokenProcessPool:  # while others were still handed out
                 return
             for future in _completed(futures):
@@ -135,18 +145,28 @@ def grade_all(
                     raise
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     older = ": start the workers again" if isinstance(error, ImportError) else ""  # than the code here
-                    give_up(futures[future], f"grading it failed ({first_line(error)}){older}")
+                    self.give_up(futures[future], f"grading it failed ({first_line(error)}){older}")
                 else:
-                    keep(futures[future], result)
+                    self.keep(futures[future], result)
 
-    while waiting:
-        run(list(waiting))
-        # One of those that were being worked on killed its process: alone, it takes no other with it.
-        for name in list(waiting)[: usable_cores() + 2]:
-            run([name])
-            if name in waiting:
-                give_up(name, "grading it ended the process, twice: is it far too large?")
-    return [results[name] for name in sorted(results, key=natural)]
+    def give_up(self, name: str, problem: str) -> None:
+        """Takes for a result that there is none, until another time."""
+        self.keep(name, {"name": name, "status": BROKEN, "problems": [problem], "undecided": True})
+
+    def keep(self, name: str, result: dict) -> None:
+        """Takes a result, and writes it where it would be the same another time."""
+        _, path, key = self.waiting.pop(name)
+        for warning in result.pop("warnings", []):
+            warnings.warn(warning, stacklevel=2)
+        if report := result.pop("page", None):
+            write_text(path.with_suffix(".html"), report)
+            result["page"] = hashlib.sha256(report.encode()).hexdigest()
+        elif self.options.pages or result["status"] != GRADED:  # else a run beside this one may want it
+            path.with_suffix(".html").unlink(missing_ok=True)  # of another result
+        self.results[name], holds = _shown(result | {"key": key}, self.measured_with, self.drawn_by)
+        if holds:
+            kept.write(path, holds)
+        self.done(1)
 
 
 def _completed(futures: Iterable[Future]) -> Iterator[Future]:
