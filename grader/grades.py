@@ -20,6 +20,7 @@ from grader.report import board
 from grader.report import grades as tables
 from grader.report.page import page_of
 from grader.roster import Student
+from grader.uploads import Upload
 
 MISSING, UNSURE = "missing", "unsure"
 NOTHING = {"status": MISSING, "problems": ["handed nothing in"]}
@@ -50,39 +51,54 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
     return rows
 
 
-def graded(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
+def with_grades(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
     """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
-    shown, rows = {row["of"]: row for row in board.ranked(results)}, []
-    own = {result["name"]: result for result in results}
+    shown, own = {row["of"]: row for row in board.ranked(results)}, {result["name"]: result for result in results}
     students = list(students)
-    platforms = {student.upload.platform for student in students if student.upload}
-    for student in students:
-        row, result, upload = shown[student.row], own[student.row], student.upload
-        unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
-        time = upload and upload.uploaded
-        # Canvas says that it is late, and not by how much; what was downloaded before the deadline is not late
-        unsaid = upload and not upload.dated and points.deadline and upload.time > points.deadline
-        unknown = bool((upload and points.deadline and upload.late) or unsaid)
-        days = None if unknown else points.late_days(time)
-        grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
-        called_so = upload and upload.platform == "canvas" and points.deadline and len(platforms) > 1
-        notes = ["named as Canvas names files: the days that it is late were not counted"] * bool(called_so)
-        decide = ["its file does not tell how many days it is late: decide its grade"]
-        rows.append(
-            {
-                "id": student.id,
-                "name": printable(student.name),
-                "tier": row["passed"],
-                "late_days": days,
-                "grade": grade,
-                "status": result["status"],
-                "uploaded": time.isoformat(timespec="seconds") if time else "",
-                "remarks": row["remarks"],
-                "notes": row["notes"] + (decide * (grade is None) if unknown else notes),
-                "number": upload.number if upload else "",
-                "platform": upload.platform if upload else "",
-            }
-        )
+    mixed = len({student.upload.platform for student in students if student.upload}) > 1
+    rows = [_row(student, shown[student.row], own[student.row], points, mixed) for student in students]
+    _leave_undecided(students, rows, own)
+    return rows
+
+
+def _row(student: Student, row: dict, result: dict, points: Points, mixed: bool) -> dict:
+    """The row of one student, by their `row` on the board and their `result`. `mixed` tells that the uploads are not
+    all of one platform: then a file may only be called as Canvas calls them."""
+    upload, days = student.upload, _late_days(student.upload, points)
+    unjudged = row["graded"] and not row["judged"]  # against other faces, say, or without the distance
+    grade = None if unjudged or result.get("undecided") else points.grade(row["passed"], days)
+    notes = list(row["notes"])
+    if days is None:
+        notes += ["its file does not tell how many days it is late: decide its grade"] * (grade is None)
+    elif upload and upload.platform == "canvas" and points.deadline and mixed:
+        notes.append("named as Canvas names files: the days that it is late were not counted")
+    return {
+        "id": student.id,
+        "name": printable(student.name),
+        "tier": row["passed"],
+        "late_days": days,
+        "grade": grade,
+        "status": result["status"],
+        "uploaded": upload.uploaded.isoformat(timespec="seconds") if upload and upload.uploaded else "",
+        "remarks": row["remarks"],
+        "notes": notes,
+        "number": upload.number if upload else "",
+        "platform": upload.platform if upload else "",
+    }
+
+
+def _late_days(upload: Upload | None, points: Points) -> int | None:
+    """Begun days after the deadline; None where it is late by nobody knows how much."""
+    if not (upload and points.deadline):
+        return 0
+    # Canvas says that it is late, and not by how much; what was downloaded before the deadline is not late
+    unsaid = not upload.dated and upload.time > points.deadline
+    return None if upload.late or unsaid else points.late_days(upload.uploaded)
+
+
+def _leave_undecided(students: list[Student], rows: list[dict], own: dict[str, dict]) -> None:
+    """Takes the grade from those on the roster who handed nothing in, or nothing that can be graded, while an upload
+    that is worth points is nobody's and may be theirs; a note says what to do. `own` are the results, by name."""
     somebody_came = any(student.id and student.upload for student in students)  # else it may be a whole class, packed
     anybodys = [  # 0 points of whoever it is are 0 points
         student
@@ -96,7 +112,6 @@ def graded(results: list[dict], students: Iterable[Student], points: Points) -> 
             remedies = dict.fromkeys(DEEPER if {"several", "deeper"} & one.keys() else NOBODYS for one in theirs)
             if remedies:
                 row.update(grade=None, notes=[*row["notes"], *remedies])
-    return rows
 
 
 def write_tables(rows: list[dict], page: Path, parts: Path) -> None:

@@ -199,7 +199,7 @@ def _graded(
 
 def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
     """Writes all that is asked for. Raises OSError."""
-    rows = grades.graded(results, students, plan.points)
+    rows = grades.with_grades(results, students, plan.points)
     key = grades.secret(plan.parts) if plan.public else None
     board.write(results, plan.page)
     if plan.tables:

@@ -50,7 +50,7 @@ def classroom():
         {"name": "b4 Kim", "status": "broken", "problems": ["Kim.tgz: holds no picture"]},
     ]
     results = grades.with_missing(results, students)
-    return students, results, grades.graded(results, students, read_points())
+    return students, results, grades.with_grades(results, students, read_points())
 
 
 def read(path):
@@ -83,7 +83,7 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
         {"name": "out of memory", "status": "broken", "problems": ["grading it failed"], "undecided": True},
     ]
     students = [Student("", row["name"], Upload("", Path(), NOW, "")) for row in results]
-    rows = grades.graded(results, students, read_points())
+    rows = grades.with_grades(results, students, read_points())
     assert [row["grade"] for row in rows] == [None, 0, None, None]
     assert [row["grade"] for row in read(tables.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
     with pytest.warns(UserWarning, match=r"^3 grades are for you to decide: empty in other\.grades\.csv"):
@@ -96,7 +96,7 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
 def test_two_names_that_are_shown_alike_have_their_own_grades():
     results = [result("王 小明", 50.0, "Strong"), result("王\u3000小明", 500.0, None)]
     students = [Student("", row["name"], Upload("", Path(), NOW, "")) for row in results]
-    rows = grades.graded(results, students, read_points())
+    rows = grades.with_grades(results, students, read_points())
     assert [(row["name"], row["grade"]) for row in rows] == [("王 小明", 3), ("王 小明", 0)]
 
 
@@ -136,7 +136,7 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
         (late, ["3", "", "0", "2.1"], ["0", "", "", "3"]),
         (read_points(), ["3", "3", "0", "3"], ["0"] * 4),
     ):
-        sheet = read(tables.write(grades.graded(results, students, points), tmp_path / "board.html")[0])
+        sheet = read(tables.write(grades.with_grades(results, students, points), tmp_path / "board.html")[0])
         assert [row["grade"] for row in sheet] == grades_
         assert [row["late_days"] for row in sheet] == days
         assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in grades_]
@@ -195,7 +195,7 @@ def test_of_a_download_of_moodle_what_came_before_the_deadline_is_in_time(tmp_pa
     found["Kim_9_assignsubmission_onlinetext_"] = tmp_path  # written by the download, whatever the files are
     listed = students_of(found, None, NOW)
     results = [result(student.row, 50.0, "Strong") for student in listed]
-    rows = grades.graded(results, listed, points)[: len(times)]
+    rows = grades.with_grades(results, listed, points)[: len(times)]
     assert [row["grade"] is None for row in rows] == [place in unknown for place in range(len(times))]
     assert [row["late_days"] for row in rows] == [
         None if place in unknown else int(time > 0) for place, time in enumerate(times)
@@ -563,7 +563,7 @@ def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
         ({"name": "nick", "undecided": True} | broken, {"name": "b3 Eve"} | broken, ["Eve"]),
         ({"name": "nick"} | broken, result("b3 Eve", 50.0, None), ["Nicholas Lee", "Eve", "nick"]),  # 0 in any case
     ):
-        rows = grades.graded(grades.with_missing([nicks, eves], students), students, read_points())
+        rows = grades.with_grades(grades.with_missing([nicks, eves], students), students, read_points())
         assert (rows[0]["grade"], rows[0]["status"]) == (0 if "Nicholas Lee" in canvas else None, "missing")
         assert (grades.NOBODYS in rows[0]["notes"]) == (rows[0]["grade"] is None)
         assert rows[1]["grade"] == 0 and not rows[1]["notes"]
@@ -581,14 +581,14 @@ def test_whose_own_is_broken_may_have_handed_in_what_is_nobodys(tmp_path, adas, 
         path.touch()
     students = students_of(found, [Student("b1", "Ada")])
     results = [{"name": "b1 Ada", "status": "broken", "problems": ["a PDF"]}, result(students[1].row, 50.0, "Medium")]
-    ada, _ = grades.graded(grades.with_missing(results, students), students, read_points())
+    ada, _ = grades.with_grades(grades.with_missing(results, students), students, read_points())
     assert (ada["grade"], ada["notes"]) == ((0, []) if decided else (None, [grades.NOBODYS]))
 
 
 def test_a_class_that_is_packed_or_one_folder_deeper_gets_no_0(tmp_path):
     students = [Student("b1", "Ada"), Student("b2", "Eve"), Student("", "HW6", upload("HW6", tmp_path))]
     whole = {"name": "HW6", "status": "broken", "problems": ["holds no picture but 2 archives"]}
-    rows = grades.graded(grades.with_missing([whole], students), students, read_points())
+    rows = grades.with_grades(grades.with_missing([whole], students), students, read_points())
     assert [(row["grade"], grades.NOBODYS in row["notes"]) for row in rows[:2]] == [(None, True)] * 2
 
 
@@ -608,7 +608,7 @@ def test_whose_an_upload_cannot_be_has_0(tmp_path, names, cy):
         path.touch()
     students = students_of(found, [Student("b1", "Wang Wei"), Student("b2", "Wang Wei"), Student("b3", "Cy")])
     results = [result(student.row, 50.0, "Medium") for student in students if student.upload]
-    rows = grades.graded(grades.with_missing(results, students), students, read_points())
+    rows = grades.with_grades(grades.with_missing(results, students), students, read_points())
     assert rows[2]["name"] == "Cy" and (rows[2]["grade"], grades.NOBODYS in rows[2]["notes"]) == (cy, cy is None)
     assert all(row["grade"] is None for row, student in zip(rows, students, strict=True) if student.unsure)
 

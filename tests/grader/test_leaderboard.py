@@ -381,7 +381,7 @@ def test_a_part_of_a_class_with_one_student_gets_no_0(tmp_path, monkeypatch, fil
         lambda some: [grading.grade(*one, grading.Options()) for one in some.items()],
     )
     results = grades.with_missing([result | {"name": student.row} for student, result in counting], students)
-    rows = grades.graded(results, students, read_points())
+    rows = grades.with_grades(results, students, read_points())
     assert {row["grade"] for row in rows} == {ada}
     assert all((grades.DEEPER in row["notes"]) == (row["id"] != "" and ada is None) for row in rows)
     assert not any(grades.NOBODYS in row["notes"] for row in rows)

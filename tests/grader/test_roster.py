@@ -206,7 +206,7 @@ def test_where_nobody_can_tell_whose_an_upload_is_a_person_decides(tmp_path, nam
     assert sorted(row.upload.entry for row in rows[1:]) == sorted(names)
     assert all("may be that of b1 Ada Lovelace" in row.notes[-1] for row in rows[1:])
     results = grades.with_missing([], rows[:1])
-    (row,) = grades.graded(results, rows[:1], read_points())
+    (row,) = grades.with_grades(results, rows[:1], read_points())
     assert (row["status"], row["grade"]) == ("unsure", None) and "a person decides" in row["remarks"][0]
 
 
@@ -257,7 +257,7 @@ def test_an_id_on_one_archive_of_a_shared_folder_is_not_on_the_others(tmp_path):
     assert ada.settled({"late/b5.tgz": ""}).undecided and "late holds an upload that is nobody's too" in ada.notes[-1]
     assert not students({"late/b5.tgz": own, "gan": other}, listed)[0].settled({"late/b5.tgz": ""}).undecided
     results = [{"name": row.row, "status": "graded", "problems": [], "undecided": True} for row in (ada, nobodys)]
-    rows = grades.graded(grades.with_missing(results, [ada, eve, nobodys]), [ada, eve, nobodys], read_points())
+    rows = grades.with_grades(grades.with_missing(results, [ada, eve, nobodys]), [ada, eve, nobodys], read_points())
     assert (rows[1]["status"], rows[1]["grade"]) == ("missing", None)
     found = {f"late/{path.name}": path for path in entries(tmp_path, ["gan.tgz", "b5_b6.tgz", "old.tgz"]).values()}
     assert [row.row for row in students(found, listed)[2:]] == [
