@@ -16,8 +16,7 @@ from grader.files import SECRET, natural, short_hash, write_bytes, write_text
 from grader.grading import BROKEN
 from grader.kept import file_name
 from grader.points import Points
-from grader.report import board
-from grader.report import grades as tables
+from grader.report import board, gradebook
 from grader.report.page import page_of
 from grader.roster import Student
 from grader.uploads import Upload
@@ -52,7 +51,7 @@ def with_missing(results: list[dict], students: Iterable[Student]) -> list[dict]
 
 
 def with_grades(results: list[dict], students: Iterable[Student], points: Points) -> list[dict]:
-    """A row with a grade for each student, in the order of the roster: the fields of grader.report.grades."""
+    """A row with a grade for each student, in the order of the roster: the fields of grader.report.gradebook."""
     shown, own = {row["of"]: row for row in board.ranked(results)}, {result["name"]: result for result in results}
     students = list(students)
     mixed = len({student.upload.platform for student in students if student.upload}) > 1
@@ -123,11 +122,11 @@ def write_tables(rows: list[dict], page: Path, parts: Path) -> None:
         written = json.loads(record.read_bytes())
     except (OSError, ValueError):
         written = {}
-    changed = {path: kept for path in tables.beside(page) if (kept := _changed(path, written.get(path.name)))}
+    changed = {path: kept for path in gradebook.beside(page) if (kept := _changed(path, written.get(path.name)))}
     for path, copy in changed.items():
         write_bytes(copy, path.read_bytes())
         warnings.warn(f"{path} may have been changed by hand: that version is kept as {copy.name}", stacklevel=2)
-    paths = tables.write(rows, page)
+    paths = gradebook.write(rows, page)
     write_text(record, json.dumps({path.name: short_hash(path) for path in paths}))
     if undecided := sum(row["grade"] is None for row in rows):
         whose = counted(undecided, "grade is", "grades are")

@@ -22,8 +22,7 @@ from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
 from grader.points import DEFAULT, Points, read_points
 from grader.progress import Progress, silent
-from grader.report import board
-from grader.report import grades as grade_tables
+from grader.report import board, gradebook
 from grader.roster import Student
 from grader.uploads import MOODLE
 from grader.workers import dask, local
@@ -163,11 +162,11 @@ def _plan(
     worth = read_points(points or DEFAULT)
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     parts = page.with_name(f"{page.name}{PARTS}")
-    ours = {path.resolve() for path in (page, parts, *board.beside(page), *grade_tables.beside(page), *given)}
+    ours = {path.resolve() for path in (page, parts, *board.beside(page), *gradebook.beside(page), *given)}
     entries = submissions(folder.resolve(), ours, listed)
     students = classroom.students(entries, listed, worth.deadline)
     plan = _Plan(folder, page, parts, options, entries, students, worth, bool(roster or points), public, reports)
-    tables = grade_tables.beside(page) if plan.tables else []
+    tables = gradebook.beside(page) if plan.tables else []
     pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
     written = [page, *board.beside(page), *tables, *filter(None, [public]), *pages]

@@ -83,7 +83,7 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     from grader.errors import counted
     from grader.grading import BROKEN, Options
     from grader.leaderboard import make
-    from grader.report import board, grades
+    from grader.report import board, gradebook
 
     shared.only_with("processes of this machine, not for --dask", not address, jobs="--jobs")
     options = Options(reference, metrics, offline)
@@ -96,5 +96,5 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
         nothing += f"; of {count['unsure']} nobody can tell which upload is theirs"
     submitted = count.total() - count["missing"] - count["unsure"]
     click.echo(f"{counted(submitted, 'submission')}, {count[BROKEN]} of which could not be graded{nothing}", err=True)
-    more = [*(grades.beside(output) if roster or points else []), *filter(None, (public, reports))]
+    more = [*(gradebook.beside(output) if roster or points else []), *filter(None, (public, reports))]
     shared.wrote(output, *board.beside(output), *more)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from grader import cli, grades, grading, kept, leaderboard
 from grader.metrics.registry import Against
 from grader.points import read_points
-from grader.report import grades as tables
+from grader.report import gradebook
 from grader.roster import Student
 from grader.roster import students as students_of
 from grader.uploads import Upload, upload
@@ -60,7 +60,7 @@ def read(path):
 
 
 def test_three_tables_of_grades(classroom, tmp_path):
-    sheet, moodle, canvas = (read(path) for path in tables.write(classroom[2], tmp_path / "board.html"))
+    sheet, moodle, canvas = (read(path) for path in gradebook.write(classroom[2], tmp_path / "board.html"))
     assert [row["grade"] for row in sheet] == [row["Grade"] for row in moodle] == ["3", "3", "0", "0"]
     assert {row["Last modified (grade)"] for row in moodle} == {""}  # Moodle takes no worksheet without it
     assert [row["status"] for row in sheet] == ["graded", "graded", "missing", "broken"]
@@ -85,7 +85,7 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     students = [Student("", row["name"], Upload("", Path(), NOW, "")) for row in results]
     rows = grades.with_grades(results, students, read_points())
     assert [row["grade"] for row in rows] == [None, 0, None, None]
-    assert [row["grade"] for row in read(tables.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
+    assert [row["grade"] for row in read(gradebook.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
     with pytest.warns(UserWarning, match=r"^3 grades are for you to decide: empty in other\.grades\.csv"):
         grades.write_tables(rows, tmp_path / "other.html", tmp_path / "parts")
     grades.write_pages(students, rows, results, tmp_path, tmp_path / "pages", None)
@@ -115,7 +115,7 @@ def test_platforms_get_no_line_that_erases_or_hits_another(classroom, tmp_path):
         (rows, ["Ada", "Eve", "notes.txt", "Kim", "Zoe"], ["Ada"], ["Ada", "Zoe"]),
         (rows[2:], ["notes.txt", "Kim", "Zoe"], ["Kim"], ["Zoe"]),  # without a roster
     ):
-        sheet, moodle, canvas = (read(path) for path in tables.write(some, tmp_path / "board.html"))
+        sheet, moodle, canvas = (read(path) for path in gradebook.write(some, tmp_path / "board.html"))
         assert [row["name"] for row in sheet] == names[0]
         assert [row["Full name"] for row in moodle] == names[1]
         assert [row["Student"] for row in canvas] == names[2]
@@ -136,7 +136,7 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
         (late, ["3", "", "0", "2.1"], ["0", "", "", "3"]),
         (read_points(), ["3", "3", "0", "3"], ["0"] * 4),
     ):
-        sheet = read(tables.write(grades.with_grades(results, students, points), tmp_path / "board.html")[0])
+        sheet = read(gradebook.write(grades.with_grades(results, students, points), tmp_path / "board.html")[0])
         assert [row["grade"] for row in sheet] == grades_
         assert [row["late_days"] for row in sheet] == days
         assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in grades_]
@@ -567,7 +567,7 @@ def test_who_may_own_what_is_nobodys_gets_no_0(tmp_path):
         assert (rows[0]["grade"], rows[0]["status"]) == (0 if "Nicholas Lee" in canvas else None, "missing")
         assert (grades.NOBODYS in rows[0]["notes"]) == (rows[0]["grade"] is None)
         assert rows[1]["grade"] == 0 and not rows[1]["notes"]
-        assert [row["Student"] for row in read(tables.write(rows, tmp_path / "board.html")[2])] == canvas
+        assert [row["Student"] for row in read(gradebook.write(rows, tmp_path / "board.html")[2])] == canvas
 
 
 @pytest.mark.parametrize(
