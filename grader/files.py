@@ -11,6 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,6 @@ SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Wind
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
-SECRET = "secret.txt"  # by which that folder is told from a student's
 PATIENCE = 5  # seconds until a file is given up that others hold
 
 
@@ -62,6 +62,17 @@ def all_files(source: Path) -> Iterator[str]:
 def with_name(path: Path) -> Path:
     """The path with a name of its own: the folders . and .. have another one in full."""
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
+def file_name(name: str, alone: bool = False) -> str:
+    """A name for a file that stands for a submission's and that any file system takes, with a hash where it is long or
+    has capitals: macOS and Windows do not tell it from one in small letters. `alone` says that there is none. Windows
+    takes whole paths of 259 characters, and a Chinese letter is 9 of them here. No file of this name is hidden."""
+    quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
+    quoted = f"_{quoted}" if DEVICES.match(quoted) else re.sub(r"^\.", "%2E", quoted)
+    if len(quoted) < 100 and (alone or not re.search("[A-Z]", name)):
+        return quoted
+    return f"{quoted[:80]}+{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
 def sha256(path: Path) -> str:

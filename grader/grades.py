@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import SECRET, natural, short_hash, write_bytes, write_text
+from grader.files import file_name, natural, short_hash, write_bytes, write_text
 from grader.grading import BROKEN
-from grader.kept import file_name
 from grader.points import Points
 from grader.report import board, gradebook
 from grader.report.page import page_of
@@ -22,6 +21,7 @@ from grader.roster import Student
 from grader.uploads import Upload
 
 MISSING, UNSURE = "missing", "unsure"
+SECRET = "secret.txt"  # by which the folder of results is told from a student's
 NOTHING = {"status": MISSING, "problems": ["handed nothing in"]}
 ANYBODYS = {  # where something was handed in, by nobody knows whom
     "status": UNSURE,

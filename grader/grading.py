@@ -20,10 +20,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader import kept
+from grader import result_cache
 from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
-from grader.files import natural, sha256, write_text
+from grader.files import file_name, natural, sha256, write_text
 from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
 from grader.metrics.registry import NAMES
 from grader.progress import Done, Progress, silent, unheard
@@ -85,11 +85,11 @@ def grade_all(
     """Results of all submissions, by name. Those in the folder `parts` from before, of the same content, are kept.
     A result that was measured with other files than here is `undecided`, and so is a submission that was not read.
 
-    `measured_with` is that of grader.kept: where it changes, all are graded again. `executor` makes what runs the work;
-    it is asked again when a process died, and a submission with which that happens twice is given up.
+    `measured_with` is that of grader.result_cache: where it changes, all are graded again. `executor` makes what runs
+    the work; it is asked again when a process died, and a submission with which that happens twice is given up.
     Raises CannotLoad.
     """
-    work = _Work(parts, options, measured_with, executor, done, kept.drawn_by())
+    work = _Work(parts, options, measured_with, executor, done, result_cache.drawn_by())
     work.begin(found)
     while work.waiting:
         work.run(list(work.waiting))
@@ -117,12 +117,12 @@ class _Work:
     def begin(self, found: dict[str, Path]) -> None:
         """Takes the results that still hold; all others wait."""
         for name, source in found.items():
-            path = self.parts / f"{kept.file_name(name)}.json"
+            path = self.parts / f"{file_name(name)}.json"
             try:
-                key = kept.key(source, self.measured_with)
+                key = result_cache.key(source, self.measured_with)
             except OSError:
                 key = None  # grading it says why; it is tried again each time
-            before = key and kept.read(path, key)
+            before = key and result_cache.read(path, key)
             if before and _has_page(before, path, self.options, self.drawn_by):
                 self.results[name] = before | {"name": name}
                 self.done(1)
@@ -165,7 +165,7 @@ class _Work:
             path.with_suffix(".html").unlink(missing_ok=True)  # of another result
         self.results[name], holds = _shown(result | {"key": key}, self.measured_with, self.drawn_by)
         if holds:
-            kept.write(path, holds)
+            result_cache.write(path, holds)
         self.done(1)
 
 
@@ -181,7 +181,7 @@ def _shown(result: dict, measured_with: str, drawn_by: str) -> tuple[dict, dict 
     """A result as it is shown, and as it is kept, where it would be the same another time: not of a worker with other
     files, of a submission that was not read, or with a measure that failed."""
     there = result.get("measured_with", measured_with)
-    alike = kept.judge_alike(there, measured_with)
+    alike = result_cache.judge_alike(there, measured_with)
     failed, result = result.get("failed"), {key: value for key, value in result.items() if key != "failed"}
     holds = bool(result["key"]) and there == measured_with and not failed and not result.get("undecided")
     notes = [ELSEWHERE] * (not alike)
@@ -290,9 +290,9 @@ def _scorer(options: Options) -> Scorer:
 def _own_code() -> tuple[str, str]:
     """What measures and what draws pages, as it was when this process began to grade: a worker of Dask lives on while
     files change on the disk, and goes on with what it has loaded."""
-    return kept.code(), kept.drawn_by()
+    return result_cache.code(), result_cache.drawn_by()
 
 
 @lru_cache(maxsize=1)
 def _measured_with(options: Options) -> str:
-    return kept.measured_with(_scorer(options), _own_code()[0])
+    return result_cache.measured_with(_scorer(options), _own_code()[0])

@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grader import grades, kept, plagiarism
+from grader import grades, plagiarism, result_cache
 from grader import roster as classroom
 from grader.errors import GraderError, printable
-from grader.files import PARTS, SECRET, all_files, check_apart, check_closed, left_behind, natural, some
+from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, some
 from grader.grading import BROKEN, Options, about, grade_all, prints_of
 from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
@@ -66,7 +66,7 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
 def _passed_over(entry: Path) -> bool:
     """Whether an entry was left by a system or by us, and not handed in under such a name."""
     if entry.name.endswith(PARTS):
-        return (entry / SECRET).is_file()
+        return (entry / grades.SECRET).is_file()
     handed_in = is_archive(entry.name) or MOODLE.fullmatch(entry.name)
     return left_behind(entry.name) and (not handed_in or entry.name.startswith("._"))  # ._: macOS, beside each file
 
@@ -119,7 +119,7 @@ def make(
     for metric, note in scorer.against.missing.items():
         warnings.warn(f"{metric}: {note}", stacklevel=2)
     executor = (lambda: dask(address)) if address else (lambda: local(jobs))
-    measured_with = kept.measured_with(scorer, kept.code())
+    measured_with = result_cache.measured_with(scorer, result_cache.code())
     options = replace(plan.options, missing=tuple(scorer.against.missing.items()))
 
     def grade_some(found: dict[str, Path]) -> list[dict]:

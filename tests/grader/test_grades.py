@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from grader import cli, grades, grading, kept, leaderboard
+from grader import cli, grades, grading, leaderboard, result_cache
+from grader.files import file_name
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import gradebook
@@ -253,7 +254,7 @@ def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
     students, results, rows = classroom
     parts = tmp_path / "parts"
     parts.mkdir()
-    (parts / f"{kept.file_name(students[0].upload.entry)}.html").write_text("<html>\n<body>\nwhole report</body>")
+    (parts / f"{file_name(students[0].upload.entry)}.html").write_text("<html>\n<body>\nwhole report</body>")
     rows[3] |= {"grade": 1.0, "late_days": 1}
     grades.write_pages(students, rows, results, parts, tmp_path, "key")
     texts = {path.stem: path.read_text() for path in tmp_path.glob("*.html")}
@@ -288,11 +289,11 @@ def measured(monkeypatch):
 
     def grade(name, source, options):
         names.append(name)
-        page = {"page": f"<body>report of {name}", "drawn_by": kept.drawn_by()} if options.pages else {}
+        page = {"page": f"<body>report of {name}", "drawn_by": result_cache.drawn_by()} if options.pages else {}
         return result(name, 50.0, "Medium") | page
 
     monkeypatch.setattr(grading.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
-    monkeypatch.setattr(kept, "measured_with", lambda *_: "x")
+    monkeypatch.setattr(result_cache, "measured_with", lambda *_: "x")
     monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
     monkeypatch.setattr(grading, "grade", grade)
     return names
@@ -318,7 +319,7 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
         assert CliRunner().invoke(cli.main, command).exit_code == 0
         assert len(measured) == 4  # once more for the pages
         assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
-    monkeypatch.setattr(kept, "drawn_by", lambda: "a newer grader")
+    monkeypatch.setattr(result_cache, "drawn_by", lambda: "a newer grader")
     assert CliRunner().invoke(cli.main, command[:4]).exit_code == 0
     assert len(measured) == 4  # without pages nothing has changed
     assert CliRunner().invoke(cli.main, command).exit_code == 0
@@ -364,8 +365,8 @@ def test_a_page_of_a_result_that_was_not_kept_is_drawn_again(tmp_path, monkeypat
 
     def page(measured_with, failed=False):
         def grade(name, source, options):
-            graded = {"name": name, "status": "graded", "problems": [], "failed": failed, "drawn_by": kept.drawn_by()}
-            return graded | {"page": f"with {measured_with}"}
+            graded = {"name": name, "status": "graded", "problems": [], "failed": failed}
+            return graded | {"page": f"with {measured_with}", "drawn_by": result_cache.drawn_by()}
 
         monkeypatch.setattr(grading, "grade", grade)
         options, parts = grading.Options(pages=True), tmp_path / "parts"

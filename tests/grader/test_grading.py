@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import grader.scoring  # noqa: F401 - now, and not first where a test has put another reader in its place
-from grader import grading, kept, workers
+from grader import grading, result_cache, workers
 from grader.errors import GraderError
 from grader.inputs import submission
 from grader.inputs.submission import Submission
@@ -40,7 +40,7 @@ def test_a_result_has_the_page_that_is_wanted_of_it(monkeypatch):
     monkeypatch.setattr(grading, "_measured_with", lambda options: "x")
     options = grading.Options(metrics=("afd",), offline=True, pages=True)
     result = grading.grade("ada", Path("ada.tgz"), options)
-    assert "<title>Score of ada.tgz</title>" in result["page"] and result["drawn_by"] == kept.drawn_by()
+    assert "<title>Score of ada.tgz</title>" in result["page"] and result["drawn_by"] == result_cache.drawn_by()
 
 
 def test_one_that_kills_its_process_stops_no_other(tmp_path, monkeypatch):
@@ -231,7 +231,7 @@ def test_what_was_drawn_by_another_grader_is_named_and_kept(tmp_path, monkeypatc
         return {"name": name, "status": "graded", "problems": [], "measured_with": "x"} | page
 
     monkeypatch.setattr(grading, "grade", grade)
-    monkeypatch.setattr(kept, "drawn_by", lambda: "new")
+    monkeypatch.setattr(result_cache, "drawn_by", lambda: "new")
     found = {name: tmp_path / name for name in ("ada", "eve")}
     for path in found.values():
         path.touch()

@@ -15,7 +15,7 @@ LAYERS = (  # the lowest first; a module may import those of its own layer and o
     ("metrics", "results"),
     ("verdict",),
     ("scoring", "report"),
-    ("filled_in", "grading", "kept", "plagiarism", "points", "roster", "uploads", "workers"),
+    ("filled_in", "grading", "plagiarism", "points", "result_cache", "roster", "uploads", "workers"),
     ("check", "gradient_norms", "grades", "history", "leaderboard", "pack"),
     ("cli", "__main__"),
 )

@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from grader import cli, grades, grading, kept, leaderboard
+from grader import cli, grades, grading, leaderboard
+from grader.files import file_name
 from grader.inputs import submission
 from grader.inputs.images import jpeg
 from grader.pack import tgz
@@ -295,7 +296,7 @@ def test_what_is_called_as_hidden_files_are_has_a_row(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert {*leaderboard.submissions(tmp_path)} == {*handed_in.values()}
-    assert kept.file_name(".tables") == "%2Etables"  # and not the name of a file of ours
+    assert file_name(".tables") == "%2Etables"  # and not the name of a file of ours
 
 
 def test_what_a_student_handed_in(tmp_path):

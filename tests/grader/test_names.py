@@ -13,9 +13,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from grader.files import atomic
+from grader.files import atomic, file_name
 from grader.inputs.archives import members
-from grader.kept import file_name
 from kit.faces import files_of
 from tests.conftest import ROOT
 

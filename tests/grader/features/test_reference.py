@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from grader import kept
+from grader import result_cache
 from grader.features import reference
 from grader.features.statistics import SAMPLE, Statistics
 from grader.inputs.faces import BadReference, face_set_name
@@ -259,7 +259,7 @@ def test_a_given_set_knows_the_floor_of_faces_stored_as_a_submission_is(tmp_path
     assert again.floors == made.floors and set(made.floors) == set(reference.FEW_QUALITIES)
     digests = [hashlib.sha256(), hashlib.sha256()]
     for digest, one in zip(digests, (made, again), strict=True):
-        kept._add_reference(digest, one)
+        result_cache._add_reference(digest, one)
     assert digests[0].digest() == digests[1].digest()  # or workers of a class would not grade as the class does
     chosen = np.argsort(np.random.default_rng(0).random(2100))
     others = Statistics.of(points(faces[chosen[1000:]]))

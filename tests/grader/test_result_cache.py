@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grader import grading, kept
+from grader import grading, result_cache
 from grader.features.reference import shipped_reference
 from grader.inputs.known_faces import Known
 from grader.metrics.registry import NAMES, Against
@@ -36,9 +36,9 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
         replace(scorer, against=replace(against, real=replace(against.real, statistics=moved))),
         replace(scorer, against=replace(against, real=replace(against.real, floors={75: 73.0}))),
     ]
-    keys = [kept.measured_with(one, kept.code()) for one in (scorer, *changed)]
+    keys = [result_cache.measured_with(one, result_cache.code()) for one in (scorer, *changed)]
     assert len(set(keys)) == len(keys)
-    assert kept.measured_with(replace(scorer), kept.code()) == keys[0]
+    assert result_cache.measured_with(replace(scorer), result_cache.code()) == keys[0]
 
 
 @pytest.mark.parametrize(
@@ -64,27 +64,29 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
     ],
 )
 def test_the_key_follows_the_code_and_the_weights(scorer, copied, file, old, new):
-    before, data = kept.measured_with(scorer, kept.code()), (copied / file).read_bytes()
+    before, data = result_cache.measured_with(scorer, result_cache.code()), (copied / file).read_bytes()
     assert data.count(old) == 1 or not old
     (copied / file).write_bytes(data.replace(old, new, 1))
-    assert kept.measured_with(scorer, kept.code()) != before
+    assert result_cache.measured_with(scorer, result_cache.code()) != before
     (copied / file).write_bytes(data)
-    assert kept.measured_with(scorer, kept.code()) == before
+    assert result_cache.measured_with(scorer, result_cache.code()) == before
 
 
 @pytest.mark.parametrize(
     ("file", "line"), [("report/page.py", b"# other\n"), ("report/templates/report.html.j2", b"<p>")]
 )
 def test_a_page_follows_what_draws_it_and_the_numbers_do_not(scorer, copied, file, line):
-    page, numbers, data = kept.drawn_by(), kept.measured_with(scorer, kept.code()), (copied / file).read_bytes()
+    page, numbers = result_cache.drawn_by(), result_cache.measured_with(scorer, result_cache.code())
+    data = (copied / file).read_bytes()
     (copied / file).write_bytes(data + line)
-    assert kept.drawn_by() != page and kept.measured_with(scorer, kept.code()) == numbers
+    assert result_cache.drawn_by() != page and result_cache.measured_with(scorer, result_cache.code()) == numbers
     (copied / file).write_bytes(data)
-    assert kept.drawn_by() == page
+    assert result_cache.drawn_by() == page
 
 
 def test_no_word_of_the_plan_of_a_class_grades_it_again():
-    assert not any("leaderboard.py" in (path.name for path in kept.HERE.glob(pattern)) for pattern in kept.MEASURES)
+    measures = [path.name for pattern in result_cache.MEASURES for path in result_cache.HERE.glob(pattern)]
+    assert measures and "leaderboard.py" not in measures
 
 
 def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, monkeypatch):
@@ -101,7 +103,7 @@ def test_a_process_measures_with_the_code_that_it_has_loaded(scorer, copied, mon
     for file in ("metrics/afd.py", "thresholds.toml"):
         data = (copied / file).read_bytes()
         (copied / file).write_bytes(data + b"# other\n")
-        assert key() == before != kept.measured_with(scorer, kept.code())
+        assert key() == before != result_cache.measured_with(scorer, result_cache.code())
         (copied / file).write_bytes(data)
     grading._own_code.cache_clear()
 
@@ -111,12 +113,12 @@ def copied(tmp_path_factory):
     """The grader's own files in another place, to be changed; the largest ones are cut."""
     folder = tmp_path_factory.mktemp("copied")
     with pytest.MonkeyPatch.context() as patch:
-        patterns = (*kept.MEASURES, *kept.DRAWN_BY)
-        for path in (path for pattern in patterns for path in kept.HERE.glob(pattern) if path.is_file()):
-            copy = folder / path.relative_to(kept.HERE)
+        patterns = (*result_cache.MEASURES, *result_cache.DRAWN_BY)
+        for path in (path for pattern in patterns for path in result_cache.HERE.glob(pattern) if path.is_file()):
+            copy = folder / path.relative_to(result_cache.HERE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes()[: 2**16])
-        patch.setattr(kept, "HERE", folder)
+        patch.setattr(result_cache, "HERE", folder)
         yield folder
 
 
@@ -125,22 +127,22 @@ def test_the_key_follows_the_content_of_a_submission(tmp_path):
     (folder / "below").mkdir(parents=True)
     (folder / "1.jpg").write_bytes(b"one")
     (folder / "below/2.jpg").write_bytes(b"two")
-    before = kept.key(folder, "x")
+    before = result_cache.key(folder, "x")
     (folder / ".DS_Store").write_bytes(b"of a teacher who looked into it")
     os.utime(folder / "1.jpg", ns=(1, 1))
-    assert kept.key(folder, "x") == before != kept.key(folder, "y")
+    assert result_cache.key(folder, "x") == before != result_cache.key(folder, "y")
     keys = {before}
     state = os.stat(folder / "1.jpg")
     (folder / "1.jpg").write_bytes(b"two")
     os.utime(folder / "1.jpg", ns=(state.st_atime_ns, state.st_mtime_ns))  # as long, and as old
-    keys.add(kept.key(folder, "x"))
+    keys.add(result_cache.key(folder, "x"))
     (folder / "1.jpg").rename(folder / "3.jpg")
-    keys.add(kept.key(folder, "x"))
+    keys.add(result_cache.key(folder, "x"))
     (folder / "below/2.jpg").unlink()
-    keys.add(kept.key(folder, "x"))
+    keys.add(result_cache.key(folder, "x"))
     (folder / "below/2.jpg").symlink_to("/etc/passwd")
-    keys.add(kept.key(folder, "x"))
-    keys.add(kept.key(folder.rename(tmp_path / "eve (1)"), "x"))  # the result names it
+    keys.add(result_cache.key(folder, "x"))
+    keys.add(result_cache.key(folder.rename(tmp_path / "eve (1)"), "x"))  # the result names it
     assert len(keys) == 6
 
 
@@ -151,7 +153,7 @@ def test_the_key_follows_a_link_at_the_top(tmp_path, folder):
     inside.parent.mkdir(parents=True)
     inside.write_bytes(b"one")
     link.symlink_to(target)
-    before = kept.key(link, "x")
-    assert before == kept.key(target, "x")
+    before = result_cache.key(link, "x")
+    assert before == result_cache.key(target, "x")
     inside.write_bytes(b"two")
-    assert kept.key(link, "x") != before
+    assert result_cache.key(link, "x") != before

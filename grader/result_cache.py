@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
-import urllib.parse
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader.files import DEVICES, all_files, sha256, write_text
+from grader.files import all_files, sha256, write_text
 from grader.inputs.submission import MAX_BYTES, MAX_FILES
 
 if TYPE_CHECKING:
@@ -105,17 +103,6 @@ def key(source: Path, measured_with: str) -> str:
         left -= status.st_size
         digest.update(sha256(Path(path)).encode())
     return digest.hexdigest()
-
-
-def file_name(name: str, alone: bool = False) -> str:
-    """A name for a file that stands for a submission's and that any file system takes, with a hash where it is long or
-    has capitals: macOS and Windows do not tell it from one in small letters. `alone` says that there is none. Windows
-    takes whole paths of 259 characters, and a Chinese letter is 9 of them here. No file of this name is hidden."""
-    quoted = urllib.parse.quote(name, safe="", errors="surrogateescape")
-    quoted = f"_{quoted}" if DEVICES.match(quoted) else re.sub(r"^\.", "%2E", quoted)
-    if len(quoted) < 100 and (alone or not re.search("[A-Z]", name)):
-        return quoted
-    return f"{quoted[:80]}+{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
 def write(path: Path, result: dict) -> None:
