@@ -42,20 +42,3 @@ def as_csv(runs: list[GradientNorms]) -> str:
     """One line per layer of a run: setting, layer, lower quartile, median, upper quartile."""
     rows = [[run.label, n, *(f"{q:.6g}" for q in qs)] for run in runs for n, qs in enumerate(run.quartiles.T, 1)]
     return csv_text([("setting", "layer", "q25", "median", "q75"), *rows])
-
-
-def as_table(runs: list[GradientNorms]):
-    """A rich table: a row per layer, the median norm of each run; last the largest over the smallest."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="L2 norm of D's gradient, median over steps", title_justify="left")
-    table.add_column("layer")
-    for run in runs:
-        table.add_column(escape(run.label), justify="right")
-    for layer in range(max(run.quartiles.shape[1] for run in runs)):
-        cells = (f"{run.quartiles[1, layer]:.3g}" if layer < run.quartiles.shape[1] else "" for run in runs)
-        table.add_row(str(layer + 1), *cells)
-    table.add_section()
-    table.add_row("largest / smallest", *(f"{run.ratio:.3g}" for run in runs))
-    return table

@@ -33,8 +33,8 @@ def gradnorm(runs, output):
     """
     from rich.console import Console
 
-    from grader import gradient_norms
+    from grader.gradient_norms import compare
+    from grader.report.terminal import norms_table
 
-    runs = gradient_norms.compare(runs, output)
-    Console().print(gradient_norms.as_table(runs))
+    Console().print(norms_table(compare(runs, output)))
     shared.wrote(output, output.with_suffix(".csv"))

@@ -36,16 +36,10 @@ def history(run, reference, pack, output):
     """
     from rich.console import Console
 
-    from grader import history
-    from grader.files import check_apart, check_closed
+    from grader.history import score_history
+    from grader.report.terminal import history_table
 
-    output = output or run
-    written = [output / "history.csv", output / "history.png", *([output / "submission.tgz"] if pack else [])]
-    check_apart(written, [reference])
-    check_closed(written)
     with shared.bars() as progress:
-        scored, against = history.score_history(run, reference, progress, output)
-    if pack:
-        history.pack(history.best(scored), output / "submission.tgz")
-    Console().print(history.as_table(scored, against))
+        scored, against, written = score_history(run, reference, progress, output, pack_best=pack == "best")
+    Console().print(history_table(scored, against))
     shared.wrote(*written)

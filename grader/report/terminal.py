@@ -1,4 +1,4 @@
-"""A score as tables on the terminal."""
+"""Tables on the terminal: a score, the history of a run, gradient norms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from grader.errors import printable
+from grader.features.reference import Reference
+from grader.inputs.runs import Checkpoint, GradientNorms, best
+from grader.metrics import afd
 from grader.report.words import (
     LABEL_COLUMNS,
     bar,
@@ -22,7 +25,7 @@ from grader.report.words import (
     warnings,
 )
 from grader.results import DISTANCES, ByLabel, Measure, Score
-from grader.verdict import load_thresholds
+from grader.verdict import judge, load_thresholds
 
 SCORES, WORDS, TIERS = range(3)  # what there is room for: the scores alone, words on them, the tiers
 WORDY = 56  # columns for words beside the scores
@@ -98,3 +101,34 @@ def _name(measure: Measure, score: Score) -> str:
 def _cell(text: str, passed: bool | None) -> str:
     mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}[passed]
     return f"{text} {mark}".strip()
+
+
+def history_table(history: list[Checkpoint], reference: Reference) -> Table:
+    """The scores of a run's checkpoints, the best one marked."""
+    table = Table(title=f"against {escape(reference.faces)}", title_justify="left")
+    for column in ("step", "FD-ImageNet", "AFD", ""):
+        table.add_column(column, justify="right")
+    scores = [
+        [Measure("FD-ImageNet", reference.features, reference.faces, checkpoint.distance) for checkpoint in history],
+        [Measure("AFD", afd.scale(), None, checkpoint.afd) for checkpoint in history],
+    ]
+    thresholds = load_thresholds()
+    distances, ratios = (judge(measures, thresholds)[0] for measures in scores)
+    for checkpoint, *measures in zip(history, distances, ratios, strict=True):
+        mark = "[green]best[/]" if checkpoint == best(history) else ""
+        table.add_row(f"{checkpoint.step:,}", *(number(one, one.value) for one in measures), mark)
+    return table
+
+
+def norms_table(runs: list[GradientNorms]) -> Table:
+    """A row per layer, the median norm of each run; last the largest over the smallest."""
+    table = Table(title="L2 norm of D's gradient, median over steps", title_justify="left")
+    table.add_column("layer")
+    for run in runs:
+        table.add_column(escape(run.label), justify="right")
+    for layer in range(max(run.quartiles.shape[1] for run in runs)):
+        cells = (f"{run.quartiles[1, layer]:.3g}" if layer < run.quartiles.shape[1] else "" for run in runs)
+        table.add_row(str(layer + 1), *cells)
+    table.add_section()
+    table.add_row("largest / smallest", *(f"{run.ratio:.3g}" for run in runs))
+    return table

@@ -11,10 +11,11 @@ from PIL import Image
 
 from grader import cli
 from grader.features.reference import shipped_reference
-from grader.history import Checkpoint, as_csv, as_table
+from grader.history import as_csv
 from grader.inputs.images import jpeg
-from grader.inputs.runs import BadRun, read_history
+from grader.inputs.runs import BadRun, Checkpoint, read_history
 from grader.pack import tgz
+from grader.report.terminal import history_table
 
 
 def write_samples(path, pictures):
@@ -60,7 +61,7 @@ def test_its_table_writes_numbers_as_the_page_does():
     """None reads as a threshold that it is not."""
     faces = shipped_reference()
     history = [Checkpoint(1000, Path("1000"), 445.04, 0.4996), Checkpoint(2000, Path("2000"), 12346.4, 0.5)]
-    cells = [[*column.cells] for column in as_table(history, faces).columns]
+    cells = [[*column.cells] for column in history_table(history, faces).columns]
     assert cells == [["1,000", "2,000"], ["445.04", "12,346"], ["0.4996", "0.500"], ["[green]best[/]", ""]]
 
 
@@ -99,7 +100,7 @@ def test_a_file_that_another_program_has_open_is_told_before_the_work(tmp_path, 
     for one in ("history.csv", "history.png", "submission.tgz"):
         (tmp_path / one).touch()
     monkeypatch.setattr("grader.files.move", move)
-    monkeypatch.delattr("grader.history.score_history")
+    monkeypatch.delattr("grader.history.checkpoints")
     result = CliRunner().invoke(cli.main, ["history", str(tmp_path), "--pack", "best"])
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith(f"{tmp_path / name}: cannot be written (Permission denied): ")
