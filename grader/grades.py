@@ -13,14 +13,13 @@ from pathlib import Path
 
 from grader.errors import counted, printable
 from grader.files import file_name, natural, short_hash, write_bytes, write_text
-from grader.grading import BROKEN
 from grader.points import Points
 from grader.report import board, gradebook
 from grader.report.page import page_of
+from grader.results import BROKEN, MISSING, UNSURE
 from grader.roster import Student
 from grader.uploads import Upload
 
-MISSING, UNSURE = "missing", "unsure"
 SECRET = "secret.txt"  # by which the folder of results is told from a student's
 NOTHING = {"status": MISSING, "problems": ["handed nothing in"]}
 ANYBODYS = {  # where something was handed in, by nobody knows whom

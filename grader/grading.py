@@ -27,6 +27,7 @@ from grader.files import file_name, natural, sha256, write_text
 from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
 from grader.metrics.registry import NAMES
 from grader.progress import Done, Progress, silent, unheard
+from grader.results import BROKEN, GRADED
 from grader.version import VERSION
 from grader.workers import TooSlow, bounded
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from grader.scoring import Scorer
 
-GRADED, BROKEN = "graded", "broken"
 ELSEWHERE = "graded with other files than here: start the workers again"
 DRAWN_ELSEWHERE = "its page was drawn by another grader than here: start the workers again"
 STRIP = 6  # pictures of each submission on the page

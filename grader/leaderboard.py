@@ -17,12 +17,13 @@ from grader import grades, plagiarism, result_cache
 from grader import roster as classroom
 from grader.errors import GraderError, printable
 from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, some
-from grader.grading import BROKEN, Options, about, grade_all, prints_of
+from grader.grading import Options, about, grade_all, prints_of
 from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
 from grader.points import DEFAULT, Points, read_points
 from grader.progress import Progress, silent
 from grader.report import board, gradebook
+from grader.results import BROKEN
 from grader.roster import Student
 from grader.uploads import MOODLE
 from grader.workers import dask, local

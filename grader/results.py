@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from grader.inputs.submission import Submission
 
 DISTANCES = ("FD-ImageNet", "FD-anime", "FID", "KID")  # the judged one first; lower is better, all others are shares
+# Of a row of a class: it has a score; it can have none; nothing was handed in; nobody knows whether something was.
+GRADED, BROKEN, MISSING, UNSURE = "graded", "broken", "missing", "unsure"
 
 
 @dataclass(frozen=True)

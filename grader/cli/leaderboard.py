@@ -81,9 +81,10 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
       python -m grader leaderboard submissions/ --dask tcp://127.0.0.1:8786
     """
     from grader.errors import counted
-    from grader.grading import BROKEN, Options
+    from grader.grading import Options
     from grader.leaderboard import make
     from grader.report import board, gradebook
+    from grader.results import BROKEN, MISSING, UNSURE
 
     shared.only_with("processes of this machine, not for --dask", not address, jobs="--jobs")
     options = Options(reference, metrics, offline)
@@ -91,10 +92,10 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     with shared.bars() as progress:
         results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=progress)
     count = Counter(result["status"] for result in results)
-    nothing = f"; {count['missing']} on the roster handed nothing in" if count["missing"] else ""
-    if count["unsure"]:
-        nothing += f"; of {count['unsure']} nobody can tell which upload is theirs"
-    submitted = count.total() - count["missing"] - count["unsure"]
+    nothing = f"; {count[MISSING]} on the roster handed nothing in" if count[MISSING] else ""
+    if count[UNSURE]:
+        nothing += f"; of {count[UNSURE]} nobody can tell which upload is theirs"
+    submitted = count.total() - count[MISSING] - count[UNSURE]
     click.echo(f"{counted(submitted, 'submission')}, {count[BROKEN]} of which could not be graded{nothing}", err=True)
     more = [*(gradebook.beside(output) if roster or points else []), *filter(None, (public, reports))]
     shared.wrote(output, *board.beside(output), *more)

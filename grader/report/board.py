@@ -10,7 +10,7 @@ from grader.files import BOM, csv_text, natural, write_text
 from grader.metrics.afd import CASCADE
 from grader.report.page import page_of
 from grader.report.words import read, written
-from grader.results import DISTANCES
+from grader.results import DISTANCES, GRADED, MISSING, UNSURE
 from grader.verdict import in_disguise
 
 NEEDS_REVIEW = "needs review"  # in place of a tier: the verdict is withheld
@@ -29,7 +29,7 @@ def ranked(results: list[dict]) -> list[dict]:
         verdicts = {verdict["family"]: verdict for verdict in result.get("verdicts", [])}
         offline = verdicts.get("embedded", {})
         withheld = offline.get("withheld", [])
-        graded = result["status"] == "graded"
+        graded = result["status"] == GRADED
         judged = any(passed is not None for passed in offline.get("passed", {}).values())
         rows.append(
             {
@@ -44,8 +44,8 @@ def ranked(results: list[dict]) -> list[dict]:
                 "graded": graded,
                 "judged": judged,
                 "withheld": bool(withheld),
-                "missing": result["status"] == "missing",
-                "submitted": result["status"] not in ("missing", "unsure"),
+                "missing": result["status"] == MISSING,
+                "submitted": result["status"] not in (MISSING, UNSURE),
                 "strip": result.get("strip"),
             }
         )
@@ -69,7 +69,7 @@ def _remarks(result: dict, judged: bool) -> list[str]:
             remarks.append("pictures of the generator that the homework kit ships?")
     elif "integrity" in result:
         remarks.append("copies were not looked for")
-    if result["status"] == "graded" and not judged:
+    if result["status"] == GRADED and not judged:
         remarks.append("not judged: other faces, another detector, or a measure is missing")
     remarks += result.get("not_looked_for", [])
     return remarks + [
