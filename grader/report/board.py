@@ -30,7 +30,7 @@ def ranked(results: list[dict]) -> list[dict]:
         offline = verdicts.get("embedded", {})
         withheld = offline.get("withheld", [])
         graded = result["status"] == GRADED
-        judged = any(passed is not None for passed in offline.get("passed", {}).values())
+        judged = offline.get("judged", False)
         rows.append(
             {
                 "of": result["name"],  # two names may be shown alike

@@ -25,7 +25,7 @@ def as_dict(score: Score) -> dict:
         "reference": score.reference,
         "device": score.device,
         "measures": [asdict(measure) for measure in score.measures],
-        "verdicts": [asdict(verdict) | {"best": verdict.best} for verdict in score.verdicts],
+        "verdicts": [asdict(one) | {"best": one.best, "judged": one.judged} for one in score.verdicts],
         "integrity": _integrity(score.integrity, score.submission.names) if score.integrity else None,
         "not_looked_for": score.not_looked_for,
         "by_label": _by_label(score.by_label) if score.by_label else None,

@@ -30,7 +30,7 @@ NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 def result(name, distance, best, **more):
     measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
     passed = {"Simple": best is not None, "Medium": best in ("Medium", "Strong"), "Strong": best == "Strong"}
-    verdicts = [{"family": "embedded", "best": best, "passed": passed}]
+    verdicts = [{"family": "embedded", "best": best, "passed": passed, "judged": True}]
     return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": verdicts} | more
 
 
@@ -76,7 +76,7 @@ def test_three_tables_of_grades(classroom, tmp_path):
 
 def test_what_was_not_judged_has_no_grade(tmp_path):
     """Not 0 points: a person decides. Who was judged and passed nothing has 0."""
-    unjudged = [{"family": "embedded", "best": None, "passed": {"Simple": None, "Medium": None}}]
+    unjudged = [{"family": "embedded", "best": None, "passed": dict.fromkeys(("Simple", "Medium")), "judged": False}]
     results = [
         result("fid alone", 50.0, None, verdicts=[]),
         result("judged", 500.0, None),

@@ -175,7 +175,7 @@ def test_folders_a_thousand_deep_are_one_broken_row(tmp_path, monkeypatch):
 
 def test_who_needs_a_review_has_no_tier_and_no_rank(tmp_path):
     def result(name, distance, withheld):
-        verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld}
+        verdict = {"family": "embedded", "best": None if withheld else "Simple", "withheld": withheld, "judged": True}
         measures = [{"measure": "FD-ImageNet", "by": "e", "value": distance}]
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
 

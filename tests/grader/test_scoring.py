@@ -96,6 +96,7 @@ def test_scored_offline_with_nothing_at_hand_and_a_page_that_escapes_what_strang
     verdicts = {verdict["family"]: verdict for verdict in report["verdicts"]}
     assert None not in verdicts["embedded"]["passed"].values()
     assert set(verdicts["published"]["passed"].values()) == {None}
+    assert verdicts["embedded"]["judged"] and not verdicts["published"]["judged"]
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.json"]
     page = (tmp_path / "report/report.html").read_text()
     assert "<script" not in page

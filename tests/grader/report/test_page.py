@@ -370,7 +370,7 @@ def test_verdict_and_remarks_stand_right_after_the_name(pages):
 
 def test_a_row_that_was_not_judged_is_not_called_without_a_tier():
     def page(family):
-        verdict = {"family": family, "best": None, "withheld": [], "passed": {"Simple": False}}
+        verdict = {"family": family, "best": None, "withheld": [], "passed": {"Simple": False}, "judged": True}
         result = {"name": "a", "status": "graded", "problems": [], "measures": [], "verdicts": [verdict]}
         return board.as_page(board.ranked([result]), "board")
 
@@ -383,6 +383,7 @@ def test_the_board_says_which_faces_it_is_against_and_why_nothing_is_judged():
             {"measure": "FD-ImageNet", "by": "x", "value": 9.0, "reference": reference} for reference in references
         ]
         verdict = {"family": "embedded", "best": None, "withheld": [], "passed": {"Simple": passed}}
+        verdict["judged"] = passed is not None
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
 
     rows = board.ranked([result("a", "mine", None), result("b", "mine", "<another>", passed=False)])
