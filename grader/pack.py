@@ -17,17 +17,7 @@ from grader.errors import counted
 from grader.files import CannotWrite, atomic, check_apart
 from grader.inputs.archives import BadArchive, bytes_of, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture, jpeg
-from grader.inputs.submission import (
-    ARRAY,
-    COUNT,
-    LABELS,
-    MAX_PACKED_BYTES,
-    SIZE,
-    TOO_LARGE,
-    BadSubmission,
-    Submission,
-    read_submission,
-)
+from grader.inputs.submission import COUNT, LABELS, MAX_PACKED_BYTES, SIZE, BadSubmission, Submission, read_submission
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50)  # of JPEG: the first that fits is taken
 
@@ -37,21 +27,20 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 
     A submission of the right form is packed byte for byte; any other 1,000 pictures are numbered in the order of their
     names, shrunk to 64x64 where needed, and stored at the highest JPEG quality that keeps the archive under 2 MB.
-    Returns the submission as read back, with the notes on `source`, and that quality, or None if the files are as they
-    were.
+    Returns the submission as read back, with the notes on the pictures of `source`, and that quality, or None if the
+    files are as they were.
     Warns of labels, which do not go along. Raises BadSubmission when there are not 1,000 pictures or they do not fit;
     then `output` is left as it was.
     """
     check_apart([output], [source])
     submission, quality = _packed(source, output)
     _tell_of_labels(source)
-    notes = [note for note in submission.notes if not note.endswith((TOO_LARGE, ARRAY))]  # packed, it is neither
-    return replace(submission, notes=notes), quality
+    return submission, quality
 
 
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
-        notes = read_submission(source).notes
+        notes = read_submission(source).picture_notes
         as_they_are = {name: read() for name, read in members(source) if is_picture(name)}
     except BadSubmission:
         as_they_are = {}
@@ -65,7 +54,7 @@ def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     for quality in QUALITIES:
         files = {f"{number}.jpg": jpeg(picture, quality) for number, picture in enumerate(submission.pictures, 1)}
         if len(packed := tgz(files)) < MAX_PACKED_BYTES:
-            return replace(_verified(packed, output), notes=submission.notes), quality
+            return replace(_verified(packed, output), notes=submission.picture_notes), quality
     raise BadSubmission([f"{source}: over the course's 2 MB even at JPEG quality {QUALITIES[-1]}"])
 
 

@@ -30,8 +30,6 @@ MAX_PACKED_BYTES = 2_000_000  # the course's limit for the .tgz
 MAX_FILES = 5_000
 MAX_BYTES = 256 * 10**6
 LABELS = "labels.csv"  # what each picture of a conditional set was asked to show; grader.inputs.labels reads it
-TOO_LARGE = "over the course's limit of 2 MB"
-ARRAY = "read from an array: the course takes a .tgz"
 MAX_LOOSE = 10_000  # pictures: all of them are held, and each is compared with each
 
 
@@ -66,13 +64,20 @@ class Deeper(BadSubmission):
 @dataclass(frozen=True)
 class Submission:
     """Pictures uint8 [N, 64, 64, 3] in the order of `names`, and notes on what was not quite as it should be. `quality`
-    is that of the JPEGs of 64x64, the median one; None where most are stored otherwise."""
+    is that of the JPEGs of 64x64, the median one; None where most are stored otherwise. `file_note` is the one of the
+    notes that is on the file that they came in, if there is one: packed anew, it is another file."""
 
     source: Path
     names: list[str]
     pictures: np.ndarray
     notes: list[str]
     quality: int | None = None
+    file_note: str = ""
+
+    @property
+    def picture_notes(self) -> list[str]:
+        """The notes that stay true of the same pictures in another file."""
+        return [note for note in self.notes if note != self.file_note]
 
 
 def read_submission(source: Path, loose: bool = False) -> Submission:
@@ -82,8 +87,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     Raises BadSubmission with everything that is wrong, not only the first thing.
     """
     source = with_name(source)
-    names, pictures, modes, qualities, problems, extra = set(), {}, Counter(), [], [], []
-    found = 0
+    names, pictures, modes, qualities, problems, extra, found = set(), {}, Counter(), [], [], [], 0
     try:
         if source.suffix.lower() == ".npz" and source.is_file():
             return _read_array(source, loose)
@@ -129,15 +133,19 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
         raise _refused(problems, names, extra)
 
     names = sorted(pictures, key=natural)
-    odd = {mode: counted(n, "picture is", "pictures are") for mode, n in modes.items() if mode != "RGB"}
-    notes = [f"{some_are} stored as {mode}, read as RGB" for mode, some_are in odd.items()]
-    if extra:
-        notes.append(f"passed over: {counted(len(extra), 'other file')} ({some(extra)})")
-    if size and size > MAX_PACKED_BYTES:
-        notes.append(f"{source.name} is {size:,} bytes, {TOO_LARGE}")
+    large = bool(size) and size > MAX_PACKED_BYTES
+    file_note = f"{source.name} is {size:,} bytes, over the course's limit of 2 MB" if large else ""
+    notes = _notes(modes, extra) + [file_note] * large
     stored = [quality for quality in qualities if quality]
     quality = statistics.median_low(stored) if 2 * len(stored) > len(names) else None
-    return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality)
+    return Submission(source, names, np.stack([pictures[name] for name in names]), notes, quality, file_note)
+
+
+def _notes(modes: Counter[str], extra: list[str]) -> list[str]:
+    """What was not quite as it should be: pictures stored in other modes than RGB, and files that are no pictures."""
+    odd = {mode: counted(n, "picture is", "pictures are") for mode, n in modes.items() if mode != "RGB"}
+    notes = [f"{some_are} stored as {mode}, read as RGB" for mode, some_are in odd.items()]
+    return notes + ([f"passed over: {counted(len(extra), 'other file')} ({some(extra)})"] if extra else [])
 
 
 def archives_in(folder: Path) -> tuple[list[Path], bool]:
@@ -196,7 +204,8 @@ def _read_array(source: Path, loose: bool) -> Submission:
             [f"{source}: holds {counted(len(pictures), 'picture')}: the course takes exactly {COUNT:,}"]
         )
     names = [f"{number}.jpg" for number in range(1, len(pictures) + 1)]
-    return Submission(source, names, np.ascontiguousarray(pictures), [ARRAY])
+    note = "read from an array: the course takes a .tgz"
+    return Submission(source, names, np.ascontiguousarray(pictures), [note], file_note=note)
 
 
 def _form(source: Path, names: set[str], found: int) -> list[str]:
