@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 ROUND = {"__globals__", "globals", "builtins", "__builtins__", "sys.modules"}  # ways round the kit's names
 LEFT_OUT = f"left out: the kit takes no {', '.join(sorted(ROUND))} from a notebook"
 
+Statement = tuple[set[str], str]  # the names that it binds, and the statement itself
+
 
 def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     """The kit's cells, with what the student's define: the TODOs, and names that the kit does not know.
@@ -18,10 +20,22 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     Left out is what plainly reaches round these names. Code in a TODO can change the checks in other ways too.
     """
     bound = {key: {n for s in statements(source) or [] for n in bound_names(s)} for key, source in kit}
-    known = {name for key, names in bound.items() if not key.startswith("todo-") for name in names}
-    wanted = {name for key, names in bound.items() if key.startswith("todo-") for name in names}
-    known -= {name for key, source in kit if key.startswith("todo-") for name in wanted if defines(source, name)}
-    own, invalid = [], {}  # (the names it binds, a statement), in order; TODO -> the cell that was to define it
+    todos = {key: names for key, names in bound.items() if key.startswith("todo-")}
+    wanted = set().union(*todos.values())
+    known = {name for key, names in bound.items() if key not in todos for name in names}
+    known -= {name for key, source in kit if key in todos for name in wanted if defines(source, name)}
+    own, invalid = _defined(sources, wanted, known)
+    cells = []
+    for key, source in kit:
+        filled = _filled(todos[key], own, invalid, wanted, known) if key in todos else []
+        cells += filled or [source]
+    return cells
+
+
+def _defined(sources: list[str], wanted: set[str], known: set[str]) -> tuple[list[Statement], dict[str, str]]:
+    """What a student's cells define, in order, but for what the kit has `known`; and of the TODOs `wanted` those that
+    cannot be had as they are written, each with what stands in its place."""
+    own, invalid = [], {}
     for source in sources:
         body = statements(source)
         if body is None:  # it stands for the TODOs that it was to define, and says what is wrong
@@ -35,26 +49,30 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
                 own.append((names, ast.unparse(statement)))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     invalid.pop(statement.name, None)  # written again
+    return own, invalid
+
+
+def _filled(
+    todos: set[str], own: list[Statement], invalid: dict[str, str], wanted: set[str], known: set[str]
+) -> list[str]:
+    """What takes the place of the kit's cell that defines these `todos`: cells with the student's own and all that they
+    use, in the student's order. None where the student has none."""
     helpers = [(names, text) for names, text in own if not names & wanted]
-    cells = []
-    for key, source in kit:
-        todos = bound[key] & wanted if key.startswith("todo-") else set()
-        broken = {invalid[name] for name in todos & {*invalid}}
-        written = [text for names, text in own if names & todos]
-        used = _used(written, helpers)
-        all_used = set().union(*map(looked_up, [*written, *(text for _, text in used)]))
-        needed = sorted(all_used - known - (wanted - todos) - {*dir(builtins)})
-        before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
-        parts = [  # as the student has them
-            _narrowed(text, needed) if "*" in names and not names & todos else text
-            for i, (names, text) in enumerate(own)
-            if names & todos or (names, text) in used or ("*" in names and not names & wanted and needed and i < before)
-        ]
-        places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
-        first, after = places[0], places[-1] + 1
-        filled = "\n".join([*parts[first:after], *broken])
-        cells += [*parts[:first], filled, *parts[after:]] if filled else [source]
-    return cells
+    written = [text for names, text in own if names & todos]
+    used = _used(written, helpers)
+    all_used = set().union(*map(looked_up, [*written, *(text for _, text in used)]))
+    needed = sorted(all_used - known - (wanted - todos) - {*dir(builtins)})
+    before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
+    parts = [
+        _narrowed(text, needed) if "*" in names and not names & todos else text
+        for i, (names, text) in enumerate(own)
+        if names & todos or (names, text) in used or ("*" in names and not names & wanted and needed and i < before)
+    ]
+    places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
+    first, after = places[0], places[-1] + 1
+    broken = {invalid[name] for name in todos & {*invalid}}
+    filled = "\n".join([*parts[first:after], *broken])
+    return [*parts[:first], filled, *parts[after:]] if filled else []
 
 
 def statements(source: str) -> list[ast.stmt] | None:
@@ -131,7 +149,7 @@ def _one_by_one(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             yield statement
 
 
-def _used(sources: Iterable[str], helpers: list[tuple[set[str], str]]) -> list[tuple[set[str], str]]:
+def _used(sources: Iterable[str], helpers: list[Statement]) -> list[Statement]:
     """The helpers that statements use, directly or through others."""
     names, new = set(), [*sources]
     while new:
