@@ -187,20 +187,22 @@ def students(
     unsure = {id for some in left.values() for one in some for id in ids[one.entry]}
     unsure.update(id for stranger in strangers for id in stranger.whose)
     folders = {one.person for some in left.values() for one in some if not one.platform and one.entry != one.name}
-
-    def settled(student: Student) -> Student:
-        mine = own[student.id]
-        shared = any(one.person in folders for one in mine)
-        return replace(_latest(student, mine), unsure=student.id in unsure and not mine, shared=shared)
-
-    return _apart([*map(settled, listed), *strangers])
+    rows = [
+        replace(
+            _latest(student, own[student.id]),
+            unsure=student.id in unsure and not own[student.id],
+            shared=any(one.person in folders for one in own[student.id]),
+        )
+        for student in listed
+    ]
+    return _apart([*rows, *strangers])
 
 
 def _ids_of_owners(uploads: list[Upload], roster: list[Student]) -> dict[str, list[str]]:
-    """Entry -> the ids of the students whose it may be, as `_candidates` has them: where it does not tell, or they
+    """Entry -> the ids of the students whose it may be, as `_ids_of` has them: where it does not tell, or they
     contradict, other files of the same person do. A folder is of one person only where its name tells whose: of two
     students' it would give one the other's grade."""
-    candidates, told = {one.entry: _candidates(one, roster) for one in uploads}, defaultdict(set)
+    candidates, told = {one.entry: _ids_of(one, roster) for one in uploads}, defaultdict(set)
     words = {student.id: _words(student.name) for student in roster}
     for one in uploads:
         ids = candidates[one.entry]
@@ -246,7 +248,7 @@ def _of_one(student: Student, uploads: list[Upload], roster: list[Student]) -> l
     return own
 
 
-def _candidates(one: Upload, roster: list[Student]) -> list[str]:
+def _ids_of(one: Upload, roster: list[Student]) -> list[str]:
     """The ids of the students whose upload it may be, "" for somebody who is not on the roster: whom the platform
     names, an id in a file's name tells apart. Where it names nobody, those whose ids stand there: anybody may write
     them."""
