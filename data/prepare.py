@@ -20,7 +20,7 @@ from data.faceset import ABOUT, about_json, new_set, png
 from data.parallel import ordered_map
 from grader.errors import counted, printable
 from grader.files import DEVICES, csv_text, natural, some, with_name
-from grader.inputs.archives import BadArchive, decoded, members
+from grader.inputs.archives import BadArchive, BadMember, decoded, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture
 from grader.inputs.labels import TABLES, height
 from grader.inputs.submission import COUNT, LABELS, NUMBERS
@@ -143,8 +143,8 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
             if not apart.keys().isdisjoint((PurePosixPath(name), *PurePosixPath(name).parents)):
                 continue
             if file in (*TABLES, LABELS, ABOUT):
-                tables.setdefault(file, []).append((name, _read(source, name, read)))
-            elif not is_picture(name) and (problem := _unreadable(source, name, read)):
+                tables.setdefault(file, []).append((name, _read(read)))
+            elif not is_picture(name) and (problem := _unreadable(name, read)):
                 skipped.append(f"{name}: {problem}")  # now: 1.txt beside 1.png would take its name
             else:
                 pictures.append(name)
@@ -158,19 +158,19 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
     return pictures, tables, skipped, notes
 
 
-def _read(source: Path, name: str, read: Callable[[], bytes]) -> bytes | str:
+def _read(read: Callable[[], bytes]) -> bytes | str:
     """The file's bytes, or why there are none."""
     try:
         return read()
-    except BadArchive as error:
-        return str(error).removeprefix(f"{source}: {name} ")
+    except BadMember as error:
+        return error.reason
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
 
 
-def _unreadable(source: Path, name: str, read: Callable[[], bytes]) -> str | None:
+def _unreadable(name: str, read: Callable[[], bytes]) -> str | None:
     """Why a file is no picture that can be read, or None where it is one."""
-    *_, made = _shrunk(1, (name, "", _read(source, name, read)))
+    *_, made = _shrunk(1, (name, "", _read(read)))
     return made if isinstance(made, str) else None
 
 
@@ -178,7 +178,7 @@ def _contents(source: Path, stems: dict[str, list[str]]) -> Iterator[tuple[str, 
     """(name, stem, bytes or the reason why there are none) of the named files, in the order in which they lie there."""
     for name, read in members(source, refused=[]):
         if stems.get(name):
-            yield name, stems[name].pop(0), _read(source, name, read)
+            yield name, stems[name].pop(0), _read(read)
 
 
 def _shrunk(size: int, item: tuple[str, str, bytes | str]) -> tuple[str, str, bytes | str]:

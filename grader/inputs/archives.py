@@ -58,6 +58,17 @@ class BadArchive(Exception):
     """An archive that is broken, or holds what no honest one does; the message names the entry and the remedy."""
 
 
+class BadMember(BadArchive):
+    """A file in an archive that cannot be had, and the `reason`, with the remedy."""
+
+    def __init__(self, source: Path, name: str, reason: str):
+        super().__init__(source, name, reason)
+        self.source, self.name, self.reason = source, name, reason
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.name} {self.reason}"
+
+
 def not_given(error: Exception) -> bool:
     """Whether the system did not give a file's bytes, which says nothing of what is in it. Without a number it is an
     error of gzip's; and "invalid" is a place outside the file, which a broken archive may name."""
@@ -83,7 +94,7 @@ def members(
     Names are relative, printable, and have forward slashes. What systems leave behind (.DS_Store, __MACOSX) is
     passed over. A member must be read before the next one is asked for.
     Raises OSError, and BadArchive for links, absolute or parent paths, broken archives, more than `max_files` files, or
-    more than `max_bytes` bytes in all; read() raises OSError, and BadArchive for a broken file, or one of over
+    more than `max_bytes` bytes in all; read() raises OSError, and BadMember for a broken file, or one of over
     MAX_FILE_BYTES.
 
     A list `refused` is for a set of the user's own: links in a folder are followed, what points outside loses its "..",
@@ -128,13 +139,13 @@ def _problem(name: str, parts: Sequence[str], kind: str) -> str | None:
 
 def _unpacked(source: Path, name: str, size: int, read: Callable) -> bytes:
     if size > MAX_FILE_BYTES:
-        raise BadArchive(f"{source}: {name} has {size / 1e6:,.0f} MB: no picture needs as much, leave it out")
+        raise BadMember(source, name, f"has {size / 1e6:,.0f} MB: no picture needs as much, leave it out")
     try:
         return read()
     except Exception as error:  # broken off, a wrong checksum, encrypted, an unknown compression …
         if not_given(error):
             raise
-        raise BadArchive(f"{source}: {name} cannot be unpacked ({first_line(error)}): pack it again") from None
+        raise BadMember(source, name, f"cannot be unpacked ({first_line(error)}): pack it again") from None
 
 
 def _entries(source: Path, follow: bool = False) -> Iterator[Entry]:

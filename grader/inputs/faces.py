@@ -14,7 +14,7 @@ import numpy as np
 
 from grader.errors import GraderError, printable
 from grader.files import with_name
-from grader.inputs.archives import BadArchive, bytes_of, members
+from grader.inputs.archives import BadArchive, BadMember, bytes_of, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture
 from grader.inputs.submission import SIZE
 
@@ -74,8 +74,8 @@ def files(
         if is_picture(name) and wanted(name):
             try:
                 yield name, read()
-            except BadArchive as error:
-                skipped.append(str(error).removeprefix(f"{source}: "))
+            except BadMember as error:
+                skipped.append(f"{name} {error.reason}")
             except OSError as error:
                 skipped.append(f"{name} cannot be read ({error.strerror or error})")
 

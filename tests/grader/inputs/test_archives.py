@@ -13,7 +13,7 @@ import pytest
 from grader.errors import printable
 from grader.files import CannotWrite, atomic, left_behind
 from grader.inputs import archives
-from grader.inputs.archives import BadArchive, bytes_of, members
+from grader.inputs.archives import BadArchive, BadMember, bytes_of, members
 
 LONG = "folder/" * 20 + "1.jpg"  # has no room in a tar's header
 
@@ -203,8 +203,9 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     (tmp_path / "folder").mkdir()
     with open(tmp_path / "folder/1.jpg", "wb") as file:
         file.truncate(10**12)
-    with pytest.raises(BadArchive, match=r"1\.jpg has 1,000,000 MB"):
+    with pytest.raises(BadMember, match=r"folder: 1\.jpg has 1,000,000 MB") as told:
         read_all(tmp_path / "folder")
+    assert told.value.reason == "has 1,000,000 MB: no picture needs as much, leave it out"
     assert [name for name, _ in members(tmp_path / "folder")] == ["1.jpg"]  # what is not read may be of any size
     with pytest.raises(ValueError, match="more than 34 MB"):
         bytes_of(tmp_path / "folder/1.jpg")
