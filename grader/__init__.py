@@ -23,7 +23,7 @@ def score(
     weights: Path | str | None = None,
     cascade: Path | str | None = None,
     by_label: Path | str | None = None,
-    attribute: str = "hair",
+    attribute: str | None = None,
     labels: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Score:
@@ -38,7 +38,7 @@ def score(
     weights: a copy of pytorch-fid's Inception weights, for fid.
     cascade: a copy of lbpcascade_animeface.xml, for lbpcascade.
     by_label: labelled real faces. Each label of a conditional set is then scored by itself.
-    attribute: which attribute of these faces to go by: "hair" or "eye".
+    attribute: which attribute of these faces to go by: "eye", say. Without it: "hair".
     labels: a file that says what each picture was asked to show. Without it: labels.csv among the pictures.
     progress: is called with (what, how many) and gives a function, which is called with each number done.
 

@@ -45,9 +45,7 @@ from grader.metrics.registry import NAMES
 )
 @click.option(
     "--attribute",
-    default="hair",
-    show_default=True,
-    help="Which attribute of these faces --by-label goes by: hair or eye.",
+    help="Which attribute of these faces --by-label goes by: hair or eye.  [default: hair]",
 )
 @click.option(
     "--labels",
@@ -145,8 +143,6 @@ def score(
         )
     paths = report.write(result, output, read)
 
-    if by_label and shared.was_given("attribute") and not result.by_label.faces.endswith(f" ({attribute})"):
-        shared.note(f"{by_label}: its classes are folders, so --attribute {attribute} does nothing")
     for line in result.submission.notes:
         shared.note(line)
     for measure in result.measures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from grader.inputs.images import is_picture
 from grader.inputs.submission import LABELS, BadSubmission
 
 TABLES = ("tags.csv", "attributes.csv")
+HAIR = "hair"  # what faces are labelled by, unless another attribute is asked for
 MAX_TABLE_BYTES = 16 * 2**20  # 100,000 rows of attributes have 12 MB
 MAX_ROWS = 200_000
 FEWEST = 20  # real faces per label: half of them fit the classifier, the others tell how far it can be trusted
@@ -77,20 +79,22 @@ def read_asked(source: Path, pictures: list[str], given: Path | None = None) -> 
     return [labels[name] for name in pictures]
 
 
-def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = ()) -> LabelledFaces:
+def read_faces(source: Path, attribute: str | None = None, asked: Collection[str] = ()) -> LabelledFaces:
     """Labelled real faces from a folder or archive.
 
-    `attribute` says what to take of a table: the word before "hair" or "eye" in a tags.csv, the first column of an
-    attributes.csv whose name begins so. Labels of fewer than FEWEST faces are left out, unless they were `asked` for.
+    `attribute` says what to take of a table, by default the hair: the word before "hair" or "eye" in a tags.csv, the
+    first column of an attributes.csv whose name begins so. Labels of fewer than FEWEST faces are left out, unless they
+    were `asked` for. Warns of an attribute where there is no table.
     Raises BadSubmission when a label was asked for that the faces do not have, and BadReference.
     """
+    by = HAIR if attribute is None else attribute
     try:
-        label_of, table = _labels(source, attribute)
+        label_of, table = _labels(source, by)
         counts = Counter(label_of.values())
         names = sorted(name for name, count in counts.items() if count >= FEWEST)
         if len(names) < 2:
             raise BadReference(
-                f"{source}: fewer than two classes of {FEWEST} faces by {attribute!r}: put a tags.csv (1,blue hair "
+                f"{source}: fewer than two classes of {FEWEST} faces by {by!r}: put a tags.csv (1,blue hair "
                 "green eyes) beside the pictures, or each class into a folder of its own"
             )
         if unknown := set(asked) - counts.keys():
@@ -107,7 +111,9 @@ def read_faces(source: Path, attribute: str = "hair", asked: Collection[str] = (
     labels = np.array([names.index(label_of[name]) for name in pictures], dtype=int)
     if np.bincount(labels, minlength=len(names)).min() < FEWEST // 2:
         raise BadReference(f"{source}: too many of its pictures cannot be read: make them again")
-    title = face_set_name(source) + f" ({attribute})" * table
+    if attribute is not None and not table:
+        warnings.warn(f"{source}: its classes are folders, so --attribute {attribute} does nothing", stacklevel=2)
+    title = face_set_name(source) + f" ({by})" * table
     return LabelledFaces(title, names, labels, np.stack(list(pictures.values())))
 
 

@@ -272,6 +272,15 @@ def test_no_more_real_faces_than_tell_something(faces, monkeypatch):
     assert (read_faces(faces).pictures == read.pictures).all()
 
 
+def test_an_attribute_that_folders_cannot_have_is_told(rendered, tmp_path, recwarn):
+    for number, path in enumerate(sorted(rendered.glob("*.png"))[:40]):
+        (tmp_path / "blue (eye)" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        os.link(path, tmp_path / "blue (eye)" / "ab"[number % 2] / path.name)
+    assert read_faces(tmp_path / "blue (eye)").names == ["a", "b"] and not recwarn
+    with pytest.warns(UserWarning, match="its classes are folders, so --attribute eye does nothing"):
+        assert read_faces(tmp_path / "blue (eye)", "eye").title == "blue (eye)"
+
+
 # The command
 
 
