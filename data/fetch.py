@@ -23,7 +23,7 @@ from grader.errors import counted
 from grader.files import move
 from grader.inputs import faces
 from grader.inputs.archives import BadArchive, members
-from grader.inputs.faces import COUNT, IDENTITY
+from grader.inputs.faces import COURSE_COUNT, COURSE_IDENTITY
 
 try:
     import fcntl
@@ -37,7 +37,9 @@ TIMEOUT = (10, 60)  # seconds to connect, seconds of silence
 CHUNK = 1 << 13  # bytes; what a chunk holds when the line drops is lost
 
 
-def fetch(output: Path, url: str = URL, count: int = COUNT, digest: str = IDENTITY, pause: float = 1.0) -> bool:
+def fetch(
+    output: Path, url: str = URL, count: int = COURSE_COUNT, digest: str = COURSE_IDENTITY, pause: float = 1.0
+) -> bool:
     """Downloads the zip to `output` and checks that it is the set; False when the set was there already.
 
     What has come so far stays in `<output>.part` and is gone on with; `pause` seconds, then twice as many, go
@@ -86,7 +88,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def identity(archive: Path) -> tuple[int, str]:
     """That of grader.inputs.faces, watched. Raises BadArchive when the zip, or a file in it, is damaged."""
-    with tqdm(members(archive), desc="checking", total=COUNT, unit=" faces", disable=None) as bar:
+    with tqdm(members(archive), desc="checking", total=COURSE_COUNT, unit=" faces", disable=None) as bar:
         return faces.identity(bar)
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from grader.errors import GraderError
 from grader.files import left_behind
-from grader.filled_in import defines, filled_in, first_line, parsed, statements
+from grader.filled_in import defines, filled_in, first_code_line, parsed, statements
 from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "steps": 2, "width": 4, "batch_size": 8}
@@ -79,7 +79,7 @@ def check_notebook(path: Path, seconds: int = 120, kit: Path | None = None) -> I
     with _kernel(seconds) as run:
         for index, source in enumerate(sources[: max(account.deciding.values(), default=-1) + 1]):
             name, todo = account.names[index], account.subject(index, source)
-            shown = name or first_line(source)
+            shown = name or first_code_line(source)
             try:
                 text, error = run(source)
             except _KernelGone as gone:

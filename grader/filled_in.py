@@ -163,7 +163,7 @@ def _narrowed(source: str, names: list[str]) -> str:
     """A statement with an `import *`, so that it binds these names alone: what else it has, such as another `any`,
     would stand in the checks too."""
     return (
-        f"# {first_line(source)}\n"
+        f"# {first_code_line(source)}\n"
         f"globals().update((lambda own: exec({source!r}, own) or "
         f"{{name: own[name] for name in {names!r} if name in own}})({{**globals()}}))"
     )
@@ -185,5 +185,6 @@ def looked_up(source: str) -> set[str]:
     return names
 
 
-def first_line(source: str) -> str:
+def first_code_line(source: str) -> str:
+    """The first line of a cell that is not empty, to call it by."""
     return next((line for line in source.splitlines() if line.strip()), "an empty cell")

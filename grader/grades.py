@@ -155,7 +155,7 @@ def secret(parts: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def code(id: str, row: str, key: str) -> str:
+def pseudonym(id: str, row: str, key: str) -> str:
     """The code that stands for a student on the public board, long enough that no two of a class meet. It is that of
     the id, where there is one: a name may be corrected."""
     return hashlib.sha256(json.dumps([key, id, not id and row]).encode()).hexdigest()[:10]
@@ -168,7 +168,7 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
     for result in results:
         if result["status"] not in (MISSING, UNSURE):
             problems = ["could not be graded"] if result["problems"] else []
-            name = code(result["student"]["id"], result["name"], key)
+            name = pseudonym(result["student"]["id"], result["name"], key)
             rows.append(result | {"name": name, "problems": problems, "notes": [], "shares": {}})
     write_text(page, board.as_page(board.ranked(rows), page.stem))
 
@@ -210,7 +210,8 @@ def write_pages(
     problems = {result["name"]: result["problems"] for result in results}
     for student, row, name in zip(students, rows, page_names(students), strict=True):
         own = row | {"title": student.row, "problems": problems[student.row]}
-        own["code"] = code(student.id, student.row, key) if key and student.upload else None  # as write_public has it
+        shown = key and student.upload  # by write_public
+        own["code"] = pseudonym(student.id, student.row, key) if shown else None
         report = student.upload and parts / f"{file_name(student.upload.entry)}.html"
         if report and report.is_file():  # one at a time: a class of 300 has a gigabyte of them
             text = report.read_text(encoding="utf-8").replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)

@@ -23,7 +23,7 @@ from grader import plagiarism
 from grader.cli import shared
 from grader.features.fingerprints import fingerprints
 from grader.inputs.archives import members
-from grader.inputs.faces import COUNT
+from grader.inputs.faces import COURSE_COUNT
 from grader.inputs.images import decode, is_picture
 from grader.inputs.known_faces import load_known
 from grader.inputs.submission import SIZE, read_submission
@@ -161,10 +161,10 @@ def study_false_alarms(faces: np.ndarray, known: np.ndarray, unseen: np.ndarray)
     click.echo("  distances, least first: " + " ".join(f"{distance:.2f}" for distance in nearest[:10]))
     halves = copies(faces[::2], known[1::2])
     click.echo(f"of every second known face, in the other half: {len(halves)} of {len(faces[::2]):,}")
-    course = np.tile(known, (-(-COUNT // len(known)), 1))[:COUNT]
+    course = np.tile(known, (-(-COURSE_COUNT // len(known)), 1))[:COURSE_COUNT]
     start = time.process_time()
     copies(unseen, course)
-    click.echo(f"{len(unseen):,} against {COUNT:,}: {time.process_time() - start:.1f} s")
+    click.echo(f"{len(unseen):,} against {COURSE_COUNT:,}: {time.process_time() - start:.1f} s")
 
 
 def study_disguises(sets: dict[str, np.ndarray]) -> None:

@@ -18,8 +18,8 @@ from grader.inputs.archives import BadArchive, BadMember, bytes_of, members
 from grader.inputs.images import UnreadablePicture, decode, is_picture
 from grader.inputs.submission import SIZE
 
-COUNT = 71_314  # faces in the course's set
-IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # of them, see `identity`
+COURSE_COUNT = 71_314  # faces in the course's set
+COURSE_IDENTITY = "5d91aa1e2891cef0da446b7bee21c4be0ebab707b28602607d1bedc79232fa6f"  # of them, see `identity`
 BATCH = 512  # pictures held at a time
 NUMBERED = re.compile(r"(?:.*/)?([0-9]+)\.jpg")
 
@@ -56,9 +56,9 @@ def is_course(source: Path) -> bool:
     lies beside them would be read as a face too. Nothing else can be told for sure: faces shrunk or stored again may
     have been changed. False for what cannot be read."""
     try:
-        if sum(is_picture(name) for name, _ in members(source)) != COUNT:  # read nothing yet
+        if sum(is_picture(name) for name, _ in members(source)) != COURSE_COUNT:  # read nothing yet
             return False
-        return identity(members(source)) == (COUNT, IDENTITY)
+        return identity(members(source)) == (COURSE_COUNT, COURSE_IDENTITY)
     except (BadArchive, OSError):
         return False
 

@@ -31,7 +31,7 @@ THRESHOLD = 0.5
 MIN_NEIGHBORS = 3  # closest to the course's published ratios; the cascade's own README takes 5
 
 
-CASCADE = f"lbpcascade-{MIN_NEIGHBORS}"  # the name of its scale
+CASCADE_SCALE = f"lbpcascade-{MIN_NEIGHBORS}"  # the name of its scale
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy as np
 
 from grader.features import imagenet
 from grader.features.reference import Reference
-from grader.metrics.afd import CASCADE
+from grader.metrics.afd import CASCADE_SCALE
 from grader.metrics.frechet import frechet_distance
 from grader.results import Measure
 
@@ -44,7 +44,7 @@ def signs(pictures: np.ndarray, features: np.ndarray, real: Reference, measures:
     """
     values = _measured(measures)
     distance, second = values.get(("FD-ImageNet", "lite0")), values.get(("FD-anime", "embedded"))
-    found, seen = values.get(("AFD", "embedded")), values.get(("AFD", CASCADE.partition("-")[0]))
+    found, seen = values.get(("AFD", "embedded")), values.get(("AFD", CASCADE_SCALE.partition("-")[0]))
     lines = []
     if distance is None or distance.floor is None or len(pictures) < FEW:
         return lines

@@ -129,12 +129,12 @@ def lbpcascade(sample: Sample, against: Against) -> list[Measure]:
     from grader.results import Measure
 
     if against.cascade is None:
-        return [Measure("AFD", afd.CASCADE, None, None, note=against.missing["lbpcascade"])]
+        return [Measure("AFD", afd.CASCADE_SCALE, None, None, note=against.missing["lbpcascade"])]
     try:
         found = afd.cascade_faces(sample.pictures, against.cascade)
     except Exception as error:  # of OpenCV: no memory, say
-        return [Measure("AFD", afd.CASCADE, None, None, note=f"OpenCV does not run it ({first_line(error)})")]
-    return [Measure("AFD", afd.CASCADE, None, float(found.mean()))]
+        return [Measure("AFD", afd.CASCADE_SCALE, None, None, note=f"OpenCV does not run it ({first_line(error)})")]
+    return [Measure("AFD", afd.CASCADE_SCALE, None, float(found.mean()))]
 
 
 METRICS = {

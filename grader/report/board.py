@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grader.errors import counted, printable
 from grader.files import BOM, csv_text, natural, write_text
-from grader.metrics.afd import CASCADE
+from grader.metrics.afd import CASCADE_SCALE
 from grader.report.page import page_of
 from grader.report.words import read, written
 from grader.results import DISTANCES, GRADED, MISSING, UNSURE
@@ -84,7 +84,7 @@ def _placed(row: dict) -> bool:
 
 def _column(measure: dict) -> str:
     """The measure's name; of the two detection ratios the one by lbpcascade says so."""
-    return f"{measure['measure']} ({CASCADE})" if measure["by"] == CASCADE else measure["measure"]
+    return f"{measure['measure']} ({CASCADE_SCALE})" if measure["by"] == CASCADE_SCALE else measure["measure"]
 
 
 def _columns(results: list[dict]) -> list[str]:

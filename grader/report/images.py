@@ -37,7 +37,7 @@ def strip(pictures: np.ndarray, count: int) -> bytes:
     return jpeg(np.concatenate(apart, axis=1)[:, :-GAP], quality=80)
 
 
-def png(pixels: np.ndarray) -> str:
+def png_uri(pixels: np.ndarray) -> str:
     """Pixels uint8 [H, W, 3 or 4] as the address of a picture that stands in the page itself."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
@@ -45,4 +45,5 @@ def png(pixels: np.ndarray) -> str:
 
 
 def uri(png: bytes) -> str:
+    """The same of a PNG."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -14,7 +14,7 @@ from grader.inputs.runs import Run
 from grader.metrics import afd
 from grader.metrics.copies import COURSES
 from grader.report import plots, words
-from grader.report.images import grid, png
+from grader.report.images import grid, png_uri
 from grader.report.scales import scales
 from grader.results import Copy, Group, Measure, Score, Verdict
 from grader.verdict import judged_against, load_thresholds, scale_of
@@ -26,7 +26,7 @@ SHOWN = 20  # pairs and groups on the page; report.json has them all
 GROUP = 8  # pictures of a group
 BLOCKS, COLUMNS, ROWS = 2, 8, 5  # of the samples: blocks stand side by side, on a narrow screen one below the other
 EXTREMES = 10  # pictures that the detector likes most, and least
-LABEL_COLUMNS = 10  # pictures of each label
+PER_LABEL = 10  # pictures of each label
 
 
 class ShownScore(Score):
@@ -132,7 +132,7 @@ def _samples(score: Score, faceless: np.ndarray) -> list[str]:
     """Pictures spread evenly over the submission, in blocks; those in which no face is found are framed."""
     chosen = evenly_spaced(len(faceless), BLOCKS * COLUMNS * ROWS)
     blocks = np.array_split(chosen, range(COLUMNS * ROWS, len(chosen), COLUMNS * ROWS))
-    return [png(grid(score.submission.pictures[some], faceless[some], COLUMNS)) for some in blocks if len(some)]
+    return [png_uri(grid(score.submission.pictures[some], faceless[some], COLUMNS)) for some in blocks if len(some)]
 
 
 def _extremes(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +145,7 @@ def _extremes(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _face(score: Score, index: int) -> dict:
     """A picture of the submission by itself."""
     picture, name = score.submission.pictures[index], score.submission.names[index]
-    return {"image": png(picture), "name": name, "probability": score.probabilities[index]}
+    return {"image": png_uri(picture), "name": name, "probability": score.probabilities[index]}
 
 
 def _pair(score: Score, copy: Copy) -> dict:
@@ -153,8 +153,8 @@ def _pair(score: Score, copy: Copy) -> dict:
     known, name = score.integrity.pictures.get(copy.known), score.integrity.names[copy.known]
     limit = score.integrity.limits[copy.known]
     return {
-        "image": png(score.submission.pictures[copy.index]),
-        "known_image": None if known is None else png(known),
+        "image": png_uri(score.submission.pictures[copy.index]),
+        "known_image": None if known is None else png_uri(known),
         "picture": score.submission.names[copy.index],
         "known": name,
         "courses": name.startswith(COURSES),
@@ -168,7 +168,7 @@ def _group(score: Score, group: Group) -> dict:
     """Some of the pictures that are alike, side by side."""
     names = [score.submission.names[i] for i in group.members]
     pictures = score.submission.pictures[group.members[:GROUP]]
-    return {"image": png(grid(pictures, np.zeros(len(pictures), bool), len(pictures), gap=1)), "names": names}
+    return {"image": png_uri(grid(pictures, np.zeros(len(pictures), bool), len(pictures), gap=1)), "names": names}
 
 
 def _strips(score: Score) -> list[dict]:
@@ -177,8 +177,8 @@ def _strips(score: Score) -> list[dict]:
     for one in found.labels:
         mine = found.target == found.names.index(one.target)
         wrong = found.target[mine] != found.found[mine]
-        chosen = evenly_spaced(len(wrong), LABEL_COLUMNS)
-        image = png(grid(score.submission.pictures[mine][chosen], wrong[chosen], LABEL_COLUMNS))
+        chosen = evenly_spaced(len(wrong), PER_LABEL)
+        image = png_uri(grid(score.submission.pictures[mine][chosen], wrong[chosen], PER_LABEL))
         right = one.pictures - int(wrong.sum())
         strips.append({"name": one.target, "image": image, "pictures": one.pictures, "right": right})
     return strips

@@ -275,7 +275,7 @@ def test_what_is_there_already_needs_no_room(tmp_path, monkeypatch):
 
 
 def test_command_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "identity", lambda archive: (module.COUNT, module.IDENTITY))
+    monkeypatch.setattr(module, "identity", lambda archive: (module.COURSE_COUNT, module.COURSE_IDENTITY))
     with serving() as (url, _):
         result = CliRunner().invoke(main, ["fetch", str(tmp_path / "my faces.zip"), "--url", url])
     assert result.exit_code == 0, result.output

@@ -446,8 +446,8 @@ def test_fid_is_judged_against_the_courses_own_files(outputs, rendered, tmp_path
         (folder / f"{number}.jpg").write_bytes((rendered / f"{number}.png").read_bytes())
     options = ("--json", "--output", tmp_path, "--reference", folder, "--metrics", "fid,lbpcascade")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("grader.inputs.faces.COUNT", 300)
-        patch.setattr("grader.inputs.faces.IDENTITY", faces.identity(members(folder))[1])
+        patch.setattr("grader.inputs.faces.COURSE_COUNT", 300)
+        patch.setattr("grader.inputs.faces.COURSE_IDENTITY", faces.identity(members(folder))[1])
         report = json.loads(run(outputs, *options).stdout)
         assert report["reference"] == report["measures"][0]["reference"] == "crypko"
         assert None not in report["verdicts"][1]["passed"].values()
