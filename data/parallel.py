@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
 from data import DataError
-from grader.cores import at_most, deaf_to_ctrl_c, usable_cores
+from grader.processes import at_most, deaf_to_ctrl_c, usable_cores
 
 CHUNK = 32  # items a worker takes at a time: a face is milliseconds, a message between processes is not free
 AHEAD = 4  # chunks a worker that are read before their turn: all at once may not fit in memory

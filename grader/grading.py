@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import result_cache
-from grader.cores import usable_cores
 from grader.errors import GraderError, first_line, printable
 from grader.files import file_name, natural, sha256, write_text
 from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
 from grader.metrics.registry import NAMES
+from grader.processes import usable_cores
 from grader.progress import Done, Progress, silent, unheard
 from grader.results import BROKEN, GRADED
 from grader.version import VERSION

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
-from grader.cores import at_most, deaf_to_ctrl_c, usable_cores
 from grader.errors import GraderError, first_line
+from grader.processes import at_most, deaf_to_ctrl_c, usable_cores
 
 MAX_SECONDS = 60  # of processor time to read one submission: an honest one takes one
 MAX_MEMORY = 2 * 2**30  # bytes to read one submission, on top of what the process holds already

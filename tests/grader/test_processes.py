@@ -1,4 +1,4 @@
-"""Cores: what a container or a scheduler leaves to this process, not what the machine has."""
+"""Processes: as many as a container or a scheduler leaves cores to this one, not as the machine has."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from data import parallel
 from grader import workers
-from grader.cores import deaf_to_ctrl_c, usable_cores
+from grader.processes import deaf_to_ctrl_c, usable_cores
 from kit import device, faces
 
 
@@ -40,7 +40,7 @@ def test_the_affinity_holds_and_windows_waits_for_no_more_than_it_can(tmp_path, 
     assert usable_cores(tmp_path) == 1
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores(tmp_path) == 128
-    monkeypatch.setattr("grader.cores.os.name", "nt")
+    monkeypatch.setattr("grader.processes.os.name", "nt")
     assert usable_cores(tmp_path) == 60
 
 
@@ -76,7 +76,7 @@ def test_processes_are_as_many_as_cores_and_on_windows_no_more_than_it_waits_for
     for module in (workers, parallel):
         monkeypatch.setattr(module, "usable_cores", lambda: 5)
     with monkeypatch.context() as windows:  # and no longer: pytest itself asks for it
-        windows.setattr("grader.cores.os.name", "nt")
+        windows.setattr("grader.processes.os.name", "nt")
         for jobs in (None, 200, 7):
             with pytest.raises(OSError, match="enough"), workers.local(jobs):
                 pass
