@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
 import grader
@@ -25,6 +26,7 @@ from baselines.definitions import definition
 from grader.cli import shared
 from grader.errors import GraderError, first_line
 from grader.features import anime
+from grader.features.statistics import Statistics
 from grader.files import short_hash, write_bytes, write_text
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
@@ -129,10 +131,13 @@ def in_half_precision(G: torch.nn.Module) -> tuple[torch.dtype, torch.Tensor]:
 
 
 def keep_statistics(G: torch.nn.Module) -> None:
-    """Writes what the grader knows the shipped generator's pictures by, as they are handed in."""
+    """Writes what the grader knows the shipped generator's pictures by, as they are handed in: statistics of their
+    features, and which weights and which network these are of."""
     batches = (play.sample(G, play.noise(G, play.COUNT, seed)) for seed in range(1, 11))
-    features = np.concatenate([anime.describe(handed_in(pictures)) for pictures in batches])  # [10000, 256]
-    released.keep(features, {"weights": short_hash(play.WEIGHTS), "features": anime.scale()})
+    own = Statistics.of(np.concatenate([anime.describe(handed_in(pictures)) for pictures in batches]))  # [10000, 256]
+    tensors = {"mean": own.mean.astype(np.float32), "covariance": own.covariance.astype(np.float16)}
+    made_with = {"weights": short_hash(play.WEIGHTS), "features": anime.scale()}
+    write_bytes(released.FILE, save_arrays(tensors | {"count": np.array(own.count)}, made_with))
 
 
 def check_copies(pictures: torch.Tensor) -> str:

@@ -14,13 +14,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from grader.features.statistics import Statistics
-from grader.files import write_bytes
 from grader.metrics.frechet import frechet_distance
 
-FILE = Path(__file__).parents[1] / "weights/released_anime.safetensors"
+FILE = Path(__file__).parents[1] / "weights/released_anime.safetensors"  # studies/release.py makes it
 SHARE = 0.6
 
 
@@ -36,11 +35,3 @@ def _statistics() -> Statistics:
     return Statistics(
         tensors["mean"].astype(np.float64), tensors["covariance"].astype(np.float64), int(tensors["count"])
     )
-
-
-def keep(features: np.ndarray, made_with: dict[str, str]) -> None:
-    """Writes what `released` compares with: the statistics of `features` [N, 256] of the generator's pictures.
-    `made_with` names the weights that drew them, and the network."""
-    own = Statistics.of(features)
-    tensors = {"mean": own.mean.astype(np.float32), "covariance": own.covariance.astype(np.float16)}
-    write_bytes(FILE, save(tensors | {"count": np.array(own.count)}, made_with))
