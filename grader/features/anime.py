@@ -25,6 +25,7 @@ STAGES = ((24, 0), (48, 1), (96, 2), (192, 1))  # channels and residual convolut
 LAST = 512  # channels in the end
 POOLED = 96 + 192 + LAST
 DIM = 256  # components
+BATCH = 64  # pictures looked at at once
 
 
 @cache
@@ -83,12 +84,7 @@ def load(path: str | Path = WEIGHTS) -> FaceNet:
     return network.eval().to(memory_format=torch.channels_last)
 
 
-def describe(
-    pictures: np.ndarray,
-    batch_size: int = 64,
-    done: Done = unheard,
-    network: FaceNet | None = None,
-) -> np.ndarray:
+def describe(pictures: np.ndarray, done: Done = unheard, network: FaceNet | None = None) -> np.ndarray:
     """Pictures uint8 [N, 64, 64, 3], RGB -> features float64 [N, DIM].
 
     `done` is called with the number of pictures of each batch done; `network` is the shipped one unless given.
@@ -98,8 +94,8 @@ def describe(
     network = network or load()
     features = np.empty((len(pictures), DIM))
     with torch.inference_mode():
-        for start in range(0, len(pictures), batch_size):
-            batch = slice(start, start + batch_size)
+        for start in range(0, len(pictures), BATCH):
+            batch = slice(start, start + BATCH)
             x = torch.from_numpy(pictures[batch]).permute(0, 3, 1, 2).float() / 255  # [B, 3, 64, 64]
             features[batch] = network(x).numpy()
             done(len(x))

@@ -37,7 +37,7 @@ class Sample:
         """Their features by the anime network, float64 [N, 256]."""
         from grader.features import anime
 
-        return anime.describe(self.pictures, done=self.progress("anime features", len(self.pictures)))
+        return anime.describe(self.pictures, self.progress("anime features", len(self.pictures)))
 
 
 @dataclass(frozen=True)
