@@ -97,15 +97,16 @@ def handed_in(found: dict[str, Path], deadline: datetime | None = None, told: Co
     }
     by_chance |= _by_chance({name for entry, name in called.items() if entry not in own}) - tops
     uploads = [
-        upload(entry, source, canvas and entry not in own and called[entry] not in by_chance)
+        _upload(entry, source, called[entry], canvas and entry not in own and called[entry] not in by_chance)
         for entry, source in found.items()
     ]
     return _dated(uploads, deadline)
 
 
-def upload(entry: str, source: Path, canvas: bool = True) -> Upload:
-    """What the name of an entry and the time of its files tell; `canvas` says whether Canvas may have named it."""
-    time, called = _time(source), _called(entry, source)
+def _upload(entry: str, source: Path, called: str, canvas: bool) -> Upload:
+    """What the name of an entry and the time of its files tell: a platform may have `called` it so, and `canvas` says
+    whether Canvas may."""
+    time = _time(source)
     if canvas and (found := CANVAS.fullmatch(called)):
         file, late, typed = int(found["file"] or 0), bool(found["late"]), bool(found["typed"])
         return Upload(entry, source, time, found["name"], found["number"], file, "canvas", late, typed)

@@ -20,9 +20,10 @@ from grader.points import read_points
 from grader.report import gradebook
 from grader.roster import Student
 from grader.roster import students as students_of
-from grader.uploads import Upload, upload
+from grader.uploads import Upload
 from grader.version import VERSION
 from tests.conftest import ROOT
+from tests.grader.test_uploads import upload
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 

@@ -25,7 +25,7 @@ from grader.points import read_points
 from grader.report import board
 from grader.roster import Student
 from grader.roster import students as students_of
-from grader.uploads import upload
+from tests.grader.test_uploads import upload
 from tests.helpers import graders
 
 OPTIONS = ("--offline", "--metrics", "fd-imagenet,afd", "--jobs", "1")
