@@ -86,6 +86,7 @@ def statements(source: str) -> list[ast.stmt] | None:
 
 
 def parsed(source: str) -> ast.Module:
+    """The syntax tree of a cell; its magics are calls. Raises what ast.parse does."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     return ast.parse(TransformerManager().transform_cell(source))

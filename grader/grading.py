@@ -68,6 +68,7 @@ class Options:
         return replace(self, reference=self.reference and self.reference.absolute())  # its name stays
 
     def scorer(self, progress: Progress = silent) -> Scorer:
+        """The Scorer that they ask for. Raises what Scorer.prepare does."""
         from grader.scoring import Scorer
 
         given = {"metrics": self.metrics, "offline": self.offline, "missing": self.missing}

@@ -142,6 +142,7 @@ def _empty(tile: np.ndarray, colour: np.ndarray | int) -> bool:
 
 
 def tgz(files: dict[str, bytes]) -> bytes:
+    """A .tgz of files, name -> content, in their order."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, data in files.items():

@@ -38,6 +38,7 @@ class Measure:
 
     @property
     def lower_is_better(self) -> bool:
+        """Whether less is better; of shares more is."""
         return self.measure in DISTANCES
 
 

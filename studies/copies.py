@@ -36,21 +36,25 @@ PLANTED = 500
 
 
 def cropped(picture: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """So many pixels cut off each side, and enlarged to 64x64 again."""
     inner = Image.fromarray(picture).crop((left, top, SIZE - right, SIZE - bottom))
     return np.asarray(inner.resize((SIZE, SIZE), Resampling.BILINEAR))
 
 
 def shifted(picture: np.ndarray, right: int, down: int) -> np.ndarray:
+    """Moved by whole pixels; the outermost ones are repeated."""
     index = np.arange(SIZE)
     return picture[(index - down).clip(0, SIZE - 1)][:, (index - right).clip(0, SIZE - 1)]
 
 
 def relit(picture: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
+    """Its mean times `brightness`, and what differs from the mean times `contrast`."""
     mean = picture.mean()
     return np.clip(np.rint((picture - mean) * contrast + mean * brightness), 0, 255).astype(np.uint8)
 
 
 def mixed(picture: np.ndarray) -> np.ndarray:
+    """Mirrored, cropped and stored, all three."""
     return stored(cropped(np.ascontiguousarray(picture[:, ::-1]), 2, 2, 2, 2), "jpeg", 75)
 
 
@@ -73,6 +77,7 @@ DISGUISES = {
 
 
 def turned(picture: np.ndarray, degrees: float = 0, scale: float = 1, right: float = 0, down: float = 0) -> np.ndarray:
+    """Turned, enlarged and moved; the outermost pixels are repeated."""
     matrix = cv2.getRotationMatrix2D((31.5, 31.5), degrees, scale)
     matrix[:, 2] += right, down
     return cv2.warpAffine(picture, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
@@ -128,6 +133,7 @@ def planted_collapse(faces: np.ndarray, share: float, severity: float, rng: np.r
 
 
 def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.random.Generator) -> None:
+    """How many planted copies are found in each disguise, and how near they come."""
     chosen = rng.choice(len(faces), min(PLANTED, len(faces)), replace=False)
     click.echo(f"\n{len(chosen)} planted copies among {len(known):,} known, limit {COPY}\n")
     click.echo(f"{'disguise':42s} {'found':>7s} {'wrongly named':>14s} {'distance 50%':>13s} {'100%':>6s}")
@@ -151,6 +157,7 @@ def study_copies(faces: np.ndarray, known: np.ndarray, unseen: Path, rng: np.ran
 
 
 def study_false_alarms(faces: np.ndarray, known: np.ndarray, unseen: np.ndarray) -> None:
+    """How many faces that nobody copied are called copies, and how near such faces come."""
     start = time.process_time()
     found = copies(unseen, known)
     took = time.process_time() - start

@@ -87,6 +87,7 @@ class Set:
     features: np.ndarray | None
 
     def part(self, unseen: bool) -> Set:
+        """Every UNSEENth picture, or all but those."""
         chosen = (np.arange(len(self.pictures)) % UNSEEN == UNSEEN - 1) == unseen
         return Set(self.group, self.pictures[chosen], self.features[chosen])
 
@@ -161,6 +162,7 @@ class Components:
 
 
 def grouped(sets: list[Set]) -> dict[str, list[Set]]:
+    """The sets of each group of SHARES."""
     return {name: [some for some in sets if some.group == name] for name in SHARES}
 
 
@@ -261,6 +263,7 @@ def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, dat
 
 
 def keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, step: int) -> None:
+    """Writes the state of a training, whole or not at all."""
     state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "data": data, "step": step}
     with atomic(path) as unfinished:
         torch.save(state, unfinished)

@@ -54,6 +54,7 @@ class Faces:
 
     @classmethod
     def read(cls, shared: Path) -> Faces:
+        """From the folder of test data."""
         train, held_out = split(read_faces(shared / "crypko_12000_64px.zip"))
         tagged = split(read_faces(shared / "tagged_3000_64px.zip"))[1]
         sent = {name: read_faces(shared / "submissions" / f"{name}.tgz") for name in SUBMISSIONS}
@@ -68,9 +69,11 @@ class Judge:
         self.key = f"{scale} from {hash_of(reference.mean, reference.covariance)}"  # what numbers are kept by
 
     def distance(self, pictures: np.ndarray) -> float:
+        """How far a set is from real faces."""
         return frechet_distance(self.features(pictures), self.reference)
 
     def distances(self, sets: list[np.ndarray]) -> list[float]:
+        """How far each set is."""
         return [self.distance(pictures) for pictures in sets]
 
 
@@ -84,10 +87,12 @@ class Kept:
 
     @classmethod
     def read(cls, path: Path | None, faces: Faces) -> Kept:
+        """What a file has of these faces, if there is one."""
         arrays = (faces.train, faces.held_out, faces.real, faces.tagged, *faces.submissions.values())
         return cls(path, json.loads(path.read_text()) if path and path.exists() else {}, hash_of(*arrays))
 
     def get(self, what: str, compute: Callable[[], list[float]]) -> list[float]:
+        """The numbers, computed where they are not kept yet."""
         what = f"{what}, faces {self.faces}"
         if what not in self.numbers:
             self.numbers[what] = compute()

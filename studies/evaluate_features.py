@@ -45,6 +45,7 @@ def candidates(weights: Path, self_supervised: Path | None) -> dict[str, Callabl
 
 
 def real_sets(shared: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, pictures) of the same real faces, shrunk by each filter and stored by each codec."""
     originals = read_originals(shared / "crypko_10000_96px.zip", odd=True)[:count]
     for filter_name in FILTERS:
         small = shrunk(originals, filter_name)
@@ -60,9 +61,11 @@ class Distances:
         self.reference = Statistics.of(self.kept("reference", reference))
 
     def of(self, name: str, pictures: np.ndarray) -> float:
+        """The distance of a set of that name."""
         return frechet_distance(self.kept(name, pictures), self.reference)
 
     def kept(self, name: str, pictures: np.ndarray) -> np.ndarray:
+        """The features of a set, computed once."""
         path = self.folder / f"{self.name}-{name}-{hash_of(pictures)}.npy".replace(" ", "_")
         return distil.kept_in(path, lambda: np.asarray(self.features(pictures), np.float32))
 

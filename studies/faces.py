@@ -69,6 +69,7 @@ def stored(picture: np.ndarray, codec: str, quality: int) -> np.ndarray:
 
 
 def shrunk(pictures: np.ndarray, filter_name: str = "bilinear") -> np.ndarray:
+    """Pictures uint8 [N, H, W, 3] as [N, 64, 64, 3], by one of FILTERS."""
     return np.stack([np.asarray(Image.fromarray(p).resize((64, 64), FILTERS[filter_name])) for p in pictures])
 
 

@@ -103,14 +103,17 @@ def say(text: str) -> None:
 
 
 def note(text) -> None:
+    """A line of standard error that says what is not as it should be, and stops nothing."""
     say(f"note: {printable(str(text))}")
 
 
 def wrote(*paths: Path) -> None:
+    """The last line of a command: which files it wrote."""
     say(f"wrote {', '.join(printable(str(path)) for path in paths)}")
 
 
 def stop(code: int, *lines: str):
+    """Ends the program with an exit code, and lines that say why."""
     say("\n".join(printable(str(line)) for line in lines))
     sys.exit(code)
 

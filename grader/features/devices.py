@@ -72,6 +72,7 @@ def name(network: nn.Module) -> str:
 
 
 def on_gpu(network: nn.Module) -> bool:
+    """Whether a network lies on a GPU, of whichever maker."""
     return next(network.parameters()).device.type != "cpu"
 
 

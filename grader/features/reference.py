@@ -193,6 +193,7 @@ def save_reference(
 
 
 def shipped_path(network: ModuleType) -> Path:
+    """The file of the course's faces in the features of `imagenet` or `anime`."""
     return WEIGHTS / f"{NAME}_{network.NAME}.safetensors"
 
 

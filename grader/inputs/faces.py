@@ -116,6 +116,7 @@ def batches(source: Path, skipped: list[str]) -> Iterator[tuple[list[str], np.nd
 
 
 def without_ending(name: str) -> str:
+    """The path without the ending of its file: "a/12" for a/12.jpg."""
     return str(PurePosixPath(name).with_suffix(""))
 
 

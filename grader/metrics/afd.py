@@ -55,6 +55,7 @@ class Detector(nn.Module):
         self.layers = nn.Sequential(nn.Linear(DIM, width), nn.ReLU(), nn.Linear(width, 1), nn.Flatten(0))
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Features [N, 1280] -> the logarithm of the odds that each shows a face [N]."""
         return self.layers((features - self.mean) / self.deviation)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

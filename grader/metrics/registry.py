@@ -59,10 +59,12 @@ class Against:
 
 
 def fd_imagenet(sample: Sample, against: Against) -> list[Measure]:
+    """The distance that verdicts rest on."""
     return [_distance("FD-ImageNet", sample.features, against.real, sample.quality)]
 
 
 def fd_anime(sample: Sample, against: Against) -> list[Measure]:
+    """The second opinion; without a value where its reference could not be had."""
     from grader.features import anime
     from grader.results import Measure
 
@@ -80,6 +82,7 @@ def _distance(name: str, features: np.ndarray, real: Reference, quality: int | N
 
 
 def afd(sample: Sample, against: Against) -> list[Measure]:
+    """The ratio by the embedded detector."""
     from grader.metrics import afd
     from grader.results import Measure
 
@@ -87,6 +90,7 @@ def afd(sample: Sample, against: Against) -> list[Measure]:
 
 
 def kid(sample: Sample, against: Against) -> list[Measure]:
+    """The kernel distance, with its standard deviation."""
     from grader.metrics.kid import kernel_distance
     from grader.results import Measure
 
@@ -96,6 +100,7 @@ def kid(sample: Sample, against: Against) -> list[Measure]:
 
 
 def prdc(sample: Sample, against: Against) -> list[Measure]:
+    """Precision, recall, density and coverage; without values for fewer pictures than neighbours."""
     from dataclasses import asdict, fields
 
     from grader.metrics.prdc import PRDC, prdc
@@ -110,6 +115,7 @@ def prdc(sample: Sample, against: Against) -> list[Measure]:
 
 
 def fid(sample: Sample, against: Against) -> list[Measure]:
+    """The distance that papers report; without a value where Inception could not be had, or failed."""
     from grader.features import devices
     from grader.results import Measure
 
@@ -125,6 +131,7 @@ def fid(sample: Sample, against: Against) -> list[Measure]:
 
 
 def lbpcascade(sample: Sample, against: Against) -> list[Measure]:
+    """The ratio by the cascade; without a value where that could not be had, or failed."""
     from grader.metrics import afd
     from grader.results import Measure
 

@@ -34,6 +34,7 @@ class ShownScore(Score):
 
     @classmethod
     def of(cls, score: Score) -> ShownScore:
+        """The same score, shown."""
         return cls(**{field.name: getattr(score, field.name) for field in fields(score)})
 
     def _repr_html_(self) -> str:
