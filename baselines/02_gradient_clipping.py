@@ -333,13 +333,14 @@ run = launch(train, settings)
 # %% [markdown]
 # ## What it learned
 #
-# The losses still say only which of the two is ahead. Compare them with those of 01: the single high peaks should be
-# rarer.
+# The losses still say only which of the two is ahead. Compare `losses.png` in the folder of this run with that of 01:
+# its peaks should be lower. The curves are running means; single steps stand in `log.csv`.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
 #
-# 損失還是只告訴你誰領先。和 01 的損失比一比：突然衝高的尖峰應該變少了。
+# 損失還是只告訴你誰領先。把這次訓練資料夾裡的 `losses.png` 和 01 的比一比：尖峰應該變低了。曲線是移動平均；一步一步的損
+# 失在 `log.csv` 裡。
 
 # %%
 plot_losses(run)
@@ -348,7 +349,8 @@ plot_losses(run)
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
+# training. The cell below prints where they are. Score them on the computer that has this project:
+# `python -m grader score RUN/submission.tgz`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
@@ -357,7 +359,8 @@ plot_losses(run)
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
+# 們評分。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
 # 一個指令評分。圖片的資料夾裡還是最後一個。
@@ -392,12 +395,13 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ \
-#   which way is better, and samples get worse | lower `lr_D`, or raise `lr_G`; take samples from before |
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ which way is \
+#   better, and samples get worse | lower `lr_D`, or raise `lr_G`; use the samples of an earlier checkpoint |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
 #   `clipped_step` again |
 # | `loss_D` or `loss_G` still has high peaks | `max_norm` is over the length of most gradients, so nothing is \
@@ -412,12 +416,13 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | \
-#   調低 `lr_D`，或調高 `lr_G`；用更早的樣本 |
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | 調低 \
+#   `lr_D`，或調高 `lr_G`；用更早的檢查點的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `clipped_step` 的檢查 |
 # | `loss_D` 或 `loss_G` 還是有很高的尖峰 | `max_norm` 比大多數的梯度都長，等於沒有裁剪 | 調低 `max_norm`：先看看 \
 #   `grad_norms.csv` |

@@ -55,7 +55,8 @@
 # only. Unlike a vanilla GAN's loss, the distance falls as the pictures get better. Watch the gradient norms too. A
 # clipped layer scales what passes through it by a factor that depends on $c$. Over many layers the factors multiply, so
 # the gradient fades or explodes. BatchNorm hides much of that, because it scales back: try
-# `{"batch_norm": False, "layers": 12}` for your report. 04 solves the problem. The score to beat is **Strong**.
+# `{"batch_norm": False, "layers": 12}` for your report. 04 bounds the slope without clipping. The score to beat is
+# **Strong**.
 
 # %% [markdown] lang="zh"
 # 照 01 的公式，判別器一旦很有把握，就教不了 $G$ 什麼：它的 Sigmoid 在那裡是平的，損失也是平的。（01 的不飽和損失在那裡
@@ -75,11 +76,10 @@
 #
 # 你要拿掉 Sigmoid、建立最佳化器、寫兩個訓練步驟，還要量報告用的梯度範數。
 #
-# 訓練時看 `loss_D`。它的負值就是估計的距離，再乘上一個和 $c$ 有關的倍數，所以只能在同一次訓練裡比較。圖片變好，這個距
-# 離就會變小；原始的 GAN 的損失做不到這一點。也要看梯度範
-# 數。訊號每通過一個裁剪過的層，就會乘上一個和 $c$ 有關的倍數。層數一多，倍數連乘起來，梯度不是越來越小，就是爆
-# 炸。BatchNorm 會把大小調回來，所以這個問題大多被它蓋住了：寫報告時，試試 `{"batch_norm": False, "layers": 12}`。04 會
-# 解決這個問題。目標是通過 **Strong**。
+# 訓練時看 `loss_D`。它的負值就是估計的距離，再乘上一個和 $c$ 有關的倍數，所以只能在同一次訓練裡比較。圖片變好，這個距離
+# 就會變小；原始的 GAN 的損失做不到這一點。也要看梯度範數。訊號每通過一個裁剪過的層，就會乘上一個和 $c$ 有關的倍數。層數
+# 一多，倍數連乘起來，梯度不是越來越小，就是爆炸。BatchNorm 會把大小調回來，所以這個問題大多被它蓋住了：寫報告時，試試
+# `{"batch_norm": False, "layers": 12}`。04 不用裁剪，換一個方法限制斜率。目標是通過 **Strong**。
 
 # %% [markdown]
 # ## Before you start
@@ -725,8 +725,9 @@ plot_losses(run)
 # **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (this notebook) and
 # gradient penalty (04). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
 # x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
-# why. With `{"batch_norm": False, "layers": 12}`, and `layers` 12 in 04, you see more. Use another `run` for these
-# trainings. In the cell below, write the `run` of the other notebook.
+# why. You see more with 12 layers. Set here `overrides = {"batch_norm": False, "layers": 12, "run": "runs/wgan_12"}`,
+# and in 04 `overrides = {"layers": 12, "run": "runs/wgan_gp_12"}`. In the cell below, write the `run` of the other
+# notebook.
 #
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
@@ -738,9 +739,9 @@ plot_losses(run)
 # 剪、`n_critic`。
 #
 # **第 2 題。** 畫出判別器在兩種設定下的梯度範數：權重裁剪（這份筆記本）和梯度懲罰（04）。判別器至少要有 4 層。y 軸是梯
-# 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 說明曲線在哪裡上升、在哪裡下降、差幾倍、為什麼。用
-# `{"batch_norm": False, "layers": 12}`，04 也把 `layers` 設成 12，會看得更清楚。這時 `run` 要設成別的資料夾，並在下面的
-# 儲存格寫上另一份筆記本的資料夾。
+# 度範數，用對數尺度；x 軸是層，從低到高。**你觀察到什麼？** 說明曲線在哪裡上升、在哪裡下降、差幾倍、為什麼。用 12 層會
+# 看得更清楚：這裡設 `overrides = {"batch_norm": False, "layers": 12, "run": "runs/wgan_12"}`，04 設
+# `overrides = {"layers": 12, "run": "runs/wgan_gp_12"}`。下面的儲存格要寫另一份筆記本的 `run`。
 #
 # 兩次訓練的結果都有了，下面的儲存格就會把兩種設定畫在一起。如果換過工作階段，先把另一次訓練的 `.zip` 放回 `runs/`。在
 # Kaggle 上，用 *Add Input* 把它加進來。
@@ -754,7 +755,8 @@ plot_norms(run, "runs/wgan_gp")
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
+# training. The cell below prints where they are. Score them on the computer that has this project:
+# `python -m grader score RUN/submission.tgz`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
@@ -763,7 +765,8 @@ plot_norms(run, "runs/wgan_gp")
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
+# 們評分。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
 # 一個指令評分。圖片的資料夾裡還是最後一個。
@@ -798,19 +801,20 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
 # | `loss_D` grows without end, below or above 0 | the slope of $D$ is not bounded | run the check of \
 #   `discriminator_step` again; make `clip` smaller |
 # | `loss_D` stays near 0 from the start | `clip` is so small that $D$ is flat: look at the norms, below 1e-8 | make \
-#   `clip` three times as large |
+#   `clip` three times as large; for the report without BatchNorm leave it: this is what you show |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
 #   pictures |
-# | the norms differ widely: the first layer's is many times the last one's, or a small fraction of it | clipping \
-#   lets gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; 04 mends \
-#   it |
+# | the norms differ widely: the first layer's is many times the last one's, or a small fraction of it | clipping lets \
+#   gradients explode or fade from layer to layer; BatchNorm hides it | this is what your report shows; compare it \
+#   with 04 |
 # | one face repeated, “near repeats” rises | mode collapse: rare with a critic, so $D$ is too weak | raise \
 #   `n_critic`, or lower `lr_G`; take an earlier checkpoint |
 # | noise, or grey squares | too few steps; with `ema`, the average is still young | train on: for 500 steps of \
@@ -819,16 +823,18 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` 離 0 越來越遠，停不下來，正負都有可能 | $D$ 的斜率沒有上限 | 再執行一次 `discriminator_step` 的檢查；把 \
 #   `clip` 調小 |
-# | `loss_D` 從一開始就在 0 附近 | `clip` 太小，$D$ 幾乎是平的：看看範數，會低於 1e-8 | 把 `clip` 調成三倍 |
+# | `loss_D` 從一開始就在 0 附近 | `clip` 太小，$D$ 幾乎是平的：看看範數，會低於 1e-8 | 把 `clip` 調成三倍；報告裡沒有 \
+#   BatchNorm 的那次不用改，那正是要呈現的 |
 # | `loss_G` → 0 | 對評論家來說，0 沒有特別的意思：所有的分數可以一起加上任何數 | 看 `loss_D` 和圖片 |
-# | 各層的範數差很多：第一層是最後一層的好幾倍，或幾分之一 | 裁剪讓梯度一層一層地變大或變小；BatchNorm 會把它蓋住 | \
-#   這正是報告要呈現的；04 會解決 |
+# | 各層的範數差很多：第一層是最後一層的好幾倍，或幾分之一 | 裁剪讓梯度一層一層地變大或變小；BatchNorm 會把它蓋住 | 這 \
+#   正是報告要呈現的；和 04 比較 |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家時很少見，所以是 $D$ 太弱 | 調高 \
 #   `n_critic`，或調低 `lr_G`；用更早的檢查點 |
 # | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \

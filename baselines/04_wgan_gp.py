@@ -34,8 +34,9 @@
 # %% [markdown]
 # Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only
 # simple functions. On their way through the layers gradients fade or explode, unless $c$ is tuned with care; BatchNorm
-# hides it (03). The theory asks for a slope of 1. So ask for that directly, where it matters: between the reals and the
-# fakes ([Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)):
+# hides it (03). The slope may be 1 at most. The best critic has a slope of 1 nearly everywhere on the lines from fakes
+# to the reals that belong to them. So ask for a slope of 1 directly, between reals and fakes
+# ([Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)):
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
 #   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]
@@ -48,13 +49,16 @@
 # The penalty is computed for each picture by itself. BatchNorm would make $D$'s answer for one picture depend on all
 # the others, so the critic takes InstanceNorm instead. No weight is clipped, so Adam works again, with $\beta_1 = 0$.
 #
-# You write the critic, the penalty, and $D$'s step. Watch the gradient norms: from layer to layer they stay within an
-# order of magnitude. In 03 without BatchNorm they do not. The score to beat is **Strong**.
+# You write the critic, the penalty, and $D$'s step. Watch the gradient norms. With 12 layers, the largest is less than
+# ten times the smallest. In 03 without BatchNorm it is more than a hundred times. But this critic has InstanceNorm,
+# which scales back as BatchNorm does. So the penalty is not the only reason: say so in your report. The score to beat
+# is **Strong**.
 
 # %% [markdown] lang="zh"
-# 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。除
-# 非 $c$ 調得很仔細，梯度一層一層傳過去，不是消失就是爆炸；BatchNorm 會把它蓋住（03）。理論要的是斜率等於 1。那就直接這
-# 樣要求，而且就在最重要的地方：真圖和假圖之間（[Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)）：
+# 裁剪限制了評論家（critic）的斜率，但也讓評論家變得很弱。大部分的權重最後都停在 $\pm c$，所以它只能表示簡單的函數。除非
+# $c$ 調得很仔細，梯度一層一層傳過去，不是消失就是爆炸；BatchNorm 會把它蓋住（03）。斜率最多是 1。而在假圖和它對應的真圖
+# 的連線上，最好的評論家幾乎處處斜率都是 1。那就直接要求斜率是 1，就在真圖和假圖之間
+# （[Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)）：
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
 #   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]
@@ -66,8 +70,9 @@
 # 懲罰是每張圖片各算各的。BatchNorm 會讓 $D$ 對一張圖片的回答受到其他圖片影響，所以評論家改用 InstanceNorm。權重不再裁
 # 剪，所以又能用 Adam 了，$\beta_1 = 0$。
 #
-# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：這裡各層之間的差距在十倍以內。03 拿掉 BatchNorm 就做不到。目標是
-# 通過 **Strong**。
+# 評論家、懲罰、$D$ 的步驟都由你來寫。注意看梯度範數：用 12 層訓練，這裡最大的不到最小的十倍；03 拿掉 BatchNorm，會差到
+# 一百倍以上。不過這裡的評論家有 InstanceNorm，和 BatchNorm 一樣會把大小調回來，所以原因不只是懲罰：報告裡要寫清楚。目標
+# 是通過 **Strong**。
 
 # %% [markdown]
 # ## Before you start
@@ -678,8 +683,9 @@ plot_losses(run)
 # **Question 2.** Plot the gradient norm of the discriminator for two settings: weight clipping (03) and gradient
 # penalty (this notebook). The discriminator has at least 4 layers. The y-axis is the gradient norm on a log scale, the
 # x-axis the layer, from low to high. **What do you observe?** Say where the curve rises or falls, by which factor, and
-# why. With `layers` 12 in both, and `batch_norm` False in 03, you see more. Use another `run` for these trainings. In
-# the cell below, write the `run` of the other notebook.
+# why. You see more with 12 layers. Set here `overrides = {"layers": 12, "run": "runs/wgan_gp_12"}`, and in 03
+# `overrides = {"batch_norm": False, "layers": 12, "run": "runs/wgan_12"}`. In the cell below, write the `run` of the
+# other notebook.
 #
 # The cell below draws both settings, as soon as both runs are there. In another session, put the `.zip` of the other
 # run back into `runs/`. On Kaggle, attach it with *Add Input*.
@@ -707,7 +713,8 @@ plot_norms(run, "runs/wgan")
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
+# training. The cell below prints where they are. Score them on the computer that has this project:
+# `python -m grader score RUN/submission.tgz`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
@@ -716,7 +723,8 @@ plot_norms(run, "runs/wgan")
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
+# 們評分。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
 # 一個指令評分。圖片的資料夾裡還是最後一個。
@@ -751,13 +759,15 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
 # | `loss_D` grows without end, below or above 0 | the penalty has no effect: $\lambda$ is missing, or its gradient \
 #   is lost | run the checks of `gradient_penalty` and `discriminator_step` again |
-# | `loss_D` is far below 0 | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
+# | `loss_D` is far below 0 | at first this is normal: the distance is over 12,288 numbers. Later: `penalty` is under \
+#   10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or raise `lr_G` |
 # | `loss_D` is large and positive | first 20 steps: slopes are still far from 1, and $\lambda$ multiplies the \
 #   penalty. Later: $D$'s steps are too large | wait; later lower `lr_D` |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \
@@ -772,13 +782,15 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` 離 0 越來越遠，停不下來，正負都有可能 | 懲罰沒有作用：少了 $\lambda$，或懲罰的梯度斷了 | \
 #   再執行一次 `gradient_penalty` 和 `discriminator_step` 的檢查 |
-# | `loss_D` 遠低於 0 | $\lambda$ 太小，斜率超過 1 | `penalty` 設成 10 |
+# | `loss_D` 遠低於 0 | 剛開始很正常：距離是 12,288 個數合起來算的。後來還是這樣的話，是 `penalty` 小於 10，或 $G$ 太 \
+#   慢 | 等 500 步；還是這樣，就把 `penalty` 設成 10，或調高 `lr_G` |
 # | `loss_D` 是很大的正數 | 最初 20 步斜率離 1 還很遠，而且懲罰要乘上 $\lambda$；後來才這樣的話，是 $D$ 的每一步太 \
 #   大 | 先等等；後來才這樣的話，調低 `lr_D` |
 # | `loss_G` → 0 | 評論家的 0 沒有意義：所有分數都可以加上同一個數 | 看 `loss_D` 和圖片 |

@@ -23,14 +23,17 @@
 # | **等級** | **Boss**：{{Boss}} |
 
 # %% [markdown]
-# A DCGAN squeezes all it knows about a face through one vector at its entrance. StyleGAN asks what each **resolution**
-# should look like. A mapping network $S$ first bends the noise into a style, $w = S(z)$. Noise is a round cloud: its
-# directions mean nothing. Those of $w$ are free to mean something: hair, pose, colour. The generator starts from a
-# learned constant. At every resolution the style scales the channels of the convolution's weights. Then StyleGAN2
-# divides by the size of the result (*demodulation*). StyleGAN1 normalised the feature maps, and left blobs
+# A DCGAN gets its noise once, at its entrance. StyleGAN tells each **resolution** anew what the face should look like.
+# A mapping network $S$ first bends the noise into a style, $w = S(z)$. Noise is a round cloud: its directions mean
+# nothing. Those of $w$ are free to mean something: hair, pose, colour. The generator starts from a learned constant. At
+# every resolution the style scales the channels of the convolution's weights. Then StyleGAN2 divides by the size of the
+# result (*demodulation*). StyleGAN1 normalised the feature maps, and left blobs
 # ([Karras et al., 2020](https://arxiv.org/abs/1912.04958)):
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
+#
+# Here $w_{ijk}$ is a weight of the convolution, not the style: $i$ counts its input channels, $j$ its output channels,
+# and $k$ the places of its kernel. A linear layer makes the scales $s_i$ from the style.
 #
 # $D$'s loss is the *hinge loss*, the mean of $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$: here $D$ scores fakes high,
 # and pictures that it is sure of no longer count. On every fourth step a gradient penalty is added. It is not taken
@@ -51,18 +54,21 @@
 # beat is **Boss**. How far the preset `t4_12h` comes was not measured.
 
 # %% [markdown] lang="zh"
-# DCGAN 對一張臉知道的一切，都得從入口的一個向量擠進去。StyleGAN 換一個想法：每個**解析度**各自該長什麼樣子？映射網路
-# （mapping network）$S$ 先把雜訊彎成風格（style），$w = S(z)$。雜訊像一團圓圓的雲，方向沒有意義。$w$ 的方向不受這個限
-# 制，可以有意義：頭髮、姿勢、顏色。生成器從一個學來的常數開始。在每個解析度，風格會縮放卷積權重的各個通道。接著
-# StyleGAN2 再除以結果的大小（*demodulation*）。StyleGAN1 是對特徵圖做正規化，結果會留下斑點
+# DCGAN 只在入口拿到一次雜訊。StyleGAN 則在每個**解析度**都再說一次，這張臉該是什麼樣子。映射網路（mapping network）$S$
+# 先把雜訊彎成風格（style），$w = S(z)$。雜訊像一團圓圓的雲，方向沒有意義。$w$ 的方向不受這個限制，可以有意義：頭髮、姿
+# 勢、顏色。生成器從一個學來的常數開始。在每個解析度，風格會縮放卷積權重的各個通道。接著 StyleGAN2 再除以結果的大小
+# （*demodulation*）。StyleGAN1 是對特徵圖做正規化，結果會留下斑點
 # （[Karras et al., 2020](https://arxiv.org/abs/1912.04958)）：
 #
 # $$w'_{ijk} = s_i\, w_{ijk} \qquad w''_{ijk} = w'_{ijk} \Big/ \sqrt{\textstyle\sum_{i,k} {w'_{ijk}}^2 + \epsilon}$$
 #
+# 這裡的 $w_{ijk}$ 是卷積的權重，不是風格：$i$ 是輸入通道，$j$ 是輸出通道，$k$ 是卷積核裡的位置。縮放的倍數 $s_i$ 由一個
+# 線性層從風格算出來。
+#
 # $D$ 的損失是 *hinge 損失*，也就是 $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$ 的平均：在這裡，$D$ 給假圖的分數是高的，
 # 已經很有把握的圖片就不再管它。每四步再加一次梯度懲罰：不像 04 在真圖和假圖之間，而是在真圖和假圖上，要求斜率接近 0。筆
 # 記本 10 把它叫做 $R_1$ 和 $R_2$。訓練到後面，還會多一個懲罰：不管在 $w$ 的哪裡，走一步，圖片的變化都要一樣大。進步來自
-# 架構，代價是時間：圖片只有 01 的一半，一步卻要大約十三倍的時間。
+# 架構，代價是時間：一步用的圖片張數只有 01 的一半，卻要大約十三倍的時間。
 #
 # 網路不用你寫。就像在實際工作裡，網路來自一個套
 # 件：[`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch)。你要做的是**用對它**：替這個任務設定好，再
@@ -235,7 +241,8 @@ class FaceTrainer(Trainer):
 
 
 # %% [markdown]
-# Now make one. `Trainer` has a default for everything, and none is made for this task. Look at the
+# Now make one. `Trainer` has a default for everything. Set the six arguments named here, and leave all others as they
+# are. Look at the
 # [arguments](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py): the
 # size of the pictures, the capacity of the networks, the batch size, the learning rate of G, `lr`, and `ttur_mult`,
 # which says how many times as large that of D is. `latent_dim`, the length of z, is passed on to the networks.
@@ -254,8 +261,8 @@ class FaceTrainer(Trainer):
 # </details>
 
 # %% [markdown] lang="zh"
-# 現在建立一個。`Trainer` 的每個引數都有預設值，但沒有一個是為這個任務準備的。看看它有哪
-# 些[引數](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py)：圖片的大
+# 現在建立一個。`Trainer` 的每個引數都有預設值。只設定這裡提到的六個，其他的都不要動。看看它有哪些
+# [引數](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py)：圖片的大
 # 小、網路的容量、批次的大小、G 的學習率 `lr`，還有 `ttur_mult`，也就是 D 的學習率是 G 的幾倍。`latent_dim` 是 z 的長
 # 度，會傳給網路。
 #
@@ -315,12 +322,13 @@ def check_make_trainer(make):
         assert isinstance(value, int) and value >= 1, (
             f"{name} is {value}, and the package divides by it: make it a whole number, 1 or more"
         )
+    untouched = FaceTrainer()
     for name in (
         *("transparent", "fp16", "cl_reg", "fq_layers", "attn_layers", "no_const", "fmap_max", "lr_mlp", "aug_prob"),
         *("mixed_prob", "no_pl_reg", "rel_disc_loss", "dual_contrast_loss", "top_k_training", "is_ddp", "world_size"),
         "calculate_fid_every",
     ):
-        value, usual = getattr(trainer, name), getattr(FaceTrainer(), name)
+        value, usual = getattr(trainer, name), getattr(untouched, name)
         assert value == usual, f"{name} is {value}, which changes the training: leave it at {usual}"
     more = trainer.GAN_params[1]
     unknown = more.keys() - {"latent_dim", "style_depth", "steps"}
@@ -501,15 +509,15 @@ class StyleGenerator(nn.Module):
 #
 # The package's step gives $D$ the hinge loss on a batch of reals and fakes. Then $G$ gets the mean score of its fakes:
 # here $D$ scores fakes high. In about seven batches of ten, the layers of a fake take their styles from two different
-# z, so that no layer learns to rely on its neighbours. As before, samples come from `G_ema`, the running average of $S$
-# and $G$.
+# z, so that no layer learns to rely on its neighbours. In all presets, samples come from `G_ema`, the running average
+# of $S$ and $G$.
 
 # %% [markdown] lang="zh"
 # ## 訓練
 #
 # 套件的一步，先拿一個批次的真圖和假圖，用 hinge 損失訓練 $D$。然後 $G$ 的損失就是假圖的平均分數：在這裡，$D$ 給假圖的分
-# 數是高的。十個批次裡大約有七個，同一張假圖的各層用的是兩個不同 z 的風格，這樣就沒有哪一層會學到依賴相鄰的層。和之前一
-# 樣，樣本來自 `G_ema`，也就是 $S$ 和 $G$ 的權重的移動平均。
+# 數是高的。十個批次裡大約有七個，同一張假圖的各層用的是兩個不同 z 的風格，這樣就沒有哪一層會學到依賴相鄰的層。每個設定
+# 組的樣本都來自 `G_ema`，也就是 $S$ 和 $G$ 的權重的移動平均。
 
 
 # %%
@@ -570,7 +578,8 @@ plot_losses(run)
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
+# training. The cell below prints where they are. Score them on the computer that has this project:
+# `python -m grader score RUN/submission.tgz`.
 #
 # $\psi$ changes samples only, not the training. So try others: put `run.G_ema.psi = 0.6` at the top of the next cell,
 # and run it again.
@@ -582,7 +591,8 @@ plot_losses(run)
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
+# 們評分。
 #
 # $\psi$ 只影響樣本，不影響訓練。所以可以多試幾個：在下一個儲存格的最上面加上 `run.G_ema.psi = 0.6`，再執行一次。
 #
@@ -619,7 +629,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -636,7 +647,8 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

@@ -301,7 +301,8 @@ check_join(join_z, join_pictures)
 # $D$ judges every fake under the label that it was made for. So $D$ meets wrong pairs only as fakes. While fakes are
 # easy to tell by their looks, $D$ may never look at the label. A third kind of example teaches the label by itself: a
 # *real* face under a *wrong* label $y' \neq y$, which $D$ should reject like a fake
-# ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). Then the two kinds to reject count half each:
+# ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). Then the two kinds to reject share the half that the fakes
+# had:
 #
 # $$L_D = -\tfrac12\,\mathbb E[\log D(x, y)]
 #   - \tfrac14\,\mathbb E[\log(1 - D(G(z, y), y))] - \tfrac14\,\mathbb E[\log(1 - D(x, y'))]$$
@@ -777,7 +778,7 @@ plot_losses(run)
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with
+# training. The cell below prints where they are. Score them on the computer that has this project:
 # `python -m grader score RUN/submission.tgz --reference FACES`, where FACES are those that you trained on. Add
 # `--by-label FACES --labels RUN/labels.csv`, and the grader also tells in how many of them the label shows, and scores
 # each class by itself against real faces that have labels. `labels.csv` says which class each picture should show. For
@@ -790,10 +791,10 @@ plot_losses(run)
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz --reference FACES` 替它們評
-# 分，FACES 是訓練用的人臉。再加上 `--by-label FACES --labels RUN/labels.csv`，評分程式還會告訴你有多少張照標籤畫對了，
-# 並且替每個類別單獨評分，和有標籤的真實人臉比較。`labels.csv` 寫著每張圖片該是哪個類別。如果是眼睛的顏色，再加上
-# `--attribute eye`。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用
+# `python -m grader score RUN/submission.tgz --reference FACES` 替它們評分，FACES 是訓練用的人臉。再加上
+# `--by-label FACES --labels RUN/labels.csv`，評分程式還會告訴你有多少張照標籤畫對了，並且替每個類別單獨評分，和有標籤的
+# 真實人臉比較。`labels.csv` 寫著每張圖片該是哪個類別。如果是眼睛的顏色，再加上 `--attribute eye`。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進
 # `RUN/submission.tgz`，再用同一個指令評分。圖片的資料夾裡還是最後一個。
@@ -831,7 +832,7 @@ show_classes(rows_of_classes(run), run.classes, run.folder / "classes.png")
 
 # %%
 grids = sorted((run.folder / "samples").glob("*.png"), key=lambda path: int(path.stem))
-animate([Image.open(path) for path in grids], run.folder / "training.gif")
+animate([Image.open(path).convert("RGB") for path in grids], run.folder / "training.gif")
 
 # %% [markdown]
 # ## Your score
@@ -861,12 +862,13 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
-# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ \
-#   which way is better, and samples get worse | lower `lr_D`, or raise `lr_G`; take samples from before |
+# | `loss_D` falls to 0, `loss_G` grows | $D$ is sure of everything: its gradient no longer tells $G$ which way is \
+#   better, and samples get worse | lower `lr_D`, or raise `lr_G`; use the samples of an earlier checkpoint |
 # | `loss_G` → 0 | $G$ deceives $D$ with anything: $D$ learns too little | raise `lr_D`; run the check of \
 #   `discriminator_step` again |
 # | `loss_D` grows | $D$ was ahead, and $G$ has found its weak spot; or the learning rates are too high | wait 500 \
@@ -880,12 +882,13 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | \
-#   調低 `lr_D`，或調高 `lr_G`；用更早的樣本 |
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | 調低 \
+#   `lr_D`，或調高 `lr_G`；用更早的檢查點的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 一直變大 | $D$ 本來領先，現在 $G$ 找到了它的弱點；或是學習率太大 | 等 500 步；如果還是這樣，調低 `lr_D` \
 #   和 `lr_G` |

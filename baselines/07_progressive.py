@@ -44,12 +44,14 @@
 # $$G_{2r}(z) = (1-\alpha)\,\mathrm{double}\big(G_r(z)\big) + \alpha\, G_{2r}^\mathrm{new}(z) \qquad
 #   h_r(x) = (1-\alpha)\,\mathrm{rgb}_r\big(\mathrm{halve}(x)\big) + \alpha\, D_{2r}^\mathrm{new}(x)$$
 #
-# Then the block is held at $\alpha = 1$ until all have settled. Reals are mixed like the fakes. Otherwise their
-# sharpness would give them away.
+# Here $h_r(x)$ are $D$'s features of size $r$, and $\mathrm{rgb}_r$ is the layer that makes them from a picture. Then
+# the block is held at $\alpha = 1$ until all have settled. Reals are mixed like the fakes. Otherwise their sharpness
+# would give them away.
 #
-# The paper's other ideas have outlived growing itself. **Pixel norm** and the **equalized learning rate** keep signals
-# and weights at a size of 1 without BatchNorm. The **minibatch standard deviation** tells $D$ how different the
-# pictures of a batch are, and so gives away a $G$ that has collapsed. You write all of these, and the growing.
+# The paper's other ideas have outlived growing itself (pixel norm for $z$ only). **Pixel norm** and the **equalized
+# learning rate** keep signals and weights at a size of 1 without BatchNorm. The **minibatch standard deviation** tells
+# $D$ how different the pictures of a batch are, and so gives away a $G$ that has collapsed. You write all of these, and
+# the growing.
 
 # %% [markdown] lang="zh"
 # 64×64 的臉，網路什麼都得同時學：頭在哪裡、頭髮是什麼顏色、眼睛怎麼發亮。所以先從小的開始
@@ -64,11 +66,13 @@
 # $$G_{2r}(z) = (1-\alpha)\,\mathrm{double}\big(G_r(z)\big) + \alpha\, G_{2r}^\mathrm{new}(z) \qquad
 #   h_r(x) = (1-\alpha)\,\mathrm{rgb}_r\big(\mathrm{halve}(x)\big) + \alpha\, D_{2r}^\mathrm{new}(x)$$
 #
-# 淡入之後，$\alpha$ 保持在 1，直到所有區塊都穩定下來。真圖也要和假圖一樣混合。不然真圖比較清楚，$D$ 一看就認出來了。
+# 這裡 $h_r(x)$ 是 $D$ 在大小 $r$ 的特徵，$\mathrm{rgb}_r$ 是把圖片變成特徵的那一層。淡入之後，$\alpha$ 保持在 1，直到所
+# 有區塊都穩定下來。真圖也要和假圖一樣混合。不然真圖比較清楚，$D$ 一看就認出來了。
 #
-# 漸進式成長後來很少用了，這篇論文的其他想法卻一直沿用下來。**Pixel norm** 和 **equalized learning rate**（等化學習率）
-# 不用 BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard deviation**（小批次標準差）告訴 $D$ 同一個批次裡的
-# 圖片彼此差多少，這樣就看得出 $G$ 是不是崩潰了。這些全部由你來寫，成長的部分也是。
+# 漸進式成長後來很少用了，這篇論文的其他想法卻一直沿用下來（pixel norm 後來只用在 $z$ 上）。**Pixel norm** 和
+# **equalized learning rate**（等化學習率）不用 BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard
+# deviation**（小批次標準差）告訴 $D$ 同一個批次裡的圖片彼此差多少，這樣就看得出 $G$ 是不是崩潰了。這些全部由你來寫，成
+# 長的部分也是。
 
 # %% [markdown]
 # ## Before you start
@@ -469,8 +473,9 @@ check_pixel_norm(pixel_norm)
 #
 # Each output of a layer is a sum of $n$ numbers: input channels × kernel height × kernel width. He's initialisation
 # gives weights the size $\sqrt{2/n}$, so that signals keep their size through a layer and its ReLU. But Adam's steps
-# have one length, whatever the size of a weight. So the small weights of wide layers change faster than those of narrow
-# ones. The cure: give every weight a size of 1, $w \sim N(0, 1)$. Scale it where it is **used**, in each forward pass:
+# have one length, whatever the size of a weight. So for their size, the small weights of wide layers change faster than
+# those of narrow ones. The cure: give every weight a size of 1, $w \sim N(0, 1)$. Scale it where it is **used**, in
+# each forward pass:
 #
 # $$\hat w = c\, w \qquad c = \mathrm{gain} \big/ \sqrt n \qquad \mathrm{gain} = \sqrt 2$$
 #
@@ -493,8 +498,9 @@ check_pixel_norm(pixel_norm)
 # ## 等化學習率（equalized learning rate）
 #
 # 一層的每個輸出都是 $n$ 個數相加：輸入通道數 × kernel 的高 × kernel 的寬。He 的初始化讓權重的大小是 $\sqrt{2/n}$，訊號
-# 經過這一層和它的 ReLU，大小就不會變。但是不管權重多大，Adam 每一步的長度都一樣。寬的層權重比較小，所以變得比窄的層
-# 快。解決的辦法：讓每個權重的大小都是 1，$w \sim N(0, 1)$。等到**用**它的時候才縮放，每次 forward 都做一次：
+# 經過這一層和它的 ReLU，大小就不會變。但是不管權重多大，Adam 每一步的長度都一樣。寬的層權重比較小，所以和自己的大小相
+# 比，變得比窄的層快。解決的辦法：讓每個權重的大小都是 1，$w \sim N(0, 1)$。等到**用**它的時候才縮放，每次 forward 都做
+# 一次：
 #
 # $$\hat w = c\, w \qquad c = \mathrm{gain} \big/ \sqrt n \qquad \mathrm{gain} = \sqrt 2$$
 #
@@ -956,7 +962,7 @@ def save_row(run, resolution):
 
 def growth_of(run):
     """One picture of the rows that `save_row` kept, and of one by G_ema as it is now. Saves growth.png."""
-    rows = [Image.open(path) for path in sorted(run.folder.glob("samples/last_of_*.png"))]
+    rows = [Image.open(path).convert("RGB") for path in sorted(run.folder.glob("samples/last_of_*.png"))]
     rows.append(picture_grid(sample(run.G_ema, run.z[:8])))
     growth = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
     for number, row in enumerate(rows):
@@ -1040,7 +1046,8 @@ show(growth_of(run))
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with `python -m grader score RUN/submission.tgz`.
+# training. The cell below prints where they are. Score them on the computer that has this project:
+# `python -m grader score RUN/submission.tgz`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --pack best` puts the best one into
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
@@ -1049,7 +1056,8 @@ show(growth_of(run))
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz` 替它們評分。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
+# 們評分。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --pack best`，就能把最好的一個放進 `RUN/submission.tgz`，再用同
 # 一個指令評分。圖片的資料夾裡還是最後一個。
@@ -1084,7 +1092,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1095,12 +1104,14 @@ score_run(run)
 #   two numbers of `lr_share` |
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
 # | noise at a new resolution | the block has just come: this is normal while α rises | wait until it is held |
-# | `loss_D` is far below 0 (`wgan-gp`) | $\lambda$ is too small, and slopes are over 1 | `penalty` 10 |
+# | `loss_D` is far below 0 (`wgan-gp`) | at first this is normal: the distance is over 12,288 numbers. Later: \
+#   `penalty` is under 10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or raise `lr_G` |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
@@ -1109,4 +1120,5 @@ score_run(run)
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |
 # | 新的解析度有雜訊 | 區塊剛加進來：α 上升的時候很正常 | 等到淡入結束 |
-# | `loss_D` 遠低於 0（`wgan-gp`） | $\lambda$ 太小，斜率超過 1 | `penalty` 設成 10 |
+# | `loss_D` 遠低於 0（`wgan-gp`） | 剛開始很正常：距離是 12,288 個數合起來算的。後來還是這樣的話，是 `penalty` 小於 \
+#   10，或 $G$ 太慢 | 等 500 步；還是這樣，就把 `penalty` 設成 10，或調高 `lr_G` |

@@ -454,17 +454,12 @@ class SpectralNorm(nn.Module):
 
 
 def layer(module, style=""):
-    """The layer with orthogonal weights to start from, spectrally normalised in a style, or not at all for "".
-
-    Raises ValueError for a style that does not exist.
-    """
+    """The layer with orthogonal weights to start from, spectrally normalised in a style, or not at all for ""."""
     nn.init.orthogonal_(module.weight)
     if style == "torch":
         nn.utils.parametrizations.spectral_norm(module)
     elif style == "ajbrock":
         nn.utils.parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
-    elif style:
-        raise ValueError(f"no style {style!r} of spectral normalisation: torch, ajbrock, or '' for none")
     return module
 
 
@@ -804,9 +799,9 @@ class Generator(nn.Module):
 # %% [markdown]
 # ## The discriminator, with projection
 #
-# The best $D$ compares reals with fakes in two things: how likely the class $y$ is, given the picture, and how likely
-# the picture is in any case. Its score is the sum of two terms: one depends on the class, and one does not. So $D$ is
-# built as such a sum,
+# With the loss of 01, the best $D$ compares reals with fakes in two things. One is how likely the class $y$ is, given
+# the picture. The other is how likely the picture is in any case. Its score before the Sigmoid is the sum of two terms:
+# one depends on the class, and one does not. $D$ is built as such a sum, with the hinge loss too,
 #
 # $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
 #
@@ -828,8 +823,8 @@ class Generator(nn.Module):
 # %% [markdown] lang="zh"
 # ## 有投影的判別器
 #
-# 最好的 $D$ 拿真圖和假圖比兩件事：看到這張圖片，它屬於類別 $y$ 的機會有多大；不管類別，出現這張圖片的機會又有多大。它
-# 的分數就是兩項的和：一項和類別有關，一項無關。所以 $D$ 就做成這樣的和：
+# 用 01 的損失，最好的 $D$ 拿真圖和假圖比兩件事：看到這張圖片，它屬於類別 $y$ 的機會有多大；不管類別，出現這張圖片的機會
+# 又有多大。它在 Sigmoid 之前的分數就是兩項的和：一項和類別有關，一項無關。換成 hinge 損失，$D$ 也做成這樣的和：
 #
 # $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
 #
@@ -945,8 +940,9 @@ class Discriminator(nn.Module):
 # little as from step to step.
 #
 # **Orthogonal regularisation** adds $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$ to $G$'s loss for each weight $W$.
-# The filters are its rows. They must not overlap, but may have any length. It makes $G$ smooth, so that the truncation
-# below is safe. As $\lVert W W^\top \rVert = \lVert W^\top W \rVert$, the smaller of the two will do.
+# The filters are its rows. They should be orthogonal to each other, but may have any length. It makes $G$ smooth, so
+# that the truncation below is safe. As $\lVert W W^\top \rVert = \lVert W^\top W \rVert$, the smaller of the two will
+# do.
 
 # %% [markdown] lang="zh"
 # ## 用小批次湊出大批次
@@ -957,8 +953,8 @@ class Discriminator(nn.Module):
 # 很小，和一步到下一步差不多。
 #
 # **正交正則化**（orthogonal regularization）替 $G$ 的每個權重 $W$，在損失裡加上
-# $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$。濾波器就是 $W$ 的列：它們不能重疊，長度則不限。這樣 $G$ 會比較平滑，
-# 下面的截斷才安全。因為 $\lVert W W^\top \rVert = \lVert W^\top W \rVert$，算比較小的那個就好。
+# $\beta\,\lVert W W^\top \circ (1 - I) \rVert^2$。濾波器就是 $W$ 的列：它們應該互相正交，長度則不限。這樣 $G$ 會比較平
+# 滑，下面的截斷才安全。因為 $\lVert W W^\top \rVert = \lVert W^\top W \rVert$，算比較小的那個就好。
 
 
 # %%
@@ -1032,8 +1028,7 @@ def update_average(G_ema, G, step, settings):
     if not copies and step % settings.ema_every:
         return
     beta, beta_buffers = (0.0, 0.0) if copies else (settings.ema, settings.ema_buffers)
-    for average, weight in zip(G_ema.parameters(), G.parameters(), strict=True):
-        average.lerp_(weight, 1 - beta)
+    torch._foreach_lerp_([*G_ema.parameters()], [*G.parameters()], 1 - beta)
     for (name, average), buffer in zip(G_ema.named_buffers(), G.buffers(), strict=True):
         if name.endswith(("running_mean", "running_var")):
             average.lerp_(buffer, 1 - beta_buffers)
@@ -1042,9 +1037,9 @@ def update_average(G_ema, G, step, settings):
 
 
 def truncate(z, threshold, seed):
-    """z with the numbers beyond ±threshold drawn again until none is left. A threshold of 0 leaves z as it is."""
+    """z with the numbers beyond ±threshold drawn again until none is left. None is drawn again at 0 or less."""
     z, generator = z.clone(), torch.Generator().manual_seed(seed)
-    while threshold and (beyond := z.abs() > threshold).any():
+    while threshold > 0 and (beyond := z.abs() > threshold).any():
         z[beyond] = torch.randn(int(beyond.sum()), generator=generator).to(z.device)
     return z
 
@@ -1154,14 +1149,16 @@ show_classes(pictures, run.classes, run.folder / "classes.png")
 # %% [markdown]
 # ## Truncation
 #
-# Few $z$ lie far out, so $G$ has seen little of them. Cut them off, and faces get more regular and more alike. Each row
-# below has the same eight $z$. Their numbers beyond the threshold are drawn again.
+# Few numbers of a $z$ are far from 0, so $G$ has learned little from those. Draw them again, and faces get more regular
+# and more alike. Each row below has the same eight $z$, with their numbers beyond the threshold drawn again. But $z$
+# gets shorter: at ±0.1 its length is about 0.6, in training about 10. Only a smooth $G$ stands that.
 
 # %% [markdown] lang="zh"
 # ## 截斷
 #
-# 離 0 很遠的 $z$ 很少，$G$ 也就很少看過。把它們截斷，臉會變得端正，但也變得相像。下圖的每一列是同樣的八個 $z$，超過
-# 門檻的數重抽過。`z as it is` 是沒有截斷的，`within` 後面是門檻。
+# $z$ 裡離 0 很遠的數很少，$G$ 也就學得少。把這些數重抽，臉會變得端正，但也變得相像。下圖的每一列是同樣的八個 $z$，超過
+# 門檻的數重抽過。不過 $z$ 會變短：±0.1 的長度大約是 0.6，訓練時大約是 10。$G$ 要夠平滑，才受得了。`z as it is` 是沒有截
+# 斷的，`within` 後面是門檻。
 
 # %%
 thresholds = {"z as it is": 0.0, "within ±1": 1.0, "within ±0.5": 0.5, "within ±0.1": 0.1}
@@ -1174,7 +1171,7 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # ## Your submission
 #
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
-# training. The cell below prints where they are. Score them with
+# training. The cell below prints where they are. Score them on the computer that has this project:
 # `python -m grader score RUN/submission.tgz --reference FACES`, where FACES are those that you trained on. Add
 # `--by-label FACES --labels RUN/labels.csv`, and the grader also scores each class by itself. `labels.csv` says which
 # class each picture should show. For eye colours add `--attribute eye`.
@@ -1186,9 +1183,10 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # ## 你的繳交檔
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
-# 資料夾 RUN。下面的儲存格會印出它們在哪裡。用 `python -m grader score RUN/submission.tgz --reference FACES` 替它們評
-# 分，FACES 是訓練用的人臉。再加上 `--by-label FACES --labels RUN/labels.csv`，評分程式還會替每個類別分開評分。
-# `labels.csv` 寫著每張圖片該是哪個類別。如果是眼睛的顏色，再加上 `--attribute eye`。
+# 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用
+# `python -m grader score RUN/submission.tgz --reference FACES` 替它們評分，FACES 是訓練用的人臉。再加上
+# `--by-label FACES --labels RUN/labels.csv`，評分程式還會替每個類別分開評分。`labels.csv` 寫著每張圖片該是哪個類別。如
+# 果是眼睛的顏色，再加上 `--attribute eye`。
 #
 # 更早的檢查點可能更好：用 `python -m grader history RUN --reference FACES --pack best`，就能把最好的一個放進
 # `RUN/submission.tgz`，再用同一個指令評分。圖片的資料夾裡還是最後一個。
@@ -1224,7 +1222,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1240,7 +1239,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

@@ -1217,17 +1217,19 @@ for title, trip in zip(("A → B → A", "B → A → B"), trips, strict=True):
 
 # %% [markdown]
 # The third row can look good even where the second row does not. A generator can hide what the way back needs in noise
-# that nobody sees ([Chu et al., 2017](https://arxiv.org/abs/1712.02950)). In another `run`, set `cycle` to 0, and see
-# what is left of the faces. Set it to 50, and see what is left of the translation.
+# that nobody sees ([Chu et al., 2017](https://arxiv.org/abs/1712.02950)). In another `run`, set `cycle` to 0. Is row 2
+# still the face of row 1? In a third one, set it to 50. Does the hair still change its colour in row 2? Each takes as
+# long as this training.
 #
-# The losses say only which side is ahead. Read them for trouble, not for quality.
+# `loss_G` holds the cycle loss too, so it falls as the round trips get better. Read the losses for trouble, not for
+# quality.
 
 # %% [markdown] lang="zh"
 # 第二列明明不怎麼樣，第三列卻可能很好看。生成器會把回程需要的資訊，藏在沒有人看得見的雜訊裡
-# （[Chu et al., 2017](https://arxiv.org/abs/1712.02950)）。換一個 `run`，把 `cycle` 設成 0，看看臉還剩下什麼。再設成
-# 50，看看轉換還剩下什麼。
+# （[Chu et al., 2017](https://arxiv.org/abs/1712.02950)）。換一個 `run`，把 `cycle` 設成 0：第二列還是第一列的臉嗎？再
+# 換一個，設成 50：第二列的髮色還會變嗎？每次都和這次訓練一樣久。
 #
-# 損失只告訴你哪一邊領先。用損失來發現問題，不要用來判斷品質。
+# `loss_G` 裡也有循環損失，所以來回得越準，它就越低。用損失來發現問題，不要用來判斷品質。
 
 # %%
 plot_losses(run)
@@ -1288,12 +1290,14 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% [markdown]
 # ## When it looks wrong
 #
-# A changed setting begins a new training: give it another `run`.
+# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
+# run the notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
 # | `loss_D` → 0, `loss_G` grows | the discriminators tell all fakes from reals | lower `lr_D` |
-# | `loss_G` → 0 | the discriminators learn too little | raise `lr_D`; run the check of `discriminator_step` again |
+# | `loss_D` stays at 0.25 | the discriminators learn nothing: they say 0.5 to everything | raise `lr_D`; run the \
+#   check of `discriminator_step` again |
 # | `loss_D` grows over 0.25 | worse than saying 0.5 to everything: the steps are too long | lower `lr_D` |
 # | one face repeated, whatever the input | the cycle loss has no effect | run the check of `cycle_loss` again; \
 #   raise `cycle` |
@@ -1303,12 +1307,13 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了設定，就是重新訓練：`run` 也要換成別的資料夾。
+# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
+# 本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` → 0，`loss_G` 一直變大 | 真圖和假圖，判別器全都分得出來 | 調低 `lr_D` |
-# | `loss_G` → 0 | 判別器學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
+# | `loss_D` 停在 0.25 | 判別器什麼都沒學到：全部回答 0.5 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
 # | 不管輸入什麼，都是同一張臉 | 循環損失沒有作用 | 再執行一次 `cycle_loss` 的檢查；調高 `cycle` |
 # | 什麼都沒變：輸出和輸入一樣 | `cycle` 或 `identity` 太大 | `cycle` 設成 5，`identity` 設成 0 |

@@ -103,7 +103,10 @@ def known_settings(settings: dict) -> object:
     """Notebook 10's settings with the given ones that it knows: a run of before or after may have others. Raises
     ValueError for a network that cannot be."""
     default = definition(MASTER, "R3GANSettings")()
-    known = replace(default, **{name: value for name, value in settings.items() if name in vars(default)})
+    try:
+        known = replace(default, **{name: value for name, value in settings.items() if name in vars(default)})
+    except SystemExit as error:  # as the notebook ends
+        raise ValueError(error) from None
     for name in ("z_dim", "width", "blocks", "largest_G", "group_width"):
         least = 0 if name in ("blocks", "group_width") else 1
         if type(value := getattr(known, name)) is not int or not least <= value <= LARGEST:

@@ -189,9 +189,9 @@ def share_gradients(network):
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
     def averaged(gradient):
-        gradient = gradient.contiguous()
+        gradient = (gradient / world_size()).contiguous()  # a new tensor: another weight may have the one that came
         distributed.all_reduce(gradient)
-        return gradient / world_size()
+        return gradient
 
     for weight in network.parameters():
         weight.register_hook(averaged)

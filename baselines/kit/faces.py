@@ -284,15 +284,15 @@ def decoded(name, otherwise="utf-8"):
     return name.decode(otherwise, "surrogateescape").encode("utf-8", "backslashreplace").decode()
 
 
-def read_faces(source, size=64):
-    """All pictures of a folder or zip in natural order: uint8 [N, 3, size, size], and their N names.
+def read_faces(source):
+    """All pictures of a folder or zip in natural order: uint8 [N, 3, 64, 64], and their N names.
 
     What cannot be read is counted and left out. Raises SystemExit when nothing can be read, or the disk fails: a part
     of the faces would be another set.
     """
     with failed_disk_reported(source):
         names = tuple(sorted(filter(is_picture, files_of(source)), key=natural_key))
-        return read_pictures(source, names, size, times_of(source, names))
+        return read_pictures(source, names, times_of(source, names))
 
 
 def times_of(source, names):
@@ -302,7 +302,7 @@ def times_of(source, names):
 
 
 @lru_cache(2)  # so that training again in the same session does not read the faces again; 09 has two sets
-def read_pictures(source, names, size, _times):
+def read_pictures(source, names, _times):
     """What `read_faces` returns, of pictures of these names. With other names or other times they are read anew."""
     files, broken = files_of(source), []
 
@@ -310,7 +310,7 @@ def read_pictures(source, names, size, _times):
         try:  # a ZipFile reads one member at a time; decoding, the slow part, runs in parallel
             with failed_disk_reported(source):
                 data = files[name]()
-            return decode(data, size)
+            return decode(data, 64)
         except Exception as error:
             broken.append(f"{name}: {error}")
 
@@ -318,12 +318,12 @@ def read_pictures(source, names, size, _times):
         warnings.simplefilter("ignore")  # Pillow grumbles over metadata
         pictures = list(progress(pool.map(read, names), "reading faces", len(names)))
     if broken:
-        print(f"left out {len(broken):,} pictures that cannot be read, such as {min(broken)}")
+        print(f"left out what cannot be read: {len(broken):,} of {len(names):,} pictures, such as {min(broken)}")
     readable = {name: picture for name, picture in zip(names, pictures, strict=True) if picture is not None}
     if not readable:
         raise SystemExit(f"{source} holds no readable picture: name another folder or zip of face pictures")
     pictures = torch.from_numpy(np.stack([*readable.values()]))
-    return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, size, size, 3] -> [N, 3, size, size]
+    return pictures.permute(0, 3, 1, 2).contiguous(), [*readable]  # [N, 64, 64, 3] -> [N, 3, 64, 64]
 
 
 def load_faces(settings, device):

@@ -8,24 +8,26 @@ from PIL import Image
 from kit.faces import natural_key
 from kit.files import failed_write_reported
 
+SIDE = 64  # pixels of a picture
 
-def cut_grid(pixels, size=64):
-    """The pictures, each uint8 [size, size, 3], of a grid [H, W, 3] as torchvision's save_image writes it; none if it
+
+def cut_grid(pixels):
+    """The pictures, each uint8 [64, 64, 3], of a grid [H, W, 3] as torchvision's save_image writes it; none if it
     is no such grid. Pictures stand 0 to 4 pixels apart, with as much around them. Places that are left empty at the
     end of the last row, all of the colour between the pictures, or black or white where they touch, are no pictures."""
     height, width, _ = pixels.shape
     fitting = [
         gap
         for gap in (2, 1, 3, 4, 0)
-        if min(height, width) > gap and (height - gap) % (size + gap) == (width - gap) % (size + gap) == 0
+        if min(height, width) > gap and (height - gap) % (SIDE + gap) == (width - gap) % (SIDE + gap) == 0
     ]
-    clear = [gap for gap in fitting if gap and of_one_colour(pixels, gap, size)]
+    clear = [gap for gap in fitting if gap and of_one_colour(pixels, gap)]
     if not fitting or (not clear and len(fitting) > 1 and 0 not in fitting):
         return []  # no grid, or one that may be cut in several ways
     gap = clear[0] if clear else fitting[-1]
-    step = size + gap
+    step = SIDE + gap
     corners = [(y, x) for y in range(gap, height - gap, step) for x in range(gap, width - gap, step)]
-    pictures = [pixels[y : y + size, x : x + size] for y, x in corners]
+    pictures = [pixels[y : y + SIDE, x : x + SIDE] for y, x in corners]
     colour = np.median(pixels[:gap].reshape(-1, 3), axis=0) if gap else 255 * (pictures[-1].mean() > 127)
     empty = [is_empty(picture, colour) for picture in pictures]
     in_last_row = (width - gap) // step
@@ -36,9 +38,9 @@ def cut_grid(pixels, size=64):
     return pictures[: len(empty)]
 
 
-def of_one_colour(pixels, gap, size):
+def of_one_colour(pixels, gap):
     """Whether nearly all that lies between the pictures of a grid has one colour, as far as JPEG lets it."""
-    ys, xs = (np.arange(side) % (size + gap) < gap for side in pixels.shape[:2])
+    ys, xs = (np.arange(side) % (SIDE + gap) < gap for side in pixels.shape[:2])
     between = pixels[ys[:, None] | xs].astype(int)  # [n, 3]
     far = np.abs(between - np.median(between, axis=0)).max(axis=1) > 64
     return far.mean() < 0.1
@@ -61,16 +63,16 @@ def grids_in(folder):
     return [path for path, time in zip(asked, times, strict=True) if time == newest]
 
 
-def cut_grids(paths, folder, most=1000, size=64):
+def cut_grids(paths, folder, most=1000):
     """Writes the first `most` pictures of some grids as 1.jpg, 2.jpg, … into a new folder. Names those that cannot be
     cut. Raises SystemExit where the folder is there: pictures of other grids may lie in it."""
     pictures = []
     for path in paths:
         try:
             with Image.open(path) as picture:
-                found = cut_grid(np.asarray(picture.convert("RGB")), size)
+                found = cut_grid(np.asarray(picture.convert("RGB")))
             if not found:
-                raise ValueError(f"no grid of pictures of {size}×{size}")
+                raise ValueError(f"no grid of pictures of {SIDE}×{SIDE}")
             pictures += found
         except Exception as error:  # a decoder fed with garbage may raise anything
             print(f"left out {path}: {error}")

@@ -84,9 +84,9 @@ def load_labelled_faces(settings, device):
     return faces, labels, classes
 
 
-def balanced_labels(count, n_classes, row=8):
-    """Labels [count], as many of each class as possible: first `row` of each class in turn, then one of each."""
-    rows = torch.arange(n_classes).repeat_interleave(row)
+def balanced_labels(count, n_classes):
+    """Labels [count], as many of each class as possible: first 8 of each class in turn, then one of each."""
+    rows = torch.arange(n_classes).repeat_interleave(8)
     return torch.cat([rows, torch.arange(count) % n_classes])[:count]
 
 

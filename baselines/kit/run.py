@@ -127,14 +127,14 @@ class Run:
         )
         total = None if settings.hours else settings.steps
         steps = range(self.start + 1, settings.steps + 1)
-        shown = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
+        bar = progress(iter(steps) if settings.hours else steps, "training", total, self.start) if steps else steps
         if not steps and settings.steps > 1:  # else it was to be opened only
             print(f"the run is at step {self.start:,}, `steps` is {settings.steps:,}: nothing is left to train")
-        saved_at, writing, hours_left = began, 0.0, 1.0
+        saved_at, writing, agreed_left = began, 0.0, 1.0
         with stop_asked() as stopped:
-            for step in shown:
+            for step in bar:
                 self.step = step
-                self.left = min((settings.steps - step + 1) / settings.steps, hours_left)
+                self.left = min((settings.steps - step + 1) / settings.steps, agreed_left)
                 yield (step, *next(batches))
                 if step == self.start + 1 and rank() == 0:  # who looks on, or fails at once, stops nobody
                     self.session = os.urandom(8).hex()
@@ -145,14 +145,14 @@ class Run:
                     warm = time.time()
                 if step == self.start + WARM_UP + 50 and step < settings.steps:
                     self.print_estimate((time.time() - warm) / 50, time.time() - began)
-                clock = 1 - (time.time() - began + writing) / (settings.hours * 3600) if settings.hours else 1.0
-                end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if clock <= 0 else ""
-                end, hours_left = self.agreed(end, clock, hours_left)
+                left = 1 - (time.time() - began + writing) / (settings.hours * 3600) if settings.hours else 1.0
+                end = "stopped" if stopped() else f"{settings.hours:g} hours are over" if left <= 0 else ""
+                end, agreed_left = self.agreed(end, left, agreed_left)
                 with_samples = step % settings.checkpoint_every == 0 or step == settings.steps or end
                 due = with_samples or time.time() - saved_at > settings.checkpoint_minutes * 60
                 if due or step % settings.log_every == 0:
                     self.flush()
-                    shown.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.latest), refresh=False)
+                    bar.set_postfix_str("loss_D {:.3f}, loss_G {:.3f}".format(*self.latest), refresh=False)
                 if due:
                     saved_at = time.time()
                 if due and rank() == 0:
@@ -224,7 +224,8 @@ class Run:
             for step, names, norms in self.norms_rows
             for layer, (name, norm) in enumerate(zip(names, norms.tolist(), strict=True), 1)
         )
-        self.log_rows.clear(), self.norms_rows.clear()
+        self.log_rows.clear()
+        self.norms_rows.clear()
         for step, losses in zip(steps, values, strict=True):
             if not all(abs(loss) < EXPLODED for loss in losses):  # NaN is not smaller either
                 self.diverged("loss_D is {:.3g} and loss_G {:.3g}".format(*losses), step)
@@ -297,12 +298,13 @@ class Run:
 
     def load_checkpoint(self):
         """The step to go on from, 0 without a checkpoint. Refuses to mix runs with different settings."""
+        found = None
         if rank() == 0:
             found = self.read_checkpoint()  # broken files are set aside before the others look
             fetch_run(self.folder, step=found[1]["step"] if found else 0)
         if world_size() > 1:
             distributed.barrier()
-        now, found, step = self.config(), self.read_checkpoint(), 0
+        now, found, step = self.config(), found or self.read_checkpoint(), 0
         if found:
             path, state = found
             then, step = state["settings"], state["step"]
@@ -336,19 +338,19 @@ class Run:
             )
         return step
 
-    def agreed(self, end, clock, before):
+    def agreed(self, end, left, before):
         """(why the session ends, the share of its hours that is left), the same for all processes: they ask each other
         after about APART seconds, at most settings.log_every steps, and take what was left `before` until then."""
         if world_size() == 1:
-            return end, clock
+            return end, left
         if self.step < self.ask_at:
             return "", before
         now, (step, then), answers = time.time(), self.asked, [None] * world_size()
-        distributed.all_gather_object(answers, (end, clock, (now - then) / (self.step - step)))
-        ends, clocks, paces = zip(*answers, strict=True)
+        distributed.all_gather_object(answers, (end, left, (now - then) / (self.step - step)))
+        ends, shares, paces = zip(*answers, strict=True)
         self.asked = self.step, now
         self.ask_at = self.step + int(min(self.settings.log_every, max(1, APART / max(*paces, 1e-6))))
-        return max(ends), min(clocks)
+        return max(ends), min(shares)
 
     def check_session(self):
         """Stops a run before it writes where a later session trains: in another tab, or with a new kernel."""
@@ -385,11 +387,11 @@ class Run:
         packed = [(file, file) for file in files] + [(checkpoint_in(self.folder), self.last)]  # it, and as what
 
         def write(unfinished):
-            # weights and pictures cannot be compressed any further; a file of 1970 is packed as one of 1980
-            with zipfile.ZipFile(unfinished, "w", strict_timestamps=False) as archive:
+            with zipfile.ZipFile(unfinished, "w", strict_timestamps=False) as archive:  # 1970 is packed as 1980
                 for file, place in packed:
-                    if file.exists():
-                        archive.write(file, Path(self.folder.name, place.relative_to(self.folder)))
+                    if file.exists():  # weights and pictures cannot be compressed any further
+                        how = zipfile.ZIP_DEFLATED if file.suffix == ".csv" else zipfile.ZIP_STORED
+                        archive.write(file, Path(self.folder.name, place.relative_to(self.folder)), how)
 
         try:
             atomic_write(self.archive, write)

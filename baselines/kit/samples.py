@@ -132,16 +132,18 @@ def write_submission(run):
 
 
 def plot_losses(run):
-    """Draws the losses in a run's log.csv, as running means: single steps are noise. Saves losses.png."""
-    lines = (run.folder / "log.csv").read_text(encoding="utf-8").splitlines()
-    whole = [line for line in lines if line.count(",") == lines[0].count(",")]  # the last is torn where a session died
-    rows = np.genfromtxt(whole, delimiter=",", names=True)
+    """Draws the losses in a run's log.csv, as means of some 200 parts of the run: single steps are noise. Saves
+    losses.png."""
+    with open(run.folder / "log.csv", encoding="utf-8") as file:  # of a long run it has millions of lines
+        names = next(file).strip().split(",")
+        whole = (line for line in file if line.count(",") == len(names) - 1)  # the last is torn where a session died
+        rows = np.loadtxt(whole, delimiter=",", ndmin=2)
+    window = max(1, len(rows) // 200)
+    means = rows[: len(rows) // window * window].reshape(-1, window, len(names)).mean(1)
     figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-    for name in rows.dtype.names:
+    for name, column in zip(names, means.T, strict=True):
         if name.startswith("loss"):
-            window = max(1, rows.size // 200)
-            smooth = np.convolve(np.atleast_1d(rows[name]), np.ones(window) / window, "valid")
-            axes.plot(np.atleast_1d(rows["step"])[window - 1 :], smooth, label=name)
+            axes.plot(means[:, 0], column, label=name)
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
     show_plot(figure, run.folder / "losses.png")

@@ -116,8 +116,6 @@ def test_singular_vectors_are_buffers_that_move_in_training_only():
     assert torch.equal(norm.u, start)
     layer.train()(x)
     assert not torch.equal(norm.u, start)
-    with pytest.raises(ValueError, match="no style 'brock'"):
-        names.layer(nn.Linear(4, 6), "brock")
 
 
 def test_averaged_weights_are_normalised_by_an_iteration_of_their_own():

@@ -466,7 +466,7 @@ def test_a_broken_picture_is_named_and_counted_and_the_others_are_read(tmp_path,
     assert names == ["1.png", "2.png", "10.png"]
     assert pictures.shape == (3, 3, 64, 64) and pictures.dtype == torch.uint8 and pictures.is_contiguous()
     assert pictures[:, 0, 0, 0].tolist() == [1, 2, 10]
-    assert "left out 2 pictures that cannot be read, such as 3.png: " in capsys.readouterr().out
+    assert "left out what cannot be read: 2 of 5 pictures, such as 3.png: " in capsys.readouterr().out
 
 
 FAILS = "/proc/self/mem"  # Linux answers as a Drive that is gone: Input/output error
@@ -485,7 +485,7 @@ def test_a_disk_that_fails_costs_no_faces(tmp_path, capsys):
     (tmp_path / "faces/2.png").unlink()
     save(tmp_path / "faces/2.png")
     assert read_faces(tmp_path / "faces")[1] == ["1.png", "2.png"]
-    assert "left out 1 pictures that cannot be read, such as 3.png" in capsys.readouterr().out
+    assert "left out what cannot be read: 1 of 3 pictures, such as 3.png" in capsys.readouterr().out
     for name, look, remedy in (
         ("faces", lambda: read_faces(tmp_path / "faces.zip"), "the notebook again."),
         ("mine", lambda: faces.pictures_in(tmp_path / "mine.zip", 0), "Or set `faces` to your faces.*"),
@@ -560,7 +560,7 @@ def test_one_broken_member_ends_no_notebook(tmp_path, capsys, recwarn):
     data[at + 8] |= 1  # encrypted
     (tmp_path / "faces.zip").write_bytes(data)
     assert read_faces(tmp_path / "faces.zip")[1] == ["2.png"]
-    assert "left out 2 pictures that cannot be read, such as 1.png: Bad CRC-32" in capsys.readouterr().out
+    assert "left out what cannot be read: 2 of 3 pictures, such as 1.png: Bad CRC-32" in capsys.readouterr().out
     assert not recwarn
 
 

@@ -85,7 +85,7 @@ def test_it_begins_where_the_other_ended_and_learns_with_all_blocks(run, rendere
         (["z_dim=0"], "z_dim is 0"),
         (["augment=1"], "there is no augmentation 1"),
         (["augment=colour"], "there is no augmentation colour"),
-        (["loss=hinge"], "there is no loss 'hinge'"),
+        (["loss=hinge"], "`loss` is 'hinge': use one of"),
         (["batch_size=5"], "in this run and stays so"),
     ],
 )
