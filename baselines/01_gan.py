@@ -209,6 +209,18 @@ def check_discriminator_step(step):
         return -(D(real).log().mean() + (1 - D(G(z))).log().mean()) / 2
 
     mistakes = {
+        "D gives probabilities already: bce(…), no with_logits, no softplus": lambda D, G, real, z: (
+            ((1 + (-D(real)).exp()).log().mean() + (1 + D(G(z)).exp()).log().mean()) / 2
+        ),
+        "these are squared errors: use bce": lambda D, G, real, z: (
+            ((D(real) - 1).square().mean() + D(G(z)).square().mean()) / 2
+        ),
+        "this is the difference of two means, 03's loss: use bce": lambda D, G, real, z: (
+            (D(G(z)).mean() - D(real).mean()) / 2
+        ),
+        "the label of the reals is 1, not 0.9": lambda D, G, real, z: (
+            -(0.9 * D(real).log() + 0.1 * (1 - D(real)).log() + (1 - D(G(z))).log()).mean() / 2
+        ),
         "labels swapped: reals are 1, fakes are 0": lambda D, G, real, z: (
             -((1 - D(real)).log().mean() + D(G(z)).log().mean()) / 2
         ),
@@ -272,6 +284,11 @@ def check_generator_step(step):
         return -D(G(z)).log().mean()
 
     mistakes = {
+        "D gives probabilities already: bce(…), no with_logits, no softplus": lambda D, G, z: (
+            (1 + (-D(G(z))).exp()).log().mean()
+        ),
+        "this is a squared error: use bce": lambda D, G, z: (D(G(z)) - 1).square().mean(),
+        "this is a mean of scores, 03's loss: use bce": lambda D, G, z: -D(G(z)).mean(),
         "this is log(1 − D(G(z))), which saturates: use −log D(G(z))": lambda D, G, z: (1 - D(G(z))).log().mean(),
         "labels swapped: G wants D to answer 1 for its fakes": lambda D, G, z: -(1 - D(G(z))).log().mean(),
     }

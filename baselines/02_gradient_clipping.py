@@ -81,7 +81,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from kit.checks import check_step, done, has_values, norm_over_weights, right_gradients, tiny_batch
+from kit.checks import check_step, done, has_values, norm_over_weights, right_gradients, tiny_batch, tiny_pair
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -178,6 +178,20 @@ def clipped_step(loss, network, optimizer, max_norm):
 
 # %% check="clipped_step"
 def check_clipped_step(clipped_step):
+    class TwoParts(nn.Module):
+        """A tiny D whose weights are in two modules, as those of G are."""
+
+        def __init__(self, D):
+            super().__init__()
+            self.first, self.rest = D.layers[:1], D.layers[1:]
+
+        def forward(self, pictures):
+            return self.rest(self.first(pictures.mean((2, 3)))).squeeze(1).sigmoid()
+
+    def pair():
+        D, G = tiny_pair()
+        return TwoParts(D), G
+
     def loss_of(D, G, real, z, shift):
         return -3 * (D(real).log().mean() + (1 - D(G(z).detach())).log().mean()) + shift
 
@@ -203,8 +217,8 @@ def check_clipped_step(clipped_step):
         return [g for g in gradients if g.dim() > 1]
 
     remarks = []
-    # the gradient, whose norm is about 3, is short for 23.7 and long for 0.37, whatever the loss is
-    for max_norm, shift in ((23.7, 0), (0.37, 0), (0.37, -9)):
+    # the gradient has a norm of 2.85, no part of it has 2.2, and its squared norm and its L1 norm are over 4.7
+    for max_norm, shift in ((23.7, 0), (4.7, 0), (0.37, 0), (0.37, -9), (2.2, 0)):
 
         def right(gradients, c=max_norm):
             return scaled(gradients, norm_over_weights(gradients), c)
@@ -220,6 +234,11 @@ def check_clipped_step(clipped_step):
             ),
             "each parameter is clipped by its own norm: take one norm over all parameters together": (
                 lambda g, c=max_norm: [scaled([one], one.norm(), c)[0] for one in g]
+            ),
+            "each part of the network is clipped by its own norm: take one norm over all parameters together": (
+                lambda g, c=max_norm: [
+                    one for part in (g[:2], g[2:]) for one in scaled(part, norm_over_weights(part), c)
+                ]
             ),
             "this is the L1 norm: take the L2 norm": lambda g, c=max_norm: scaled(g, p_norm(g, 1), c),
             "this is the largest value: take the L2 norm": lambda g, c=max_norm: scaled(g, p_norm(g, torch.inf), c),
@@ -248,6 +267,7 @@ def check_clipped_step(clipped_step):
         mistakes = {hint: clipped(wrong, 0) for hint, wrong in mistakes.items()}
         remarks = check_step(
             *(step, clipped(right), mistakes),
+            pair=pair,
             batch=lambda shift=shift: (*tiny_batch(), shift),
             optimizer_name="optimizer",
         )

@@ -94,10 +94,10 @@
 # 以讀：點標題就會展開。標題和程式碼維持英文。
 
 # %%
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 from kit.checks import (
     THROUGH_D,
     TORCH_SAYS,
@@ -120,6 +120,7 @@ from kit.launch import launch
 from kit.networks import Discriminator, Generator
 from kit.run import Run, frozen
 from kit.samples import plot_losses, write_submission
+from torch import nn
 
 # %% [markdown]
 # ## Settings
@@ -280,6 +281,7 @@ def check_make_optimizers(make):
     odd = replace(settings, lr_G=3e-4, lr_D=7e-5)
     with explained("an optimizer takes parameters, such as G.parameters(), and then its learning rate"):
         made = make(G, D, odd)
+    made = tuple(made) if isinstance(made, Iterator) else made
     assert isinstance(made, (tuple, list)) and len(made) == 2, "return two optimizers: that of G, that of D"
     for letter, optimizer, network, lr in zip("GD", made, (G, D), (odd.lr_G, odd.lr_D), strict=True):
         assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer of torch"
@@ -389,6 +391,7 @@ def check_discriminator_step(step):
         ),
         f"only the reals count: add mean D(G(z)), {THROUGH_D}": lambda D, G, real, *_: -D(real).mean(),
         f"only the fakes count: subtract mean D(real), {THROUGH_D}": lambda D, G, real, z, clip: D(G(z)).mean(),
+        "the difference is squared: no square": lambda *given: right(*given).square(),
         "the loss is halved: W is the whole difference": lambda *given: right(*given) / 2,
         "this is the sum over the batch: take the mean": lambda D, G, real, *rest: len(real) * right(D, G, real, *rest),
         "this is 01's cross-entropy: no log, no BCE": log_loss,
@@ -412,18 +415,21 @@ def check_discriminator_step(step):
 
 def check_clipping(step, loss_of, clip):
     """Checks D's weights after a step that would bring some of them over ±clip."""
-    clips_gradients = "the gradient changes with clip: clip D's weights alone, no gradients and no scores"
+    clips_gradients = "the gradient changes with clip: clip D's weights alone, no gradients, no scores and no loss"
 
-    def after(start_inside, batch_norm=False):
+    def after(start_inside, batch_norm=False, steep=False):
         """(D's weights after the step, what the optimizer alone would have made of them, the gradients that it used)"""
         D, G = tiny_pair(probability=False)
         if batch_norm:
-            D.layers.insert(1, nn.BatchNorm1d(4).to(check_device()))
+            norm = nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Flatten())
+            D.layers.insert(1, norm.to(check_device()))
         real, z = tiny_batch()
         real = 300 * real  # so that gradients are over clip, where weights are not
+        if steep:  # so that the loss is over clip as well
+            real = real.abs()
         with torch.no_grad():
             for weight in D.parameters() if start_inside else ():
-                weight.clamp_(-clip, clip)
+                weight.copy_(weight.abs() if steep else weight).clamp_(-clip, clip)
         before, G_before = [[w.detach().clone() for w in network.parameters()] for network in (D, G)]
         expected = right_gradients(loss_of(D, G, real, z), D)
         steepest = max(g.abs().max().item() for g in expected)
@@ -440,6 +446,7 @@ def check_clipping(step, loss_of, clip):
     def clipped(weights, low=-clip, high=clip):
         return [weight.clamp(low, high) for weight in weights]
 
+    after(start_inside=True, steep=True)
     found, free, _ = after(start_inside=True)
     if are_close(found, clipped(free), 1e-5):
         found, _, _ = after(start_inside=False, batch_norm=True)
@@ -452,7 +459,10 @@ def check_clipping(step, loss_of, clip):
             "clipped before optimizer_D.step(), which leaves the range again: clip after it"
         )
         assert max(g.abs().max() for g in used) > 1.01 * clip, clips_gradients
-        raise AssertionError(f"after the step D has a weight of {widest:.4f}: clip all to −clip … clip, here ±{clip}")
+        raise AssertionError(
+            f"after the step D has a weight of {widest:.4f}: clip all to −clip … clip, here ±{clip}, whatever layer "
+            "they are of"
+        )
     assert not are_close(found, [c if c.dim() > 1 else f for c, f in zip(clipped(free), free, strict=True)], 1e-5), (
         "the biases are not clipped: clip all of D.parameters()"
     )

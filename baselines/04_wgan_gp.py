@@ -93,6 +93,7 @@ import torch
 from torch import nn
 from kit.checks import (
     THROUGH_D,
+    TinyG,
     Waves,
     are_close,
     check_critic,
@@ -317,10 +318,14 @@ USUAL_ERRORS = {  # a part of torch's words: ours
 def check_penalty(penalty, D, real, fake):
     """The value of a penalty, as a tensor. Usual errors end in a line that says what to do."""
     before = [pictures.clone() for pictures in (real, fake)]
+    for weight in D.parameters():
+        weight.grad = torch.ones_like(weight)
     value = output_of(penalty, D, real, fake, meanings=USUAL_ERRORS)
-    assert not any(weight.grad is not None for weight in D.parameters()), (
-        "backward() leaves gradients in D's weights: use torch.autograd.grad"
+    assert all(weight.requires_grad for weight in D.parameters()), "D's weights stay frozen: it has to learn"
+    assert all(weight.grad is not None and (weight.grad == 1).all() for weight in D.parameters()), (
+        "the gradients of D's weights change: use torch.autograd.grad, no backward() and no zero_grad()"
     )
+    D.zero_grad()
     assert all(map(torch.equal, before, (real, fake))), "it changes the pictures: make x̂ a new tensor"
     check_scalar(value)
     return value
@@ -391,14 +396,24 @@ def check_gradient_penalty(penalty):
         "λ is already in: it belongs to the loss of D, not in here": lambda s: 10 * right(s),
         "settings.penalty is already in: it belongs to the loss of D": lambda s: settings.penalty * right(s),
     }
-    expected = right(slopes(D))
+    expected, asked = right(slopes(D)), []
+    hook = D.register_forward_pre_hook(lambda D, given: asked.append(given[0].detach()))
     found = check_penalty(penalty, D, x, x.clone())  # wherever between them: x̂ = x
-    assert found.isfinite(), "the penalty is no number: is there a root of less than 0? Square before you sum"
+    hook.remove()
+    assert found.isfinite(), (
+        "the penalty is no number where real and fake are the same picture: is there a root of less than 0, or a "
+        "division by their distance? Square before you sum, and take D's gradient at x̂"
+    )
     if not are_close([found], [expected]):
         outside = (
             "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"
         )
-        assert are_close([check_penalty(penalty, D, x, x.clone())], [found]), outside  # another α, and not the same x̂
+        if not are_close([check_penalty(penalty, D, x, x.clone())], [found]):  # another α, and not the same
+            assert any(one.shape != x.shape or not are_close([one], [x]) for one in asked), (
+                "x̂ is right, but the gradient is not that of D(x̂) with respect to x̂: give autograd.grad the x̂ that "
+                "went into D"
+            )
+            raise AssertionError(outside)
         for hint, wrong in mistakes.items():
             assert not are_close([found], [wrong(slopes(D))]), hint
         plane = Plane().to(check_device())
@@ -445,7 +460,9 @@ def check_alpha(penalty, count=32, calls=32):
     )
     assert (alpha.amax(2) - alpha.amin(2)).max() < 0.02, "one α per pixel or channel: take one for each picture"
     alpha = alpha.mean(2)  # [calls, N]
-    assert (alpha.amax(0) - alpha.amin(0)).max() > 0.02, "α is the same at every call: draw it anew"
+    assert (alpha.amax(0) - alpha.amin(0)).max() > 0.02, (
+        "x̂ is the same at every call: mix real and fake, with an α drawn anew"
+    )
     assert (alpha.amax(1) - alpha.amin(1)).max() > 0.02, "one α for the whole batch: take one for each picture"
     drawn_sorted = alpha.flatten().sort().values
     uniform = (torch.arange(len(drawn_sorted)) + 0.5) / len(drawn_sorted)
@@ -514,12 +531,14 @@ def check_discriminator_step(step):
         """No penalty, but as good to see λ by: it depends on D's weights, and on real and fake alike."""
         calls.append(1)
         pictures = torch.is_tensor(real) and torch.is_tensor(fake)
-        assert isinstance(D, nn.Module) and pictures and not more and not named, "call gradient_penalty(D, real, fake)"
+        critic = callable(D) and not isinstance(D, TinyG)
+        assert critic and pictures and not more and not named, "call gradient_penalty(D, real, fake)"
         assert real.dim() == fake.dim() == 4, "gradient_penalty wants pictures, [N, 3, 64, 64]: fake is G(z)"
         return measure(D, real, fake)
 
     def measure(D, real, fake):
-        return 0.05 * D((real + fake) / 2).square().mean() + 0.2
+        far = (real - fake).square().mean((1, 2, 3))  # [N]
+        return 0.05 * (D((real + fake) / 2).square() * (0.5 + far)).mean() + 0.2
 
     def distance(D, G, real, z):
         return D(G(z)).mean() - D(real).mean()
@@ -583,7 +602,10 @@ def check_discriminator_step(step):
     def watched(D, G, optimizer, real, z, penalty):
         calls.clear()
         loss = step(D, G, optimizer, real, z, penalty)
-        assert calls or not penalty, "the penalty is missing: call gradient_penalty(D, real, fake)"
+        assert calls or not penalty, (
+            "the penalty is missing, or is not that of the cell above: call gradient_penalty(D, real, fake) by this "
+            "name"
+        )
         return loss
 
     with stand_ins(step, gradient_penalty=stand_in):  # so λ is seen whatever the penalty is

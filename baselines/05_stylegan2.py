@@ -410,6 +410,7 @@ def generate(S, G, z, mean_style, psi, image_noise):
 def check_generate(generate):
     class Mapping(nn.Module):
         def forward(self, z):
+            assert z.dim() == 2, f"S takes z [N, z_dim], not {[*z.shape]}: repeat its styles, not z"
             return (1.5 * z + 0.4).tanh() * 2 + 1  # not linear: the mean style is not the style of the mean z
 
     class Synthesis(nn.Module):
@@ -477,6 +478,8 @@ def check_generate(generate):
     assert pictures.shape == (6, 3, 64, 64), f"the pictures are {list(pictures.shape)}, not [6, 3, 64, 64]"
     pictures = pictures.to(check_device())
     assert not are_close([pictures], [overshooting.clamp(-1, 1)]), "clamp to 0 … 1, not to −1 … 1"
+    assert not are_close([pictures], [2 * overshooting.clamp(0, 1) - 1]), "leave the pictures at 0 … 1, not at −1 … 1"
+    assert pictures.max() < 100, "leave the pictures at 0 … 1, not at 0 … 255"
     assert pictures.min() >= 0 and pictures.max() <= 1, "clamp the pictures to 0 … 1"
     assert are_close([pictures], [overshooting.clamp(0, 1)]), "G's pictures are 0 … 1 already: only clamp them"
     seen.clear()

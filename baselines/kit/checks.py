@@ -44,7 +44,10 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "which parameters_to_vector() calls as well",
     "is invalid for input of size": "a size does not fit: take it from what you are given, as len(real) does",
     "'generator' object has no attribute": "parameters() is no tensor: go through it, for weight in D.parameters()",
-    "'TinyD' object is not iterable": "a network is no list of weights: write network.parameters()",
+    **dict.fromkeys(
+        ("'TinyD' object is not iterable", "'TwoParts' object is not iterable"),
+        "a network is no list of weights: write network.parameters()",
+    ),
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
 }
@@ -228,7 +231,10 @@ def check_gradients(output, right, inputs):
 def stand_ins(function, **others):
     """Lets a function call these others in place of what the notebook has by their names: a check then tells of one
     TODO alone, whatever the TODOs that it builds on are like."""
-    names = inspect.unwrap(function).__globals__
+    function = inspect.unwrap(function)
+    while hasattr(function, "func"):  # of functools.partial
+        function = function.func
+    names = getattr(function, "__globals__", None) or type(function).__call__.__globals__  # of an object that is called
     before = {name: names[name] for name in others if name in names}
     for name, other in others.items():
         other.__qualname__ = name  # which Python names when its arguments do not fit
@@ -309,6 +315,13 @@ def check_wrong_gradient(optimizer, expected, previous, scales, returned, value,
     assert length < 1e-5 or not are_close(found, [factor * e for e in expected]), (
         f"the gradient at {optimizer.called}.step() is {factor:.4g} times as long as it should be: look for a factor, "
         "a sum or a norm that is not as asked"
+    )
+    assert not are_close(found, expected, 0.03), (
+        f"the gradient at {optimizer.called}.step() is nearly right: is there half precision (autocast), or is the "
+        "small number in a log or a root too large?"
+    )
+    assert abs(factor - 1) > 0.01, (
+        f"the gradient at {optimizer.called}.step() is as long as it should be, but points another way"
     )
     raise AssertionError(
         f"the gradient at {optimizer.called}.step() is not that of the loss: its norm is {length:.4f}, and should be "
