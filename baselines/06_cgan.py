@@ -185,13 +185,14 @@ def check_one_hot(one_hot):
         shape, right_shape = list(y.shape), [n, n_classes]
         assert shape not in ([n], [n, 1]), "this is one number per label: make it one per class"
         assert shape != right_shape[::-1], "transposed: a row per label, a column per class"
+        square = shape == [n_classes, n_classes] != right_shape
+        assert not square, f"{n} labels gave {shape}: make a row per label, not per class"
         assert shape == right_shape, f"{n} labels of {n_classes} classes gave {shape}, not {right_shape}: use n_classes"
         assert y.dtype == torch.float32, f"networks take float32, and this is {y.dtype}: call .float()"
         assert y.device == labels.device, "keep y on the device of the labels, which may be the CPU"
         right = [[float(column == label) for column in range(n_classes)] for label in numbers]
-        assert y.tolist() == right, (
-            f"label {numbers[0]} of {n_classes} classes should be {right[0]}, not {y[0].tolist()}"
-        )
+        for label, row, wanted in zip(numbers, y.tolist(), right, strict=True):
+            assert row == wanted, f"label {label} of {n_classes} classes should be {wanted}, not {row}"
         assert labels.tolist() == numbers, "the labels themselves were changed: make a new tensor"
     done("one_hot")
 
@@ -250,6 +251,7 @@ def check_join_z(join_z, z, y):
     assert torch.is_tensor(joined), f"join_z: return a tensor, not {type(joined).__name__}"
     assert joined.device == z.device, "join_z: keep z and y on their device, which may be the CPU"
     assert list(joined.shape) == wanted, f"{right}, not {list(joined.shape)}: join along dimension 1"
+    assert joined.dtype == z.dtype, f"join_z: z and y are {z.dtype}, and networks do not take {joined.dtype}"
     assert not torch.equal(joined, torch.cat([y, z], 1)), "z comes first, then y"
     assert torch.equal(joined, torch.cat([z, y], 1)), "join z and y as they are: some of their numbers changed"
 
@@ -266,6 +268,7 @@ def check_join_pictures(join_pictures, pictures, y):
     assert joined.dim() == 4, f"{right}, not {shape}: keep pictures as they are, and add channels"
     assert shape[1] == wanted[1], f"{right}, not {shape}: a map for each class, joined along dimension 1"
     assert shape == wanted, f"{right}, not {shape}: maps as large as the picture"
+    assert joined.dtype == pictures.dtype, f"join_pictures: networks take {pictures.dtype}, not {joined.dtype}"
     assert torch.equal(pictures, before), "the pictures themselves were changed: make a new tensor"
     assert torch.equal(joined[:, :channels], pictures), "the pictures come first, unchanged; then the maps"
     maps = joined[:, channels:].flatten(2)  # [N, classes, H × W]

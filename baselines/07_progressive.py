@@ -545,7 +545,7 @@ def check_equalized_conv(Conv):
         with torch.no_grad():
             for weight in conv.parameters():
                 weight.copy_(torch.randn(weight.shape, generator=repeatable))
-        x = torch.randn(2, channels_in, 7, 6, generator=repeatable).to(check_device()).double()
+        x = torch.randn(2, channels_in, 9, 6, generator=repeatable).to(check_device()).double()
         x, before = 1 * x.requires_grad_(), conv.weight.detach().clone()
 
         def scaled(scale, scale_bias=1.0):
@@ -553,9 +553,10 @@ def check_equalized_conv(Conv):
 
         out = output_of(conv, x)
         assert torch.equal(conv.weight, before), "the weights should stay N(0, 1): scale them when used, not in place"
-        right_size = 7 + 2 * padding - kernel + 1
+        right_size = 9 + 2 * padding - kernel + 1
         assert torch.is_tensor(out), f"it returns no tensor, but {type(out).__name__}"
-        assert out.shape[2] == right_size or out.shape[2] != 7 - kernel + 1, "pass self.padding on"
+        assert out.dim() == 4, f"{list(x.shape)} became {list(out.shape)}: return the map as the convolution gives it"
+        assert out.shape[2] == right_size or out.shape[2] != 9 - kernel + 1, "pass self.padding on"
         n, root = channels_in * kernel**2, gain / math.sqrt(channels_in * kernel**2)
         mistakes = {
             "the weights are not scaled": scaled(1.0),
@@ -692,9 +693,12 @@ def check_minibatch_stddev(stddev):
     wrong = {hint: new_channel(function) for hint, function in mistakes.items()}
     check_function(new_channel(stddev), new_channel(right), (x,), wrong)
     check_function(stddev, right, (x,), {})
-    same = torch.ones(6, 5, 4, 3, device=check_device(), requires_grad=True)
+    same = (3 * x[:1]).detach().expand(6, -1, -1, -1).clone().requires_grad_()
     (slope,) = weighted_slopes(stddev(1 * same), [same])
-    assert slope.isfinite().all(), "equal pictures have a gradient of NaN: add 1e-8 under the root"
+    assert slope.isfinite().all(), (
+        "equal pictures have a gradient of NaN: add 1e-8 under the root, to the mean of (x − mean)². The mean of x² "
+        "less the squared mean may round to less than 0"
+    )
     done("minibatch_stddev")
 
 

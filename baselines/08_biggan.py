@@ -256,7 +256,8 @@ def check_hinge_losses(loss_D, loss_G):
                 assert not any(are_close(found, [s * w for w in zeros(wrong, given)]) for s in scales), hint
             for what, gradient in zip(scores, found, strict=True):
                 assert has_values([gradient]), (
-                    f"D's scores of {what} get no gradient in {name}: are they there, and without detach()?"
+                    f"D's scores of {what} get no gradient in {name}: are they there, without detach(), and is "
+                    "max(0, …) of each taken before the mean?"
                 )
             assert not are_close(found, [-e for e in expected]), f"the sign of {name} is wrong: a loss is minimised"
             count = len(given[0])
@@ -307,10 +308,12 @@ def check_hinge_losses(loss_D, loss_G):
         "the sign is wrong: G wants high scores, and the loss is minimised": lambda f: f.mean(),
         "G's loss has no hinge: −mean D(G(z))": lambda f: hinge(1 - f),
         "G's loss has no hinge, also not at 0: −mean D(G(z))": lambda f: hinge(-f),
+        "G's loss has no hinge, also not of the mean: −mean D(G(z))": lambda f: (-f.mean()).relu(),
         "G's loss is not D's: −mean D(G(z))": lambda f: hinge(1 + f),
         "this is the cross-entropy of 01: G's loss here is −mean D(G(z))": lambda f: F.softplus(-f).mean(),
     }
-    compare("hinge_loss_G", loss_G, lambda f: -f.mean(), mistakes, {"fakes": fake}, (1.0,))
+    for scores in (fake, -fake):  # whose mean is below 0, and above
+        compare("hinge_loss_G", loss_G, lambda f: -f.mean(), mistakes, {"fakes": scores}, (1.0,))
     done("hinge_losses")
 
 
@@ -409,7 +412,10 @@ def check_largest_singular_value(iterate):
         assert abs(value - unscaled) > 1e-3, "σ is of a v that is too long: scale v to length 1"
         assert abs(value - sigma_right**2) > 1e-3, "this is σ²: σ is u @ W @ v"
         assert abs(value - (u_before @ constant @ v_right).item()) > 1e-3, "σ is of the u before: take the new u and v"
-        assert abs(value - sigma_right) < 1e-4, f"σ is {value:.4f}, and should be {sigma_right:.4f}: the new u and v"
+        assert abs(value - sigma_right) < 1e-4, (
+            f"σ is {value:.4f}, and should be {sigma_right:.4f}: uᵀ W v, with the new u, and with v scaled by the "
+            "root of its sum of squares"
+        )
         assert sigma.requires_grad, "σ has no gradient: u @ W @ v stays outside of torch.no_grad()"
         (gradient,) = torch.autograd.grad(sigma, W, allow_unused=True)
         assert has_values([gradient]), "σ has no gradient for W: W itself stands in u @ W @ v, not a copy"
@@ -589,6 +595,10 @@ def check_SelfAttention(make):
             assert not near(scores.softmax(2) @ keys), "the values are h(x), not the keys f(x)"
             assert inside == 1 or not near(found.reshape(3, inside, -1).mT), (
                 "[N, H · W, c] is no map yet: transpose it to [N, c, H · W] first"
+            )
+            factor = ((o * right_o).sum() / right_o.square().sum()).item()
+            assert abs(factor - 1) < 1e-3 or not torch.allclose(o, factor * right_o, atol=1e-4), (
+                f"with γ = 1 o is added {factor:.3g} times: x + γ o"
             )
             assert torch.allclose(o, right_o, atol=1e-4), "o is not v(Σ_i β_ji h(x_i)): compare with the formula"
             attention.gamma.fill_(0.7)
@@ -867,6 +877,7 @@ def check_projection_logit(logit):
         return scores.shape == wrong.shape and torch.allclose(scores, wrong, atol=1e-4)
 
     assert not near(by_class + psi(features)), "ψ gives [N, 1], and with [N] that makes [N, N]"
+    assert not near(by_class[:, None] + rest), "the projection is [N, 1], and with [N] that makes [N, N]: no keepdim"
     assert scores.shape != (4, 4), "each picture meets the vectors of all: its own only, (e * φ).sum(1)"
     assert scores.shape == (4,), f"4 pictures gave {list(scores.shape)}, not one number each"
     assert not near(by_class), "ψ(φ(x)) is missing"

@@ -81,6 +81,7 @@
 # %%
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -362,6 +363,9 @@ def with_shapes_here(step):
 
 
 def right_cycle_loss(G, real_A, real_B, fake_A, fake_B):
+    assert not real_A.requires_grad and not real_B.requires_grad, (
+        "cycle_loss takes G, real_A, real_B, fake_A, fake_B: the real pictures first"
+    )
     return right_l1(G.BA(fake_B), real_A) + right_l1(G.AB(fake_A), real_B)
 
 
@@ -536,6 +540,7 @@ def check_make_optimizers(make):
 
     with explained("Adam takes one list of weights, [*G.AB.parameters(), *G.BA.parameters()], then lr and betas"):
         optimizers = make(G, D, lr_G, lr_D, betas)
+    optimizers = tuple(optimizers) if isinstance(optimizers, Iterator) else optimizers
     assert isinstance(optimizers, (tuple, list)), f"return three optimizers, not {type(optimizers).__name__}"
     assert len(optimizers) == 3, f"three optimizers, not {len(optimizers)}: of both generators, of D.A, of D.B"
     for optimizer in optimizers:
@@ -543,11 +548,16 @@ def check_make_optimizers(make):
     held = [held_by(optimizer) for optimizer in optimizers]
     assert held[0] == "G.AB, G.BA", f"the first holds {held[0]}: give it both generators, and no D"
     assert held[1:] == ["D.A", "D.B"], f"the second and third hold {held[1]} and {held[2]}, not D.A and D.B"
-    otherwise = "they do not move the weights as Adam does: pass it only the learning rate and the betas"
+    otherwise = (
+        "they do not move the weights as torch.optim.Adam does: take Adam itself, no AdamW or NAdam, with the learning "
+        "rate and the betas alone, and each weight once"
+    )
     for name, optimizer, lr in zip(("G", "D.A", "D.B"), optimizers, (lr_G, lr_D, lr_D), strict=True):
         for group in optimizer.param_groups:
             assert "betas" in group, f"the optimizer of {name} is {type(optimizer).__name__}: take Adam"
-            assert math.isclose(group["lr"], lr), f"the learning rate of {name} is {group['lr']}, not {lr}"
+            assert math.isclose(group["lr"], lr, rel_tol=1e-6), (
+                f"the learning rate of {name} is {group['lr']}, not {lr}"
+            )
             hint = f"{name}: pass Adam betas={betas}, and not {group['betas']}; its default of 0.9 makes a GAN swing"
             assert tuple(group["betas"]) == betas, hint
             assert not group.get("weight_decay") and not group.get("amsgrad"), otherwise  # small ones do not show below
@@ -729,6 +739,9 @@ def check_with_weights(step, cycle, identity):
         for counter in counters:
             counter.remove()
         assert isinstance(result, (tuple, list)) and len(result) == 3, "return loss, fake_A, fake_B"
+        assert not torch.is_tensor(result[0]) or result[0].dim() < 4, (
+            "return loss, fake_A, fake_B: the loss comes first"
+        )
         with torch.no_grad():
             made.append((result[1:], fakes, (G.BA(real_B), G.AB(real_A))))
         return result[0]
@@ -836,10 +849,10 @@ def exchange(history, fakes):
 # %% check="exchange"
 def check_exchange(exchange):
     numbered = iter(range(10**6))
-    motif = torch.linspace(1, -1, 48, device=check_device()).view(3, 4, 4)
+    motif = torch.linspace(1, -1, 3 * 64 * 64, device=check_device()).view(3, 64, 64)
 
     def new_fakes(count=8):
-        """Pictures of one motif that hold their own number, small here: [count, 3, 4, 4]."""
+        """Pictures of one motif that hold their own number, [count, 3, 64, 64]."""
         fakes = torch.tensor([float(next(numbered)) for _ in range(count)], device=check_device()).requires_grad_()
         return fakes.view(-1, 1, 1, 1) * motif
 
@@ -847,6 +860,8 @@ def check_exchange(exchange):
         return [round(picture.flatten()[0].item()) for picture in pictures]
 
     def say(error):
+        if error.startswith("IndexError") and len(history.pictures) < history.size:
+            return "the history is not full yet: as long as there is room, keep each new fake, and show it"
         if error.startswith("IndexError"):
             return "this place is not in the history: draw one of 0 … history.size − 1"
         return f"exchange stops with {error}"
@@ -905,6 +920,9 @@ def check_exchange(exchange):
     assert 0.4 < share < 0.6, f"an old picture is shown in {share:.0%} of all cases: make it half of them"
     assert sum(oldest) < len(oldest) / 2, "always the oldest picture goes: draw a random one"
     assert not first & set(numbers(history.pictures)), "some places are never exchanged: draw a random one"
+    assert max(put_away) > 1, (
+        "never more than one fake of a batch gets into the history: draw a coin and a place for each"
+    )
     assert sum(2 <= count <= 6 for count in put_away) > 10, "all of a batch or nothing: decide for each fake by itself"
     done("exchange")
 

@@ -370,7 +370,7 @@ def zero_centred_penalty(scores, pictures):
 # %% check="zero_centred_penalty"
 TAKE_FIRST = "autograd.grad returns a tuple with one gradient for each input: take its first"
 USUAL_ERRORS = {  # a part of torch's words: ours
-    "implicitly created only for scalar": "autograd.grad wants one number: sum the scores, scores.sum()",
+    "implicitly created only for scalar": "autograd.grad wants one number first, scores.sum(), and then the pictures",
     "backward through the graph a second time": "the graph of D's scores is gone: create_graph=True keeps it",
     "not have been used in the graph": "the gradient is that of the scores with respect to `pictures` as they are: no "
     "copy, and no detach()",
@@ -551,7 +551,8 @@ def check_discriminator_step(step):
     right = wrong(lambda loss, P1, P2, r1, r2: loss + r1 / 2 * P1 + r2 / 2 * P2)
     mistakes = {
         "the ½ is missing: r1 / 2 and r2 / 2": wrong(lambda loss, P1, P2, r1, r2: loss + r1 * P1 + r2 * P2),
-        "the penalty is a mean over all pictures that it gets: give it N scores and their own N pictures": wrong(
+        "both penalties count half of what they should: the weights are r1 / 2 and r2 / 2, and each is a mean over "
+        "its own N pictures: give it N scores and their own N pictures": wrong(
             lambda loss, P1, P2, r1, r2: loss + r1 / 4 * P1 + r2 / 4 * P2
         ),
         "r1 belongs to the reals, r2 to the fakes: they are swapped": wrong(
@@ -758,8 +759,8 @@ def check_ResidualBlock(make):
         assert not any(isinstance(module, kinds) for module in block.modules()), "there is no normalisation here"
         found = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
         assert len(found) == 3, (
-            f"the block has {len(found)} convolutions, and should have 3: 1×1, grouped 3×3, 1×1. Keep each by a name "
-            "of its own, self.…: in a list they are not found"
+            f"the block has {len(found)} convolutions, and should have 3: 1×1, grouped 3×3, 1×1. Make each by "
+            "convolution(…), and keep it by a name of its own, self.…: in a list they are not found"
         )
         sizes = [one.kernel_size[0] for one in found]
         assert sorted(sizes) == [1, 1, 3], f"the kernels are {sizes}, and should be 1, 3, 1"
@@ -784,7 +785,9 @@ def check_ResidualBlock(make):
     block, first, mix, last = built(64, 96, 4, gain)
     assert not last.weight.any(), "the last convolution starts at 0: gain=0.0"
     assert last.bias is None or not last.bias.any(), "the bias of the last convolution starts at 0 too"
-    assert mix.padding in ((1, 1), "same"), "the 3×3 convolution keeps the size: padding=1"
+    for name, one, padding in (("first", first, 0), ("3×3", mix, 1), ("last", last, 0)):
+        keeps = one.padding in ((padding, padding), "same") and one.stride == (1, 1)
+        assert keeps, f"the {name} convolution keeps the size: padding={padding}, stride=1"
     for name, one in (("first", first), ("3×3", mix)):
         spread = one.weight.std().item()
         wanted = gain * math.sqrt(2 / one.weight[0].numel())

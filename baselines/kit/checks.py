@@ -30,6 +30,7 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TARGET_MISSING = "the loss wants a tensor as its target: ones_like or zeros_like of D's answers"
+NO_LIST = "a network is no list of weights: write network.parameters()"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
     "only for scalar outputs": "the loss is not one number: take the mean before backward()",
@@ -44,10 +45,7 @@ TORCH_SAYS = {  # what stops a step, and what that means
     "which parameters_to_vector() calls as well",
     "is invalid for input of size": "a size does not fit: take it from what you are given, as len(real) does",
     "'generator' object has no attribute": "parameters() is no tensor: go through it, for weight in D.parameters()",
-    **dict.fromkeys(
-        ("'TinyD' object is not iterable", "'TwoParts' object is not iterable"),
-        "a network is no list of weights: write network.parameters()",
-    ),
+    **{"'TinyD' object is not iterable": NO_LIST, "'TwoParts' object is not iterable": NO_LIST},
     "inference tensor": NO_INFERENCE,
     "leaf variable that requires grad": "change weights under no_grad(): with torch.no_grad(): weight.clamp_(…)",
 }
@@ -321,7 +319,8 @@ def check_wrong_gradient(optimizer, expected, previous, scales, returned, value,
         "small number in a log or a root too large?"
     )
     assert abs(factor - 1) > 0.01, (
-        f"the gradient at {optimizer.called}.step() is as long as it should be, but points another way"
+        f"the gradient at {optimizer.called}.step() is as long as it should be, but points another way; the loss is "
+        f"{returned:.4f}, and should be {value:.4f}"
     )
     raise AssertionError(
         f"the gradient at {optimizer.called}.step() is not that of the loss: its norm is {length:.4f}, and should be "
