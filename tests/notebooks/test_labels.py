@@ -168,6 +168,7 @@ TABLES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*classes are folders:UserWarning")
 @AS
 @pytest.mark.parametrize("attribute", ["hair", "eye"])
 @pytest.mark.parametrize("tables", [*TABLES])
