@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -115,9 +116,11 @@ def check_apart(written: Iterable[Path], needed: Iterable[Path | None]) -> None:
 
 
 def check_closed(written: Iterable[Path]) -> None:
-    """Fails before the work where a file that is to be written again is open in a program that locks it: Excel does so
-    on Windows. Raises CannotWrite."""
+    """Fails before the work where a file that is to be written again is a folder, or open in a program that locks it:
+    Excel does so on Windows. Raises CannotWrite."""
     for path in written:
+        if path.is_dir():
+            raise CannotWrite(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if path.is_file():
             try:
                 move(path, path)  # changes nothing, and is refused as the later one would be

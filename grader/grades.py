@@ -20,6 +20,7 @@ from grader.results import BROKEN, MISSING, UNSURE
 from grader.roster import Student
 from grader.uploads import Upload
 
+PAGES = ".pages.json"  # in the folder of reports: the list of those in it
 SECRET = "secret.txt"  # by which the folder of results is told from a student's
 NOTHING = {"status": MISSING, "problems": ["handed nothing in"]}
 ANYBODYS = {  # where something was handed in, by nobody knows whom
@@ -185,12 +186,17 @@ def page_names(students: list[Student]) -> list[str]:
     return [pages[student.row] for student in students]
 
 
+def is_others(folder: Path) -> bool:
+    """Whether a folder for reports holds something, and none of our pages."""
+    return folder.is_dir() and any(folder.iterdir()) and not (folder / PAGES).exists()
+
+
 def remove_pages(folder: Path, but: list[str], submissions: Path) -> None:
     """Removes from the folder of reports the pages that were written into it before of these submissions, `but` those
     that are now to be written: with another roster, a student would have two pages, and perhaps two grades. The list of
     them lies in that folder, for a board of another name finds it there too. What another class has written there since
     stays. Raises OSError."""
-    path, ours = folder / ".pages.json", os.path.realpath(submissions)
+    path, ours = folder / PAGES, os.path.realpath(submissions)
     try:
         written = json.loads(path.read_bytes())
     except (OSError, ValueError):

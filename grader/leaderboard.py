@@ -16,7 +16,7 @@ from pathlib import Path
 from grader import grades, plagiarism, result_cache
 from grader import roster as classroom
 from grader.errors import GraderError, printable
-from grader.files import PARTS, all_files, check_apart, check_closed, left_behind, natural, some
+from grader.files import PARTS, all_files, check_apart, check_closed, check_writable, left_behind, natural, some
 from grader.grading import Options, about, grade_all, prints_of
 from grader.inputs.archives import decoded
 from grader.inputs.submission import ARCHIVES, OTHER_ARCHIVES, BadSubmission, archives_in, is_archive, packed
@@ -172,11 +172,15 @@ def _plan(
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
     written = [page, *board.beside(page), *tables, *filter(None, [public]), *pages]
     check_apart(written, (roster, points, options.reference, plan.parts, folder, *archives, *entries.values()))
-    check_closed(written)
+    if reports and folder.resolve() in reports.resolve().parents and grades.is_others(reports):
+        raise GraderError(f"{reports}: lies among the submissions, and is not ours: name a new folder for the pages")
+    check_closed(path for path in written if path != reports)
     if not any(student.upload for student in students):
         raise BadSubmission(
             f"{folder}: holds no submission: put an archive or a folder of pictures for each student there"
         )
+    for made in filter(None, (public and public.parent, reports)):
+        check_writable(made)
     return plan
 
 

@@ -41,7 +41,8 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
         notes = read_submission(source).picture_notes
-        as_they_are = {name: read() for name, read in members(source) if is_picture(name)}
+        array = source.suffix.lower() == ".npz"  # whose pictures are no files, whatever else lies in it
+        as_they_are = {} if array else {name: read() for name, read in members(source) if is_picture(name)}
     except BadSubmission:
         as_they_are = {}
     if as_they_are and (packed := tgz(as_they_are)) and len(packed) < MAX_PACKED_BYTES:

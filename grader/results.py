@@ -97,7 +97,8 @@ class Integrity:
     `closest` are the ten pictures most like a known face. `near` counts pictures that are nearer to a face of the
     course than honest ones are, and `disguised` tells that they are too many. `signs` are those of pictures that were
     optimised against the public networks, and `optimised` tells that they are enough. `released` tells that they
-    look like those of the generator that this project releases. `names`, `limits` (the distance up to which a picture
+    look like those of the generator that this project releases, and `varied` that their recall is as high as only that
+    of real faces is, or of pieces of them. `names`, `limits` (the distance up to which a picture
     is a copy) and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are of the faces in `copies` and
     `closest`.
     """
@@ -114,6 +115,7 @@ class Integrity:
     signs: list[str] = field(default_factory=list)
     optimised: bool = False
     released: bool = False
+    varied: bool = False
 
     @property
     def in_disguise(self) -> bool:

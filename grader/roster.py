@@ -16,6 +16,7 @@ from pathlib import Path
 from grader.errors import GraderError, printable, shortened
 from grader.files import natural
 from grader.inputs.archives import bytes_of, decoded
+from grader.inputs.submission import archives_in
 from grader.uploads import CANVAS, MOODLE, Upload, handed_in, owner
 
 COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, or that of the line
@@ -123,9 +124,11 @@ def read_roster(path: Path) -> list[Student]:
     remedy = "write a CSV file whose first line is id,name"
     try:
         text = bytes_of(path, MAX_BYTES).decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text)))
+        reader = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)  # a quote left open hides rows
+        numbered = [(reader.line_num, row) for row in reader]
     except (ValueError, csv.Error) as error:
         raise GraderError(f"{path}: not a roster ({printable(str(error))}): {remedy}, in UTF-8") from None
+    rows = [row for _, row in numbered]
     head = [_plain(_tidy(cell)) for cell in rows[0]] if rows else []
     places = {key: next((head.index(one) for one in names if one in head), None) for key, names in COLUMNS.items()}
     if places["id"] is None:
@@ -136,7 +139,7 @@ def read_roster(path: Path) -> list[Student]:
             f"{path}: a gradebook of Canvas without the column SIS User ID, whose ID is Canvas' own number: {remedy}"
         )
     students = {}
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in numbered[1:]:
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
@@ -150,6 +153,12 @@ def read_roster(path: Path) -> list[Student]:
     if not students:
         raise GraderError(f"{path}: lists no student: {remedy}, then a line for each student")
     return list(students.values())
+
+
+def _separator(text: str) -> str:
+    """What stands between the columns: Excel writes semicolons where numbers have a decimal comma."""
+    head = text.partition("\n")[0]
+    return max(",;\t", key=head.count)
 
 
 def _tidy(cell: str) -> str:
@@ -186,6 +195,8 @@ def students(
     strangers = [_stranger(some, ids, own, listed) for some in left.values()]
     unsure = {id for some in left.values() for one in some for id in ids[one.entry]}
     unsure.update(id for stranger in strangers for id in stranger.whose)
+    inside = (path.name for one in uploads if one.source.is_dir() for path in archives_in(one.source)[0])
+    unsure.update(id for name in inside for id in _ids_in(decoded(os.fsencode(name)), listed))  # in another's folder
     folders = {one.person for some in left.values() for one in some if not one.platform and one.entry != one.name}
     rows = [
         replace(

@@ -18,7 +18,7 @@ from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces
 from grader.inputs.submission import Submission
-from grader.metrics import afd, copies, duplicates, optimised
+from grader.metrics import afd, copies, duplicates, optimised, prdc
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
 from grader.metrics.frechet import floor, floors, frechet_distance
@@ -117,6 +117,8 @@ class Scorer:
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
+                recall = max((one.value for one in measures if one.measure == "recall" and one.value), default=0)
+                found = replace(found, varied=recall > prdc.AS_REAL)
                 if self.against.anime:  # where it is missing, not_looked_for says so
                     found = replace(found, released=released(sample.anime, self.against.anime.statistics))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)

@@ -13,7 +13,7 @@ from grader.cli import shared
 @click.argument("notebook", type=shared.path())
 @click.option(
     "--seconds",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**6),
     default=120,
     show_default=True,
     metavar="SECONDS",

@@ -29,7 +29,10 @@ from grader.metrics.registry import NAMES
     help="Only these, as for `score`.  [default: all]",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1), metavar="N", help="How many to grade at a time.  [default: one for each core]"
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="How many to grade at a time.  [default: one for each core]",
 )
 @click.option("--dask", "address", metavar="ADDRESS", help="Grade on a Dask cluster whose workers see the same files.")
 @click.option(

@@ -120,7 +120,9 @@ def score(
     shared.only_with("--by-label FACES", by_label, labels="--labels", attribute="--attribute")
     shared.only_with("fid in --metrics", "fid" in metrics, weights="--weights")
     shared.only_with("lbpcascade in --metrics", "lbpcascade" in metrics, cascade="--cascade")
-    files.check_apart([output / name for name in report.NAMES], [submission, reference, labels, weights, cascade])
+    written = [output / name for name in report.NAMES]
+    files.check_apart(written, [submission, reference, labels, weights, cascade])
+    files.check_closed(written)
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
     for problem in read.problems if read else []:

@@ -30,7 +30,8 @@ class OneLine:
 
     def main(self, *args, standalone_mode: bool = True, **kwargs):
         try:
-            result = super().main(*args, standalone_mode=False, **kwargs)
+            with in_lines():  # --help is written before a command is called
+                result = super().main(*args, standalone_mode=False, **kwargs)
         except NO_ARGUMENTS as error:
             error.show()
             sys.exit(error.exit_code)
@@ -180,12 +181,21 @@ def ending(*endings: str):
 def metrics(_context, _option, text: str) -> tuple[str, ...]:
     """A callback: the names in a list, separated by commas."""
     try:
-        return selected(name.strip() for name in text.split(","))
+        return selected(name.strip() for name in text.split(",") if name.strip())
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
 
 
-path = partial(click.Path, path_type=Path, readable=False)  # who reads it says why it cannot be, and what to do
+class NamedPath(click.Path):
+    """A path that is not empty, as a variable of the shell is that was not set."""
+
+    def convert(self, value, parameter, context):
+        if not os.fspath(value):
+            self.fail("it is empty: name a file or folder.", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+path = partial(NamedPath, path_type=Path, readable=False)  # who reads it says why it cannot be, and what to do
 offline = click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
 reference = click.option(
     "--reference",

@@ -50,6 +50,7 @@ KINDS = {  # how files begin that are handed in where a folder, .zip or .tar[.gz
 }
 
 FILE, NOTHING, OTHER = "file", "nothing to read", "link or device"
+VOLUME, LISTING = b"V", b"D"  # GNU's: the name of an archive, and what a folder held when it was packed
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)  # a sparse file's data is not its content
 Entry = tuple[str, str, int, Callable[[], bytes] | None]  # name, one of these three, bytes, reads it
 
@@ -223,7 +224,9 @@ def _zip(source: Path) -> Iterator[Entry]:
         end = 22 + len(archive.comment)
         file.seek(-end, os.SEEK_END)
         if file.read(4) != b"PK\5\6" or (entries and min(entry.header_offset for entry in entries) != 0):
-            raise BadArchive(f"{source}: holds more than one archive: pack the pictures alone")
+            raise BadArchive(
+                f"{source}: holds more than one archive, or bytes before or after it: pack the pictures alone"
+            )
         for entry in entries:
             name = _zip_name(entry)
             kind = NOTHING if name.endswith(("/", "\\")) else FILE
@@ -255,6 +258,8 @@ def _unzipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo):
     """The file of an entry, whose read(n) takes memory for n bytes and no more. Raises BadZipFile."""
+    if entry.flag_bits & 1:
+        raise zipfile.BadZipFile("it has a password")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack more than they are asked
         raise zipfile.BadZipFile("compressed by another method than deflate")
     return archive.open(entry)
@@ -283,6 +288,9 @@ def _tar(source: Path) -> Iterator[Entry]:
                 text = _exactly(file, size)
                 said |= {"path": _text(text)} if entry.type == tarfile.GNUTYPE_LONGNAME else _said(text)
                 yield "", NOTHING, size, None
+            elif entry.type in (VOLUME, LISTING):
+                said = {}
+                yield "", NOTHING, size, None
             elif entry.type in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
                 yield "", NOTHING, size, None  # links are refused, and what holds for all entries is no name
             else:
@@ -302,7 +310,13 @@ def _only_zeros(file) -> bool:
 
 def _said(text: bytes) -> dict[str, str]:
     """What a pax header says of a name and a size: nothing else is kept, a stranger may name millions of keys."""
-    return {key: value for key, value in _records(text) if key in ("path", "size")}
+    said = {}
+    for key, value in _records(text):
+        if key.startswith("GNU.sparse."):
+            raise tarfile.ReadError("a file with holes, as tar -S packs it")
+        if key in ("path", "size"):
+            said[key] = value
+    return said
 
 
 def _records(text: bytes) -> Iterator[tuple[str, str]]:

@@ -185,7 +185,7 @@ def _rows(data: bytes) -> list[list[str]]:
     if len(lines) > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS:,} rows")
     try:
-        return [[cell.strip() for cell in row] for row in csv.reader(lines)]
+        return [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)]
     except csv.Error as error:
         raise ValueError(error) from None
 

@@ -15,6 +15,9 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from grader.features.statistics import checked
 
 ROWS = 1024  # of distances, held at a time: those of 10,000 pictures would be 800 MB
+# A recall that honest pictures do not have: of 1,000 real faces it is .75, and of such that are cut out of two real
+# faces each .55 to .67, while no generator of ours has over .34, and no submission of the course over .17.
+AS_REAL = 0.5
 
 
 @dataclass(frozen=True)

@@ -158,8 +158,8 @@ NAMES = (*METRICS, INTEGRITY)
 
 
 def selected(names: Iterable[str]) -> tuple[str, ...]:
-    """The names. Raises ValueError for an unknown one."""
+    """The names. Raises ValueError for an unknown one, and for none."""
     names = tuple(names)
-    if unknown := sorted(set(names) - set(NAMES)):
-        raise ValueError(f"{', '.join(unknown)}: choose from {', '.join(NAMES)}")
+    if (unknown := sorted(set(names) - set(NAMES))) or not names:
+        raise ValueError(f"{', '.join(unknown) or 'none is named'}: choose from {', '.join(NAMES)}")
     return names

@@ -67,6 +67,8 @@ def _remarks(result: dict, judged: bool) -> list[str]:
             remarks.append("optimised against the grader?")
         if integrity.get("released"):
             remarks.append("pictures of the generator that the homework kit ships?")
+        if integrity.get("varied"):
+            remarks.append("as varied as real faces: cut out of real faces?")
     elif "integrity" in result:
         remarks.append("copies were not looked for")
     if result["status"] == GRADED and not judged:

@@ -22,7 +22,7 @@ def write(rows: list[dict], page: Path) -> list[Path]:
     Nor has a student a line whom they could not find: Moodle gives the grade of a line without a name to the student
     of the line before.
     """
-    rows = [row | {"grade": "" if row["grade"] is None else f"{row['grade']:g}"} for row in rows]
+    rows = [row | {"grade": "" if row["grade"] is None else f"{row['grade']:.10g}"} for row in rows]
     sheet = [SHEET, *([row[column] for column in SHEET] for row in rows)]
     moodle = [("Identifier", "ID number", "Full name", "Grade", "Last modified (grade)", "Feedback comments")]
     canvas = [("Student", "ID", "SIS User ID", "SIS Login ID", "Section", ASSIGNMENT)]

@@ -55,6 +55,7 @@ def _integrity(found: Integrity, names: list[str]) -> dict:
         "signs": found.signs,
         "optimised": found.optimised,
         "released": found.released,
+        "varied": found.varied,
         "copies": [
             {
                 "picture": names[copy.index],

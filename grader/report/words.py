@@ -9,6 +9,7 @@ import numpy as np
 from grader.errors import counted
 from grader.features.reference import NAME
 from grader.inputs.submission import COUNT
+from grader.metrics.prdc import AS_REAL
 from grader.results import DISTANCES, ByLabel, LabelScore, Measure, Score
 from grader.verdict import load_thresholds
 
@@ -70,6 +71,8 @@ def warnings(score: Score) -> list[str]:
         lines.append(
             "The pictures look like those of the generator that ships with the kit (python -m baselines.sample)."
         )
+    if found.varied:
+        lines.append(f"Their recall is over {AS_REAL}, as of real faces: are they cut out of real faces?")
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")

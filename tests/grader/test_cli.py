@@ -164,6 +164,12 @@ def test_help_imports_nothing_heavy():
         ("grader score faces --output text.txt", 2, "'text.txt' is a file"),
         ("grader score faces --output text.txt/x", 2, "text.txt/x: cannot be written (Not a directory)"),
         ("grader score faces --metrics fids", 2, "fids: choose from fd-imagenet"),
+        ("grader score faces --metrics ''", 2, "none is named: choose from fd-imagenet"),
+        ("grader score ''", 2, "it is empty: name a file or folder"),
+        ("grader leaderboard class -o ''", 2, "it is empty: name a file or folder"),
+        ("grader leaderboard class --public ''", 2, "it is empty: name a file or folder"),
+        ("grader leaderboard class --jobs 3000000000", 2, "--jobs"),
+        ("grader check text.txt --seconds 9999999999", 2, "--seconds"),
         ("grader score faces --run nowhere", 2, "'nowhere' does not exist"),
         ("grader score faces --labels text.txt", 2, "--labels is for --by-label FACES. See main score --help"),
         ("grader score faces --attribute hair", 2, "--attribute is for --by-label FACES"),
@@ -358,6 +364,15 @@ def test_a_full_disk_leaves_nothing_half_written(place, words, file):
     assert all(line.startswith("note: ") for line in lines[:-1]) or "leaderboard" in words, lines
     left = {path.name for path in Path("out").rglob("*")}
     assert left <= {"report.json", "x.html.parts", "eve.json", "secret.txt"}, left
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", ["--help", "--version", "score --help"])
+def test_help_that_cannot_be_written_is_one_line(words):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "grader", *words.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode and "standard output: cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_broken_pipe_is_no_error_of_ours(place):

@@ -336,6 +336,45 @@ def test_another_roster_grades_nothing_again(tmp_path, monkeypatch, measured):
     assert "report of Eve Online_7" in Path("reports/b2.html").read_text()
 
 
+def test_pages_replace_no_submission(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("class/b1").mkdir(parents=True)
+    Path("class/b1/my.tgz").write_bytes(b"x")
+    Path("roster.csv").write_text("id,name\nb1,Ada")
+    command = ["leaderboard", "class", "--roster", "roster.csv"]
+    done = CliRunner().invoke(cli.main, [*command, "--reports", "class/b1"])
+    assert done.exit_code == 2 and "class/b1: lies among the submissions, and is not ours" in done.stderr
+    assert [path.name for path in Path("class/b1").iterdir()] == ["my.tgz"]
+    for _ in range(2):  # a folder of ours may lie there
+        done = CliRunner().invoke(cli.main, [*command, "--reports", "class/pages"])
+        assert done.exit_code == 0, done.output
+        assert [row["name"] for row in json.loads(Path("leaderboard.json").read_text())] == ["b1 Ada"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--public", "roster.csv/x.html"], "roster.csv: cannot be written"),
+        (["--reports", "roster.csv/x"], "roster.csv/x: cannot be written"),
+        (["--public", "taken"], "taken"),
+        (["-o", "page.html"], "page.csv: cannot be written (Is a directory)"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch, measured, words, says):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("class", "taken", "page.csv"):
+        Path(folder).mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
+    Path("roster.csv").write_text("id,name\nb1,Ada")
+    done = CliRunner().invoke(cli.main, ["leaderboard", "class", "--roster", "roster.csv", *words])
+    assert done.exit_code == 2 and says in done.stderr and not measured
+
+
+def test_points_keep_their_digits(tmp_path):
+    row = dict.fromkeys(gradebook.SHEET, "") | {"id": "b1", "grade": 1234567.5, "number": "", "platform": ""}
+    assert "1234567.5" in gradebook.write([row], tmp_path / "board.html")[0].read_text("utf-8-sig")
+
+
 def test_what_can_be_had_is_decided_once_for_a_class(tmp_path, monkeypatch, measured):
     """A worker that tries again what failed here may have it: a table in which some rows have a measure."""
     without = Against(None, missing={"lbpcascade": "no connection"})

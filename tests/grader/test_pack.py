@@ -1,6 +1,7 @@
 """Packing 1,000 pictures under 2 MB, and cutting grids."""
 
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -35,6 +36,18 @@ def test_a_submission_is_packed_byte_for_byte(outputs, tmp_path):
         assert sorted(archive.getnames()) == sorted(f"{number}.jpg" for number in range(1, 1001))
         assert archive.extractfile("7.jpg").read() == (outputs / "7.jpg").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.tgz"]
+
+
+def test_of_an_array_its_pictures_are_packed_whatever_else_lies_in_it(outputs, tmp_path):
+    pictures = np.full((1000, 64, 64, 3), 200, np.uint8)
+    pictures[:, ::2] = np.arange(1000)[:, None, None, None] % 251
+    np.savez(tmp_path / "mix.npz", pictures)
+    with zipfile.ZipFile(tmp_path / "mix.npz", "a") as archive:
+        for number in range(1, 1001):
+            archive.write(outputs / f"{number}.jpg", f"{number}.jpg")
+    assert run("pack", tmp_path / "mix.npz", "-o", tmp_path / "mix.tgz").exit_code == 0
+    packed = read_submission(tmp_path / "mix.tgz").pictures
+    assert np.abs(packed.astype(int) - pictures).mean() < 5
 
 
 def test_other_names_sizes_and_kinds_are_made_to_fit(tmp_path):

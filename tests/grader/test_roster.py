@@ -65,6 +65,8 @@ def test_the_id_is_the_schools_and_not_the_number_of_the_line(tmp_path, head):
         ("id,name\nb1,a\nB1,b\n", "line 3 has the id B1 again"),
         ("id,name\n,a\n", "line 2 has no id"),
         ("id,group\nb1,1\n , \n,2\n", "line 4 has no id"),  # the one before is blank
+        ('id,name\nb1,"a\nb"\n,c\n', "line 4 has no id"),  # a name of two lines
+        ('id,name\nb1,"Ada\nb2,Bob\nb3,Cy\n', "not a roster"),  # else all below are in Ada's name
     ],
 )
 def test_a_roster_that_is_none_is_named(tmp_path, text, problem):
@@ -73,6 +75,24 @@ def test_a_roster_that_is_none_is_named(tmp_path, text, problem):
     (tmp_path / "big5.csv").write_bytes("id,name\nb1,王".encode("big5"))
     with pytest.raises(GraderError, match="UTF-8"):
         read_roster(tmp_path / "big5.csv")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_may_stand_between_what_excel_writes(tmp_path, mark):
+    listed = roster_of(tmp_path / "r.csv", "id,name\nb1,Ada\nb2,Eve\n".replace(",", mark))
+    assert [(one.id, one.name) for one in listed] == [("b1", "Ada"), ("b2", "Eve")]
+
+
+def test_whose_archive_lies_in_anothers_folder_is_not_missing(tmp_path):
+    listed = roster_of(tmp_path / "r.csv", "id,name\nb1,Ada\nb2,Bob\nb3,Cy\n")
+    (tmp_path / "b1").mkdir()
+    for name in ("b1.tgz", "b2.tgz"):
+        (tmp_path / "b1" / name).touch()
+    unsure = {one.id: one.unsure for one in students({"b1": tmp_path / "b1"}, listed)}
+    assert unsure["b2"] and not unsure["b3"]
+    (tmp_path / "b2.tgz").touch()
+    found = {"b1": tmp_path / "b1", "b2": tmp_path / "b2.tgz"}
+    assert not {one.id: one.unsure for one in students(found, listed)}["b2"]
 
 
 def test_of_files_of_canvas_the_one_that_came_last_counts(tmp_path):

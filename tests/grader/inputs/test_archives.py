@@ -106,6 +106,31 @@ def test_sparse_files_are_refused(tmp_path):
     with pytest.raises(BadArchive, match="link or a device"):
         read_all(tmp_path / "x.tar")
 
+    holes = [("1.jpg", b"a", {"pax_headers": {"GNU.sparse.major": "1"}})]
+    with pytest.raises(BadArchive, match="a file with holes, as tar -S packs it"):
+        read_all(tar_of(holes, tmp_path / "x.tar"))
+
+
+def test_what_gnu_tar_says_of_an_archive_and_of_folders_is_no_file(tmp_path):
+    label, listing = header("hw6", b"V"), header("folder/", b"D", 6) + b"Y1.jpg".ljust(512, b"\0")
+    picture = header("1.jpg", size=1) + b"a".ljust(512, b"\0")
+    (tmp_path / "x.tar").write_bytes(label + listing + picture)
+    assert read_all(tmp_path / "x.tar") == {"1.jpg": b"a"}
+
+
+def test_a_zip_with_a_password_or_with_more_says_so(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("1.jpg", b"a")
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data + b"\n")
+    with pytest.raises(BadArchive, match="or bytes before or after it"):
+        read_all(path)
+    data[data.rindex(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(BadArchive, match="it has a password"):
+        read_all(path)
+
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_an_archive_is_what_its_first_bytes_say(tmp_path, mode):

@@ -245,6 +245,13 @@ def test_a_class_is_told_whose_pictures_are_those_of_the_shipped_generator(score
     assert any("python -m baselines.sample" in line for line in words.warnings(some))
 
 
+def test_a_recall_of_real_faces_is_remarked(score):
+    some = replace(score, integrity=replace(score.integrity, varied=True))
+    (row,) = board.ranked([as_dict(some) | {"name": "mine", "status": "graded", "problems": []}])
+    assert "as varied as real faces: cut out of real faces?" in row["remarks"]
+    assert any("cut out of real faces?" in line for line in words.warnings(some))
+
+
 def test_what_was_not_looked_for_stands_beside_the_verdict(score):
     some = replace(score, not_looked_for=["copies of some faces were not looked for: make the file again"])
     line = "Copies of some faces were not looked for: make the file again."
