@@ -360,6 +360,7 @@ WRONG = [
     (GOOD.replace("aqua", "水藍").encode("big5"), "no table (not in UTF-8: save it as CSV UTF-8)"),
     (GOOD + "x" * 200_000, "no table (field larger than field limit"),
     (GOOD + "\n" * 200_000, "no table (more than 200,000 rows)"),
+    (GOOD.replace("aqua", '"aqua', 1), "no table (unexpected end of data)"),  # else all rows below are its label
     (GOOD + " " * 2**24, "no table (more than 17 MB)"),
 ]
 
