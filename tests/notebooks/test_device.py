@@ -21,6 +21,7 @@ from kit.device import (
     place,
     rank,
     seed_everything,
+    share_gradients,
     world_size,
 )
 from kit.networks import Discriminator, Generator
@@ -163,6 +164,24 @@ def test_half_precision_is_for_networks_that_may_have_it(monkeypatch):
     assert place(network, Settings(), cpu) is network
 
 
+def test_weights_that_share_a_gradient_are_averaged_once_each(monkeypatch):
+    """Of a sum autograd gives both terms one and the same tensor."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (nn.Parameter(torch.ones(3)) for _ in "ab")
+
+        def forward(self, x):
+            return (self.a + self.b) * x
+
+    monkeypatch.setattr("kit.device.world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda value: value.mul_(2))  # the other process is alike
+    network, x = share_gradients(Sum()), torch.tensor([1.0, 2.0, 3.0])
+    network(x).sum().backward()
+    assert torch.equal(network.a.grad, x) and torch.equal(network.b.grad, x)
+
+
 def test_processes_agree_on_gradients_that_are_free_of_their_scales(monkeypatch):
     """An overflow in one process alone halves the scale in all of them: SyncBatchNorm adds up what has it inside."""
     seen, elsewhere = [], [0.0]
@@ -180,8 +199,8 @@ def test_processes_agree_on_gradients_that_are_free_of_their_scales(monkeypatch)
     network, x = place(nn.Linear(4, 1), Settings(half=True), torch.device("cpu")), torch.randn(8, 4)
     network.scale.fill_(2.0**10)
     network(x).mean().backward()
-    assert torch.allclose(seen[0], x.mean(0, keepdim=True), atol=2e-3)
-    assert torch.equal(network.module.weight.grad, seen[0] / 2)
+    assert torch.allclose(2 * seen[0], x.mean(0, keepdim=True), atol=2e-3)
+    assert torch.equal(network.module.weight.grad, seen[0])
     elsewhere[0] = 1.0  # the other process had an overflow
     network(x)
     assert network.scale == 2.0**9
