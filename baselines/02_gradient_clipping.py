@@ -354,13 +354,13 @@ run = launch(train, settings)
 # ## What it learned
 #
 # The losses still say only which of the two is ahead. Compare `losses.png` in the folder of this run with that of 01:
-# its peaks should be lower. The curves are running means; single steps stand in `log.csv`.
+# its peaks should be lower. Each point of a curve is a mean over some steps. Single steps stand in `log.csv`.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
 #
-# 損失還是只告訴你誰領先。把這次訓練資料夾裡的 `losses.png` 和 01 的比一比：尖峰應該變低了。曲線是移動平均；一步一步的損
-# 失在 `log.csv` 裡。
+# 損失還是只告訴你誰領先。把這次訓練資料夾裡的 `losses.png` 和 01 的比一比：尖峰應該變低了。曲線上的每一點是一段步數的平
+# 均；一步一步的損失在 `log.csv` 裡。
 
 # %%
 plot_losses(run)

@@ -397,7 +397,7 @@ def check_gradient_penalty(penalty):
         "settings.penalty is already in: it belongs to the loss of D": lambda s: settings.penalty * right(s),
     }
     expected, asked = right(slopes(D)), []
-    hook = D.register_forward_pre_hook(lambda D, given: asked.append(given[0].detach()))
+    hook = D.register_forward_pre_hook(lambda D, given: asked.extend(one.detach() for one in given))
     found = check_penalty(penalty, D, x, x.clone())  # wherever between them: x̂ = x
     hook.remove()
     assert found.isfinite(), (
@@ -409,7 +409,8 @@ def check_gradient_penalty(penalty):
             "x̂ is not between real and fake: where they are the same picture, α real + (1 − α) fake is that picture"
         )
         if not are_close([check_penalty(penalty, D, x, x.clone())], [found]):  # another α, and not the same
-            assert any(one.shape != x.shape or not are_close([one], [x]) for one in asked), (
+            at_x = [one.shape == x.shape and are_close([one], [x]) for one in asked]
+            assert not at_x or not all(at_x), (
                 "x̂ is right, but the gradient is not that of D(x̂) with respect to x̂: give autograd.grad the x̂ that "
                 "went into D"
             )
@@ -788,8 +789,8 @@ score_run(run)
 # |---|---|---|
 # | `loss_D` grows without end, below or above 0 | the penalty has no effect: $\lambda$ is missing, or its gradient \
 #   is lost | run the checks of `gradient_penalty` and `discriminator_step` again |
-# | `loss_D` is far below 0 | at first this is normal: the distance is over 12,288 numbers. Later: `penalty` is under \
-#   10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or raise `lr_G` |
+# | `loss_D` is far below 0 | at first this is normal: a picture has 12,288 numbers, and the distance counts them all. \
+#   Later: `penalty` is under 10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or raise `lr_G` |
 # | `loss_D` is large and positive | first 20 steps: slopes are still far from 1, and $\lambda$ multiplies the \
 #   penalty. Later: $D$'s steps are too large | wait; later lower `lr_D` |
 # | `loss_G` → 0 | with a critic 0 means nothing: any number can be added to all scores | look at `loss_D` and at the \

@@ -1108,8 +1108,9 @@ score_run(run)
 #   two numbers of `lr_share` |
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
 # | noise at a new resolution | the block has just come: this is normal while α rises | wait until it is held |
-# | `loss_D` is far below 0 (`wgan-gp`) | at first this is normal: the distance is over 12,288 numbers. Later: \
-#   `penalty` is under 10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or raise `lr_G` |
+# | `loss_D` is far below 0 (`wgan-gp`) | at first this is normal: a picture has 12,288 numbers, and the distance \
+#   counts them all. Later: `penalty` is under 10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or \
+#   raise `lr_G` |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時

@@ -38,11 +38,7 @@ def _stopping(number, frame):
     signal.default_int_handler(number, frame)
 
 
-class _Command(shared.OneLine, click.Command):
-    pass
-
-
-@click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--preset", default="course", show_default=True, help="Which of the notebook's presets to start from.")

@@ -278,7 +278,7 @@ def _carried(table: str, name: str, text: str, written: dict[str, str]) -> tuple
 def _relabelled(name: str, text: str, written: dict[str, str]) -> tuple[bytes | None, list[str]]:
     """A labels.csv with the new names of the pictures."""
     try:
-        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())] or [[]]
+        header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), strict=True)] or [[]]
     except csv.Error as error:
         return None, [f"{name} is not carried along: {error}"]
     if header != ["file", "label"]:

@@ -56,7 +56,7 @@ def _filled(
     todos: set[str], own: list[Statement], invalid: dict[str, str], wanted: set[str], known: set[str]
 ) -> list[str]:
     """What takes the place of the kit's cell that defines these `todos`: cells with the student's own and all that they
-    use, in the student's order. None where the student has none."""
+    use, in the student's order. Empty where the student has none."""
     helpers = [(names, text) for names, text in own if not names & wanted]
     written = [text for names, text in own if names & todos]
     used = _used(written, helpers)

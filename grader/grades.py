@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import file_name, natural, short_hash, write_bytes, write_text
+from grader.files import file_name, left_behind, natural, short_hash, write_bytes, write_text
 from grader.points import Points
 from grader.report import board, gradebook
 from grader.report.page import page_of
@@ -105,7 +105,7 @@ def _leave_undecided(students: list[Student], rows: list[dict], own: dict[str, d
         if not (student.id or student.whose) and (row["grade"] != 0 or not somebody_came)
     ]
     for student, row in zip(students, rows, strict=True):
-        if student.id and row["status"] in (MISSING, BROKEN):
+        if student.id and row["status"] in (MISSING, BROKEN, UNSURE):
             platform = student.upload and student.upload.platform  # where it knows both, they are two people
             theirs = [own[one.row] for one in anybodys if not platform or one.upload.platform != platform]
             remedies = dict.fromkeys(DEEPER if {"several", "deeper"} & one.keys() else NOBODYS for one in theirs)
@@ -188,7 +188,8 @@ def page_names(students: list[Student]) -> list[str]:
 
 def is_others(folder: Path) -> bool:
     """Whether a folder for reports holds something, and none of our pages."""
-    return folder.is_dir() and any(folder.iterdir()) and not (folder / PAGES).exists()
+    found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return PAGES not in found and not all(map(left_behind, found))
 
 
 def remove_pages(folder: Path, but: list[str], submissions: Path) -> None:

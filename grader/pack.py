@@ -41,7 +41,7 @@ def pack(source: Path, output: Path) -> tuple[Submission, int | None]:
 def _packed(source: Path, output: Path) -> tuple[Submission, int | None]:
     try:
         notes = read_submission(source).picture_notes
-        array = source.suffix.lower() == ".npz"  # whose pictures are no files, whatever else lies in it
+        array = source.suffix.lower() == ".npz" and source.is_file()  # its pictures are no files
         as_they_are = {} if array else {name: read() for name, read in members(source) if is_picture(name)}
     except BadSubmission:
         as_they_are = {}

@@ -126,7 +126,10 @@ def read_roster(path: Path) -> list[Student]:
         text = bytes_of(path, MAX_BYTES).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)  # a quote left open hides rows
         numbered = [(reader.line_num, row) for row in reader]
-    except (ValueError, csv.Error) as error:
+    except csv.Error as error:
+        reason = printable(str(error))
+        raise GraderError(f"{path}: not a roster ({reason}): close each quote, or leave the quotes out") from None
+    except ValueError as error:
         raise GraderError(f"{path}: not a roster ({printable(str(error))}): {remedy}, in UTF-8") from None
     rows = [row for _, row in numbered]
     head = [_plain(_tidy(cell)) for cell in rows[0]] if rows else []

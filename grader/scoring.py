@@ -17,7 +17,7 @@ from grader.inputs import downloads
 from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces
-from grader.inputs.submission import Submission
+from grader.inputs.submission import COUNT, Submission
 from grader.metrics import afd, copies, duplicates, optimised, prdc
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
@@ -117,8 +117,9 @@ class Scorer:
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
-                recall = max((one.value for one in measures if one.measure == "recall" and one.value), default=0)
-                found = replace(found, varied=recall > prdc.AS_REAL)
+                recall = next((one.value for one in measures if one.measure == "recall"), None) or 0
+                # of few pictures each ball reaches far, and recall is near 1
+                found = replace(found, varied=len(pictures) == COUNT and recall > prdc.AS_REAL)
                 if self.against.anime:  # where it is missing, not_looked_for says so
                     found = replace(found, released=released(sample.anime, self.against.anime.statistics))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)

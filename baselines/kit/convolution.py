@@ -1,5 +1,7 @@
 """Convolutions for critics with a gradient penalty, which differentiates a gradient."""
 
+from contextlib import suppress
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -10,7 +12,8 @@ class Convolution(torch.autograd.Function):
 
     torch's own second derivative takes a grouped convolution apart, and computes group after group: on a GPU that is up
     to hundreds of small kernels per layer. Here the gradient for the input is a transposed convolution where it may be
-    differentiated again, and what autograd makes of that are convolutions.
+    differentiated again, and what autograd makes of that are convolutions. The gradient for the weight is computed only
+    where it is asked for: a penalty asks for that of the pictures alone.
     """
 
     @staticmethod
@@ -24,6 +27,8 @@ class Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         stride, padding, groups = ctx.how
         wants_x, *wants_others = ctx.needs_input_grad[:3]
+        nodes = [node for node, _ in ctx.next_functions[1:]] + [None]  # of weight, and of bias where there is one
+        wants_others = [wants and is_asked_for(node) for wants, node in zip(wants_others, nodes, strict=False)]
         again = wants_x and torch.is_grad_enabled()
         gradient_x, gradient_weight, gradient_bias = torch.ops.aten.convolution_backward(
             *(gradient, x, weight, weight.shape[:1], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups),
@@ -36,6 +41,13 @@ class Convolution(torch.autograd.Function):
             ]  # rows and columns at the end that the stride leaves out
             gradient_x = F.conv_transpose2d(gradient, weight, None, stride, padding, rest, groups)
         return gradient_x, gradient_weight, gradient_bias, None, None, None
+
+
+def is_asked_for(node):
+    """Whether this backward pass goes on to a node of the graph. needs_input_grad tells only whether one could."""
+    with suppress(AttributeError, RuntimeError):  # a torch without it; a leaf that autograd.grad() was asked for
+        return torch._C._will_engine_execute_node(node)
+    return True
 
 
 def convolve(x, weight, bias=None, stride=1, padding=0, groups=1):

@@ -17,7 +17,7 @@ from kit.samples import picture_grid, show, show_plot
 
 def read_table(text, attribute):
     """What a tags.csv or an attributes.csv tells of an attribute, by the stem of the picture's name: {"12": "aqua"}."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if len(row) > 1]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), strict=True) if len(row) > 1]
     if rows and rows[0][0] == "file":  # a column per attribute
         column = next((i for i, name in enumerate(rows[0]) if i and name.startswith(attribute)), None)
         known = {row[0]: row[column] for row in rows[1:] if len(row) > column} if column else {}

@@ -136,7 +136,8 @@ def plot_losses(run):
     losses.png."""
     with open(run.folder / "log.csv", encoding="utf-8") as file:  # of a long run it has millions of lines
         names = next(file).strip().split(",")
-        whole = (line for line in file if line.count(",") == len(names) - 1)  # the last is torn where a session died
+        # the last is torn where a session died
+        whole = (line for line in file if line.count(",") == len(names) - 1 and not line.endswith(","))
         rows = np.loadtxt(whole, delimiter=",", ndmin=2)
     window = max(1, len(rows) // 200)
     means = rows[: len(rows) // window * window].reshape(-1, window, len(names)).mean(1)

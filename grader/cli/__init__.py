@@ -22,10 +22,6 @@ from grader.version import VERSION
 class _Commands(OneLine, click.Group):
     """Turns what a user can mend into lines on standard error, and an exit code."""
 
-    def invoke(self, context):
-        with shared.in_lines():
-            return super().invoke(context)
-
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")

@@ -34,7 +34,7 @@ def gradnorm(runs, output):
     from rich.console import Console
 
     from grader.gradient_norms import compare
-    from grader.report.terminal import norms_table
+    from grader.report.norms import norms_table
 
     Console().print(norms_table(compare(runs, output)))
     shared.wrote(output, output.with_suffix(".csv"))

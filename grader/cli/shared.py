@@ -69,10 +69,6 @@ def in_lines() -> Iterator[None]:
 class Command(OneLine, click.Command):
     """A program of one command, which says in lines whatever a user can mend."""
 
-    def invoke(self, context: click.Context):
-        with in_lines():
-            return super().invoke(context)
-
 
 def run(command: OneLine, name: str):
     """The whole program, with its exit code."""

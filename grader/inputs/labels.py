@@ -112,7 +112,7 @@ def read_faces(source: Path, attribute: str | None = None, asked: Collection[str
     if np.bincount(labels, minlength=len(names)).min() < FEWEST // 2:
         raise BadReference(f"{source}: too many of its pictures cannot be read: make them again")
     if attribute is not None and not table:
-        warnings.warn(f"{source}: its classes are folders, so --attribute {attribute} does nothing", stacklevel=2)
+        warnings.warn(f"{source}: its classes are folders, so the attribute {attribute} does nothing", stacklevel=2)
     title = face_set_name(source) + f" ({by})" * table
     return LabelledFaces(title, names, labels, np.stack(list(pictures.values())))
 

@@ -1,4 +1,4 @@
-"""Tables on the terminal: a score, the history of a run, gradient norms."""
+"""Tables on the terminal: a score, and the history of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from grader.errors import printable
 from grader.features.reference import Reference
-from grader.inputs.runs import Checkpoint, GradientNorms, best
+from grader.inputs.runs import Checkpoint, best
 from grader.metrics import afd
 from grader.report.words import (
     LABEL_COLUMNS,
@@ -117,18 +117,4 @@ def history_table(history: list[Checkpoint], reference: Reference) -> Table:
     for checkpoint, *measures in zip(history, distances, ratios, strict=True):
         mark = "[green]best[/]" if checkpoint == best(history) else ""
         table.add_row(f"{checkpoint.step:,}", *(number(one, one.value) for one in measures), mark)
-    return table
-
-
-def norms_table(runs: list[GradientNorms]) -> Table:
-    """A row per layer, the median norm of each run; last the largest over the smallest."""
-    table = Table(title="L2 norm of D's gradient, median over steps", title_justify="left")
-    table.add_column("layer")
-    for run in runs:
-        table.add_column(escape(run.label), justify="right")
-    for layer in range(max(run.quartiles.shape[1] for run in runs)):
-        cells = (f"{run.quartiles[1, layer]:.3g}" if layer < run.quartiles.shape[1] else "" for run in runs)
-        table.add_row(str(layer + 1), *cells)
-    table.add_section()
-    table.add_row("largest / smallest", *(f"{run.ratio:.3g}" for run in runs))
     return table

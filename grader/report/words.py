@@ -72,7 +72,7 @@ def warnings(score: Score) -> list[str]:
             "The pictures look like those of the generator that ships with the kit (python -m baselines.sample)."
         )
     if found.varied:
-        lines.append(f"Their recall is over {AS_REAL}, as of real faces: are they cut out of real faces?")
+        lines.append(f"Recall is over {AS_REAL}, as that of real faces is: are the pictures cut out of real faces?")
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")

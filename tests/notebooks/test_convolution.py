@@ -7,6 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kit import convolution
 from kit.convolution import Conv2d, convolve
 from tests.helpers.notebook import equal
 
@@ -83,3 +84,22 @@ def test_in_half_precision_it_is_torchs_own():
     assert out.dtype == torch.bfloat16
     out.float().sum().backward()
     assert layer.weight.grad.dtype == torch.float32
+
+
+def test_a_penalty_computes_no_gradient_for_weights_that_nobody_asks_for(monkeypatch):
+    asked = []
+
+    def is_asked_for(node, known=convolution.is_asked_for):
+        asked.append(known(node))
+        return asked[-1]
+
+    monkeypatch.setattr(convolution, "is_asked_for", is_asked_for)
+    layer, x = Conv2d(4, 4, 3, groups=2), torch.randn(2, 4, 8, 8, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    assert asked == [False, False]  # the weight, and the bias
+    asked.clear()
+    slope.square().sum().backward()
+    assert True in asked and layer.weight.grad.abs().sum() > 0
+    asked.clear()
+    torch.autograd.grad(layer(x).sum(), [layer.weight, layer.bias])
+    assert asked == [True, True]

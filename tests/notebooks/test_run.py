@@ -295,7 +295,10 @@ def test_rows_after_the_checkpoint_and_torn_ones_are_cut(tmp_path):
         file.write("13,0.5,0.5,1.0\n1")  # the beginning of 14
     table = tmp_path / "gan/grad_norms.csv"
     table.write_text(table.read_text() + "13,1,layer,0.5\n")
-    plot_losses(session(tmp_path, steps=1))  # opened, not trained
+    for torn in ("", "4,0.5,0.6,"):
+        with open(tmp_path / "gan/log.csv", "a") as file:
+            file.write(torn)
+        plot_losses(session(tmp_path, steps=1))  # opened, not trained
     train(session(tmp_path, steps=13))
     assert logged(tmp_path) == [*range(1, 14)] and table.read_text() == "step,layer,name,norm\n"
 

@@ -277,7 +277,7 @@ def test_an_attribute_that_folders_cannot_have_is_told(rendered, tmp_path, recwa
         (tmp_path / "blue (eye)" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         os.link(path, tmp_path / "blue (eye)" / "ab"[number % 2] / path.name)
     assert read_faces(tmp_path / "blue (eye)").names == ["a", "b"] and not recwarn
-    with pytest.warns(UserWarning, match="its classes are folders, so --attribute eye does nothing"):
+    with pytest.warns(UserWarning, match="its classes are folders, so the attribute eye does nothing"):
         assert read_faces(tmp_path / "blue (eye)", "eye").title == "blue (eye)"
 
 
