@@ -38,6 +38,7 @@ from grader.inputs.submission import BadSubmission
 from grader.metrics.frechet import floor, frechet_distance
 from grader.metrics.kid import kernel_distance
 from grader.report import board, plots
+from grader.report.norms import norms_table
 from tests.helpers import graders, hostile
 
 CASES = int(os.environ.get("FUZZ", 200))
@@ -303,7 +304,7 @@ def test_runs(files, name, drawn):
         def norms():
             found = runs.read_gradient_norms(folder)
             assert list(csv.reader(gradnorm.as_csv([found]).splitlines(keepends=True)))
-            table = shown(norms.norms_table([found]))
+            table = shown(norms_table([found]))
             if drawn == 0:
                 plots.plot_norms([found], box / "x.png")
             return table
