@@ -116,10 +116,9 @@ class Scorer:
                 found = replace(found, near=0, disguised=False)
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
-                found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS)
                 recall = next((one.value for one in measures if one.measure == "recall"), None) or 0
-                # of few pictures each ball reaches far, and recall is near 1
-                found = replace(found, varied=len(pictures) == COUNT and recall > prdc.AS_REAL)
+                varied = len(pictures) == COUNT and recall > prdc.AS_REAL  # of few, recall is near 1: each ball is wide
+                found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS, varied=varied)
                 if self.against.anime:  # where it is missing, not_looked_for says so
                     found = replace(found, released=released(sample.anime, self.against.anime.statistics))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)
