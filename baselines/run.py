@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from baselines.kit.command_line import read_settings
-from grader.cli import shared
+from grader import console
 from grader.version import VERSION
 
 HERE = Path(__file__).resolve().parent
@@ -34,11 +34,11 @@ def as_it_is(path: Path) -> str:
 
 def _stopping(number, frame):
     """Answers Ctrl-C at once: the notebook may still write a checkpoint."""
-    shared.say("stopping")
+    console.say("stopping")
     signal.default_int_handler(number, frame)
 
 
-@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--preset", default="course", show_default=True, help="Which of the notebook's presets to start from.")
@@ -50,7 +50,7 @@ def _stopping(number, frame):
     metavar="NAME=VALUE",
     help="One of the notebook's settings. May be given more than once.",
 )
-@click.option("--save", type=shared.path(dir_okay=False), help="Keep the executed notebook, pictures included.")
+@click.option("--save", type=console.path(dir_okay=False), help="Keep the executed notebook, pictures included.")
 def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     """Runs the solved notebook NAME in the current folder, and passes its output through.
 
@@ -91,18 +91,18 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
             stderr_file=sys.stderr,
         )
     except papermill.PapermillExecutionError as error:
-        shared.stop(1, f"{name}: {error.ename}: {' '.join(error.evalue.split())}")
+        console.stop(1, f"{name}: {error.ename}: {' '.join(error.evalue.split())}")
     except DeadKernelError:
-        shared.stop(1, f"{name}: {DIED}")
+        console.stop(1, f"{name}: {DIED}")
     except BrokenPipeError:
         raise  # whoever read our output has seen enough
     except OSError as error:
         reason = error.strerror or error
         if any(frame.name == "write_ipynb" for frame in traceback.extract_tb(error.__traceback__)):
-            shared.stop(2, f"{save}: cannot be written ({reason}): name another --save")
-        shared.stop(1, f"{name}: stopped ({reason})")
+            console.stop(2, f"{save}: cannot be written ({reason}): name another --save")
+        console.stop(1, f"{name}: stopped ({reason})")
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, _stopping)
-    shared.run(main, "python -m baselines.run")
+    console.run(main, "python -m baselines.run")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from baselines.definitions import BASELINES, definition
-from grader.cli import shared
+from grader import console
 from grader.errors import GraderError, as_argument, counted, first_line, printable
 from grader.files import atomic, check_writable, short_hash
 from grader.version import VERSION
@@ -296,7 +296,7 @@ def write_picture(picture: Image.Image, path: Path, what: str, **options) -> Non
     """Writes a picture, whole or not at all, and says what it shows. Raises CannotWrite."""
     with atomic(path) as unfinished:
         picture.save(unfinished, path.suffix[1:].upper(), **options)
-    shared.say(printable(f"wrote {path}: {what}"))
+    console.say(printable(f"wrote {path}: {what}"))
 
 
 def _finite(_context, _option, number: float) -> float:
@@ -322,11 +322,11 @@ def _new(*packed: str):
     return callback
 
 
-@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 @click.option(
     "--output",
-    type=shared.path(file_okay=False),
+    type=console.path(file_okay=False),
     default="samples",
     show_default=True,
     help="Folder for the pictures, made if it is not there.",
@@ -351,20 +351,20 @@ def _new(*packed: str):
 )
 @click.option(
     "--faces",
-    type=shared.path(exists=True),
+    type=console.path(exists=True),
     help="A folder, .zip or .tgz of real faces: nearest.png then shows those that are nearest to the samples.  "
     "[default: no such picture]",
 )
 @click.option(
     "--submission",
-    type=shared.path(),
+    type=console.path(),
     callback=_new(*PACKED),
     help="A new folder for 1,000 pictures as the course takes them, or a new .tgz: `python -m grader score` scores "
     "them.  [default: none are made]",
 )
 @click.option(
     "--face-set",
-    type=shared.path(),
+    type=console.path(),
     callback=_new(".zip"),
     help="A new folder or .zip for faces to train on, where there are no real ones: then only it is made.  "
     "[default: none is made]",
@@ -379,7 +379,7 @@ def _new(*packed: str):
 )
 @click.option(
     "--weights",
-    type=shared.path(exists=True, dir_okay=False),
+    type=console.path(exists=True, dir_okay=False),
     default=WEIGHTS,
     help="The generator: what `python -m studies.release` made of a run.  [default: the one that ships]",
 )
@@ -419,14 +419,14 @@ def main(
       python -m baselines.sample --submission mine
       python -m baselines.sample --face-set made --count 10000
     """
-    shared.only_with("--face-set", face_set, count="--count")
+    console.only_with("--face-set", face_set, count="--count")
     alone = {"output": "--output", "faces": "--faces", "submission": "--submission"}
-    shared.only_with("a call without --face-set, which makes nothing else", not face_set, **alone)
+    console.only_with("a call without --face-set, which makes nothing else", not face_set, **alone)
     G = load_generator(weights)
     if face_set:
         check_writable(face_set.parent)
         write_face_set(G, face_set, count, seed, truncation)
-        shared.say(printable(f"wrote {face_set}: {counted(count, 'face')} to train on"))
+        console.say(printable(f"wrote {face_set}: {counted(count, 'face')} to train on"))
         return
     if submission:
         if submission.resolve() in (output.resolve(), *output.resolve().parents):
@@ -454,12 +454,12 @@ def main(
         least = f"the least distance is {distance}, a copy's at most {nearest.limit:.3f}"
         write_picture(nearest.grid(), output / "nearest.png", f"the samples nearest to a real face; {least}")
     elif faces:
-        shared.note("no nearest.png: these samples are blank. Raise --truncation")
+        console.note("no nearest.png: these samples are blank. Raise --truncation")
     if submission:
         write_submission(sample(G, z), submission)
         command = f"python -m grader score {as_argument(submission)}"
-        shared.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: {command}"))
+        console.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: {command}"))
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m baselines.sample")
+    console.run(main, "python -m baselines.sample")

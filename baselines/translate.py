@@ -13,8 +13,7 @@ import jupytext
 import nbformat
 
 from baselines.run import NAMES
-from grader import toml
-from grader.cli import shared
+from grader import console, toml
 from grader.version import VERSION
 
 TABLES = Path(__file__).resolve().parent / "zh"
@@ -136,7 +135,7 @@ def report(master: Path) -> str:
     return "\n".join(lines)
 
 
-@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 @click.argument("names", nargs=-1, required=True, type=click.Choice(NAMES), metavar="NAME...")
 def main(names: tuple[str, ...]) -> None:
@@ -151,4 +150,4 @@ def main(names: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m baselines.translate")
+    console.run(main, "python -m baselines.translate")

@@ -1,8 +1,8 @@
 import sys
 
 try:
-    from data.cli import main
+    from data.cli import run
 
-    main(prog_name="python -m data")
+    run()
 except KeyboardInterrupt:  # so soon that nothing of ours was there to answer it
     sys.exit(130)

@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from data import DataError
-from grader.errors import as_argument, counted, sentence
+from grader import console
+from grader.errors import as_argument, counted, shortened
 from grader.version import VERSION
 
-NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2, in place of the help itself
 
-
-class _Commands(click.Group):
-    """Turns what a user can mend into one line on stderr."""
-
-    def main(self, *args, standalone_mode: bool = True, **kwargs):
-        try:
-            result = super().main(*args, standalone_mode=False, **kwargs)
-        except NO_ARGUMENTS as error:
-            error.show()
-            sys.exit(error.exit_code)
-        except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "python -m data"
-            click.echo(f"error: {sentence(error.format_message())} See {command} --help", err=True)
-            sys.exit(2)
-        return sys.exit(result) if standalone_mode else result
-
-    def invoke(self, ctx: click.Context):
-        try:
-            return super().invoke(ctx)
-        except DataError as error:
-            click.echo(f"error: {error}", err=True)
-        except KeyboardInterrupt:
-            click.echo("interrupted; run the same command again", err=True)
-            ctx.exit(130)
-        except BrokenPipeError:
-            raise  # whoever read our output has seen enough
-        except OSError as error:
-            where, reason = error.filename or "output", error.strerror or error
-            click.echo(f"error: {where}: {reason}; make room, or name another place", err=True)
-        ctx.exit(1)
-
-
-@click.group(cls=_Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.group(cls=console.Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 def main() -> None:
     """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.
@@ -61,13 +27,12 @@ def main() -> None:
     \b
     Exit codes of every command:
       0    done
-      1    a file that cannot be read, written or downloaded: one line
-      2    wrong use
+      1    a set that cannot be made: one line
+      2    wrong use, or a file that cannot be read or written: one line
       130  stopped by Ctrl-C; nothing is left behind but a download to go on with
     """
 
 
-_path = click.Path(path_type=Path, readable=False)  # who reads it says why it cannot be
 _workers = click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="How many processes.  [default: one for each core]"
 )
@@ -76,7 +41,7 @@ _size = click.option("--size", type=click.IntRange(16, 256), default=64, metavar
 
 
 @main.command(short_help="Draw faces by rule, with their attributes.")
-@click.argument("output", type=_path)
+@click.argument("output", type=console.path())
 @click.option("--count", type=click.IntRange(1), default=4000, metavar="N", help="How many faces.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Another seed draws other faces.")
 @_size
@@ -93,12 +58,12 @@ def render(output: Path, count: int, seed: int, size: int, workers: int | None, 
     from data.render import render_set
 
     render_set(output, count, seed, size, workers, overwrite)
-    click.echo(f"{counted(count, 'face')} written to {output}", err=True)
+    console.say(f"{counted(count, 'face')} written to {output}")
 
 
 @main.command(short_help="Shrink your own faces to 64x64.")
-@click.argument("source", type=click.Path(exists=True, path_type=Path, readable=False))
-@click.argument("output", type=_path)
+@click.argument("source", type=console.path(exists=True))
+@click.argument("output", type=console.path())
 @_size
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures.  [default: all]")
 @click.option("--name", help="What about.json calls the set.  [default: the source's name]")
@@ -126,18 +91,17 @@ def prepare(
       python -m data prepare faces.zip faces/
     """
     from data.prepare import prepare
-    from grader.errors import shortened
 
     made = prepare(source, output, size, limit, name, overwrite, workers)
     for line in shortened([f"skipped {line}" for line in made.skipped]):
-        click.echo(line, err=True)
+        console.say(line)
     for note in made.notes:
-        click.echo(f"note: {note}", err=True)
-    click.echo(f"{counted(made.written, 'face')} written, {len(made.skipped):,} skipped", err=True)
+        console.note(note)
+    console.say(f"{counted(made.written, 'face')} written, {len(made.skipped):,} skipped")
 
 
 @main.command(short_help="Download the course's 71,314 faces (453 MB).")
-@click.argument("output", type=_path, default="faces.zip")
+@click.argument("output", type=console.path(), default="faces.zip")
 @click.option("--url", help="A mirror of the same file.  [default: the course's]")
 def fetch(output: Path, url: str | None) -> None:
     """Download the course's 71,314 faces (453 MB) to OUTPUT, a .zip, and check that they are the right ones.
@@ -155,5 +119,10 @@ def fetch(output: Path, url: str | None) -> None:
         raise click.UsageError(f"{output}: choose a name that ends in .zip")
 
     fresh = fetch(output, url or URL)
-    click.echo(f"{output}: {'complete' if fresh else 'already there'}, and the course's 71,314 faces", err=True)
-    click.echo(f"next: python -m data prepare {as_argument(output)} faces/", err=True)
+    console.say(f"{output}: {'complete' if fresh else 'already there'}, and the course's 71,314 faces")
+    console.say(f"next: python -m data prepare {as_argument(output)} faces/")
+
+
+def run():
+    """The whole program, with its exit code."""
+    console.run(main, "python -m data")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from data import DataError
 from grader.errors import counted
-from grader.files import move
+from grader.files import CannotWrite, check_writable, move
 from grader.inputs import faces
 from grader.inputs.archives import BadArchive, members
 from grader.inputs.faces import COURSE_COUNT, COURSE_IDENTITY
@@ -44,7 +44,7 @@ def fetch(
 
     What has come so far stays in `<output>.part` and is gone on with; `pause` seconds, then twice as many, go
     before each new attempt. Raises DataError when offline, out of space, while another fetch writes to the same folder,
-    or when what came is not the set.
+    or when what came is not the set, and CannotWrite.
     """
     output = Path(output)
     if output.exists():
@@ -52,7 +52,7 @@ def fetch(
         if problem:
             raise DataError(f"{output}: {problem}; move it away, or name another output")
         return False
-    output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(output.parent)
     part = output.with_name(output.name + ".part")
     with _alone_in(output.parent):
         _download(url, part, pause)
@@ -123,7 +123,7 @@ def _download(url: str, part: Path, pause: float) -> None:
                 raise DataError(f"{url}: {reason}; run the command again later, it goes on from {part}") from error
         except OSError as error:
             if error.errno != errno.ENOSPC:
-                raise
+                raise CannotWrite(error.errno, error.strerror, str(part)) from error
             raise DataError(
                 f"{part}: the disk is full ({error.strerror}); make room and run the command again, it goes on"
             ) from error

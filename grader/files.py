@@ -122,10 +122,7 @@ def check_closed(written: Iterable[Path]) -> None:
         if path.is_dir():
             raise CannotWrite(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if path.is_file():
-            try:
-                move(path, path)  # changes nothing, and is refused as the later one would be
-            except OSError as error:
-                raise CannotWrite(error.errno, error.strerror, str(path)) from None
+            move(path, path)  # changes nothing, and is refused as the later one would be
 
 
 def _place(path: Path) -> tuple[int, int] | str:
@@ -140,15 +137,15 @@ def _place(path: Path) -> tuple[int, int] | str:
 def move(source: Path, target: Path) -> Path:
     """Gives a file or folder another name, in place of a file that has it, and returns that. Windows refuses while a
     virus scanner, or what copies files to a cloud, has it or a file in it open: there it is tried again for a while.
-    Raises OSError."""
+    Raises CannotWrite."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
             os.replace(source, target)
             return target
-        except PermissionError:
-            if os.name != "nt" or time.monotonic() > until:
-                raise
+        except OSError as error:
+            if not isinstance(error, PermissionError) or os.name != "nt" or time.monotonic() > until:
+                raise CannotWrite(error.errno, error.strerror, str(target)) from error
             time.sleep(0.1)
 
 

@@ -19,8 +19,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from scipy.ndimage import gaussian_filter
 
-from grader import plagiarism
-from grader.cli import shared
+from grader import console, plagiarism
 from grader.features.fingerprints import fingerprints
 from grader.inputs.archives import members
 from grader.inputs.faces import COURSE_COUNT
@@ -213,7 +212,7 @@ def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], 
         click.echo(f"{name[-42:]:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("faces", type=click.Path(exists=True, path_type=Path))
 @click.argument("unseen", type=click.Path(exists=True, path_type=Path))
 @click.argument("submissions", nargs=-1, type=click.Path(exists=True, path_type=Path))
@@ -242,4 +241,4 @@ def main(faces, unseen, submissions, seed):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.copies")
+    console.run(main, "python -m studies.copies")

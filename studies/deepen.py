@@ -23,7 +23,7 @@ from baselines.definitions import definition
 from baselines.kit.kinds import as_kind
 from baselines.run import settings_given
 from baselines.sample import MASTER, known_settings
-from grader.cli import shared
+from grader import console
 from grader.errors import GraderError, first_line
 from grader.files import atomic
 
@@ -107,7 +107,7 @@ def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module, b
     return {"state": moments, "param_groups": [group | {"params": [*range(len(names))], "betas": betas}]}
 
 
-@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
@@ -136,8 +136,8 @@ def main(run, output, changes):
         --set run=runs/deeper --set blocks=2 --set steps=40000
     """
     deepen(run, output, changes)
-    shared.wrote(output)
+    console.wrote(output)
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.deepen")
+    console.run(main, "python -m studies.deepen")

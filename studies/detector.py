@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from grader.cli import shared as cli
+from grader import console
 from grader.features.imagenet import describe
 from grader.features.reference import shipped_reference
 from grader.files import atomic
@@ -33,13 +33,13 @@ from studies.train_detector import GENERATED, checked_cascade, face_probabilitie
 BINS = 10
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
-    callback=cli.ending(".png"),
+    callback=console.ending(".png"),
     help="Where to draw how right the probabilities are.",
 )
 def main(runs, shared, plot):
@@ -106,4 +106,4 @@ def _reliability(said, right, plot):
 
 
 if __name__ == "__main__":
-    cli.run(main, "python -m studies.detector")
+    console.run(main, "python -m studies.detector")

@@ -30,7 +30,7 @@ from safetensors.torch import save as as_bytes
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from grader.cli import shared as cli
+from grader import console
 from grader.errors import GraderError
 from grader.features import anime
 from grader.files import atomic, write_bytes
@@ -333,7 +333,7 @@ def save(network: anime.FaceNet, path: Path) -> None:
     write_bytes(path, as_bytes(state))
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
@@ -344,10 +344,10 @@ def main(shared, runs, *, folder, output, steps, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     save(train(gather(shared, runs, folder), folder, steps), output)
-    cli.wrote(output)
+    console.wrote(output)
     if output.resolve() == anime.WEIGHTS.resolve():  # until then, the shipped reference is of the network before
         print(f"next: python -m studies.reference {shared} --features anime")
 
 
 if __name__ == "__main__":
-    cli.run(main, "python -m studies.distil")
+    console.run(main, "python -m studies.distil")

@@ -21,7 +21,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 from scipy.stats import spearmanr
 
-from grader.cli import shared as cli
+from grader import console
 from grader.features import anime, devices, imagenet, inception
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
@@ -101,7 +101,7 @@ class Kept:
         return self.numbers[what]
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Inception's, to judge beside ours.")
 @click.option("--kept", type=click.Path(dir_okay=False, path_type=Path), help="Where numbers are kept, to go on later.")
@@ -258,4 +258,4 @@ def _tear(picture, severity, rng, other):
 
 
 if __name__ == "__main__":
-    cli.run(main, "python -m studies.evaluate")
+    console.run(main, "python -m studies.evaluate")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from grader.cli import shared as cli
+from grader import console
 from grader.features import anime
 from grader.features.statistics import Statistics
 from grader.files import short_hash
@@ -70,7 +70,7 @@ class Distances:
         return distil.kept_in(path, lambda: np.asarray(self.features(pictures), np.float32))
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
@@ -171,4 +171,4 @@ def _text(value) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, "python -m studies.evaluate_features")
+    console.run(main, "python -m studies.evaluate_features")

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from grader.cli import shared
+from grader import console
 from grader.features.fingerprints import of_faces
 from grader.inputs.known_faces import KNOWN, save_known
 
 
-@click.command(cls=shared.Command)
+@click.command(cls=console.Command)
 @click.argument("faces", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", default=KNOWN, type=click.Path(path_type=Path), show_default=True)
 def main(faces, output):
@@ -27,4 +27,4 @@ def main(faces, output):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.known_faces")
+    console.run(main, "python -m studies.known_faces")

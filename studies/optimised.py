@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from grader.cli import shared
+from grader import console
 from grader.features import anime, imagenet
 from grader.features.reference import shipped_reference
 from grader.files import write_bytes
@@ -61,7 +61,7 @@ def _network(features) -> nn.Module:
     return network if features is imagenet else lambda x: network(x / 255)
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("submission", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 @click.option("--network", "names", type=click.Choice(list(NETWORKS)), multiple=True, default=("imagenet",))
@@ -76,4 +76,4 @@ def main(submission, output, names, steps, rate, quality, threads):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.optimised")
+    console.run(main, "python -m studies.optimised")

@@ -8,7 +8,7 @@ import click
 import numpy as np
 from PIL import Image, ImageDraw
 
-from grader.cli import shared
+from grader import console
 from grader.features import imagenet
 from grader.features.reference import shipped_reference
 from grader.files import atomic
@@ -18,7 +18,7 @@ from grader.metrics.frechet import frechet_distance
 SHOWN, MARGIN = 14, 72  # pictures of each set; pixels on the left for its distance
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("archives", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 def main(archives, output):
@@ -37,4 +37,4 @@ def main(archives, output):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.order")
+    console.run(main, "python -m studies.order")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from grader.cli import shared
+from grader import console
 from grader.errors import GraderError
 from grader.files import atomic, check_writable, csv_text, write_text
 from grader.inputs.runs import Checkpoint, best, read_history, read_rows
@@ -91,7 +91,7 @@ def runs_given(_context, _argument, texts) -> list[tuple[str, str, Path]]:
     return [(label, notebook, Path(run)) for label, notebook, run in given]
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, callback=runs_given)
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")
@@ -132,4 +132,4 @@ def main(runs, output, faces, rounds):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.per_minute")
+    console.run(main, "python -m studies.per_minute")

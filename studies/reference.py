@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from baselines.sample import load_generator
-from grader.cli import shared as cli
+from grader import console
 from grader.features import anime, imagenet
 from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
 from grader.features.statistics import Statistics
@@ -43,7 +43,7 @@ def make_reference(network: ModuleType, faces: np.ndarray, sample: np.ndarray, r
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.option("--features", type=click.Choice(list(FEATURES)), multiple=True, help="Only these.  [default: all]")
 @click.option("--threads", default=1, show_default=True)
@@ -61,4 +61,4 @@ def main(shared, features, threads):
 
 
 if __name__ == "__main__":
-    cli.run(main, "python -m studies.reference")
+    console.run(main, "python -m studies.reference")

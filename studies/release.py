@@ -23,7 +23,7 @@ from safetensors.torch import save
 import grader
 from baselines import sample as play
 from baselines.definitions import definition
-from grader.cli import shared
+from grader import console
 from grader.errors import GraderError, first_line
 from grader.features import anime
 from grader.features.statistics import Statistics
@@ -272,7 +272,7 @@ def read_card(weights: Path) -> str:
     return text if TABLE.search(text) and f"`{weights.name}`" in text else ""
 
 
-@click.command(cls=shared.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--step", type=click.IntRange(1), help="The checkpoint.  [default: the best one in RUN/history.csv]")
 @click.option(
@@ -307,9 +307,9 @@ def main(run, step, output, **told):
       python -m studies.release runs/r3gan --output mine.safetensors
     """
     card = release(run, step, output, {name: text for name, text in told.items() if text})
-    shared.wrote(*filter(None, (output, card)))
+    console.wrote(*filter(None, (output, card)))
     click.echo(table(output), nl=False)
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.release")
+    console.run(main, "python -m studies.release")

@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image
 
 import grader
-from grader import grading, history, leaderboard, report
-from grader.cli import shared
+from grader import console, grading, history, leaderboard, report
 from grader.files import natural, write_bytes
 from grader.inputs.images import decode
 from grader.inputs.runs import checkpoints, read_run
@@ -104,7 +103,7 @@ def save(picture: Image.Image, path: Path) -> None:
     write_bytes(path, file.getvalue())
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("demo", type=click.Path(path_type=Path, exists=True, file_okay=False), default="runs/demo")
 @click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="docs/screenshots")
 def main(demo: Path, output: Path):
@@ -117,4 +116,4 @@ def main(demo: Path, output: Path):
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.screenshots")
+    console.run(main, "python -m studies.screenshots")

@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from grader.cli import shared as cli
+from grader import console
 from grader.features import anime
 from studies import distil
 from studies.faces import harmlessly
@@ -105,7 +105,7 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) 
     return network.eval()
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("shared", type=click.Path(exists=True, path_type=Path))
 @click.argument("runs", type=click.Path(exists=True, path_type=Path))
 @click.option("--folder", default="scratch/self_supervised", show_default=True, type=click.Path(path_type=Path))
@@ -119,4 +119,4 @@ def main(shared, runs, *, folder, steps, threads):
 
 
 if __name__ == "__main__":
-    cli.run(main, "python -m studies.self_supervised")
+    console.run(main, "python -m studies.self_supervised")

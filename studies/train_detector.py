@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grader.cli import shared
+from grader import console
 from grader.errors import GraderError, first_line
 from grader.features import imagenet
 from grader.files import write_bytes
@@ -147,7 +147,7 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
     return detector.eval()
 
 
-@click.command(cls=shared.Command, help=__doc__)
+@click.command(cls=console.Command, help=__doc__)
 @click.argument("source", metavar="FACES", type=click.Path(exists=True))
 @click.option("--more", multiple=True, type=click.Path(exists=True), help="Faces of another style; may be repeated.")
 @click.option(
@@ -184,13 +184,13 @@ def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, 
     pictures, labels = examples(styles, negatives, count, rng)
     trained = train(imagenet.describe(pictures), labels, epochs, seed)
     write_bytes(output, save(trained.state_dict()))
-    shared.wrote(output)
+    console.wrote(output)
     if (scale := scale_of_weights(output)) not in {one["by"] for one in load_thresholds()["scale"]}:
-        shared.note(
+        console.note(
             f"these weights have a scale of their own, {scale}, which grader/thresholds.toml does not know: until its "
             "thresholds are measured and entered there, AFD by them is not judged, and no grade is given"
         )
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.train_detector")
+    console.run(main, "python -m studies.train_detector")

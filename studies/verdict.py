@@ -10,13 +10,12 @@ import click
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from grader import score
-from grader.cli import shared
+from grader import console, score
 from grader.files import write_text
 from grader.report.terminal import show
 
 
-@click.command(cls=shared.Command)
+@click.command(cls=console.Command)
 @click.argument("pictures", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), default="docs/verdict.svg", show_default=True)
 def main(pictures: Path, output: Path) -> None:
@@ -26,8 +25,8 @@ def main(pictures: Path, output: Path) -> None:
     show(score(pictures, offline=True), console)
     svg = console.export_svg(title="grader", theme=MONOKAI)
     write_text(output, re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))  # no fonts from the net
-    shared.wrote(output)
+    console.wrote(output)
 
 
 if __name__ == "__main__":
-    shared.run(main, "python -m studies.verdict")
+    console.run(main, "python -m studies.verdict")

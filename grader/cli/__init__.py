@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from grader.cli import shared
+from grader import console
 from grader.cli.check import check
 from grader.cli.gradient_norms import gradnorm
 from grader.cli.history import history
@@ -15,15 +15,10 @@ from grader.cli.leaderboard import leaderboard
 from grader.cli.pack import pack, slice_
 from grader.cli.reference import reference
 from grader.cli.score import score
-from grader.cli.shared import OneLine
 from grader.version import VERSION
 
 
-class _Commands(OneLine, click.Group):
-    """Turns what a user can mend into lines on standard error, and an exit code."""
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=console.Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 def main():
     """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed.
@@ -49,4 +44,4 @@ for command in (score, gradnorm, history, check, reference, leaderboard, pack, s
 
 def run():
     """The whole program, with its exit code."""
-    shared.run(main, "python -m grader")
+    console.run(main, "python -m grader")

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from grader.cli import shared
+from grader import console
 
 
 @click.command(short_help="Say of every TODO of a notebook whether it is done.")
-@click.argument("notebook", type=shared.path())
+@click.argument("notebook", type=console.path())
 @click.option(
     "--seconds",
     type=click.IntRange(1, 10**6),
@@ -21,7 +21,7 @@ from grader.cli import shared
 )
 @click.option(
     "--kit",
-    type=shared.path(exists=True),
+    type=console.path(exists=True),
     metavar="FOLDER",
     help="For TAs: the kit's folder notebooks/. Checks and all else come from there; of NOTEBOOK only its TODOs are "
     "taken, and what they call. An import * replaces none of Python's own functions.",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from grader.cli import shared
+from grader import console
 
 
 @click.command(short_help="Plot the discriminator's gradient norms, layer by layer.")
-@click.argument("runs", type=shared.path(), nargs=-1, required=True)
+@click.argument("runs", type=console.path(), nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
-    type=shared.path(dir_okay=False),
+    type=console.path(dir_okay=False),
     default="gradnorm.png",
     show_default=True,
-    callback=shared.ending(".png", ".svg", ".pdf"),
+    callback=console.ending(".png", ".svg", ".pdf"),
     help="The plot, a .png, .svg or .pdf; the numbers go beside it, as .csv.",
 )
 def gradnorm(runs, output):
@@ -37,4 +37,4 @@ def gradnorm(runs, output):
     from grader.report.norms import norms_table
 
     Console().print(norms_table(compare(runs, output)))
-    shared.wrote(output, output.with_suffix(".csv"))
+    console.wrote(output, output.with_suffix(".csv"))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
-from grader.cli import shared
+from grader import console
+from grader.cli import options
 
 
 @click.command(short_help="Score every checkpoint of a run and find the best.")
-@click.argument("run", type=shared.path(exists=True, file_okay=False))
-@shared.reference
+@click.argument("run", type=console.path(exists=True, file_okay=False))
+@options.reference
 @click.option("--pack", type=click.Choice(["best"]), help="Write that checkpoint's samples to submission.tgz.")
 @click.option(
     "--output",
-    type=shared.path(file_okay=False),
+    type=console.path(file_okay=False),
     help="Folder for what is written, made if it is not there: RUN may be read only.  [default: RUN]",
 )
 def history(run, reference, pack, output):
@@ -39,7 +40,7 @@ def history(run, reference, pack, output):
     from grader.history import score_history
     from grader.report.terminal import history_table
 
-    with shared.bars() as progress:
+    with console.bars() as progress:
         scored, against, written = score_history(run, reference, progress, output, pack_best=pack == "best")
     Console().print(history_table(scored, against))
-    shared.wrote(*written)
+    console.wrote(*written)

@@ -6,24 +6,25 @@ from collections import Counter
 
 import click
 
-from grader.cli import shared
+from grader import console
+from grader.cli import options
 from grader.metrics.registry import NAMES
 
 
 @click.command(short_help="Grade every submission of a school class into one table.")
-@click.argument("submissions", type=shared.path(exists=True, file_okay=False))
+@click.argument("submissions", type=console.path(exists=True, file_okay=False))
 @click.option(
     "-o",
     "--output",
-    type=shared.path(dir_okay=False),
+    type=console.path(dir_okay=False),
     default="leaderboard.html",
     show_default=True,
     help="The page; the same goes beside it as .csv and .json.",
 )
-@shared.reference
+@options.reference
 @click.option(
     "--metrics",
-    callback=shared.metrics,
+    callback=options.metrics,
     default=",".join(NAMES),
     metavar="LIST",
     help="Only these, as for `score`.  [default: all]",
@@ -37,26 +38,26 @@ from grader.metrics.registry import NAMES
 @click.option("--dask", "address", metavar="ADDRESS", help="Grade on a Dask cluster whose workers see the same files.")
 @click.option(
     "--roster",
-    type=shared.path(exists=True, dir_okay=False),
+    type=console.path(exists=True, dir_okay=False),
     help="The students: a CSV file with the columns id and name. Uploads are found by the id in their names.  "
     "[default: each upload is a student]",
 )
 @click.option(
     "--points",
-    type=shared.path(exists=True, dir_okay=False),
+    type=console.path(exists=True, dir_okay=False),
     help="Points per tier and the deadline, as grader/points.toml has them.  [default: that file]",
 )
 @click.option(
     "--public",
-    type=shared.path(dir_okay=False),
+    type=console.path(dir_okay=False),
     help="Also a page with codes for names.  [default: none]",
 )
 @click.option(
     "--reports",
-    type=shared.path(file_okay=False),
+    type=console.path(file_okay=False),
     help="Also a folder with a page for each student.  [default: none]",
 )
-@shared.offline
+@options.offline
 def leaderboard(submissions, *, output, reference, metrics, jobs, address, roster, points, public, reports, offline):
     """Grades all of SUBMISSIONS, a folder with an archive or a folder of pictures for each student.
 
@@ -89,10 +90,10 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     from grader.report import board, gradebook
     from grader.results import BROKEN, MISSING, UNSURE
 
-    shared.only_with("processes of this machine, not for --dask", not address, jobs="--jobs")
+    console.only_with("processes of this machine, not for --dask", not address, jobs="--jobs")
     options = Options(reference, metrics, offline)
     wanted = {"roster": roster, "points": points, "public": public, "reports": reports}
-    with shared.bars() as progress:
+    with console.bars() as progress:
         results = make(submissions, output, options, jobs=jobs, address=address, **wanted, progress=progress)
     count = Counter(result["status"] for result in results)
     nothing = f"; {count[MISSING]} on the roster handed nothing in" if count[MISSING] else ""
@@ -101,4 +102,4 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
     submitted = count.total() - count[MISSING] - count[UNSURE]
     click.echo(f"{counted(submitted, 'submission')}, {count[BROKEN]} of which could not be graded{nothing}", err=True)
     more = [*(gradebook.beside(output) if roster or points else []), *filter(None, (public, reports))]
-    shared.wrote(output, *board.beside(output), *more)
+    console.wrote(output, *board.beside(output), *more)

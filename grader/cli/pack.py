@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from grader.cli import shared
+from grader import console
 from grader.errors import counted, printable
 
 
 @click.command(short_help="Pack 1,000 pictures as the course takes them.")
-@click.argument("source", type=shared.path())
+@click.argument("source", type=console.path())
 @click.option(
     "-o",
     "--output",
-    type=shared.path(dir_okay=False),
+    type=console.path(dir_okay=False),
     default="submission.tgz",
     show_default=True,
-    callback=shared.ending(".tgz", ".tar.gz"),
+    callback=console.ending(".tgz", ".tar.gz"),
     help="The archive to write, a .tgz or .tar.gz of less than 2 MB.",
 )
 def pack(source, output):
@@ -40,18 +40,18 @@ def pack(source, output):
 
     submission, quality = pack(source, output)
     for line in submission.notes:
-        shared.note(line)
+        console.note(line)
     how = "as they were" if quality is None else f"as JPEG of quality {quality}"
-    shared.wrote(output)
-    shared.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size:,} bytes")
+    console.wrote(output)
+    console.note(f"{len(submission.pictures):,} pictures, {how}, {output.stat().st_size:,} bytes")
 
 
 @click.command("slice", short_help="Cut grids of pictures into single ones.")
-@click.argument("grids", type=shared.path(), nargs=-1, required=True)
+@click.argument("grids", type=console.path(), nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
-    type=shared.path(),
+    type=console.path(),
     default="outputs",
     show_default=True,
     help="The folder to make, which must not be there.",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from grader.cli import shared
+from grader import console
 
 
 @click.command(short_help="Keep what faces are compared with in one file.")
-@click.argument("faces", type=shared.path(exists=True))
+@click.argument("faces", type=console.path(exists=True))
 @click.option(
     "-o",
     "--output",
-    type=shared.path(dir_okay=False),
-    callback=shared.ending(".safetensors"),
+    type=console.path(dir_okay=False),
+    callback=console.ending(".safetensors"),
     help="The .safetensors to write, of about 25 MB, and 5 MB more for 100,000 faces.  [default: FACES.safetensors]",
 )
 def reference(faces, output):
@@ -34,11 +34,11 @@ def reference(faces, output):
     from grader.scoring import keep_reference
 
     output = output or with_name(faces).with_name(f"{with_name(faces).stem}.safetensors")
-    with shared.bars() as progress:
+    with console.bars() as progress:
         made = keep_reference(faces, output, progress)
     unseen = floor(made)
-    shared.wrote(output)
-    shared.note(
+    console.wrote(output)
+    console.note(
         f"{made.statistics.count:,} faces, named {made.faces}"
         + ("" if unseen is None else f"; 1,000 real faces have FD-ImageNet {unseen:.4g}")
     )

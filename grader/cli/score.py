@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import click
 
-from grader.cli import shared
+from grader import console
+from grader.cli import options
 from grader.metrics.registry import NAMES
 
 
 @click.command(short_help="Score 1,000 pictures and say which baselines they pass.")
-@click.argument("submission", type=shared.path())
+@click.argument("submission", type=console.path())
 @click.option(
     "--reference",
-    type=shared.path(exists=True),
+    type=console.path(exists=True),
     help="Real faces to compare with: a folder, .zip or .tgz, what `reference` made of one, or pytorch-fid's .npz. "
     "Only the shipped statistics and the course's own files give a verdict of the course.  "
     "[default: the shipped statistics]",
 )
 @click.option(
     "--output",
-    type=shared.path(file_okay=False),
+    type=console.path(file_okay=False),
     default=".",
     show_default=True,
     help="Folder for report.json and report.html, made if it is not there.",
 )
 @click.option(
     "--metrics",
-    callback=shared.metrics,
+    callback=options.metrics,
     default=",".join(NAMES),
     metavar="LIST",
     help="Only these, separated by commas: fd-imagenet, afd, fd-anime, kid, prdc (precision, recall, density, "
@@ -34,12 +35,12 @@ from grader.metrics.registry import NAMES
 )
 @click.option(
     "--run",
-    type=shared.path(exists=True, file_okay=False),
+    type=console.path(exists=True, file_okay=False),
     help="A folder that a notebook's training wrote: its grad_norms.csv and history.csv are drawn on the page.",
 )
 @click.option(
     "--by-label",
-    type=shared.path(exists=True),
+    type=console.path(exists=True),
     help="Score each label of a conditional set by itself, against these labelled real faces: a folder or .zip with "
     "tags.csv or attributes.csv, or with a folder per label.",
 )
@@ -49,7 +50,7 @@ from grader.metrics.registry import NAMES
 )
 @click.option(
     "--labels",
-    type=shared.path(exists=True, dir_okay=False),
+    type=console.path(exists=True, dir_okay=False),
     help="What each picture was asked to show, in rows as 1.jpg,aqua under file,label.  [default: labels.csv in "
     "SUBMISSION]",
 )
@@ -59,15 +60,15 @@ from grader.metrics.registry import NAMES
     is_flag=True,
     help="Take 2 to 10,000 pictures of any name and size, shrunk to 64x64. Only 1,000 are judged.",
 )
-@shared.offline
+@options.offline
 @click.option(
     "--weights",
-    type=shared.path(),
+    type=console.path(),
     help="A copy of pytorch-fid's Inception weights (91 MB).  [default: $GRADER_INCEPTION, or downloaded]",
 )
 @click.option(
     "--cascade",
-    type=shared.path(),
+    type=console.path(),
     help="A copy of lbpcascade_animeface.xml.  [default: $GRADER_CASCADE, or downloaded]",
 )
 def score(
@@ -117,19 +118,19 @@ def score(
     from grader import files, report
     from grader.inputs.runs import read_run
 
-    shared.only_with("--by-label FACES", by_label, labels="--labels", attribute="--attribute")
-    shared.only_with("fid in --metrics", "fid" in metrics, weights="--weights")
-    shared.only_with("lbpcascade in --metrics", "lbpcascade" in metrics, cascade="--cascade")
+    console.only_with("--by-label FACES", by_label, labels="--labels", attribute="--attribute")
+    console.only_with("fid in --metrics", "fid" in metrics, weights="--weights")
+    console.only_with("lbpcascade in --metrics", "lbpcascade" in metrics, cascade="--cascade")
     written = [output / name for name in report.NAMES]
     files.check_apart(written, [submission, reference, labels, weights, cascade])
     files.check_closed(written)
     files.check_writable(output)
     read = read_run(run) if run else None  # so that what is wrong with it shows now, not after the work
     for problem in read.problems if read else []:
-        shared.note(f"not drawn: {problem}")
+        console.note(f"not drawn: {problem}")
     if read and not (read.norms or read.history or read.problems):
-        shared.note(f"{run}: has no gradient norms and no history.csv, so --run draws nothing")
-    with shared.bars() as progress:
+        console.note(f"{run}: has no gradient norms and no history.csv, so --run draws nothing")
+    with console.bars() as progress:
         result = grader.score(
             submission,
             reference,
@@ -146,10 +147,10 @@ def score(
     paths = report.write(result, output, read)
 
     for line in result.submission.notes:
-        shared.note(line)
+        console.note(line)
     for measure in result.measures:
         if measure.note:
-            shared.note(f"{measure.measure} by {measure.by}: {measure.note}")
+            console.note(f"{measure.measure} by {measure.by}: {measure.note}")
     if as_json:
         from grader.report.json import as_json as text
 
@@ -158,4 +159,4 @@ def score(
         from grader.report.terminal import show
 
         show(result)
-    shared.wrote(*paths)
+    console.wrote(*paths)

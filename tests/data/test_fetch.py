@@ -283,5 +283,5 @@ def test_command_line(tmp_path, monkeypatch):
     with serving(status=403) as (url, _):
         result = CliRunner().invoke(main, ["fetch", str(tmp_path / "new.zip"), "--url", url])
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith(f"{url}: the server answers 403")
     assert len(result.stderr.splitlines()) == 1

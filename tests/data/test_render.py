@@ -105,7 +105,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert begun and process.returncode == 130
-    assert io.StringIO(errors).readlines() == ["interrupted; run the same command again\n"]
+    assert io.StringIO(errors).readlines() == ["\n", "stopped: run the same command again\n"]
     assert list(tmp_path.iterdir()) == []
 
 

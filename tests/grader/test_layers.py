@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 LAYERS = (  # the lowest first; a module may import those of its own layer and of lower ones
-    ("errors", "files", "processes", "progress", "toml", "version"),
+    ("console", "errors", "files", "processes", "progress", "toml", "version"),
     ("inputs",),
     ("features",),
     ("metrics", "results"),

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from grader.cli import shared
+from grader import console
 from tests.conftest import ROOT
 
 FOLDERS = "studies", "tests/benchmarks", "tests/helpers"
@@ -23,6 +23,6 @@ def test_it_can_be_imported_and_has_help(module):
         assert result.exit_code == 0 and result.output.startswith("Usage: "), result.output
         assert command.help, "its help says nothing of what it does"
     if command and module.startswith("studies."):  # what a user can mend is a line
-        assert isinstance(command, shared.Command)
-        name = f'.run(main, "python -m {module}")'  # where an argument is called `shared`, the module is not
+        assert isinstance(command, console.Command)
+        name = f'console.run(main, "python -m {module}")'
         assert name in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")

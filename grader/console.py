@@ -1,4 +1,4 @@
-"""What the commands share: how they print, and options that several of them have."""
+"""What all our programs share: how they answer a wrong use, print, show progress and end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import click
 
 from grader.errors import GraderError, printable, sentence
 from grader.files import CannotWrite
-from grader.metrics.registry import selected
 from grader.progress import Progress
 
 MINUTE = 60  # seconds between two lines of progress where there is no terminal
@@ -68,6 +67,10 @@ def in_lines() -> Iterator[None]:
 
 class Command(OneLine, click.Command):
     """A program of one command, which says in lines whatever a user can mend."""
+
+
+class Commands(OneLine, click.Group):
+    """The same of several commands."""
 
 
 def run(command: OneLine, name: str):
@@ -174,14 +177,6 @@ def ending(*endings: str):
     return callback
 
 
-def metrics(_context, _option, text: str) -> tuple[str, ...]:
-    """A callback: the names in a list, separated by commas."""
-    try:
-        return selected(name.strip() for name in text.split(",") if name.strip())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from None
-
-
 class NamedPath(click.Path):
     """A path that is not empty, as a variable of the shell is that was not set."""
 
@@ -192,9 +187,3 @@ class NamedPath(click.Path):
 
 
 path = partial(NamedPath, path_type=Path, readable=False)  # who reads it says why it cannot be, and what to do
-offline = click.option("--offline", is_flag=True, help="Download nothing; use what is at hand.")
-reference = click.option(
-    "--reference",
-    type=path(exists=True),
-    help="Real faces to compare with, as for `score`.  [default: the shipped statistics of the course's faces]",
-)
