@@ -363,7 +363,7 @@ def other_labels(labels, n_classes):
 # %% check="other_labels"
 def check_other_labels(other_labels):
     for n_classes in (4, 2, 7):
-        sizes = 500 * torch.arange(1, n_classes + 1, device=check_device())  # uneven, as those of a batch are
+        sizes = 5000 * torch.arange(1, n_classes + 1, device=check_device())  # uneven, as those of a batch are
         labels = torch.arange(n_classes, device=check_device()).repeat_interleave(sizes)
         before = labels.clone()
         with explained("labels [N] in, as many labels out"):

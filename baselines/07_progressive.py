@@ -427,9 +427,12 @@ def pixel_norm(x):
 
 # %% check="pixel_norm"
 def check_pixel_norm(norm):
-    repeatable = torch.Generator().manual_seed(2)
-    x = torch.randn(4, 6, 3, 5, generator=repeatable) * torch.rand(4, 1, 3, 5, generator=repeatable).add(0.1) + 0.5
-    x = 1 * x.to(check_device()).requires_grad_()
+    def maps(channels):
+        """x [4, channels, 3, 5], of another size at each pixel."""
+        repeatable = torch.Generator().manual_seed(2)
+        x = torch.randn(4, channels, 3, 5, generator=repeatable)
+        x = x * torch.rand(4, 1, 3, 5, generator=repeatable).add(0.1) + 0.5
+        return 1 * x.to(check_device()).requires_grad_()
 
     def divided(over, square=True):
         return lambda x: (
@@ -454,9 +457,15 @@ def check_pixel_norm(norm):
         "the mean is over the channels, dim 1, alone: not over everything": divided((0, 1, 2, 3)),
         "this divides each number by itself: take the mean over the channels": lambda x: x / x.abs(),
         "this is the mean of absolute values: take squares": lambda x: x / x.abs().mean(1, keepdim=True),
+        "this divides the sum by 6 channels, and here are 16: take the mean": lambda x: (
+            x / (x.square().sum(1, keepdim=True) / 6).sqrt()
+        ),
         "multiplied by the root mean square: divide by it": lambda x: x * x.square().mean(1, keepdim=True).sqrt(),
     }
-    check_function(norm, lambda x: x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt(), (x,), mistakes)
+    for channels in (6, 16):
+        check_function(
+            norm, lambda x: x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt(), (maps(channels),), mistakes
+        )
     zeros = torch.zeros(2, 6, 3, 5, device=check_device(), requires_grad=True)
     out = output_of(norm, 1 * zeros, shape=zeros.shape)
     assert out.isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
