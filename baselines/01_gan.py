@@ -399,8 +399,8 @@ pictures = write_submission(run)
 #
 # The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
 # trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it says which tier you pass. If this machine lacks something, a
-# line says what.
+# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
+# says which tier you pass. If this machine lacks something, a line says what.
 #
 # Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
 
@@ -409,7 +409,7 @@ pictures = write_submission(run)
 #
 # 下面的儲存格替你在這裡訓練的結果評分。FID 在 GPU 上計算，拿生成的圖片和訓練用的人臉（最多 10,000 張）比較，用的是
 # pytorch-fid 的 Inception 網路（91 MB，從網路下載）。AFD 是 lbpcascade 找得到臉的圖片所佔的比例。如果裝了評分程式
-# grader，它會說你通過哪個等級。這台機器缺什麼，會印出一行說明。
+# grader，它會量 FD-ImageNet，也會用自己的偵測器量 AFD，然後說你通過哪個等級。這台機器缺什麼，會印出一行說明。
 #
 # FID 只能和 FID 比。課程網站用的是另一種尺度，兩者之間沒有換算的倍數。
 
@@ -452,5 +452,5 @@ score_run(run)
 #   和 `lr_G` |
 # | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：$G$ 找到一張 $D$ 會接受的臉 | 用更早的檢查 \
 #   點；調低 `lr_G` |
-# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
-#   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，移動平均還沒跟上，裡面還有一開始的權重 | 接著訓練：$G$ 再 500 步；用 \
+#   了 `ema` 就要 5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |

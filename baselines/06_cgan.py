@@ -304,8 +304,8 @@ check_join(join_z, join_pictures)
 # $D$ judges every fake under the label that it was made for. So $D$ meets wrong pairs only as fakes. While fakes are
 # easy to tell by their looks, $D$ may never look at the label. A third kind of example teaches the label by itself: a
 # *real* face under a *wrong* label $y' \neq y$, which $D$ should reject like a fake
-# ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). Then the two kinds to reject share the half that the fakes
-# had:
+# ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). All presets train without it. `{"wrong_labels": True}` in
+# `overrides` switches it on, in another `run`. Then the two kinds to reject share the half that the fakes had:
 #
 # $$L_D = -\tfrac12\,\mathbb E[\log D(x, y)]
 #   - \tfrac14\,\mathbb E[\log(1 - D(G(z, y), y))] - \tfrac14\,\mathbb E[\log(1 - D(x, y'))]$$
@@ -331,10 +331,10 @@ check_join(join_z, join_pictures)
 # $$L_D = -\tfrac12\,\mathbb E_{x, y}[\log D(x, y)] - \tfrac12\,\mathbb E_{z, y}[\log(1 - D(G(z, y), y))]$$
 # $$L_G = -\mathbb E_{z, y}[\log D(G(z, y), y)]$$
 #
-# $D$ 看每張假圖時，配的都是 $G$ 畫它時用的標籤。所以 $D$ 看到的圖片裡，只有假圖會和標籤不合。如果光看畫面就認得出假
-# 圖，$D$ 可能從來不看標籤。再加第三種例子，就能單獨教它看標籤：*真的*人臉配上*錯的*標籤 $y' \neq y$。$D$ 應該拒絕它，
-# 就像拒絕假圖一樣（[Reed et al., 2016](https://arxiv.org/abs/1605.05396)）。這時要拒絕的有兩種，原本給假圖的那一半由它
-# 們平分：
+# $D$ 看每張假圖時，配的都是 $G$ 畫它時用的標籤。所以 $D$ 看到的圖片裡，只有假圖會和標籤不合。如果光看畫面就認得出假圖，
+# $D$ 可能從來不看標籤。再加第三種例子，就能單獨教它看標籤：*真的*人臉配上*錯的*標籤 $y' \neq y$。$D$ 應該拒絕它，就像拒
+# 絕假圖一樣（[Reed et al., 2016](https://arxiv.org/abs/1605.05396)）。所有設定組預設都不用它；想用，就在 `overrides` 設
+# `{"wrong_labels": True}`，並換一個 `run`。這時要拒絕的有兩種，原本給假圖的那一半由它們平分：
 #
 # $$L_D = -\tfrac12\,\mathbb E[\log D(x, y)]
 #   - \tfrac14\,\mathbb E[\log(1 - D(G(z, y), y))] - \tfrac14\,\mathbb E[\log(1 - D(x, y'))]$$
@@ -897,8 +897,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 #   和 `lr_G` |
 # | 每個標籤都只畫一張臉 | 同一個標籤裡發生模式崩潰（mode collapse） | 用更早的檢查點；調低 `lr_G` |
 # | 臉畫得好，顏色卻不對 | $D$ 從來不看標籤 | 把 `wrong_labels` 設成 True；再執行一次 `join` 的檢查 |
-# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，平均值還太新 | 接著訓練：$G$ 再 500 步；用了 `ema` 就要 \
-#   5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |
+# | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，移動平均還沒跟上，裡面還有一開始的權重 | 接著訓練：$G$ 再 500 步；用 \
+#   了 `ema` 就要 5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |
 
 # %% [markdown]
 # ## Going further

@@ -584,9 +584,9 @@ check_make_optimizers(make_optimizers)
 # ## The generators' step
 #
 # Take $L_G$ from above: $D$ should take both fakes for real, by least squares, and $\lambda$ times the cycle loss comes
-# on top. A third loss is a switch. $D_B$ accepts a light-haired face on a pink background as gladly as on a white one.
-# So $G_{AB}$ may tint pictures, as long as $G_{BA}$ takes the tint out again. But what is in the target domain already
-# needs no change:
+# on top. A third loss can be switched on, with the setting `identity`. $D_B$ accepts a light-haired face on a pink
+# background as gladly as on a white one. So $G_{AB}$ may tint pictures, as long as $G_{BA}$ takes the tint out again.
+# But what is in the target domain already needs no change:
 #
 # $$L_{identity} = \mathbb E_b\big[\lVert G_{AB}(b) - b \rVert_1\big]
 #   + \mathbb E_a\big[\lVert G_{BA}(a) - a \rVert_1\big]$$

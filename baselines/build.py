@@ -46,11 +46,14 @@ PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
 MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small
 CONTINUED = re.compile(r"^(\|.*?) \\\n +", re.MULTILINE)
 TIER = re.compile(r"\{\{(\w+)\}\}")
+SCALES = {"embedded": "both by the grader", "published": "with the course's faces.zip"}  # in the words of a newcomer
 TIER_IN_CHINESE = {
     " · or ": " · 或 ",
     " and ": " 且 ",
-    " (offline scale)": "（離線尺度）",
-    " (published scale)": "（公開尺度）",
+    "lbpcascade's ": "lbpcascade 的 ",
+    " (both by the grader)": "（由評分程式 grader 量）",
+    " (by the grader)": "（由評分程式 grader 量）",
+    " (with the course's faces.zip)": "（和課程的 faces.zip 比）",
 }
 
 
@@ -192,14 +195,17 @@ def _laid_in(found: re.Match) -> str:
 
 
 def tier(name: str, language: str = "en") -> str:
-    """What a tier asks for on the grader's two scales, in words: a distance and a ratio of each."""
+    """What a tier asks for on the grader's two scales, in words: a distance and a ratio of each. Both ratios are called
+    AFD, and are of two detectors."""
     thresholds = toml.loads((ROOT / "grader/thresholds.toml").read_text(encoding="utf-8"))
     families: dict[str, list[str]] = {}
     for scale in thresholds["scale"]:  # no family that only stands in for another, and no ratio of 0
         if scale["family"] not in thresholds.get("instead", {}) and scale[name]:
             sign = "≥" if scale["measure"] == "AFD" else "≤"
-            families.setdefault(scale["family"], []).append(f"{scale['measure']} {sign} {scale[name]:g}")
-    said = " · or ".join(f"{' and '.join(asked)} ({thresholds['families'][name]})" for name, asked in families.items())
+            whose = "lbpcascade's " if scale["by"].startswith("lbpcascade") else ""
+            families.setdefault(scale["family"], []).append(f"{whose}{scale['measure']} {sign} {scale[name]:g}")
+    said = " · or ".join(f"{' and '.join(asked)} ({SCALES[family]})" for family, asked in families.items())
+    said = said if " and " in said else said.replace("both by", "by")
     for english, chinese in TIER_IN_CHINESE.items() if language == "zh" else ():
         said = said.replace(english, chinese)
     return said
@@ -220,12 +226,14 @@ def how_to_open(path: str, language: str = "en") -> str:
     if not repository and language == "zh":
         return (
             "*用 Kaggle（Create > New Notebook > File > Import Notebook）或 Colab（檔案 > 上傳筆記本）打開這個檔案，"
-            "並啟用 GPU。*"
+            "並啟用 GPU。再加上人臉資料集（Kaggle：Add Input；Colab：把 faces.zip 上傳到 /content），"
+            "填好 TODO，然後全部執行。*"
         )
     if not repository:
         return (
             "*Open this file on Kaggle (Create > New Notebook > File > Import Notebook) or on Colab (File > Upload "
-            "notebook), and switch a GPU on.*"
+            "notebook), and switch a GPU on. Add faces (Kaggle: Add Input; Colab: upload faces.zip to /content), fill "
+            "the TODO cells, and run all.*"
         )
     file = f"blob/main/{path}"
     return (

@@ -9,6 +9,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 
 from grader.errors import counted, printable
@@ -70,7 +71,7 @@ def _row(student: Student, row: dict, result: dict, points: Points, mixed: bool)
     if days is None:
         notes += ["its file does not tell how many days it is late: decide its grade"] * (grade is None)
     elif upload and upload.platform == "canvas" and points.deadline and mixed:
-        notes.append("named as Canvas names files: the days that it is late were not counted")
+        notes.append("named as Canvas names files, without LATE: 0 late days")
     return {
         "id": student.id,
         "name": printable(student.name),
@@ -78,12 +79,20 @@ def _row(student: Student, row: dict, result: dict, points: Points, mixed: bool)
         "late_days": days,
         "grade": grade,
         "status": result["status"],
-        "uploaded": upload.uploaded.isoformat(timespec="seconds") if upload and upload.uploaded else "",
+        "uploaded": _shown(upload and upload.uploaded, points),
+        "deadline": _shown(points.deadline, points),
+        "problems": result["problems"],
         "remarks": row["remarks"],
         "notes": notes,
         "number": upload.number if upload else "",
         "platform": upload.platform if upload else "",
     }
+
+
+def _shown(time: datetime | None, points: Points) -> str:
+    """A time as the class reads it, in the zone of the deadline: "2026-04-14 00:30:00+08:00"."""
+    zone = points.deadline.tzinfo if points.deadline else timezone.utc
+    return time.astimezone(zone).isoformat(" ", "seconds") if time else ""
 
 
 def _late_days(upload: Upload | None, points: Points) -> int | None:
@@ -171,7 +180,7 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
             problems = ["could not be graded"] if result["problems"] else []
             name = pseudonym(result["student"]["id"], result["name"], key)
             rows.append(result | {"name": name, "problems": problems, "notes": [], "shares": {}})
-    write_text(page, board.as_page(board.ranked(rows), page.stem))
+    write_text(page, board.as_page(board.ranked(rows), "Leaderboard"))
 
 
 def page_names(students: list[Student]) -> list[str]:
@@ -209,14 +218,11 @@ def remove_pages(folder: Path, but: list[str], submissions: Path) -> None:
     write_text(path, json.dumps(written))
 
 
-def write_pages(
-    students: list[Student], rows: list[dict], results: list[dict], parts: Path, folder: Path, key: str | None
-) -> None:
+def write_pages(students: list[Student], rows: list[dict], parts: Path, folder: Path, key: str | None) -> None:
     """A page for each student with their own data alone, named by their id: the whole report that was kept in the
     folder `parts`, with the grade above it, or why there is none. Raises OSError."""
-    problems = {result["name"]: result["problems"] for result in results}
     for student, row, name in zip(students, rows, page_names(students), strict=True):
-        own = row | {"title": student.row, "problems": problems[student.row]}
+        own = row | {"title": student.row}
         shown = key and student.upload  # by write_public
         own["code"] = pseudonym(student.id, student.row, key) if shown else None
         report = student.upload and parts / f"{file_name(student.upload.entry)}.html"

@@ -212,7 +212,7 @@ def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
         grades.write_public(results, plan.public, key)
     if plan.reports:
         grades.remove_pages(plan.reports, grades.page_names(students), plan.folder)
-        grades.write_pages(students, rows, results, plan.parts, plan.reports, key)
+        grades.write_pages(students, rows, plan.parts, plan.reports, key)
 
 
 def _settled(

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import unicodedata
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,8 +21,10 @@ from grader.inputs.submission import archives_in
 from grader.uploads import CANVAS, MOODLE, Upload, handed_in, owner
 
 COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, or that of the line
-    "id": ("sis user id", "student id", "student number", "學號", "id"),
+    "id": ("sis user id", "student id", "student number", "id number", "學號", "id"),
     "name": ("name", "student", "full name", "姓名"),
+    "first": ("first name", "名字"),  # Moodle's export has two columns
+    "last": ("last name", "surname", "姓氏"),
 }
 NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
@@ -141,12 +144,17 @@ def read_roster(path: Path) -> list[Student]:
         raise GraderError(
             f"{path}: a gradebook of Canvas without the column SIS User ID, whose ID is Canvas' own number: {remedy}"
         )
+    named = any(places[key] is not None for key in ("name", "first", "last"))
+    if not named:
+        warnings.warn(f"{path}: has no column name, so uploads are found by their ids alone", stacklevel=2)
     students = {}
     for number, row in numbered[1:]:
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
-        nobody = cells["name"].casefold() in ("", *NOBODY) if places["name"] is not None else not any(map(_tidy, row))
+        if places["name"] is None:
+            cells["name"] = _joined(cells["first"], cells["last"])
+        nobody = cells["name"].casefold() in ("", *NOBODY) if named else not any(map(_tidy, row))
         if not cells["id"] and nobody:
             continue
         if not cells["id"] or _plain(cells["id"]) in students:
@@ -156,6 +164,13 @@ def read_roster(path: Path) -> list[Student]:
     if not students:
         raise GraderError(f"{path}: lists no student: {remedy}, then a line for each student")
     return list(students.values())
+
+
+def _joined(first: str, last: str) -> str:
+    """A whole name as its owner writes it: 陳怡君, but Eve Chen."""
+    if first and last and all(unicodedata.category(c) == "Lo" for c in first + last):
+        return last + first
+    return " ".join(filter(None, (first, last)))
 
 
 def _separator(text: str) -> str:

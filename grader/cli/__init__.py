@@ -21,7 +21,8 @@ from grader.version import VERSION
 @click.group(cls=console.Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, message="%(version)s")
 def main():
-    """Scores pictures of anime faces as NTU's machine learning homework 6 does: FID, AFD, and the baselines passed.
+    """Scores pictures of anime faces for NTU's machine learning homework 6, on scales of its own: FD-ImageNet, FID and
+    AFD, and the baselines passed.
 
     \b
     Examples:

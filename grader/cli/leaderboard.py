@@ -101,5 +101,7 @@ def leaderboard(submissions, *, output, reference, metrics, jobs, address, roste
         nothing += f"; of {count[UNSURE]} nobody can tell which upload is theirs"
     submitted = count.total() - count[MISSING] - count[UNSURE]
     click.echo(f"{counted(submitted, 'submission')}, {count[BROKEN]} of which could not be graded{nothing}", err=True)
+    if sharing := sum(bool(result.get("shares")) for result in results):
+        console.note(f"{sharing} of them share pictures with another, and keep their points: read the remarks")
     more = [*(gradebook.beside(output) if roster or points else []), *filter(None, (public, reports))]
     console.wrote(output, *board.beside(output), *more)

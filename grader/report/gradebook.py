@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from grader.errors import counted
 from grader.files import BOM, csv_text, write_text
 from grader.report.board import plain
 
@@ -15,8 +16,8 @@ ASSIGNMENT = "GAN"  # the name of its column in Canvas
 
 
 def write(rows: list[dict], page: Path) -> list[Path]:
-    """Writes `page`.grades.csv, .moodle.csv and .canvas.csv from rows with the fields of SHEET, `number` and
-    `platform`. Raises OSError.
+    """Writes `page`.grades.csv, .moodle.csv and .canvas.csv from rows with the fields of SHEET, `problems`, `number`
+    and `platform`. Raises OSError.
 
     A grade of None is an empty cell in the first, and no line in the others: on the platforms an empty cell erases.
     Nor has a student a line whom they could not find: Moodle gives the grade of a line without a name to the student
@@ -30,7 +31,7 @@ def write(rows: list[dict], page: Path) -> list[Path]:
     for row in rows:
         number, own = _number(row, "moodle", "Participant "), _number(row, "canvas")
         if row["grade"] and (row["id"] if roster else number):
-            moodle.append([number, row["id"], row["name"], row["grade"], "", row["tier"]])
+            moodle.append([number, row["id"], row["name"], row["grade"], "", _feedback(row)])
         if row["grade"] and (row["id"] or own):
             canvas.append([row["name"], own, row["id"], "", "", row["grade"]])
     for path, (head, *lines) in zip(beside(page), (sheet, moodle, canvas), strict=True):
@@ -41,6 +42,12 @@ def write(rows: list[dict], page: Path) -> list[Path]:
 def beside(page: Path) -> list[Path]:
     """The files that `write` makes for a page, in its order."""
     return [page.with_name(f"{page.stem}.{kind}.csv") for kind in ("grades", "moodle", "canvas")]
+
+
+def _feedback(row: dict) -> str:
+    """What the student reads beside the grade: none of the remarks, in which others are named."""
+    late = [counted(row["late_days"], "late day")] if row["late_days"] else []
+    return "; ".join(filter(None, (row["tier"], *late, *row["problems"])))
 
 
 def _number(row: dict, platform: str, before: str = "") -> str:

@@ -91,6 +91,7 @@ def _templates() -> Environment:
     environment.globals |= {
         "counted": counted,
         "name": words.name,
+        "whose": words.whose,
         "number": words.number,
         "plus_minus": words.plus_minus,
         "bar": words.bar,
@@ -102,6 +103,7 @@ def _templates() -> Environment:
         "label_rows": words.label_rows,
         "label_columns": words.LABEL_COLUMNS,
     }
+    environment.filters["whose"] = words.whose
     return environment
 
 

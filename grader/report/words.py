@@ -27,6 +27,11 @@ GOOD = {  # what is good of each measure, in a few words
 LABEL_COLUMNS = ("target", "pictures", "accuracy", "real", "mistaken for", "distance", "real", "KID")
 
 
+def whose(faces: str) -> str:
+    """A reference set by its name, in words."""
+    return "the course's faces" if faces == NAME else f"the faces of “{faces}”"
+
+
 def sentences(score: Score) -> list[str]:
     """The verdict on each scale in words."""
     families = load_thresholds()["families"]

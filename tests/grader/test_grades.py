@@ -67,7 +67,8 @@ def test_three_tables_of_grades(classroom, tmp_path):
     assert {row["Last modified (grade)"] for row in moodle} == {""}  # Moodle takes no worksheet without it
     assert [row["status"] for row in sheet] == ["graded", "graded", "missing", "broken"]
     assert sheet[2]["remarks"] == "handed nothing in" and sheet[2]["name"] == "王小明"
-    assert sheet[0]["uploaded"] == "2026-06-01T00:00:00+00:00"
+    assert sheet[0]["uploaded"] == "2026-06-01 00:00:00+00:00"
+    assert [row["Feedback comments"] for row in moodle[2:]] == ["handed nothing in", "Kim.tgz: holds no picture"]
     assert [row["Identifier"] for row in moodle] == ["Participant 7", "", "", ""]
     assert [row["ID"] for row in canvas] == ["", "9", "", ""]
     assert [row["SIS User ID"] for row in canvas] == ["b1", "b2", "b3", "b4"]
@@ -90,9 +91,25 @@ def test_what_was_not_judged_has_no_grade(tmp_path):
     assert [row["grade"] for row in read(gradebook.write(rows, tmp_path / "board.html")[0])] == ["", "0", "", ""]
     with pytest.warns(UserWarning, match=r"^3 grades are for you to decide: empty in other\.grades\.csv"):
         grades.write_tables(rows, tmp_path / "other.html", tmp_path / "parts")
-    grades.write_pages(students, rows, results, tmp_path, tmp_path / "pages", None)
+    grades.write_pages(students, rows, tmp_path, tmp_path / "pages", None)
     decided = {path.stem: "still to be decided" not in path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert decided == {"fid%20alone": False, "judged": True, "other%20faces": False, "out%20of%20memory": False}
+
+
+def test_times_are_those_of_the_deadlines_zone(tmp_path):
+    """Half past midnight in Taipei is the day before in UTC: a student would read that a late upload was in time."""
+    taipei = timezone(timedelta(hours=8))
+    came = datetime(2026, 4, 13, 16, 30, tzinfo=timezone.utc)
+    students = [Student("b1", "Ada", Upload("b1.tgz", Path("b1.tgz"), came, ""))]
+    results = grades.with_missing([result("b1 Ada", 50.0, "Strong")], students)
+    late = replace(read_points(), deadline=datetime(2026, 4, 13, 23, 59, tzinfo=taipei), per_day=0.1)
+    rows = grades.with_grades(results, students, late)
+    sheet, moodle, _ = (read(path) for path in gradebook.write(rows, tmp_path / "board.html"))
+    assert sheet[0]["uploaded"] == "2026-04-14 00:30:00+08:00"
+    assert moodle[0]["Feedback comments"] == "Strong; 1 late day"
+    grades.write_pages(students, rows, tmp_path, tmp_path, None)
+    page = (tmp_path / "b1.html").read_text()
+    assert "1 late day. Uploaded 2026-04-14 00:30:00+08:00, after the deadline, 2026-04-13 23:59:00+08:00." in page
 
 
 def test_two_names_that_are_shown_alike_have_their_own_grades():
@@ -143,8 +160,8 @@ def test_a_download_of_canvas_does_not_tell_the_days(tmp_path):
         assert [row["late_days"] for row in sheet] == days
         assert ["decide its grade" in row["notes"] for row in sheet] == [grade == "" for grade in grades_]
         assert [row["uploaded"] == "" for row in sheet] == [True, True, True, False]
-        not_counted = ["days that it is late were not counted" in row["notes"] for row in sheet]
-        assert not_counted == [points is late, False, False, False]  # bob's is no file of Canvas: perhaps none is
+        without_late = ["named as Canvas names files, without LATE" in row["notes"] for row in sheet]
+        assert without_late == [points is late, False, False, False]  # bob's is no file of Canvas: perhaps none is
     whole = grades.with_missing(results, students)
     assert [row["name"] for row in whole if row["uploaded"]] == ["bob"]
 
@@ -253,12 +270,12 @@ def test_codes_of_a_large_class_do_not_meet():
 
 
 def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
-    students, results, rows = classroom
+    students, _, rows = classroom
     parts = tmp_path / "parts"
     parts.mkdir()
     (parts / f"{file_name(students[0].upload.entry)}.html").write_text("<html>\n<body>\nwhole report</body>")
     rows[3] |= {"grade": 1.0, "late_days": 1}
-    grades.write_pages(students, rows, results, parts, tmp_path, "key")
+    grades.write_pages(students, rows, parts, tmp_path, "key")
     texts = {path.stem: path.read_text() for path in tmp_path.glob("*.html")}
     assert texts.keys() == {"b1", "b2", "b3", "b4"}
     assert "whole report" in texts["b1"] and "3 points</strong> for Strong" in texts["b1"]
@@ -270,10 +287,9 @@ def test_a_page_for_each_student_with_their_own_data(classroom, tmp_path):
 
 
 def test_pages_keep_the_capitals_of_an_id_where_no_other_is_the_same_in_small_letters(classroom, tmp_path):
-    students, results, rows = classroom
+    students, _, rows = classroom
     students = [replace(one, id=id) for one, id in zip(students, ("B1", "Kim", "kim", "b4"), strict=True)]
-    results = [{"name": one.row, "problems": []} for one in students]
-    grades.write_pages(students, rows, results, tmp_path / "parts", tmp_path, None)
+    grades.write_pages(students, rows, tmp_path / "parts", tmp_path, None)
     names = sorted(path.stem for path in tmp_path.iterdir())
     assert names == ["B1", "Kim", "b4", "kim_"]
 
@@ -371,7 +387,8 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch, m
 
 
 def test_points_keep_their_digits(tmp_path):
-    row = dict.fromkeys(gradebook.SHEET, "") | {"id": "b1", "grade": 1234567.5, "number": "", "platform": ""}
+    more = {"id": "b1", "grade": 1234567.5, "number": "", "platform": "", "problems": []}
+    row = dict.fromkeys(gradebook.SHEET, "") | more
     assert "1234567.5" in gradebook.write([row], tmp_path / "board.html")[0].read_text("utf-8-sig")
 
 

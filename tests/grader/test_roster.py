@@ -47,6 +47,17 @@ def test_a_gradebook_of_canvas_is_a_roster(tmp_path):
     assert [one.id for one in roster_of(tmp_path / "r.csv", text)] == ["b1"]
 
 
+@pytest.mark.parametrize("head", ["First name,Last name,ID number", "名字,姓氏,ID number", "First name,Surname,學號"])
+def test_the_two_names_of_moodles_export_are_one(tmp_path, head):
+    listed = roster_of(tmp_path / "r.csv", f"{head}\nAda,Lovelace,b1\n小明,王,b2\nKim,,b3\n")
+    assert [(one.id, one.name) for one in listed] == [("b1", "Ada Lovelace"), ("b2", "王小明"), ("b3", "Kim")]
+
+
+def test_a_roster_without_names_says_so(tmp_path):
+    with pytest.warns(UserWarning, match=r"r\.csv: has no column name"):
+        assert [one.name for one in roster_of(tmp_path / "r.csv", "id,中文姓名\nb1,王小明\n")] == [""]
+
+
 @pytest.mark.parametrize(
     "head",
     ["ID,學號,姓名", "id,Student ID,name", "No.,ID,姓名", "\ufeff\u200bID,\u200b學號,姓\u200b名", "＃,ＩＤ,姓名"],

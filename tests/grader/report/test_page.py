@@ -394,7 +394,7 @@ def test_the_board_says_which_faces_it_is_against_and_why_nothing_is_judged():
         return {"name": name, "status": "graded", "problems": [], "measures": measures, "verdicts": [verdict]}
 
     rows = board.ranked([result("a", "mine", None), result("b", "mine", "<another>", passed=False)])
-    assert "Compared with the faces of “mine” and “&lt;another&gt;”." in board.as_page(rows, "board")
+    assert "Compared with the faces of “mine” and the faces of “&lt;another&gt;”." in board.as_page(rows, "board")
     reason = "not judged: other faces, another detector, or a measure is missing"
     assert {row["name"]: row["remarks"] for row in rows} == {"a": [reason], "b": []}
 
