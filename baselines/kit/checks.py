@@ -30,6 +30,7 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TARGET_MISSING = "the loss wants a tensor as its target: ones_like or zeros_like of D's answers"
+IN_PLACE = "a method that ends in _, or += and the like, changes what backward() needs: make a new tensor"
 NO_LIST = "a network is no list of weights: write network.parameters()"
 TORCH_SAYS = {  # what stops a step, and what that means
     "does not require grad": "backward() finds no gradient: is there a detach(), no_grad() or item() around the loss?",
@@ -69,7 +70,8 @@ class TinyD(nn.Module):
         shape, channels = [*pictures.shape], self.layers[0].in_features
         assert len(shape) == 4 and shape[1] == channels, f"D takes pictures, [N, {channels}, H, W], not {shape}"
         assert not pictures.is_inference(), NO_INFERENCE
-        score = self.layers(pictures.mean((2, 3))).squeeze(1)  # [N, channels] -> [N]
+        places = torch.linspace(0.6, 1.4, shape[2] * shape[3], device=pictures.device).view(shape[2:])  # no two alike
+        score = self.layers((places * pictures).mean((2, 3))).squeeze(1)  # [N, channels] -> [N]
         return torch.sigmoid(score) if self.probability else score
 
 
@@ -115,10 +117,13 @@ def tiny_pair(probability=True, sign=1):
 
 
 def tiny_batch():
-    """Real pictures [6, 3, 64, 64], each of another brightness and contrast, and z [6, 7]."""
+    """Real pictures [6, 3, 64, 64] in −1 … 1, each of another brightness and contrast, and z [6, 7]. They are brighter
+    to the right and to the bottom: turned, they are others."""
     repeatable = torch.Generator().manual_seed(6)
     real = torch.rand(6, 3, 64, 64, generator=repeatable) * torch.linspace(0.1, 1.2, 6).view(-1, 1, 1, 1)
     real = real + torch.linspace(-1, 0.4, 6).view(-1, 1, 1, 1) + torch.tensor([0.2, 0.0, -0.3]).view(3, 1, 1)
+    slope = torch.linspace(-0.4, 0.4, 64)
+    real = (real + slope.view(64, 1) + slope / 2).clamp(-1, 1)
     z = torch.randn(6, 7, generator=repeatable)
     return real.to(check_device()), z.to(check_device())
 
@@ -165,7 +170,8 @@ def right_gradients(loss, network):
     weights = [*network.parameters()]
     if not loss.requires_grad:
         return [torch.zeros_like(weight) for weight in weights]
-    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    with explained("its gradient cannot be taken"):
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
     return [torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)]
 
 
@@ -184,9 +190,10 @@ def has_values(gradients):
 @contextmanager
 def errors_in_words(say, meanings):
     """Turns an error inside of a solution into a line: the hint of `meanings`, {a part of what the error says: hint},
-    or else what say(the error's type and first line) gives."""
+    or else what say(the error's type and first line) gives. So does what it leaves behind for all that comes after."""
     try:
-        yield
+        with nothing_left_behind():
+            yield
     except (*ERRORS, AssertionError) as error:  # torch raises AssertionError where it has no CUDA
         said = str(error)
         if isinstance(error, NotImplementedError) and (not said or NOT_YET in said):  # nothing is written yet
@@ -195,9 +202,26 @@ def errors_in_words(say, meanings):
             if words.lower() in said.lower():
                 raise AssertionError(hint) from None
         if isinstance(error, AssertionError):  # a check's own words
+            assert said, (
+                "an assert of yours stops it: here are small batches, odd sizes and other numbers. Leave it out"
+            )
             raise
         first_line = said.partition("\n")[0]
         raise AssertionError(say(f"{type(error).__name__}: {first_line}".rstrip(": "))) from error
+
+
+@contextmanager
+def nothing_left_behind():
+    """Undoes a solution's set_grad_enabled(), for which all right solutions after it would fail, and says so; says too
+    that it seeds the random numbers."""
+    enabled, seed = torch.is_grad_enabled(), torch.initial_seed()
+    try:
+        yield
+    finally:
+        left, seeded = torch.is_grad_enabled() != enabled, torch.initial_seed() != seed
+        torch.set_grad_enabled(enabled)
+        assert not left, "set_grad_enabled() holds on after the function: write `with torch.no_grad():`"
+        assert not seeded, "leave out manual_seed() and seed(): training would get the same z at every step"
 
 
 def explained(hint):
@@ -207,6 +231,7 @@ def explained(hint):
         "no_grad() is enough",
         "leaf variable that requires grad": "this changes a tensor in place, for which a gradient is asked: make a new "
         "tensor; change weights under torch.no_grad()",
+        "modified by an inplace operation": IN_PLACE,
     }
     return errors_in_words(lambda error: f"{hint} (your code stopped with: {error})", whatever_the_shapes)
 
@@ -315,8 +340,8 @@ def check_wrong_gradient(optimizer, expected, previous, scales, returned, value,
         "a sum or a norm that is not as asked"
     )
     assert not are_close(found, expected, 0.03), (
-        f"the gradient at {optimizer.called}.step() is nearly right: is there half precision (autocast), or is the "
-        "small number in a log or a root too large?"
+        f"the gradient at {optimizer.called}.step() is nearly right: is a target or a weight a little off, as 0.99 "
+        "for 1? Is there noise on the pictures, half precision (autocast), or too large a number in a log or a root?"
     )
     assert abs(factor - 1) > 0.01, (
         f"the gradient at {optimizer.called}.step() is as long as it should be, but points another way; the loss is "
@@ -382,12 +407,13 @@ def check_step(
             return "optimizer.step() comes before a backward() that needs the old weights"
         if optimizer.versions() != optimizer.versions_before:
             return "weights change between the loss and its backward(): change them after optimizer.step()"
-        return "a method that ends in _, or += and the like, changes what backward() needs: make a new tensor"
+        return IN_PLACE
 
     arguments = batch() if trains == "D" else batch()[1:]
-    given = copy.deepcopy(arguments)
     previous = None
     for _ in range(3):
+        arguments = [0.9 * one if torch.is_tensor(one) and one.is_floating_point() else one for one in arguments]
+        given = copy.deepcopy(arguments)  # other ones at each step: who keeps the first ones trains on them for ever
         loss_before = right_loss(D, G, *arguments)
         expected, value = right_gradients(loss_before, network), loss_before.item()
         before = copy.deepcopy((D, G))
@@ -454,7 +480,7 @@ def output_of(function, *inputs, shape=None, meanings=None):
     def say(error):
         return f"for {given} it stops with {error}" if given else f"it stops with {error}"
 
-    with errors_in_words(say, meanings or {}):
+    with errors_in_words(say, {"modified by an inplace operation": IN_PLACE} | (meanings or {})):
         out = function(*inputs)
     assert out is not None, "it returns nothing: is the return missing?"
     if shape is not None:
@@ -468,7 +494,8 @@ def weighted_slopes(out, inputs):
     if not out.requires_grad:
         return [torch.zeros_like(one) for one in inputs]
     weights = torch.linspace(-1.0, 2.0, out.numel(), device=out.device).view(out.shape)
-    found = torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True, allow_unused=True)
+    with explained("its gradient cannot be taken"):
+        found = torch.autograd.grad((out * weights).sum(), inputs, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(one) if slope is None else slope for one, slope in zip(inputs, found, strict=True)]
 
 
