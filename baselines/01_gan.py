@@ -69,7 +69,7 @@
 
 # %%
 import torch
-from kit.checks import THROUGH_D, check_step, done
+from kit.checks import THROUGH_D, check_step, done, tiny_pair
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.launch import launch
@@ -232,7 +232,9 @@ def check_discriminator_step(step):
             -(D(real).log().mean() + D(G(z)).log().mean()) / 2
         ),
     }
-    done("discriminator_step", check_step(step, right, mistakes, scales=(1.0, 2.0)))  # the mean of both, or the sum
+    remarks = check_step(step, right, mistakes, scales=(1.0, 2.0))  # the mean of both, or the sum
+    check_step(step, right, mistakes, pair=lambda: tiny_pair(sign=4), scales=(1.0, 2.0))  # a gradient longer than 1
+    done("discriminator_step", remarks)
 
 
 check_discriminator_step(discriminator_step)
@@ -292,7 +294,10 @@ def check_generator_step(step):
         "this is log(1 − D(G(z))), which saturates: use −log D(G(z))": lambda D, G, z: (1 - D(G(z))).log().mean(),
         "labels swapped: G wants D to answer 1 for its fakes": lambda D, G, z: -(1 - D(G(z))).log().mean(),
     }
-    done("generator_step", check_step(step, right, mistakes, trains="G"))
+    remarks = check_step(step, right, mistakes, trains="G")
+    for sign in (4, -4):  # a gradient longer than 1, and a D that believes G
+        check_step(step, right, mistakes, trains="G", pair=lambda sign=sign: tiny_pair(sign=sign))
+    done("generator_step", remarks)
 
 
 check_generator_step(generator_step)

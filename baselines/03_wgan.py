@@ -222,11 +222,15 @@ def check_make_critic(make):
     norms = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
     for batch_norm in (True, False):
         critic = check_critic(make, replace(odd, batch_norm=batch_norm))
-        kinds = {type(module).__name__ for module in critic.modules() if isinstance(module, norms)}
-        right = {"BatchNorm2d"} if batch_norm else set()
-        assert kinds == right, (
+        found = [module for module in critic.modules() if isinstance(module, norms)]
+        kinds = {type(module).__name__ for module in found if not (batch_norm and isinstance(module, nn.BatchNorm2d))}
+        assert not kinds and bool(found) == batch_norm, (
             f"settings.batch_norm is {batch_norm}, but the critic's norms are {', '.join(kinds) or 'missing'}: give "
             "Discriminator nn.BatchNorm2d or nn.Identity as its norm"
+        )
+        blocks = odd.layers - 1  # all before the last layer but the first
+        assert len(found) == batch_norm * blocks, (
+            f"{len(found)} blocks have BatchNorm, and {blocks} should: each but the first, as Discriminator gives it"
         )
     done("make_critic")
 
@@ -290,8 +294,8 @@ def check_make_optimizers(make):
             f"optimizer_{letter} must train all parameters of {letter} and nothing else. Return G's optimizer first"
         )
         for group in optimizer.param_groups:
-            assert group["lr"] == lr, (
-                f"the learning rate of optimizer_{letter} is {group['lr']}, settings.lr_{letter} is {lr}"
+            assert group.get("lr") == lr, (
+                f"the learning rate of optimizer_{letter} is {group.get('lr')}, settings.lr_{letter} is {lr}"
             )
             momentum = group.get("betas", (group.get("momentum", 0),))[0]
             assert momentum == 0, (
@@ -307,6 +311,14 @@ def check_make_optimizers(make):
                     f"optimizer_{letter} has {name} {value}: leave it out. RMSprop's third and fourth arguments are "
                     "alpha and eps, not betas"
                 )
+        before = [weight.detach().clone() for weight in network.parameters()]
+        for weight in network.parameters():
+            weight.grad = torch.ones_like(weight)
+        with explained(f"optimizer_{letter}.step() does not run as training calls it: use RMSprop, as in the paper"):
+            optimizer.step()
+        assert all((weight < was).all() for weight, was in zip(network.parameters(), before, strict=True)), (
+            f"optimizer_{letter}.step() does not move all weights: use RMSprop, as in the paper"
+        )
     done("make_optimizers")
 
 
@@ -450,7 +462,10 @@ def check_clipping(step, loss_of, clip):
     found, free, _ = after(start_inside=True)
     if are_close(found, clipped(free), 1e-5):
         found, _, _ = after(start_inside=False, batch_norm=True)
-        assert max(w.abs().max() for w in found) < 1.01 * clip, "BatchNorm is not clipped: clip all of D.parameters()"
+        over = [f"{[*weight.shape]}" for weight in found if weight.abs().max() > 1.01 * clip]
+        assert not over, (
+            f"weights of shape {over[0]} are not clipped: clip all of D.parameters(), BatchNorm's and biases too"
+        )
         return
     widest = max(weight.abs().max().item() for weight in found)
     if are_close(found, free, 1e-5):
@@ -596,14 +611,21 @@ def check_layer_norms(norms_of):
 
     layers = {name: weight for name, weight in D.named_parameters() if weight.dim() > 1}
     previous = None
-    for _ in range(2):
+    for size in (1, 1e-9):  # a gradient that vanishes is what the report is about
         give_gradients()
+        for weight in D.parameters():
+            weight.grad *= size
+        weights = [weight.detach().clone() for weight in D.parameters()]
         gradients = [weight.grad.clone() for weight in D.parameters()]
         found = output_of(norms_of, D, meanings=TORCH_SAYS)
         assert isinstance(found, dict), f"return a dict, {{name: norm}}, not {type(found).__name__}"
         assert all(weight.grad is not None for weight in D.parameters()) and are_close(
             [weight.grad for weight in D.parameters()], gradients
         ), "it changes the gradients: only read them"
+        assert D.training and all(weight.requires_grad for weight in D.parameters()), (
+            "it puts D into eval(), or freezes it"
+        )
+        assert all(map(torch.equal, D.parameters(), weights)), "it changes D's weights: only read the gradients"
         vectors = [name for name, weight in D.named_parameters() if weight.dim() == 1 and name in found]
         assert not vectors, f"{vectors[0]} has one dimension: leave the biases and the norms' vectors out"
         missing = [name for name in layers if name not in found]
@@ -625,7 +647,8 @@ def check_layer_norms(norms_of):
             return torch.stack([measure(weight.grad) for weight in layers.values()])
 
         right = all_of(lambda g: g.square().sum().sqrt())
-        if not are_close([found], [right]):
+        apart = ~((found - right).abs() <= 1e-3 * right)  # each by itself; NaN too
+        if apart.any():
             wrong = {
                 "these are norms of the weights: take weight.grad": torch.stack([w.norm() for w in layers.values()]),
                 "this is the L1 norm: take the L2 norm, weight.grad.norm()": all_of(lambda g: g.abs().sum()),
@@ -645,10 +668,11 @@ def check_layer_norms(norms_of):
                 for memory in (previous, previous + right, (previous + right) / 2, (previous**2 + right**2).sqrt()):
                     assert not are_close([found], [memory]), kept
             for hint, values in wrong.items():
-                assert not are_close([found], [values.detach()]), hint
+                assert not are_close([found / size], [values.detach() / size]), hint
+            assert size == 1, "small norms are wrong: add nothing, round nothing, and leave none out"
+            norms, wanted = (", ".join(f"{norm:.4g}" for norm in some[apart][:3].tolist()) for some in (found, right))
             raise AssertionError(
-                f"the norms are {', '.join(f'{norm:.4g}' for norm in found[:3].tolist())}, …, and should be "
-                f"{', '.join(f'{norm:.4g}' for norm in right[:3].tolist())}, …: the L2 norm of each weight's gradient"
+                f"there are norms {norms}, which should be {wanted}: the L2 norm of each weight's gradient"
             )
         previous = right
 

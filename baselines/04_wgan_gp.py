@@ -280,23 +280,31 @@ from kit.gradient_penalty import gradient_penalty
 
 
 # %% check="gradient_penalty"
-class Plane(Waves):
-    """Waves without the tanh: a picture's slope is the same wherever it lies, and each has another."""
+class OnePlane(Waves):
+    """Waves without the tanh: all pictures have one slope, wherever they lie."""
 
     def forward(self, pictures):
-        planes = pictures.flatten(-3) @ self.directions.T @ self.heights  # [N], or a number for one alone
+        return pictures.flatten(-3) @ self.directions.T @ self.heights  # [N], or a number for one alone
+
+
+class Plane(OnePlane):
+    """Each picture of a batch has a slope of its own, wherever it lies."""
+
+    def forward(self, pictures):
+        planes = super().forward(pictures)
         return planes * torch.linspace(0.5, 1.5, planes.numel(), device=planes.device).view_as(planes)
 
 
 class Bowl(nn.Module):
-    """D(x) = Σ w x² / 2, over pixels with a weight each. Its slope at a pixel is w x, which tells what x is."""
+    """D(x) = Σ w x³ / 3, over pixels with a weight each. Its slope at a pixel is w x², which tells what x is, and that
+    of a mixture is no mixture of slopes."""
 
     def __init__(self, weight):
         super().__init__()
         self.weight = nn.Parameter(torch.full((3, 64, 64), weight))
 
     def forward(self, pictures):
-        return (self.weight * pictures.square()).sum((-3, -2, -1)) / 2
+        return (self.weight * pictures**3).sum((-3, -2, -1)) / 3
 
 
 TAKE_FIRST = "autograd.grad returns a tuple with one gradient for each input: take its first"
@@ -321,6 +329,7 @@ def check_penalty(penalty, D, real, fake):
     for weight in D.parameters():
         weight.grad = torch.ones_like(weight)
     value = output_of(penalty, D, real, fake, meanings=USUAL_ERRORS)
+    assert D.training, "D stays in eval(): it has to learn"
     assert all(weight.requires_grad for weight in D.parameters()), "D's weights stay frozen: it has to learn"
     assert all(weight.grad is not None and (weight.grad == 1).all() for weight in D.parameters()), (
         "the gradients of D's weights change: use torch.autograd.grad, no backward() and no zero_grad()"
@@ -334,7 +343,7 @@ def check_penalty(penalty, D, real, fake):
 def check_gradient_penalty(penalty):
     repeatable = torch.Generator().manual_seed(10)
     scales = torch.linspace(0.05, 1.3, 6).view(-1, 1, 1, 1)
-    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).to(check_device())
+    x = (torch.randn(6, 3, 64, 64, generator=repeatable) * scales).tanh().to(check_device())  # in −1 … 1
     D = Waves().to(check_device())
 
     def slopes(D):
@@ -429,26 +438,30 @@ def check_gradient_penalty(penalty):
         "the penalty is right, but its gradient for D's weights is not: is there a detach() or item() on the way?"
     )
     check_penalty(penalty, D, x, x.clone().requires_grad_() * 1)  # a fake that is not detached
+    plane, other = OnePlane().to(check_device()), x.flip(0) / 2  # so x̂ does not matter
+    assert are_close([check_penalty(penalty, plane, x, other)], [right(slopes(plane))]), (
+        "return the penalty alone: there is something else in it that depends on real and fake"
+    )
     check_alpha(penalty)
     done("gradient_penalty")
 
 
 def check_alpha(penalty, count=32, calls=32):
     """Checks the α of a penalty whose value is right. A Bowl's gradient tells them, whatever way they are drawn."""
-    weight = 0.0034
+    weight = 0.0045
     D = Bowl(weight).to(check_device())
     columns = torch.arange(64, device=check_device()) % count
     own = (columns == torch.arange(count, device=columns.device).view(-1, 1)).float()  # [N, 64]: its own columns
     own = own.view(count, 1, 1, 64).expand(-1, 3, 64, -1)  # 0 in all others' columns
-    real, fake = 3 * own, 1 * own  # so there x̂ = 1 + 2α
+    real, fake = 1 * own, own / 2  # so there x̂ = (1 + α) / 2
 
     def drawn():
         """α [N, 384] of one call, at each pixel of a picture's own columns."""
         (gradient,) = right_gradients(check_penalty(penalty, D, real, fake), D)
-        # P = mean over i of (n_i − 1)² with n_i² = Σ w² x̂², so that ∂P/∂w · N / 2w = (n_i − 1) / n_i · x̂² =: r
+        # P = mean over i of (n_i − 1)² with n_i² = Σ w² x̂⁴, so that ∂P/∂w · N / 2w = (n_i − 1) / n_i · x̂⁴ =: r
         r = torch.stack([gradient[one.bool()] for one in own]) * count / (2 * weight)  # [N, 384]
         n = (1 - (1 + 4 * weight**2 * r.sum(1, keepdim=True)).clamp(min=0).sqrt()) / 2  # from Σ w² r = (n − 1) n
-        return ((r * n / (n - 1)).clamp(min=0).sqrt() - 1) / 2
+        return 2 * (r * n / (n - 1)).clamp(min=0) ** 0.25 - 1
 
     with torch.random.fork_rng([0] if check_device().type == "cuda" else []):  # on two GPUs the default warns
         torch.manual_seed(0)
@@ -465,6 +478,8 @@ def check_alpha(penalty, count=32, calls=32):
         "x̂ is the same at every call: mix real and fake, with an α drawn anew"
     )
     assert (alpha.amax(1) - alpha.amin(1)).max() > 0.02, "one α for the whole batch: take one for each picture"
+    apart = torch.cdist(alpha.T, alpha.T, p=torch.inf).fill_diagonal_(1)  # [N, N]
+    assert apart.min() > 0.02, "some pictures share their α: take one for each picture"
     drawn_sorted = alpha.flatten().sort().values
     uniform = (torch.arange(len(drawn_sorted)) + 0.5) / len(drawn_sorted)
     # a fair draw is farther away than this once in a million times (Kolmogorov–Smirnov)

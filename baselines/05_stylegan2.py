@@ -419,7 +419,8 @@ def check_generate(generate):
         def forward(self, styles, input_noise):
             assert torch.is_tensor(input_noise), "pass image_noise on to G"
             shade = torch.linspace(-4, 2.5, 64 * 64, device=styles.device).view(1, 1, 64, 64)
-            out = shade + styles.flatten(1).mean(1).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+            tint = torch.tensor([-0.1, 0.0, 0.2], device=styles.device).view(3, 1, 1)
+            out = shade + tint + styles.flatten(1).mean(1).view(-1, 1, 1, 1)  # [N, 3, 64, 64]
             seen.append((styles, input_noise, out))
             return out.clone()
 

@@ -296,9 +296,9 @@ def check_relativistic_losses(loss_D, loss_G):
         }
 
     repeatable = torch.Generator().manual_seed(3)
-    for count in (5, 8):
-        real = (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(check_device()).requires_grad_()
-        fake = (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(check_device()).requires_grad_()
+    for count, size in ((5, 1), (8, 1), (6, 10)):  # far apart, too
+        real = size * (1.7 * torch.randn(count, generator=repeatable) + 0.6).to(check_device()).requires_grad_()
+        fake = size * (0.8 * torch.randn(count, generator=repeatable) - 0.3).to(check_device()).requires_grad_()
         real, fake = 1 * real, 1 * fake  # what comes from D is no leaf
         no_part = real.detach()  # G has no influence on the scores of reals
         for name, function, scores, ahead, above in (
@@ -616,11 +616,17 @@ def check_discriminator_step(step):
                     raise AssertionError(f"with r1 = r2 = 0 D still learns from loss_D: {error}") from None
                 if not called and "the gradient at" in str(error):
                     raise AssertionError(
-                        "call zero_centred_penalty(scores, pictures), once for the reals and once for the fakes"
+                        "call zero_centred_penalty(scores, pictures) by this name, once for the reals and once for the "
+                        "fakes"
                     ) from None
                 raise
-    if called:
-        remarks += ["zero_centred_penalty is called while its weight is 0: `if r1:` is faster"]
+        if called:
+            remarks += ["zero_centred_penalty is called while its weight is 0: `if r1:` is faster"]
+        check_step(  # a gradient longer than 1, to which 02 clips
+            *(step, right, mistakes),
+            pair=lambda: tiny_pair(probability=False, sign=20),
+            batch=lambda: (*tiny_batch(), pairs, 7.3, 2.1),
+        )
     done("discriminator_step", remarks)
 
 

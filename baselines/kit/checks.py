@@ -212,20 +212,23 @@ def errors_in_words(say, meanings):
 
 @contextmanager
 def nothing_left_behind():
-    """Undoes a solution's set_grad_enabled(), for which all right solutions after it would fail, and says so; says too
-    that it seeds the random numbers."""
-    enabled, seed = torch.is_grad_enabled(), torch.initial_seed()
+    """Undoes a solution's set_grad_enabled() and set_default_dtype(), for which right solutions after it would fail,
+    and says so; says too that it seeds the random numbers."""
+    enabled, dtype, seed = torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed()
     try:
         yield
     finally:
-        left, seeded = torch.is_grad_enabled() != enabled, torch.initial_seed() != seed
+        left, retyped = torch.is_grad_enabled() != enabled, torch.get_default_dtype() != dtype
+        seeded = torch.initial_seed() != seed
         torch.set_grad_enabled(enabled)
+        torch.set_default_dtype(dtype)
         assert not left, "set_grad_enabled() holds on after the function: write `with torch.no_grad():`"
+        assert not retyped, "leave out set_default_dtype(): it holds on after the function, for all new tensors"
         assert not seeded, "leave out manual_seed() and seed(): training would get the same z at every step"
 
 
-def explained(hint):
-    """Turns an error inside of a solution into a hint, which says what the shapes should be."""
+def explained(hint, meanings=None):
+    """Turns an error inside of a solution into a hint, which says what the shapes should be, or that of `meanings`."""
     whatever_the_shapes = {
         "inference tensor": "leave out inference_mode(): no gradient can flow through what it makes. detach() or "
         "no_grad() is enough",
@@ -233,7 +236,9 @@ def explained(hint):
         "tensor; change weights under torch.no_grad()",
         "modified by an inplace operation": IN_PLACE,
     }
-    return errors_in_words(lambda error: f"{hint} (your code stopped with: {error})", whatever_the_shapes)
+    return errors_in_words(
+        lambda error: f"{hint} (your code stopped with: {error})", whatever_the_shapes | (meanings or {})
+    )
 
 
 def check_gradients(output, right, inputs):
@@ -257,7 +262,8 @@ def stand_ins(function, **others):
     function = inspect.unwrap(function)
     while hasattr(function, "func"):  # of functools.partial
         function = function.func
-    names = getattr(function, "__globals__", None) or type(function).__call__.__globals__  # of an object that is called
+    kind = type(function)  # of an object that is called; that of a network calls its forward()
+    names = getattr(function, "__globals__", None) or getattr(kind, "forward", kind.__call__).__globals__
     before = {name: names[name] for name in others if name in names}
     for name, other in others.items():
         other.__qualname__ = name  # which Python names when its arguments do not fit
@@ -335,13 +341,13 @@ def check_wrong_gradient(optimizer, expected, previous, scales, returned, value,
     for hint, (_, wrong_value) in wrong.items():
         if abs(wrong_value - value) > 1e-4:  # else the mistake is in the gradient alone
             assert not any(abs(returned - s * wrong_value) < 1e-4 for s in scales), hint
-    assert length < 1e-5 or not are_close(found, [factor * e for e in expected]), (
+    assert length < 1e-5 or abs(factor - 1) < 0.01 or not are_close(found, [factor * e for e in expected]), (
         f"the gradient at {optimizer.called}.step() is {factor:.4g} times as long as it should be: look for a factor, "
         "a sum or a norm that is not as asked"
     )
     assert not are_close(found, expected, 0.03), (
         f"the gradient at {optimizer.called}.step() is nearly right: is a target or a weight a little off, as 0.99 "
-        "for 1? Is there noise on the pictures, half precision (autocast), or too large a number in a log or a root?"
+        "for 1? Are the pictures changed? Is there half precision (autocast), or too large a number in a log or a root?"
     )
     assert abs(factor - 1) > 0.01, (
         f"the gradient at {optimizer.called}.step() is as long as it should be, but points another way; the loss is "
@@ -412,7 +418,9 @@ def check_step(
     arguments = batch() if trains == "D" else batch()[1:]
     previous = None
     for _ in range(3):
-        arguments = [0.9 * one if torch.is_tensor(one) and one.is_floating_point() else one for one in arguments]
+        arguments = [
+            0.9 * one.detach() if torch.is_tensor(one) and one.is_floating_point() else one for one in arguments
+        ]
         given = copy.deepcopy(arguments)  # other ones at each step: who keeps the first ones trains on them for ever
         loss_before = right_loss(D, G, *arguments)
         expected, value = right_gradients(loss_before, network), loss_before.item()
@@ -523,14 +531,16 @@ def check_function(function, right, inputs, mistakes):
 
 def check_critic(make, settings):
     """Checks what every critic needs: any number per picture, settings.layers, settings.width. Returns the critic."""
-    with explained("the critic cannot be made: Discriminator wants a class or a function as its norm, no layer"):
+    a_class = "the critic cannot be made: Discriminator wants a class or a function as its norm, no layer"
+    with explained("the critic cannot be made", {"not callable": a_class, "has no attribute 'dim'": a_class}):
         critic = make(settings)
     assert isinstance(critic, nn.Module), f"return the network, not {type(critic).__name__}"
-    assert critic.training and all(weight.requires_grad for weight in critic.parameters()), (
-        "the critic is in eval(), or frozen: return it as Discriminator makes it, it has to learn"
-    )
+    assert all(module.training for module in critic.modules()) and all(
+        weight.requires_grad for weight in critic.parameters()
+    ), "the critic is in eval(), or frozen: return it as Discriminator makes it, it has to learn"
     critic, pictures = critic.to(check_device()), tiny_batch()[0]
     scores = output_of(critic, pictures, shape=pictures.shape[:1])
+    assert are_close([critic(pictures)], [scores]), "it answers differently each time: leave Dropout and noise out"
     convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == settings.layers + 1, (
         f"layers is {settings.layers}, but before the last convolution there are {len(convolutions) - 1}: pass "
@@ -552,6 +562,12 @@ def check_critic(make, settings):
             "the Sigmoid is still in: its gradients vanish, and a distance is no probability. Pass probability=False"
         )
         raise AssertionError("something changes what the last convolution gives: return it as it is")
+    given = []
+    with last.register_forward_hook(lambda layer, inputs, out: given.append(out)):
+        scores = critic(pictures)
+    assert are_close([scores], [given[-1].view_as(scores)]), (
+        "the scores are not what the last convolution gives: return it as it is"
+    )
     return critic
 
 
