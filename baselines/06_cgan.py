@@ -246,11 +246,13 @@ def join_pictures(pictures, y):
 def check_join_z(join_z, z, y):
     wanted = [len(z), z.shape[1] + y.shape[1]]
     right = f"z {list(z.shape)} and y {list(y.shape)} make {wanted}"
+    given = z.clone(), y.clone()
     with explained(f"{right}, but join_z stops. Join along dimension 1"):
-        joined = join_z(z, y)
+        joined = join_z(*given)
     assert torch.is_tensor(joined), f"join_z: return a tensor, not {type(joined).__name__}"
     assert joined.device == z.device, "join_z: keep z and y on their device, which may be the CPU"
     assert list(joined.shape) == wanted, f"{right}, not {list(joined.shape)}: join along dimension 1"
+    assert all(map(torch.equal, given, (z, y))), "it changes what it is given: make a new tensor"
     assert joined.dtype == z.dtype, f"join_z: z and y are {z.dtype}, and networks do not take {joined.dtype}"
     assert not torch.equal(joined, torch.cat([y, z], 1)), "z comes first, then y"
     assert torch.equal(joined, torch.cat([z, y], 1)), "join z and y as they are: some of their numbers changed"
@@ -260,9 +262,9 @@ def check_join_pictures(join_pictures, pictures, y):
     channels = pictures.shape[1]
     wanted = [len(y), channels + y.shape[1], *pictures.shape[2:]]
     right = f"pictures {list(pictures.shape)} and y {list(y.shape)} make {wanted}"
-    before = pictures.detach().clone()
+    before, given = pictures.detach().clone(), y.clone()
     with explained(f"{right}, but join_pictures stops. maps are as large as the pictures, pictures.shape[2:]"):
-        joined = join_pictures(pictures, y)
+        joined = join_pictures(pictures, given)
     assert torch.is_tensor(joined), f"join_pictures: return a tensor, not {type(joined).__name__}"
     shape = list(joined.shape)
     assert joined.dim() == 4, f"{right}, not {shape}: keep pictures as they are, and add channels"
@@ -270,6 +272,7 @@ def check_join_pictures(join_pictures, pictures, y):
     assert shape == wanted, f"{right}, not {shape}: maps as large as the picture"
     assert joined.dtype == pictures.dtype, f"join_pictures: networks take {pictures.dtype}, not {joined.dtype}"
     assert torch.equal(pictures, before), "the pictures themselves were changed: make a new tensor"
+    assert torch.equal(given, y), "it changes what it is given: make a new tensor"
     assert torch.equal(joined[:, :channels], pictures), "the pictures come first, unchanged; then the maps"
     maps = joined[:, channels:].flatten(2)  # [N, classes, H × W]
     assert torch.equal(maps.amin(2), maps.amax(2)), "a map is constant: the same number at every pixel"
@@ -362,23 +365,32 @@ def other_labels(labels, n_classes):
 
 # %% check="other_labels"
 def check_other_labels(other_labels):
-    for n_classes in (4, 2, 7):
-        sizes = 5000 * torch.arange(1, n_classes + 1, device=check_device())  # uneven, as those of a batch are
+    for n_classes, count in ((4, 5000), (2, 80), (7, 5000)):
+        sizes = count * torch.arange(1, n_classes + 1, device=check_device())  # uneven, as those of a batch are
         labels = torch.arange(n_classes, device=check_device()).repeat_interleave(sizes)
+        labels = labels.view(2 * n_classes, -1).T.contiguous()  # batches so small that all drawn again come to an end
         before = labels.clone()
         with explained("labels [N] in, as many labels out"):
-            others = other_labels(labels, n_classes)
+            batches = [other_labels(batch, n_classes) for batch in labels]
+        others, kind = batches[0], labels.dtype
         assert torch.is_tensor(others), f"return a tensor, not {type(others).__name__}"
         assert torch.equal(labels, before), "the labels themselves were changed: make a new tensor"
-        assert others.shape == labels.shape, f"labels [N] in, as many labels out, not {list(others.shape)}"
-        assert others.dtype == labels.dtype, f"labels are whole numbers, {labels.dtype}, and these are {others.dtype}"
+        assert others.shape == labels[0].shape, f"labels [N] in, as many labels out, not {list(others.shape)}"
+        assert others.dtype == kind, f"labels are whole numbers, {kind}, and these are {others.dtype}"
         assert others.device == labels.device, "keep them on the device of the labels"
+        with explained("labels [N] in, as many labels out"):
+            others = torch.stack(batches)
         in_range = others.min() >= 0 and others.max() < n_classes
         assert in_range, "classes are 0 … n_classes − 1: take the remainder, % n_classes"
         assert not torch.equal(others, labels), "these are the right labels"
         assert (others != labels).all(), "some labels are still right: every one must be wrong"
-        again = n_classes > 2 and all(torch.equal(others, other_labels(labels, n_classes)) for _ in range(10))
-        assert not again, "the same wrong labels at every call: draw them"
+        again = [other_labels(labels[0], n_classes) for _ in range(10)]
+        assert n_classes == 2 or any((others[0] != one).any() for one in again), (
+            "the same wrong labels at every call: draw them"
+        )
+        of_one_class = labels[:, :, None] == labels[:, None]
+        alike = (others[:, :, None] == others[:, None])[of_one_class].float().mean()
+        assert n_classes == 2 or alike < 0.9, "labels of one class get the same wrong label: draw one for each"
         counts = [others[labels == label].bincount(minlength=n_classes) for label in range(n_classes)]
         counts = torch.stack(counts)  # [label, wrong label]
         equally = "each of the other classes should be equally likely"
@@ -427,13 +439,15 @@ class LabelledG(TinyG):
         return fakes
 
 
-def labelled_pair(size=64):
-    """(D, G) with weights that are always the same. The label counts for both."""
+def labelled_pair(size=64, steep=1):
+    """(D, G) with weights that are always the same. The label counts for both. D's gradient grows with `steep`."""
     D, G = LabelledD(), LabelledG(size)
     repeatable = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in [*D.parameters(), *G.parameters()]:
             weight.copy_(torch.randn(weight.shape, generator=repeatable))
+        for layer, factor in ((D.layers[0], 1 / steep), (D.layers[-1], steep)):
+            layer.weight.mul_(factor)
     return D.to(check_device()), G.to(check_device())
 
 
@@ -579,6 +593,8 @@ def check_discriminator_step(step):
     )
     both = {"pair": labelled_pair, "scales": (1.0, 2.0)}  # the mean of what is accepted and rejected, or their sum
     remarks = check_step(watched, right, mistakes, batch=labelled_batch, **both)
+    steep = both | {"pair": lambda: labelled_pair(steep=4)}  # whose gradients a limit on their norm would change
+    check_step(watched, right, mistakes, batch=labelled_batch, **steep)
 
     wrong_y = torch.eye(4, device=check_device())[[0, 3, 2, 1, 1, 3]]
 
