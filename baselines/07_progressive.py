@@ -94,7 +94,16 @@ from functools import partial
 from numbers import Integral
 
 import torch
-from kit.checks import are_close, check_device, check_function, done, errors_in_words, output_of, weighted_slopes
+from kit.checks import (
+    are_close,
+    check_device,
+    check_function,
+    done,
+    errors_in_words,
+    explained,
+    output_of,
+    weighted_slopes,
+)
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.files import atomic_write
@@ -259,6 +268,7 @@ def check_stage(stage):
         assert isinstance(found, (tuple, list)) and len(found) == 2, f"return resolution and α, not {found}"
         resolution, alpha = found
         assert isinstance(resolution, Integral), f"{resolution!r} pixels are no size: the resolution is a whole number"
+        assert resolution < 10**6, "the resolution doubles once for each number in fade, and then stays"
         return resolution, alpha.item() if torch.is_tensor(alpha) else alpha
 
     first, last = at(0), at(10**6)
@@ -340,7 +350,9 @@ def check_fade(fade):
     old, new = (torch.randn(4, 3, 8, 8, generator=repeatable).to(check_device()).requires_grad_() for _ in range(2))
     old, new = 3 * old + 1, 1 * new  # of another size and mean
     mistakes = {
-        "the wrong way round: α = 0 is old, α = 1 is new": lambda old, new, alpha: alpha * old + (1 - alpha) * new,
+        "the wrong way round: α = 0 is old, α = 1 is new; or are the arguments in another order?": (
+            lambda old, new, alpha: alpha * old + (1 - alpha) * new
+        ),
         "old is not scaled by 1 − α: at α = 1 it should be gone": lambda old, new, alpha: old + alpha * new,
         "new is not scaled by α: at α = 0 it is not there yet": lambda old, new, alpha: (1 - alpha) * old + new,
         "α comes in as a square: it rises in a straight line": lambda old, new, alpha: (
@@ -547,9 +559,16 @@ class EqualizedConv(nn.Module):
 # %% check="equalized_conv"
 def check_equalized_conv(Conv):
     repeatable = torch.Generator().manual_seed(3)
+    parts = "keep the constructor as it is: forward uses self.weight, self.bias, self.padding and self.gain"
+
+    def made(*arguments):
+        with explained(parts):
+            conv = Conv(*arguments)
+        assert all(isinstance(getattr(conv, name, None), nn.Parameter) for name in ("weight", "bias")), parts
+        return conv
 
     def check(channels_in, channels_out, kernel, padding, gain):
-        conv = Conv(channels_in, channels_out, kernel, padding, gain)
+        conv = made(channels_in, channels_out, kernel, padding, gain)
         conv = conv.to(check_device()).double()  # new GPUs round floats
         with torch.no_grad():
             for weight in conv.parameters():
@@ -595,6 +614,15 @@ def check_equalized_conv(Conv):
     check(5, 3, 3, padding=2, gain=0.7)
     check(4, 6, 1, padding=0, gain=1.9)
     check(3, 7, 4, padding=1, gain=1.0)
+    conv = made(50, 60, 3)  # large enough to tell a spread by its weights
+    mean, spread, bias = conv.weight.mean(), conv.weight.std(), conv.bias
+    assert abs(mean) < 0.05 and abs(spread - 1) < 0.05 and not bias.any(), (
+        "weights start as N(0, 1), the bias as 0: leave the constructor as it is"
+    )
+    x = torch.randn(2, 50, 5, 5, generator=repeatable)
+    right = nn.functional.conv2d(x, conv.weight * math.sqrt(2 / 450))
+    defaults = "without padding and gain, they are 0 and √2: leave the constructor as it is"
+    assert are_close([output_of(conv, x, shape=right.shape)], [right], 0.01), defaults
     done("equalized_conv")
 
 
