@@ -94,6 +94,7 @@ from kit.checks import (
     check_gradients,
     check_scalar,
     done,
+    errors_in_words,
     explained,
     has_values,
     weighted_slopes,
@@ -232,6 +233,11 @@ def hinge_loss_G(fake):
 
 
 # %% check="hinge_losses"
+IN_PLACE = {
+    "modified by an inplace operation": "+= and methods that end in _ change what backward() needs: make a new tensor"
+}
+
+
 def check_hinge_losses(loss_D, loss_G):
     def compare(name, loss, right_loss, mistakes, scores, scales):
         """Checks the gradient of a loss for each score, then its value. `scores` is {"reals": [N], …}."""
@@ -239,7 +245,8 @@ def check_hinge_losses(loss_D, loss_G):
 
         def gradients(function):
             value = function(*given)
-            return value, torch.autograd.grad(value, given, allow_unused=True)
+            with errors_in_words(str, IN_PLACE):
+                return value, torch.autograd.grad(value, given, allow_unused=True)
 
         shown = [score * 1 for score in given]  # what comes from D is no leaf
         with explained(f"{name} takes D's scores, [N] each, and returns one number"):
@@ -276,7 +283,9 @@ def check_hinge_losses(loss_D, loss_G):
         return scores.relu().mean()
 
     mistakes = {
-        "signs are swapped: reals want to score over 1, fakes under −1": lambda r, f: hinge(1 + r) + hinge(1 - f),
+        "signs are swapped: reals want to score over 1, fakes under −1; or are the arguments in another order?": (
+            lambda r, f: hinge(1 + r) + hinge(1 - f)
+        ),
         "a real picture costs max(0, 1 − D(x)): reals want over 1": lambda r, f: hinge(1 + r) + hinge(1 + f),
         "a fake costs max(0, 1 + D(G(z))): fakes should score under −1": lambda r, f: hinge(1 - r) + hinge(1 - f),
         "a picture that D is sure of costs nothing: max(0, …)": lambda r, f: f.mean() - r.mean(),
@@ -294,8 +303,8 @@ def check_hinge_losses(loss_D, loss_G):
             (1 - r).clamp(max=0).mean() + (1 + f).clamp(max=0).mean()
         ),
     }
-    real = torch.tensor([-2.0, 0.5, 3.0, 0.9, 1.7], device=check_device())
-    fake = torch.tensor([-6.0, -0.25, 1.5, -0.7, -1.3], device=check_device())
+    real = torch.tensor([-2.0, 0.5, 3.0, 0.9, 1.7, -20.0, 20.0], device=check_device())
+    fake = torch.tensor([-6.0, -0.25, 1.5, -0.7, -1.3, 20.0, -22.0], device=check_device())
     compare(
         "hinge_loss_D",
         loss_D,
@@ -384,8 +393,9 @@ def check_largest_singular_value(iterate):
         return vector / vector.norm()
 
     shapes = "W is [rows, columns], u is [rows] and v is [columns]: v = Wᵀu, u = Wv, and F.normalize(…, dim=0)"
-    for rows, columns in ((3, 5), (7, 2)):  # wide, and tall
-        W = torch.linspace(-1, 2, rows * columns, device=check_device()).view(rows, columns).sin().requires_grad_()
+    for rows, columns, size in ((3, 5, 1.0), (7, 2, 1.0), (3, 5, 0.2)):  # wide, tall, and one that shrinks
+        W = torch.linspace(-1, 2, rows * columns, device=check_device()).view(rows, columns).sin()
+        W = (size * W).requires_grad_()
         u_before = unit(torch.linspace(0.6, -0.8, rows, device=check_device()))
         given, W_given = u_before.clone(), W.detach().clone()
         with explained(shapes):
@@ -417,7 +427,8 @@ def check_largest_singular_value(iterate):
             "root of its sum of squares"
         )
         assert sigma.requires_grad, "σ has no gradient: u @ W @ v stays outside of torch.no_grad()"
-        (gradient,) = torch.autograd.grad(sigma, W, allow_unused=True)
+        with errors_in_words(str, IN_PLACE):
+            (gradient,) = torch.autograd.grad(sigma, W, allow_unused=True)
         assert has_values([gradient]), "σ has no gradient for W: W itself stands in u @ W @ v, not a copy"
         assert are_close([gradient], [torch.outer(u_right, v_right)]), (
             "the gradient of σ with respect to W is u vᵀ: none flows through u and v"
@@ -558,9 +569,13 @@ def check_SelfAttention(make):
         "for x [N, C, H, W] queries are [N, c, H·W], keys and values [N, c, H·W/4], the softmax "
         "is [N, H·W, H·W/4], and v takes [N, c, H, W]"
     )
+    parts = "keep the constructor as it is: forward uses self.f, self.g, self.h, self.v and self.gamma"
     for channels, height, width in ((24, 4, 6), (8, 6, 2)):
         torch.manual_seed(channels)
-        attention = make(channels).to(check_device())
+        with explained(parts):
+            attention = make(channels).to(check_device())
+        assert all(hasattr(attention, name) for name in ("f", "g", "h", "v")), parts
+        assert isinstance(getattr(attention, "gamma", None), nn.Parameter), parts
         x = torch.randn(3, channels, height, width, device=check_device())
         x = (x * torch.tensor([0.3, 0.8, 1.3], device=check_device()).view(3, 1, 1, 1)).requires_grad_()
         kept = x.detach().clone()
@@ -680,9 +695,11 @@ class ConditionalBatchNorm(nn.Module):
 # %% check="ConditionalBatchNorm"
 def check_ConditionalBatchNorm(make):
     torch.manual_seed(0)
-    remarks = []
+    remarks, parts = [], "keep the constructor as it is: forward uses self.norm, self.gain and self.bias"
     for channels in (5, 7):  # of 5 pictures: a gain in the wrong place shows by its value, then by its shape
-        module = make(channels, 3).to(check_device())
+        with explained(parts):
+            module = make(channels, 3).to(check_device())
+        assert all(hasattr(module, name) for name in ("norm", "gain", "bias")), parts
         condition = torch.randn(5, 3, device=check_device()).requires_grad_()
         contrast = torch.linspace(0.5, 4, 5, device=check_device()).view(5, 1, 1, 1)  # of each picture
         x = (1 + contrast * torch.randn(5, channels, 2, 3, device=check_device())).requires_grad_()
@@ -867,9 +884,12 @@ def check_projection_logit(logit):
     psi = nn.Linear(7, 1).to(check_device())
     features = (torch.randn(4, 7, device=check_device()) + 0.3).requires_grad_()
     vectors = torch.randn(4, 7, device=check_device()).requires_grad_()
+    given = features, vectors, psi.weight, psi.bias
+    before = [one.detach().clone() for one in given]
     with explained("(e * φ).sum(1) is [N], and ψ(φ) is [N, 1] until you squeeze(1) it"):
         scores = logit(features, vectors, psi)
     assert torch.is_tensor(scores), f"return the scores [N] as a tensor, not as {type(scores).__name__}"
+    assert all(map(torch.equal, given, before)), "it changes what it is given: make a new tensor"
     by_class = torch.stack([e @ phi for e, phi in zip(vectors, features, strict=True)])
     rest = psi(features)[:, 0]
 
