@@ -21,14 +21,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from baselines.sample import load_generator
+from baselines.sample import WEIGHTS, load_generator
 from grader import console
 from grader.features import anime, imagenet
 from grader.features.reference import NAME, QUALITIES, SAMPLE, Reference, save_reference, shipped_path
 from grader.features.statistics import Statistics
+from grader.files import write_bytes
+from grader.metrics import released
 from grader.metrics.frechet import floors
 from studies.faces import harmlessly, read_faces, read_originals, shrunk, split
-from studies.release import keep_statistics
+from studies.release import statistics
 
 FEATURES = {network.NAME: network for network in (imagenet, anime)}
 
@@ -37,8 +39,8 @@ def make_reference(network: ModuleType, faces: np.ndarray, sample: np.ndarray, r
     """Describes faces and others held out, uint8 [N, 64, 64, 3], and writes statistics of the former and features of
     the latter, rounded to the size of a download; `recipe` says which they are."""
     bar = tqdm(total=len(faces), desc=network.NAME, disable=None)
-    statistics = Statistics.of(network.describe(faces, done=bar.update))
-    made = Reference(NAME, network.scale(), statistics, network.describe(sample), held_out=True)
+    known = Statistics.of(network.describe(faces, done=bar.update))
+    made = Reference(NAME, network.scale(), known, network.describe(sample), held_out=True)
     made = replace(made, floors=floors(made, sample, network.describe, QUALITIES))
     save_reference(path, made, recipe, (np.float32, np.float16, np.float16))
 
@@ -57,7 +59,7 @@ def main(shared, features, threads):
     for name in features or FEATURES:
         make_reference(FEATURES[name], faces, sample, recipe, shipped_path(FEATURES[name]))
     if not features or anime.NAME in features:
-        keep_statistics(load_generator())  # in the same features
+        write_bytes(released.FILE, statistics(load_generator(), WEIGHTS))  # in the same features
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from grader import console
 from grader.errors import GraderError, first_line
 from grader.features import anime
 from grader.features.statistics import Statistics
-from grader.files import short_hash, write_bytes, write_text
+from grader.files import atomic, short_hash
 from grader.inputs.known_faces import load_known
 from grader.inputs.runs import best, read_history, read_rows
 from grader.inputs.submission import read_submission
@@ -66,7 +66,8 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     facts = facts_of(run, step, config)
     dtype, pictures = in_half_precision(G)  # [1000, 3, 64, 64]
     megabytes = sum(weight.numel() for weight in G.state_dict().values()) * dtype.itemsize / 1e6
-    if output.resolve() == play.WEIGHTS.resolve() and megabytes > play.MOST_BYTES / 1e6:
+    ships = output.resolve() == play.WEIGHTS.resolve()
+    if ships and megabytes > play.MOST_BYTES / 1e6:
         raise CannotRelease(
             f"{run}: {megabytes:.1f} MB of weights, and {play.MOST_BYTES / 1e6:g} MB may ship: name another --output"
         )
@@ -76,13 +77,16 @@ def release(run: Path, step: int | None, output: Path, told: dict[str, str]) -> 
     settings = {name: value for name, value in asdict(G.settings).items() if name not in NOT_TOLD}
     texts = {"format": play.FORMAT, "about": json.dumps({"settings": settings, "facts": facts}, ensure_ascii=False)}
     weights = save({name: weight.to(dtype) for name, weight in G.state_dict().items()}, texts)
-    write_bytes(output, weights)
-    if output.resolve() == play.WEIGHTS.resolve():
-        keep_statistics(G)
-    if not card:
-        return None
-    write_text(path := output.with_name("README.md"), TABLE.sub(lambda _: table(output), card))
-    return path
+    with ExitStack() as written:  # each file takes its name when all of them are there
+        new = written.enter_context(atomic(output))
+        new.write_bytes(weights)
+        if ships:
+            written.enter_context(atomic(released.FILE)).write_bytes(statistics(G, new))
+        if not card:
+            return None
+        path = output.with_name("README.md")
+        written.enter_context(atomic(path)).write_bytes(TABLE.sub(lambda _: table(new), card).encode())
+        return path
 
 
 def read_config(run: Path) -> dict:
@@ -130,14 +134,14 @@ def in_half_precision(G: torch.nn.Module) -> tuple[torch.dtype, torch.Tensor]:
     return torch.float32, before
 
 
-def keep_statistics(G: torch.nn.Module) -> None:
-    """Writes what the grader knows the shipped generator's pictures by, as they are handed in: statistics of their
-    features, and which weights and which network these are of."""
+def statistics(G: torch.nn.Module, weights: Path) -> bytes:
+    """The file by which the grader knows the shipped generator's pictures, as they are handed in: statistics of their
+    features, and which weights, G's, and which network these are of."""
     batches = (play.sample(G, play.noise(G, play.COUNT, seed)) for seed in range(1, 11))
     own = Statistics.of(np.concatenate([anime.describe(handed_in(pictures)) for pictures in batches]))  # [10000, 256]
     tensors = {"mean": own.mean.astype(np.float32), "covariance": own.covariance.astype(np.float16)}
-    made_with = {"weights": short_hash(play.WEIGHTS), "features": anime.scale()}
-    write_bytes(released.FILE, save_arrays(tensors | {"count": np.array(own.count)}, made_with))
+    made_with = {"weights": short_hash(weights), "features": anime.scale()}
+    return save_arrays(tensors | {"count": np.array(own.count)}, made_with)
 
 
 def check_copies(pictures: torch.Tensor) -> str:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import safe_open
 
 from baselines import sample as play
 from baselines.definitions import definitions
 from grader.features.fingerprints import fingerprints
+from grader.files import short_hash
 from grader.inputs.known_faces import Known
 from grader.results import Integrity
 from studies import release
@@ -194,6 +196,40 @@ def test_the_card_of_other_weights_stays_as_it_is(run, tmp_path):
     (tmp_path / "README.md").write_text(card)
     assert release.release(run, None, tmp_path / "mine.safetensors", {}) is None
     assert (tmp_path / "README.md").read_text() == card
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Weights that ship, with their card and statistics, as small as can be: {file: what is in it}."""
+    files = {name: tmp_path / name for name in ("some.safetensors", "README.md", "statistics.safetensors")}
+    for path in files.values():
+        path.write_text("# `some.safetensors`\n<!-- facts -->\nold\n<!-- /facts -->\n")
+    monkeypatch.setattr(play, "WEIGHTS", files["some.safetensors"])
+    monkeypatch.setattr(release.released, "FILE", files["statistics.safetensors"])
+    monkeypatch.setattr(release, "handed_in", lambda pictures: None)
+    features = np.random.default_rng(0).normal(size=(2, release.anime.DIM))
+    monkeypatch.setattr(release.anime, "describe", lambda pictures: features)
+    return files.values()
+
+
+def test_weights_that_ship_come_with_their_statistics_and_card(run, shipped):
+    weights, card, statistics = shipped
+    release.release(run, None, weights, {})
+    with safe_open(statistics, "numpy") as file:
+        assert file.metadata() == {"weights": short_hash(weights), "features": release.anime.scale()}
+    assert f"sha256 {short_hash(weights)}…" in card.read_text()
+
+
+@pytest.mark.parametrize("stopped", ["statistics", "table"])
+def test_a_release_that_is_stopped_changes_no_file(stopped, run, shipped, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = [path.read_bytes() for path in shipped]
+    monkeypatch.setattr(release, stopped, stop)
+    with pytest.raises(KeyboardInterrupt):
+        release.release(run, None, play.WEIGHTS, {})
+    assert [path.read_bytes() for path in shipped] == before
 
 
 @pytest.mark.parametrize(
