@@ -99,9 +99,10 @@ endef
 export OVERRIDES
 lock:
 	$(WANTS_UV)
-	echo "# Made by 'make lock' from requirements.txt and the dev extra of pyproject.toml; do not edit." > requirements.lock
-	echo "$$OVERRIDES" | uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate --no-header \
-	  --override - pyproject.toml >> requirements.lock
+	{ echo "# Made by 'make lock' from requirements.txt and the dev extra of pyproject.toml; do not edit." && \
+	  echo "$$OVERRIDES" | uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate --no-header \
+	    --override - pyproject.toml; } > requirements.lock.new || { rm requirements.lock.new; exit 1; }
+	mv requirements.lock.new requirements.lock
 
 $(VENV)/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
