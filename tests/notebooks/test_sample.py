@@ -172,14 +172,22 @@ def test_an_arc_keeps_its_speed_and_its_distance_from_0():
     assert torch.lerp(a, b, 0.5).norm() < 0.8 * way[4].norm()  # what a straight line does
 
 
-def test_a_walk_stops_at_each_z_and_ends_where_it_began(tiny):
-    G = load_generator(tiny)
-    z = play.noise(G, 16, seed=4).view(2, 8, -1)
-    frames = [np.asarray(frame.convert("RGB"), np.int16) for frame in play.walk(G, z, steps=3)]
-    assert len(frames) == 6
-    stops = [np.asarray(play.grid(play.sample(G, stop), 4), np.int16) for stop in z]
-    for frame, here, there in zip(frames[::3], stops, stops[::-1], strict=True):
-        assert 2 * np.abs(frame - here).mean() < np.abs(frame - there).mean()  # of 256 colours, and so not equal
+def test_a_walk_goes_from_each_stop_to_the_next_and_back_to_the_first(monkeypatch):
+    drawn, z = [], torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(4))  # 3 stops of 2 samples
+
+    def flat(G, z):
+        drawn.append(z)
+        grey = torch.arange(0, 20 * len(z) // 2, 20, dtype=torch.uint8).repeat_interleave(2)  # lighter each frame
+        return grey[:, None, None, None].expand(-1, 3, 64, 64)
+
+    monkeypatch.setattr(play, "sample", flat)
+    frames = play.walk(None, z, steps=4)
+    arcs = torch.cat(drawn).view(3, 4, 2, 5)
+    for arc, here, there in zip(arcs, z, z[[1, 2, 0]], strict=True):
+        for number in range(2):
+            torch.testing.assert_close(arc[:, number], play.slerp(here[number], there[number], 5)[:4])
+    shown = [frame.convert("L").getpixel((x, 30)) for frame in frames for x in (30, 96)]
+    assert shown[::2] == shown[1::2] == pytest.approx(range(0, 240, 20), abs=9)  # of 256 colours
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
@@ -282,7 +290,15 @@ def test_samples_beside_the_faces_that_are_nearest(shipped, tmp_path):
     pictures = play.sample(shipped, play.noise(shipped, 12, seed=3))
     for number, picture in enumerate(pictures[:3].permute(0, 2, 3, 1).numpy()):
         Image.fromarray(picture[:, ::-1] if number else picture).save(tmp_path / f"{number}.png")
+    other_way = np.roll(pictures[0].permute(1, 2, 0).numpy()[:, ::-1], 1, axis=0)  # the next one to sample 0
+    Image.fromarray(other_way).save(tmp_path / "3.png")
     found = play.nearest_faces(pictures, tmp_path, count=2, most=4)
+    (first,) = (
+        faces
+        for sample, faces in zip(found.samples, found.faces, strict=True)
+        if np.array_equal(sample, pictures[0].permute(1, 2, 0))
+    )
+    assert np.array_equal(first[1], other_way)
     assert found.samples.shape == (4, 64, 64, 3) and found.faces.shape == (4, 2, 64, 64, 3)
     assert found.distances == sorted(found.distances)
     assert found.distances[2] < 0.1 < COPY < found.distances[3]
