@@ -48,6 +48,8 @@ class Server(BaseHTTPRequestHandler):
     def do_GET(self):
         wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
         self.seen.append((wanted, condition))
+        if self.headers.get("Accept-Encoding") != "identity":  # else it may be packed once more, and lengths differ
+            return self.answer(406, b"")
         if self.status:
             return self.answer(self.status, b"")
         start = 0
@@ -211,6 +213,12 @@ def test_a_proxy_that_is_none_is_no_wrong_address(tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", "http:///nowhere")
     with pytest.raises(DataError, match="the proxy is no address"):
         fetch(tmp_path / "faces.zip", "http://example.invalid/faces.zip")
+
+
+@pytest.mark.parametrize("url", ["example.invalid/faces.zip", "ftp://example.invalid/faces.zip", "http://"])
+def test_a_wrong_address_is_no_lost_connection(url, tmp_path):
+    with pytest.raises(DataError, match="is no address of a server; name one as https"):
+        fetch(tmp_path / "faces.zip", url)
 
 
 def test_offline(tmp_path):

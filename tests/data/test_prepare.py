@@ -437,8 +437,8 @@ def test_a_table_that_says_nothing_is_named(name, table, reason, source, tmp_pat
 
 def test_what_of_a_table_does_not_go_along_is_said(tmp_path):
     members = {
-        "tags.csv": b"1,aqua hair\n",
         "b/tags.csv": b"1,blue hair\n",
+        "tags.csv": b"1,aqua hair\n",
         "a/1.png": png(),
         "b/1.png": png(seed=1),
     }
