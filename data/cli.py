@@ -57,7 +57,7 @@ def render(output: Path, count: int, seed: int, size: int, workers: int | None, 
     """
     from data.render import render_set
 
-    render_set(output, count, seed, size, workers, overwrite)
+    render_set(output, count, seed, size, overwrite=overwrite, workers=workers)
     console.say(f"{counted(count, 'face')} written to {output}")
 
 
@@ -92,7 +92,7 @@ def prepare(
     """
     from data.prepare import prepare
 
-    made = prepare(source, output, size, limit, name, overwrite, workers)
+    made = prepare(source, output, size, limit, name, overwrite=overwrite, workers=workers)
     for line in shortened([f"skipped {line}" for line in made.skipped]):
         console.say(line)
     for note in made.notes:

@@ -47,6 +47,7 @@ def prepare(
     size: int = 64,
     limit: int | None = None,
     name: str | None = None,
+    *,
     overwrite: bool = False,
     workers: int | None = None,
 ) -> Prepared:

@@ -113,7 +113,9 @@ def render(count: int, seed: int = 0, size: int = 64, workers: int | None = None
     return ordered_map(partial(render_face, seed, size=size), range(count), workers)
 
 
-def render_set(output: Path, count: int, seed: int = 0, size: int = 64, workers: int | None = None, overwrite=False):
+def render_set(
+    output: Path, count: int, seed: int = 0, size: int = 64, *, overwrite: bool = False, workers: int | None = None
+) -> None:
     """Writes faces 0 … count−1 as 0.png … with attributes.csv and about.json into a folder, or a .zip.
 
     Raises DataError when the output is taken.
