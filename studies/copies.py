@@ -213,10 +213,10 @@ def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], 
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("faces", type=click.Path(exists=True, path_type=Path))
-@click.argument("unseen", type=click.Path(exists=True, path_type=Path))
-@click.argument("submissions", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--seed", default=0, show_default=True)
+@click.argument("faces", type=console.path(exists=True))
+@click.argument("unseen", type=console.path(exists=True))
+@click.argument("submissions", nargs=-1, type=console.path(exists=True))
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
 def main(faces, unseen, submissions, seed):
     rng = np.random.default_rng(seed)
     sent = {str(path): read_submission(path).pictures for path in submissions}  # first what may be broken

@@ -108,8 +108,8 @@ def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module, b
 
 
 @click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("run", type=console.path(exists=True, file_okay=False))
+@click.argument("output", type=console.path())
 @click.option(
     "--set",
     "changes",

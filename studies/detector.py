@@ -9,8 +9,6 @@ generated face counts half there, as in the training.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,11 +32,11 @@ BINS = 10
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
+@click.argument("runs", nargs=-1, required=True, type=console.path(exists=True))
+@click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=console.path(),
     callback=console.ending(".png"),
     help="Where to draw how right the probabilities are.",
 )

@@ -334,12 +334,12 @@ def save(network: anime.FaceNet, path: Path) -> None:
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("shared", type=click.Path(exists=True, path_type=Path))
-@click.argument("runs", type=click.Path(exists=True, path_type=Path))
-@click.option("--folder", default="scratch/distil", show_default=True, type=click.Path(path_type=Path))
-@click.option("--output", default=anime.WEIGHTS, show_default=True, type=click.Path(path_type=Path))
-@click.option("--steps", default=6000, show_default=True, help="Of 64 pictures each.")
-@click.option("--threads", default=1, show_default=True)
+@click.argument("shared", type=console.path(exists=True))
+@click.argument("runs", type=console.path(exists=True))
+@click.option("--folder", default="scratch/distil", show_default=True, type=console.path())
+@click.option("--output", default=anime.WEIGHTS, show_default=True, type=console.path())
+@click.option("--steps", default=6000, type=click.IntRange(1), show_default=True, help="Of 64 pictures each.")
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
 def main(shared, runs, *, folder, output, steps, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)

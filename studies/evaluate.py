@@ -22,6 +22,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.stats import spearmanr
 
 from grader import console
+from grader.errors import GraderError
 from grader.features import anime, devices, imagenet, inception
 from grader.features.reference import shipped_reference
 from grader.features.statistics import Statistics
@@ -87,9 +88,15 @@ class Kept:
 
     @classmethod
     def read(cls, path: Path | None, faces: Faces) -> Kept:
-        """What a file has of these faces, if there is one."""
+        """What a file has of these faces, if there is one. Raises GraderError."""
         arrays = (faces.train, faces.held_out, faces.real, faces.tagged, *faces.submissions.values())
-        return cls(path, json.loads(path.read_text()) if path and path.exists() else {}, hash_of(*arrays))
+        try:
+            numbers = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+            if not all(isinstance(found, list) for found in numbers.values()):
+                raise ValueError("it has other things in it")
+        except (ValueError, AttributeError) as error:
+            raise GraderError(f"{path}: holds no numbers of this study ({error}): name another --kept") from None
+        return cls(path, numbers, hash_of(*arrays))
 
     def get(self, what: str, compute: Callable[[], list[float]]) -> list[float]:
         """The numbers, computed where they are not kept yet."""
@@ -102,10 +109,10 @@ class Kept:
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.option("--shared", required=True, type=click.Path(exists=True, path_type=Path), help="The folder of test data.")
-@click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Inception's, to judge beside ours.")
-@click.option("--kept", type=click.Path(dir_okay=False, path_type=Path), help="Where numbers are kept, to go on later.")
-@click.option("--threads", default=2, show_default=True)
+@click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
+@click.option("--weights", type=console.path(exists=True), help="Inception's, to judge beside ours.")
+@click.option("--kept", type=console.path(dir_okay=False), help="Where numbers are kept, to go on later.")
+@click.option("--threads", default=2, type=click.IntRange(1), show_default=True)
 def main(shared, weights, kept, threads):
     torch.set_num_threads(threads)
     faces = Faces.read(shared)

@@ -71,15 +71,23 @@ class Distances:
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("shared", type=click.Path(exists=True, path_type=Path))
-@click.argument("runs", type=click.Path(exists=True, path_type=Path))
-@click.option("--weights", default=anime.WEIGHTS, type=click.Path(exists=True, path_type=Path), help="Of our network.")
-@click.option("--self-supervised", type=click.Path(exists=True, path_type=Path), help="Weights of that candidate.")
-@click.option("--folder", default="scratch/features", show_default=True, type=click.Path(path_type=Path))
+@click.argument("shared", type=console.path(exists=True))
+@click.argument("runs", type=console.path(exists=True))
+@click.option("--weights", default=anime.WEIGHTS, type=console.path(exists=True), help="Of our network.")
+@click.option("--self-supervised", type=console.path(exists=True), help="Weights of that candidate.")
+@click.option("--folder", default="scratch/features", show_default=True, type=console.path())
 @click.option("--candidate", "named", multiple=True, help="Only these, and the teacher.")
-@click.option("--pictures", default=1000, show_default=True, help="Of each real set and submission.")
-@click.option("--per-checkpoint", default=1000, show_default=True, help="Of each set that Spearman is over.")
-@click.option("--threads", default=1, show_default=True)
+@click.option(
+    "--pictures", default=1000, type=click.IntRange(1), show_default=True, help="Of each real set and submission."
+)
+@click.option(
+    "--per-checkpoint",
+    default=1000,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Of each set that Spearman is over.",
+)
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
 def main(shared, runs, *, weights, self_supervised, folder, named, pictures, per_checkpoint, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import click
 
@@ -13,8 +13,8 @@ from grader.inputs.known_faces import KNOWN, save_known
 
 
 @click.command(cls=console.Command)
-@click.argument("faces", type=click.Path(exists=True, path_type=Path))
-@click.option("--output", default=KNOWN, type=click.Path(path_type=Path), show_default=True)
+@click.argument("faces", type=console.path(exists=True))
+@click.option("--output", default=KNOWN, type=console.path(), show_default=True)
 def main(faces, output):
     """Writes the fingerprints of FACES, a folder or archive, each named by its file.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import click
 import numpy as np
@@ -62,13 +61,13 @@ def _network(features) -> nn.Module:
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("submission", type=click.Path(exists=True, path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path))
+@click.argument("submission", type=console.path(exists=True))
+@click.option("--output", required=True, type=console.path())
 @click.option("--network", "names", type=click.Choice(list(NETWORKS)), multiple=True, default=("imagenet",))
-@click.option("--steps", default=20, show_default=True)
+@click.option("--steps", default=20, type=click.IntRange(1), show_default=True)
 @click.option("--rate", default=2.0, show_default=True, help="Grey levels a step.")
-@click.option("--quality", default=95, show_default=True, help="Of the JPEGs.")
-@click.option("--threads", default=1, show_default=True)
+@click.option("--quality", default=95, type=click.IntRange(1, 100), show_default=True, help="Of the JPEGs.")
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
 def main(submission, output, names, steps, rate, quality, threads):
     torch.set_num_threads(threads)
     moved = optimise(read_submission(submission).pictures, list(names), steps, rate)

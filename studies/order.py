@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,8 +17,8 @@ SHOWN, MARGIN = 14, 72  # pictures of each set; pixels on the left for its dista
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("archives", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path))
+@click.argument("archives", nargs=-1, required=True, type=console.path(exists=True))
+@click.option("--output", required=True, type=console.path(), callback=console.ending(".jpg"))
 def main(archives, output):
     rows = []
     for archive in archives:

@@ -30,7 +30,11 @@ OWN = ("run", "outputs", "steps", "hours", "checkpoint_every", "log_every", "coo
 
 def config_of(notebook: str, run: Path) -> dict:
     """A run's settings. Raises OSError, and GraderError where a few steps of it cannot be timed for all."""
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((path := run / "config.json").read_text(encoding="utf-8"))
+        config["seed"]
+    except (ValueError, TypeError, KeyError):
+        raise GraderError(f"{path}: holds no settings of a run: name the folder that a notebook trained in") from None
     if "hold" in config:
         raise GraderError(f"{run}: its steps grow with its pictures, so that the first ones tell nothing of the others")
     if 'PRESETS["cpu"]' not in (BASELINES / f"{notebook}.py").read_text(encoding="utf-8"):
@@ -42,7 +46,8 @@ def seconds_per_step(notebook: str, run: Path, faces: str) -> float:
     """The seconds of one step with a run's settings on one thread, in its fastest steps in a row. Raises OSError, and
     GraderError when the notebook stops."""
     config = config_of(notebook, run)
-    settings = {name: value for name, value in config.items() if name not in OWN} | {"faces": faces or config["faces"]}
+    settings = {name: value for name, value in config.items() if name not in OWN}
+    settings |= {"faces": faces} if faces else {}
     with tempfile.TemporaryDirectory() as folder:
         settings |= {"run": f"{folder}/run", "outputs": f"{folder}/outputs", "steps": STEPS, "log_every": STEPS}
         command = [sys.executable, BASELINES / f"{notebook}.py", "--preset", "cpu"]
@@ -93,7 +98,7 @@ def runs_given(_context, _argument, texts) -> list[tuple[str, str, Path]]:
 
 @click.command(cls=console.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, callback=runs_given)
-@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--output", required=True, type=console.path(file_okay=False))
 @click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each notebook's steps are timed."

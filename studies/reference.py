@@ -46,9 +46,9 @@ def make_reference(network: ModuleType, faces: np.ndarray, sample: np.ndarray, r
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("shared", type=click.Path(exists=True, path_type=Path))
+@click.argument("shared", type=console.path(exists=True))
 @click.option("--features", type=click.Choice(list(FEATURES)), multiple=True, help="Only these.  [default: all]")
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
 def main(shared, features, threads):
     torch.set_num_threads(threads)
     rng, originals = np.random.default_rng(1), partial(read_originals, shared / "crypko_10000_96px.zip")

@@ -277,11 +277,11 @@ def read_card(weights: Path) -> str:
 
 
 @click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run", type=console.path(exists=True, file_okay=False))
 @click.option("--step", type=click.IntRange(1), help="The checkpoint.  [default: the best one in RUN/history.csv]")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=console.path(dir_okay=False),
     default=play.WEIGHTS,
     help="The file for the weights. By default it is that of the weights which ship with this project, 10 MB at most: "
     "they and their card are replaced.",

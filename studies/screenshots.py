@@ -104,8 +104,8 @@ def save(picture: Image.Image, path: Path) -> None:
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("demo", type=click.Path(path_type=Path, exists=True, file_okay=False), default="runs/demo")
-@click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="docs/screenshots")
+@click.argument("demo", type=console.path(exists=True, file_okay=False), default="runs/demo")
+@click.argument("output", type=console.path(file_okay=False), default="docs/screenshots")
 def main(demo: Path, output: Path):
     folder = demo / "pages"
     write_pages(demo, folder)

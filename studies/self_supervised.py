@@ -106,11 +106,13 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) 
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("shared", type=click.Path(exists=True, path_type=Path))
-@click.argument("runs", type=click.Path(exists=True, path_type=Path))
-@click.option("--folder", default="scratch/self_supervised", show_default=True, type=click.Path(path_type=Path))
-@click.option("--steps", default=1500, show_default=True, help=f"Of {BATCH} pictures each, in two views.")
-@click.option("--threads", default=1, show_default=True)
+@click.argument("shared", type=console.path(exists=True))
+@click.argument("runs", type=console.path(exists=True))
+@click.option("--folder", default="scratch/self_supervised", show_default=True, type=console.path())
+@click.option(
+    "--steps", default=1500, type=click.IntRange(1), show_default=True, help=f"Of {BATCH} pictures each, in two views."
+)
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
 def main(shared, runs, *, folder, steps, threads):
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)

@@ -148,13 +148,11 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
 
 
 @click.command(cls=console.Command, help=__doc__)
-@click.argument("source", metavar="FACES", type=click.Path(exists=True))
-@click.option("--more", multiple=True, type=click.Path(exists=True), help="Faces of another style; may be repeated.")
-@click.option(
-    "--run", "runs", multiple=True, type=click.Path(exists=True, path_type=Path), help="A notebook's; may be repeated."
-)
-@click.option("--cascade", required=True, type=click.Path(exists=True, path_type=Path), help="lbpcascade_animeface.xml")
-@click.option("--output", default=WEIGHTS, type=click.Path(path_type=Path), show_default=True)
+@click.argument("source", metavar="FACES", type=console.path(exists=True))
+@click.option("--more", multiple=True, type=console.path(exists=True), help="Faces of another style; may be repeated.")
+@click.option("--run", "runs", multiple=True, type=console.path(exists=True), help="A notebook's; may be repeated.")
+@click.option("--cascade", required=True, type=console.path(exists=True), help="lbpcascade_animeface.xml")
+@click.option("--output", default=WEIGHTS, type=console.path(), show_default=True)
 @click.option(
     "--examples",
     "count",
@@ -165,8 +163,14 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
 )
 @click.option("--epochs", default=12, type=click.IntRange(1), show_default=True)
 @click.option("--negative-steps", default=600, type=click.IntRange(min=20), show_default=True)
-@click.option("--threads", default=1, show_default=True, help="The same seed needs the same number to repeat.")
-@click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--threads",
+    default=1,
+    type=click.IntRange(1),
+    show_default=True,
+    help="The same seed needs the same number to repeat.",
+)
+@click.option("--seed", default=1, type=click.IntRange(0), show_default=True)
 def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)
     rng = np.random.default_rng(seed)

@@ -16,8 +16,8 @@ from grader.report.terminal import show
 
 
 @click.command(cls=console.Command)
-@click.argument("pictures", type=click.Path(exists=True, path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), default="docs/verdict.svg", show_default=True)
+@click.argument("pictures", type=console.path(exists=True))
+@click.option("--output", type=console.path(), default="docs/verdict.svg", show_default=True)
 def main(pictures: Path, output: Path) -> None:
     """Scores PICTURES and draws the verdict as it is printed."""
     console = Console(record=True, width=80, file=io.StringIO(), highlight=False, force_terminal=True)

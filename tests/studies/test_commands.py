@@ -26,3 +26,15 @@ def test_it_can_be_imported_and_has_help(module):
         assert isinstance(command, console.Command)
         name = f'console.run(main, "python -m {module}")'
         assert name in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", [".".join(path.parts) for path in MODULES if path.parts[0] == "studies"])
+def test_what_no_study_can_use_is_refused(module):
+    """As the variable of a shell that is not set, and no steps."""
+    for parameter in getattr(import_module(module), "main", click.Command("none")).params:
+        wrong = {"threads": ["0"], "steps": ["0"]}.get(parameter.name, [])
+        wrong += [""] * isinstance(parameter.type, click.Path)
+        wrong += ["-1"] * isinstance(parameter.type, click.types.IntParamType)
+        for value in wrong:
+            with pytest.raises(click.BadParameter):
+                parameter.type.convert(value, parameter, None)

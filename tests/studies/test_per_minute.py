@@ -57,6 +57,13 @@ def test_a_run_without_a_checkpoint_in_that_time_is_said_so(tmp_path, monkeypatc
     assert "within an hour 143.0 (AFD 0.900) at step 3,000" in result.output
 
 
+@pytest.mark.parametrize("text", ['{"se', "[]", "{}"])
+def test_settings_that_are_torn_or_not_of_a_run_are_named(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(GraderError, match=r"config.json: holds no settings of a run: name the folder"):
+        per_minute.config_of("01_gan", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("notebook", "settings", "says"),
     [
