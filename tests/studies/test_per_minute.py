@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,9 +16,24 @@ def test_a_step_is_timed_with_the_settings_of_the_run(tmp_path, rendered, monkey
     monkeypatch.setattr(per_minute, "STEPS", 4)
     monkeypatch.setattr(per_minute, "WINDOW", 2)
     config = {"faces": "gone.zip", "run": "elsewhere", "steps": 10**6, "batch_size": 4, "width": 2, "seed": 3}
+    config |= {"hours": 2.0, "checkpoint_every": 7}  # of how it was kept, not of a step
     (tmp_path / "config.json").write_text(json.dumps(config))
+    commands, run = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: commands.append(command) or run(command, **how))
     assert 0 < per_minute.seconds_per_step("01_gan", tmp_path, str(rendered)) < 10
+    (given,) = [command[command.index("--set") + 1 :: 2] for command in commands]
+    run_and_outputs = [one for one in given if one.startswith(("run=", "outputs="))]
+    assert len(run_and_outputs) == 2 and "run=elsewhere" not in given
+    assert {*given} - {*run_and_outputs} == {
+        "batch_size=4", "width=2", "seed=3", f"faces={rendered}", "steps=4", "log_every=4"
+    }  # fmt: skip
     assert [*tmp_path.iterdir()] == [tmp_path / "config.json"]
+
+
+def test_the_fastest_steps_in_a_row_are_the_time_of_one(monkeypatch):
+    """Three in a row, of which each takes half a second, among slower ones."""
+    monkeypatch.setattr(per_minute, "WINDOW", 3)
+    assert per_minute.fastest(np.cumsum([4, 1, 0.5, 0.5, 0.5, 2, 0.1, 3])) == 0.5
 
 
 def test_seeds_share_the_time_of_a_step_and_the_fastest_round_counts(tmp_path, monkeypatch):
