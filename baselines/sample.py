@@ -322,7 +322,7 @@ def _new(*packed: str):
     return callback
 
 
-@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command)
 @click.version_option(VERSION, message="%(version)s")
 @click.option(
     "--output",

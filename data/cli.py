@@ -11,7 +11,7 @@ from grader.errors import as_argument, counted, shortened
 from grader.version import VERSION
 
 
-@click.group(cls=console.Commands, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.group(cls=console.Commands, context_settings={"show_default": True})
 @click.version_option(VERSION, message="%(version)s")
 def main() -> None:
     """Get a set of anime faces for the notebooks: draw one, shrink one, or fetch the course's.

@@ -25,7 +25,12 @@ NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click
 
 
 class OneLine:
-    """Makes of a click command one that says in one line what is wrong with its use, and that Ctrl-C stopped it."""
+    """Makes of a click command one that says in one line what is wrong with its use, and that Ctrl-C stopped it.
+    Its -h is --help."""
+
+    def __init__(self, *args, context_settings: dict | None = None, **kwargs):
+        settings = {"help_option_names": ["-h", "--help"]} | (context_settings or {})
+        super().__init__(*args, context_settings=settings, **kwargs)
 
     def main(self, *args, standalone_mode: bool = True, **kwargs):
         try:

@@ -107,7 +107,7 @@ def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module, b
     return {"state": moments, "param_groups": [group | {"params": [*range(len(names))], "betas": betas}]}
 
 
-@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command)
 @click.argument("run", type=console.path(exists=True, file_okay=False))
 @click.argument("output", type=console.path())
 @click.option(

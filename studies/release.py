@@ -276,7 +276,7 @@ def read_card(weights: Path) -> str:
     return text if TABLE.search(text) and f"`{weights.name}`" in text else ""
 
 
-@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command)
 @click.argument("run", type=console.path(exists=True, file_okay=False))
 @click.option("--step", type=click.IntRange(1), help="The checkpoint.  [default: the best one in RUN/history.csv]")
 @click.option(

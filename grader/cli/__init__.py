@@ -18,7 +18,7 @@ from grader.cli.score import score
 from grader.version import VERSION
 
 
-@click.group(cls=console.Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=console.Commands)
 @click.version_option(VERSION, message="%(version)s")
 def main():
     """Scores pictures of anime faces for NTU's machine learning homework 6, on scales of its own: FD-ImageNet, FID and

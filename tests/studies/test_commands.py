@@ -19,7 +19,7 @@ MODULES = [
 def test_it_can_be_imported_and_has_help(module):
     command = getattr(import_module(module), "main", None)
     if isinstance(command, click.Command):
-        result = CliRunner().invoke(command, ["--help"])
+        result = CliRunner().invoke(command, ["-h" if isinstance(command, console.Command) else "--help"])
         assert result.exit_code == 0 and result.output.startswith("Usage: "), result.output
         assert command.help, "its help says nothing of what it does"
     if command and module.startswith("studies."):  # what a user can mend is a line
