@@ -31,11 +31,12 @@ from pathlib import Path
 import nbformat
 
 from baselines import translate
+from baselines.definitions import BASELINES, masters
 from grader import toml
 from grader.files import write_text
 
-ROOT = Path(__file__).resolve().parent.parent
-KIT = ROOT / "baselines/kit"
+ROOT = BASELINES.parent
+KIT = BASELINES / "kit"
 SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", re.MULTILINE | re.DOTALL)
 SOLUTION_MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION(?:\n|\Z)", re.MULTILINE)
 TODO = (
@@ -55,10 +56,6 @@ TIER_IN_CHINESE = {
     " (by the grader)": "（由評分程式 grader 量）",
     " (with the course's faces.zip)": "（和課程的 faces.zip 比）",
 }
-
-
-def masters() -> list[Path]:
-    return sorted(ROOT.glob("baselines/[0-9][0-9]_*.py"))
 
 
 def build(master: Path) -> dict[Path, str]:
@@ -188,7 +185,7 @@ def _fold(cell: nbformat.NotebookNode, title: str) -> None:
 
 def _laid_in(found: re.Match) -> str:
     """A picture in Markdown with its bytes in place of its path: a notebook is one file."""
-    data = (ROOT / "baselines" / found[2]).read_bytes()
+    data = (BASELINES / found[2]).read_bytes()
     if len(data) > MAX_PICTURE:
         raise ValueError(f"{found[2]}: {len(data):,} bytes, more than {MAX_PICTURE:,}: shrink it")
     return f"{found[1]}(data:image/jpeg;base64,{base64.b64encode(data).decode()})"
@@ -254,7 +251,7 @@ def checks_page() -> str:
         "`make notebooks` builds this page from [baselines/mistakes/](../baselines/mistakes/).",
     ]
     for master in masters():
-        cases = toml.loads((ROOT / f"baselines/mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
+        cases = toml.loads((BASELINES / f"mistakes/{master.stem}.toml").read_text(encoding="utf-8"))
         lines += ["", f"## {master.stem}", "", "| TODO | mistake | the check says |", "|---|---|---|"]
         lines += [f"| `{case['todo']}` | {_cell(case['what'])} | {_cell(case['hint'])} |" for case in cases["mistake"]]
         if right := cases.get("right"):

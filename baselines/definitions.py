@@ -11,6 +11,11 @@ from grader.filled_in import bound_names, looked_up
 BASELINES = Path(__file__).resolve().parent
 
 
+def masters() -> list[Path]:
+    """The masters of all notebooks, in their order."""
+    return sorted(BASELINES.glob("[0-9][0-9]_*.py"))
+
+
 def definitions(path: Path, *names: str) -> dict:
     """{name: what a file defines under it at its top level}, with all that it needs defined beside it.
 

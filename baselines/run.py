@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
+from baselines.definitions import BASELINES, masters
 from baselines.kit.command_line import read_settings
 from grader import console
 from grader.version import VERSION
 
-HERE = Path(__file__).resolve().parent
-NAMES = sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.py"))
+NAMES = [master.stem for master in masters()]
 
 
 def settings_given(_context, _option, pairs) -> dict:
@@ -38,7 +38,7 @@ def _stopping(number, frame):
     signal.default_int_handler(number, frame)
 
 
-@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command)
 @click.version_option(VERSION, message="%(version)s")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--preset", default="course", show_default=True, help="Which of the notebook's presets to start from.")
@@ -81,7 +81,7 @@ def main(name: str, preset: str, overrides: dict, save: Path | None) -> None:
     os.environ["KIT_WATCHED"] = str(int(bool(sys.stderr and sys.stderr.isatty())))  # for the notebook's progress
     try:
         papermill.execute_notebook(
-            as_it_is(HERE / f"solved/{name}.ipynb"),
+            as_it_is(BASELINES / f"solved/{name}.ipynb"),
             save and as_it_is(save),
             {"preset": preset, "overrides": lists},
             kernel_name="python3",

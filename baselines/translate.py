@@ -12,11 +12,12 @@ import click
 import jupytext
 import nbformat
 
+from baselines.definitions import BASELINES
 from baselines.run import NAMES
 from grader import console, toml
 from grader.version import VERSION
 
-TABLES = Path(__file__).resolve().parent / "zh"
+TABLES = BASELINES / "zh"
 CHINESE = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"  # characters and their punctuation
 WRAPPED = re.compile(rf"(?<={CHINESE})[\n ](?={CHINESE})")  # a line break of the master is no space between words
 WORDS = re.compile(r"[A-Za-z]{2}[,:;.)`]* [A-Za-z(`]")  # two words, or more
@@ -135,7 +136,7 @@ def report(master: Path) -> str:
     return "\n".join(lines)
 
 
-@click.command(cls=console.Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=console.Command)
 @click.version_option(VERSION, message="%(version)s")
 @click.argument("names", nargs=-1, required=True, type=click.Choice(NAMES), metavar="NAME...")
 def main(names: tuple[str, ...]) -> None:
@@ -146,7 +147,7 @@ def main(names: tuple[str, ...]) -> None:
       python -m baselines.translate 01_gan
     """
     for name in names:
-        click.echo(report(TABLES.parent / f"{name}.py"))
+        click.echo(report(BASELINES / f"{name}.py"))
 
 
 if __name__ == "__main__":

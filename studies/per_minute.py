@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from baselines.definitions import BASELINES
 from grader import console
 from grader.errors import GraderError
 from grader.files import atomic, check_writable, csv_text, write_text
@@ -26,7 +27,6 @@ from grader.inputs.runs import Checkpoint, best, read_history, read_rows
 if TYPE_CHECKING:
     import numpy as np
 
-BASELINES = Path(__file__).resolve().parents[1] / "baselines"
 STEPS, WINDOW = 48, 16  # trained in each round; of these, the fastest so many in a row count. A penalty is every fourth
 LIMITS = {"ten minutes": 10.05, "an hour": 60.3}  # in minutes, with the half percent by which a timing is off
 OWN = ("run", "outputs", "steps", "hours", "checkpoint_every", "log_every", "cool_down", "pictures")  # no part of it

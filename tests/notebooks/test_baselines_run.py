@@ -31,7 +31,7 @@ def test_a_notebook_gets_numbers_in_parentheses_as_numbers(monkeypatch):
 
 def test_braces_in_a_path_stand_for_themselves(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr("baselines.run.HERE", tmp_path / "{0}")
+    monkeypatch.setattr("baselines.run.BASELINES", tmp_path / "{0}")
     run(monkeypatch, lambda *arguments, **_: given.extend(arguments[:2]), "--save", tmp_path / "{name}{}.ipynb")
     meant = [parameterize_path(path, {"name": "x"}) for path in given]
     assert meant == [str(tmp_path / "{0}/solved/07_progressive.ipynb"), str(tmp_path / "{name}{}.ipynb")]

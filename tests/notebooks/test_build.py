@@ -256,9 +256,9 @@ def test_texts_need_nothing_beside_the_notebook(master):
 
 
 def test_a_picture_that_is_too_large_is_not_laid_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "ROOT", tmp_path)
-    (tmp_path / "baselines/results").mkdir(parents=True)
-    (tmp_path / "baselines/results/x.jpg").write_bytes(bytes(15_001))
+    monkeypatch.setattr(build, "BASELINES", tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/x.jpg").write_bytes(bytes(15_001))
     with pytest.raises(ValueError, match="shrink it"):
         build.PICTURE.sub(build._laid_in, "![x](results/x.jpg)")
 
