@@ -151,11 +151,11 @@ def truncated(z: torch.Tensor, psi: float) -> torch.Tensor:
     return psi * z
 
 
-def interpolation(G: torch.nn.Module, first: torch.Tensor, last: torch.Tensor, steps: int = COLUMNS) -> Image.Image:
+def interpolation(G: torch.nn.Module, first: torch.Tensor, last: torch.Tensor) -> Image.Image:
     """A row for each z of `first` [N, z_dim]: on the arc from it to the same one of `last` [N, z_dim]."""
     import torch
 
-    return grid(sample(G, torch.cat([slerp(a, b, steps) for a, b in zip(first, last, strict=True)])), steps)
+    return grid(sample(G, torch.cat([slerp(a, b, COLUMNS) for a, b in zip(first, last, strict=True)])))
 
 
 def walk(G: torch.nn.Module, z: torch.Tensor, steps: int = 12) -> list[Image.Image]:

@@ -30,7 +30,7 @@ MEGA = 2**20
 HUGE = 3 * 2**30  # bytes unpacked: more than there may ever be in memory
 
 
-def repeated(block: bytes, times: int, wbits: int = -15) -> bytes:
+def repeated(block: bytes, times: int) -> bytes:
     """`times` blocks compressed in the time of one: deflate's output after a full flush stands alone."""
     packer = zlib.compressobj(9, wbits=-15)
     once = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)

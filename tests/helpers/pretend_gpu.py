@@ -185,14 +185,14 @@ def with_new_parameters(apply):
     return applied
 
 
-def install(capability=(7, 5)):
-    """From here on torch says that it has one GPU, a T4 unless the capability is another."""
+def install():
+    """From here on torch says that it has one GPU, a T4."""
     cuda = torch.cuda
     yes, nothing = (lambda *_: True), (lambda *_: None)
     cuda._lazy_init, cuda.is_available, cuda.is_initialized, cuda.is_bf16_supported = nothing, yes, yes, yes
     cuda.set_device, cuda.synchronize, cuda.empty_cache, cuda.current_device = nothing, nothing, nothing, lambda: 0
     cuda.device_count, cuda.is_current_stream_capturing = (lambda: 1), (lambda: False)
-    cuda.get_device_name, cuda.get_device_capability = (lambda *_: "a pretended GPU"), (lambda *_: capability)
+    cuda.get_device_name, cuda.get_device_capability = (lambda *_: "a pretended GPU"), (lambda *_: (7, 5))
     cuda.manual_seed = cuda.manual_seed_all = State.random.manual_seed
     cuda.get_rng_state = lambda *_: State.random.get_state()
     cuda.set_rng_state = lambda state, *_: State.random.set_state(state)  # refuses one that is on the GPU
