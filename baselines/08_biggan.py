@@ -94,7 +94,6 @@ from kit.checks import (
     check_gradients,
     check_scalar,
     done,
-    errors_in_words,
     explained,
     has_values,
     weighted_slopes,
@@ -233,9 +232,6 @@ def hinge_loss_G(fake):
 
 
 # %% check="hinge_losses"
-IN_PLACE = {
-    "modified by an inplace operation": "+= and methods that end in _ change what backward() needs: make a new tensor"
-}
 
 
 def check_hinge_losses(loss_D, loss_G):
@@ -245,7 +241,7 @@ def check_hinge_losses(loss_D, loss_G):
 
         def gradients(function):
             value = function(*given)
-            with errors_in_words(str, IN_PLACE):
+            with explained("its gradient cannot be taken"):
                 return value, torch.autograd.grad(value, given, allow_unused=True)
 
         shown = [score * 1 for score in given]  # what comes from D is no leaf
@@ -427,7 +423,7 @@ def check_largest_singular_value(iterate):
             "root of its sum of squares"
         )
         assert sigma.requires_grad, "σ has no gradient: u @ W @ v stays outside of torch.no_grad()"
-        with errors_in_words(str, IN_PLACE):
+        with explained("its gradient cannot be taken"):
             (gradient,) = torch.autograd.grad(sigma, W, allow_unused=True)
         assert has_values([gradient]), "σ has no gradient for W: W itself stands in u @ W @ v, not a copy"
         assert are_close([gradient], [torch.outer(u_right, v_right)]), (

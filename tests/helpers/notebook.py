@@ -185,6 +185,8 @@ def written(master) -> dict:
 def solution_with(master, case) -> str:
     """The TODO cell of a solved notebook, changed as a case of `written` says."""
     source = cells(master)[f"todo-{case['todo']}"]
+    if "cell" in case:  # the whole of it
+        return case["cell"]
     if "body" in case:
         head, found, _ = source.rpartition("### BEGIN SOLUTION\n")
         assert found, f"no solution in {case['todo']}"
