@@ -97,10 +97,9 @@ class Integrity:
     `closest` are the ten pictures most like a known face. `near` counts pictures that are nearer to a face of the
     course than honest ones are, and `disguised` tells that they are too many. `signs` are those of pictures that were
     optimised against the public networks, and `optimised` tells that they are enough. `released` tells that they
-    look like those of the generator that this project releases, and `varied` that their recall is as high as only that
-    of real faces is, or of pieces of them. `names`, `limits` (the distance up to which a picture
-    is a copy) and `pictures` (uint8 [64, 64, 3], where the faces are at hand) are of the faces in `copies` and
-    `closest`.
+    look like those of the generator that this project releases, and `varied` that they are as varied as only real faces
+    are, or pieces of them. `names`, `limits` (the distance up to which a picture is a copy) and `pictures` (uint8 [64,
+    64, 3], where the faces are at hand) are of the faces in `copies` and `closest`.
     """
 
     groups: list[Group]

@@ -17,7 +17,7 @@ from grader.inputs import downloads
 from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces
-from grader.inputs.submission import COUNT, Submission
+from grader.inputs.submission import Submission
 from grader.metrics import afd, copies, duplicates, optimised, prdc
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
@@ -116,8 +116,7 @@ class Scorer:
                 found = replace(found, near=0, disguised=False)
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
-                recall = next((one.value for one in measures if one.measure == "recall"), None) or 0
-                varied = len(pictures) == COUNT and recall > prdc.AS_REAL  # of few, recall is near 1: each ball is wide
+                varied = prdc.as_varied_as_real(features, self.against.real.sample)
                 found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS, varied=varied)
                 if self.against.anime:  # where it is missing, not_looked_for says so
                     found = replace(found, released=released(sample.anime, self.against.anime.statistics))

@@ -9,7 +9,6 @@ import numpy as np
 from grader.errors import counted
 from grader.features.reference import NAME
 from grader.inputs.submission import COUNT
-from grader.metrics.prdc import AS_REAL
 from grader.results import DISTANCES, ByLabel, LabelScore, Measure, Score
 from grader.verdict import load_thresholds
 
@@ -77,7 +76,7 @@ def warnings(score: Score) -> list[str]:
             "The pictures look like those of the generator that ships with the kit (python -m baselines.sample)."
         )
     if found.varied:
-        lines.append(f"Recall is over {AS_REAL}, as that of real faces is: are the pictures cut out of real faces?")
+        lines.append("As varied as only real faces are (docs/scores.md): are the pictures cut out of real faces?")
     if found.collapsed:
         count = len(score.probabilities)
         lines.append(f"Collapsed: {found.repeated:,} of {count:,} pictures are near repeats of another one.")

@@ -5,7 +5,7 @@ from math import dist
 import numpy as np
 import pytest
 
-from grader.metrics.prdc import PRDC, prdc
+from grader.metrics.prdc import PRDC, as_varied_as_real, prdc
 from tests.grader.metrics.test_kid import sample
 
 
@@ -189,3 +189,12 @@ def test_many_pictures_are_taken_in_parts(monkeypatch):
     whole = prdc(features, real)
     monkeypatch.setattr("grader.metrics.prdc.ROWS", 20)
     assert prdc(features, real) == whole
+
+
+def test_a_few_pictures_of_another_kind_do_not_make_a_set_as_varied_as_real_faces():
+    """Their balls reach over all real features; those of the set do not."""
+    real, poor = sample(1000, 20, 31), sample(980, 20, 32, shift=3, scale=0.1)
+    mixed = np.concatenate([poor, sample(20, 20, 33, scale=0.8)])
+    assert prdc(mixed, real).recall > 0.5 and not as_varied_as_real(mixed, real)
+    assert as_varied_as_real(sample(1000, 20, 34), real)
+    assert not as_varied_as_real(sample(999, 20, 34), real)  # of fewer it is not known
