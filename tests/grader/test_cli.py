@@ -446,6 +446,7 @@ def test_the_version_is_the_projects(name):
 def test_a_stream_of_jupyters_that_cannot_be_reconfigured(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["grader", "--version"])
     monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.delattr("builtins.__IPYTHON__", raising=False)  # that of a kernel in this process
     with pytest.raises(SystemExit) as caught:
         program_run()
     assert not caught.value.code
