@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -93,13 +94,16 @@ def test_a_run_on_a_file_system_that_is_read_only_is_scored_into_another_folder(
 def test_a_file_that_another_program_has_open_is_told_before_the_work(tmp_path, monkeypatch, name):
     """Excel has, on Windows, what it shows."""
 
-    def move(source, target):
-        if source.name == name:
+    replace = os.replace
+
+    def refused(source, target):
+        if Path(source).name == name:
             raise PermissionError(13, "Permission denied", str(source))
+        replace(source, target)
 
     for one in ("history.csv", "history.png", "submission.tgz"):
         (tmp_path / one).touch()
-    monkeypatch.setattr("grader.files.move", move)
+    monkeypatch.setattr(os, "replace", refused)
     monkeypatch.delattr("grader.history.checkpoints")
     result = CliRunner().invoke(cli.main, ["history", str(tmp_path), "--pack", "best"])
     assert result.exit_code == 2, result.output

@@ -57,7 +57,7 @@ def test_the_key_follows_all_that_is_measured_with(scorer):
         ("metrics/copies.py", b"RIVALS = 16", b"RIVALS = 17"),
         ("metrics/copies.py", b"SAME = 0.28", b"SAME = 0.29"),
         ("metrics/afd.py", b"THRESHOLD = 0.5", b"THRESHOLD = 0.6"),
-        ("metrics/prdc.py", b"k: int = 5", b"k: int = 3"),
+        ("metrics/prdc.py", b"AS_REAL, MEASURED = 0.2", b"AS_REAL, MEASURED = 0.3"),
         ("metrics/optimised.py", b"MOVED = 1.15", b"MOVED = 1.2"),
         ("features/fingerprints.py", b"BLANK = 0.2", b"BLANK = 0.1"),
         ("weights/detector.safetensors", b"", b"others"),
