@@ -233,7 +233,7 @@ def check_discriminator_step(step):
         ),
     }
     remarks = check_step(step, right, mistakes, scales=(1.0, 2.0))  # the mean of both, or the sum
-    check_step(step, right, mistakes, pair=lambda: tiny_pair(sign=4), scales=(1.0, 2.0))  # a gradient longer than 1
+    check_step(step, right, mistakes, pair=lambda: tiny_pair(sign=-2), scales=(1.0, 2.0))  # a gradient longer than 1
     done("discriminator_step", remarks)
 
 
@@ -295,7 +295,7 @@ def check_generator_step(step):
         "labels swapped: G wants D to answer 1 for its fakes": lambda D, G, z: -(1 - D(G(z))).log().mean(),
     }
     remarks = check_step(step, right, mistakes, trains="G")
-    for sign in (4, -4):  # a gradient longer than 1, and a D that believes G
+    for sign in (2, -4):  # a gradient longer than 1, and a D that believes G
         check_step(step, right, mistakes, trains="G", pair=lambda sign=sign: tiny_pair(sign=sign))
     done("generator_step", remarks)
 

@@ -232,8 +232,6 @@ def hinge_loss_G(fake):
 
 
 # %% check="hinge_losses"
-
-
 def check_hinge_losses(loss_D, loss_G):
     def compare(name, loss, right_loss, mistakes, scores, scales):
         """Checks the gradient of a loss for each score, then its value. `scores` is {"reals": [N], …}."""

@@ -875,6 +875,8 @@ def check_exchange(exchange):
     def call(fakes):
         with errors_in_words(say, {"'History'": "the fakes of earlier steps are in history.pictures, a list"}):
             shown = exchange(history, fakes)
+        fewer = torch.is_tensor(shown) and len(shown) < len(fakes) and history.size < len(fakes)
+        assert not fewer, "a batch may be larger than the history: draw a place for each fake by itself"
         assert torch.is_tensor(shown) and shown.shape == fakes.shape, "return as many pictures, stacked: [N, 3, 64, 64]"
         assert shown.device == fakes.device, (
             f"D and the fakes are on {fakes.device}, but what is shown is on {shown.device}"

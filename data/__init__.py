@@ -7,3 +7,9 @@ class DataError(GraderError):
     """Something the user can mend: one line that names the file and the remedy."""
 
     exit_code = 1
+
+
+class DiskFull(DataError):
+    """Not as the other programs' CannotWrite: what has come is kept, and gone on with."""
+
+    exit_code = 2

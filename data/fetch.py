@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from data import DataError
+from data import DataError, DiskFull
 from grader.errors import counted
 from grader.files import CannotWrite, check_writable, move
 from grader.inputs import faces
@@ -124,7 +124,7 @@ def _download(url: str, part: Path, pause: float) -> None:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise CannotWrite(error.errno, error.strerror, str(part)) from error
-            raise DataError(
+            raise DiskFull(
                 f"{part}: the disk is full ({error.strerror}); make room and run the command again, it goes on"
             ) from error
         wait = pause * 2 ** (failures - 1)

@@ -20,10 +20,10 @@ from grader.report.terminal import show
 @click.option("--output", type=console.path(), default="docs/verdict.svg", show_default=True)
 def main(pictures: Path, output: Path) -> None:
     """Scores PICTURES and draws the verdict as it is printed."""
-    console = Console(record=True, width=80, file=io.StringIO(), highlight=False, force_terminal=True)
-    console.print("[bold]$ python -m grader score runs/r3gan/submission.tgz[/]\n")
-    show(score(pictures, offline=True), console)
-    svg = console.export_svg(title="grader", theme=MONOKAI)
+    screen = Console(record=True, width=80, file=io.StringIO(), highlight=False, force_terminal=True)
+    screen.print("[bold]$ python -m grader score runs/r3gan/submission.tgz[/]\n")
+    show(score(pictures, offline=True), screen)
+    svg = screen.export_svg(title="grader", theme=MONOKAI)
     write_text(output, re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))  # no fonts from the net
     console.wrote(output)
 

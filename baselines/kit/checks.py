@@ -70,7 +70,10 @@ class TinyD(nn.Module):
         shape, channels = [*pictures.shape], self.layers[0].in_features
         assert len(shape) == 4 and shape[1] == channels, f"D takes pictures, [N, {channels}, H, W], not {shape}"
         assert not pictures.is_inference(), NO_INFERENCE
-        places = torch.linspace(0.6, 1.4, shape[2] * shape[3], device=pictures.device).view(shape[2:])  # no two alike
+        down, right = (torch.linspace(-0.4, 0.4, size, device=pictures.device) for size in shape[2:])
+        places = (
+            1 + down.view(-1, 1) + right / 2
+        )  # [H, W], 1 on average: turned or mirrored, pictures get another score
         score = self.layers((places * pictures).mean((2, 3))).squeeze(1)  # [N, channels] -> [N]
         return torch.sigmoid(score) if self.probability else score
 
@@ -418,10 +421,10 @@ def check_step(
     arguments = batch() if trains == "D" else batch()[1:]
     previous = None
     for _ in range(3):
-        arguments = [
+        arguments = [  # other ones at each step: who keeps the first ones trains on them for ever
             0.9 * one.detach() if torch.is_tensor(one) and one.is_floating_point() else one for one in arguments
         ]
-        given = copy.deepcopy(arguments)  # other ones at each step: who keeps the first ones trains on them for ever
+        given = copy.deepcopy(arguments)
         loss_before = right_loss(D, G, *arguments)
         expected, value = right_gradients(loss_before, network), loss_before.item()
         before = copy.deepcopy((D, G))
@@ -565,7 +568,7 @@ def check_critic(make, settings):
     given = []
     with last.register_forward_hook(lambda layer, inputs, out: given.append(out)):
         scores = critic(pictures)
-    assert are_close([scores], [given[-1].view_as(scores)]), (
+    assert given[-1].numel() == scores.numel() and are_close([scores], [given[-1].view_as(scores)]), (
         "the scores are not what the last convolution gives: return it as it is"
     )
     return critic

@@ -261,6 +261,7 @@ def test_disk_full(tmp_path, monkeypatch):
     ):
         fetch(tmp_path / "faces.zip", url)
     assert caught.value.__cause__.errno == errno.ENOSPC
+    assert caught.value.exit_code == 2  # as of any program that cannot write
 
 
 def test_waits_twice_as_long_before_each_attempt(tmp_path, monkeypatch):

@@ -38,3 +38,13 @@ def test_what_no_study_can_use_is_refused(module):
         for value in wrong:
             with pytest.raises(click.BadParameter):
                 parameter.type.convert(value, parameter, None)
+
+
+def test_the_verdict_is_drawn(tmp_path, monkeypatch):
+    verdict = import_module("studies.verdict")
+    monkeypatch.setattr(verdict, "score", lambda *_, **__: None)
+    monkeypatch.setattr(verdict, "show", lambda score, screen: screen.print("Boss"))
+    (tmp_path / "x.tgz").touch()
+    result = CliRunner().invoke(verdict.main, [str(tmp_path / "x.tgz"), "--output", str(tmp_path / "x.svg")])
+    assert result.exit_code == 0, result.output
+    assert "Boss" in (tmp_path / "x.svg").read_text(encoding="utf-8")
