@@ -462,7 +462,7 @@ def check_clipping(step, loss_of, clip):
     found, free, _ = after(start_inside=True)
     if are_close(found, clipped(free), 1e-5):
         found, _, _ = after(start_inside=False, batch_norm=True)
-        over = [f"{[*weight.shape]}" for weight in found if weight.abs().max() > 1.01 * clip]
+        over = [[*weight.shape] for weight in found if weight.abs().max() > 1.01 * clip]
         assert not over, (
             f"weights of shape {over[0]} are not clipped: clip all of D.parameters(), BatchNorm's and biases too"
         )

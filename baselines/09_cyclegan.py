@@ -863,20 +863,22 @@ def check_exchange(exchange):
     def numbers(pictures):
         return [round(picture.flatten()[0].item()) for picture in pictures]
 
+    small = "a batch may be larger than the history: draw a place for each fake by itself"
+
     def say(error):
         if error.startswith("IndexError") and len(history.pictures) < history.size:
             return "the history is not full yet: as long as there is room, keep each new fake, and show it"
         if error.startswith("IndexError"):
             return "this place is not in the history: draw one of 0 … history.size − 1"
         if error.startswith("ValueError") and history.size < 8:
-            return "a batch may be larger than the history: draw a place for each fake by itself"
+            return small
         return f"exchange stops with {error}"
 
     def call(fakes):
         with errors_in_words(say, {"'History'": "the fakes of earlier steps are in history.pictures, a list"}):
             shown = exchange(history, fakes)
         fewer = torch.is_tensor(shown) and len(shown) < len(fakes) and history.size < len(fakes)
-        assert not fewer, "a batch may be larger than the history: draw a place for each fake by itself"
+        assert not fewer, small
         assert torch.is_tensor(shown) and shown.shape == fakes.shape, "return as many pictures, stacked: [N, 3, 64, 64]"
         assert shown.device == fakes.device, (
             f"D and the fakes are on {fakes.device}, but what is shown is on {shown.device}"

@@ -30,6 +30,7 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TARGET_MISSING = "the loss wants a tensor as its target: ones_like or zeros_like of D's answers"
+CHANGED = "modified by an inplace operation"  # says torch
 IN_PLACE = "a method that ends in _, or += and the like, changes what backward() needs: make a new tensor"
 NO_LIST = "a network is no list of weights: write network.parameters()"
 TORCH_SAYS = {  # what stops a step, and what that means
@@ -71,9 +72,8 @@ class TinyD(nn.Module):
         assert len(shape) == 4 and shape[1] == channels, f"D takes pictures, [N, {channels}, H, W], not {shape}"
         assert not pictures.is_inference(), NO_INFERENCE
         down, right = (torch.linspace(-0.4, 0.4, size, device=pictures.device) for size in shape[2:])
-        places = (
-            1 + down.view(-1, 1) + right / 2
-        )  # [H, W], 1 on average: turned or mirrored, pictures get another score
+        # Turned or mirrored, pictures get another score.
+        places = 1 + down.view(-1, 1) + right / 2  # [H, W], 1 on average
         score = self.layers((places * pictures).mean((2, 3))).squeeze(1)  # [N, channels] -> [N]
         return torch.sigmoid(score) if self.probability else score
 
@@ -237,7 +237,7 @@ def explained(hint, meanings=None):
         "no_grad() is enough",
         "leaf variable that requires grad": "this changes a tensor in place, for which a gradient is asked: make a new "
         "tensor; change weights under torch.no_grad()",
-        "modified by an inplace operation": IN_PLACE,
+        CHANGED: IN_PLACE,
     }
     return errors_in_words(
         lambda error: f"{hint} (your code stopped with: {error})", whatever_the_shapes | (meanings or {})
@@ -410,7 +410,7 @@ def check_step(
     optimizer = WatchedSGD(network, called=optimizer_name or f"optimizer_{trains}")
 
     def say(error):
-        if "modified by an inplace operation" not in error:
+        if CHANGED not in error:
             return f"the step stops with {error}"
         if optimizer.seen:
             return "optimizer.step() comes before a backward() that needs the old weights"
@@ -491,7 +491,7 @@ def output_of(function, *inputs, shape=None, meanings=None):
     def say(error):
         return f"for {given} it stops with {error}" if given else f"it stops with {error}"
 
-    with errors_in_words(say, {"modified by an inplace operation": IN_PLACE} | (meanings or {})):
+    with errors_in_words(say, {CHANGED: IN_PLACE} | (meanings or {})):
         out = function(*inputs)
     assert out is not None, "it returns nothing: is the return missing?"
     if shape is not None:
