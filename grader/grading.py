@@ -12,7 +12,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -25,7 +24,7 @@ from grader.errors import GraderError, first_line, printable
 from grader.files import file_name, natural, sha256, write_text
 from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
 from grader.metrics.registry import NAMES
-from grader.processes import usable_cores
+from grader.processes import CannotStart, ProcessDied
 from grader.progress import Done, Progress, silent, unheard
 from grader.results import BROKEN, GRADED
 from grader.version import VERSION
@@ -88,17 +87,15 @@ def grade_all(
 
     `measured_with` is that of grader.result_cache: where it changes, all are graded again. `executor` makes what runs
     the work; it is asked again when a process died, and a submission with which that happens twice is given up.
-    Raises CannotLoad.
+    Raises CannotLoad and CannotStart.
     """
     work = _Work(parts, options, measured_with, executor, done, result_cache.drawn_by())
     work.begin(found)
-    while work.waiting:
-        work.run(list(work.waiting))
-        # One of those that were being worked on killed its process: alone, it takes no other with it.
-        for name in list(work.waiting)[: usable_cores() + 2]:
-            work.run([name])
-            if name in work.waiting:
-                work.give_up(name, "grading it ended the process, twice: is it far too large?")
+    work.run(list(work.waiting))
+    for name in list(work.waiting):  # its process died: alone, it has all memory
+        work.run([name])
+        if name in work.waiting:
+            work.give_up(name, "grading it ended the process, twice: is it far too large?")
     return [work.results[name] for name in sorted(work.results, key=natural)]
 
 
@@ -131,18 +128,15 @@ class _Work:
                 self.waiting[name] = (source, path, key)
 
     def run(self, names: list[str]) -> None:
-        """Grades some. Those are left `waiting` that were not graded when a process died."""
+        """Grades some. Those are left `waiting` whose process died."""
         with self.executor() as pool:
-            try:
-                futures = {pool.submit(grade, name, self.waiting[name][0], self.options): name for name in names}
-            except BrokenProcessPool:  # while others were still handed out
-                return
+            futures = {pool.submit(grade, name, self.waiting[name][0], self.options): name for name in names}
             for future in _completed(futures):
                 try:
                     result = future.result()
-                except BrokenProcessPool:  # as of all others that are not graded
+                except ProcessDied:
                     continue
-                except (CannotLoad, CancelledError):  # that: of a cluster that is lost, with all that waits for it
+                except (CannotLoad, CannotStart, CancelledError):  # that: of a cluster that is lost, and all that waits
                     raise
                 except Exception as error:  # of ours, or of a cluster that gave up on it: a row, and not for ever
                     older = ": start the workers again" if isinstance(error, ImportError) else ""  # than the code here

@@ -1,4 +1,4 @@
-"""Processes that work for this one: how many it may keep busy, and how they start."""
+"""Processes that work for this one: how many it may keep busy, and a pool of them that outlives each."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path, PurePosixPath
+
+from grader.errors import GraderError, first_line
 
 MOST_ON_WINDOWS = 60  # it waits for no more than 63 handles at once
 
@@ -46,25 +52,109 @@ def at_most(count: int) -> int:
     return min(count, MOST_ON_WINDOWS) if os.name == "nt" else count
 
 
-@contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started in here hear no Ctrl-C from their first moment: it is the parent's to answer, once, when the
-    block ends."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
-        yield
-        return
-    asked = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
-    if hasattr(signal, "pthread_sigmask"):  # what new processes inherit
-        from multiprocessing import resource_tracker
+class CannotStart(GraderError):
+    """The system starts no process, or no thread to wait for its answers."""
 
-        resource_tracker.ensure_running()  # starting it in the block would unmask the signal
+
+class ProcessDied(Exception):
+    """A process was killed while it did some work, maybe for want of memory."""
+
+
+class ProcessPool(ThreadPoolExecutor):
+    """An executor of up to `count` processes, each of which calls prepare() first; who asks for too many is told to use
+    fewer of the `option`. Work raises CannotStart, or ProcessDied where its process was killed: another process takes
+    its place, and no other work is lost.
+
+    Each process has a pipe of its own, and a thread here that waits for its answer. Those of ProcessPoolExecutor share
+    a pipe: when one is killed while it writes an answer, the others wait for the rest of it for ever.
+
+    Processes hear no Ctrl-C: it is this one's to answer. They end with it, however it ends, and at once where the
+    block ends by an error or Ctrl-C, whatever they are doing.
+    """
+
+    def __init__(self, count: int, prepare: Callable[[], None], option: str):
+        super().__init__(at_most(count), initializer=_block_ctrl_c)
+        # Spawned on every system: a fork copies locks of OpenCV's and torch's threads without the threads, and hangs.
+        self.context, self.prepare, self.option = get_context("spawn"), prepare, option
+        self.own = threading.local()  # of each thread: its process's pipe
+        self.starting, self.started, self.ended = threading.Lock(), [], False
+        if os.name != "nt":
+            resource_tracker.ensure_running()  # a thread that started it would hear Ctrl-C again
+
+    def submit(self, function: Callable, *args) -> Future:
+        try:
+            return super().submit(self._ask, function, args)
+        except RuntimeError as error:
+            raise self._too_many(error) from None
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.shutdown()  # waits for all work
+        finally:
+            self._end()
+            self.shutdown(cancel_futures=True)
+
+    def _end(self) -> None:
+        with self.starting:
+            self.ended = True
+            for process in self.started:
+                process.terminate()
+            for process in self.started:
+                process.join()
+
+    def _ask(self, function: Callable, args: tuple) -> object:
+        if not hasattr(self.own, "pipe"):
+            self.own.pipe = self._start()
+        try:
+            self.own.pipe.send((function, args))
+            answer, error = self.own.pipe.recv()
+        except (EOFError, OSError):
+            del self.own.pipe
+            raise ProcessDied from None
+        if error is not None:
+            raise error
+        return answer
+
+    def _too_many(self, error: Exception) -> CannotStart:
+        return CannotStart(f"could not start a process ({first_line(error)}): use fewer {self.option}")
+
+    def _start(self) -> Connection:
+        with self.starting:
+            if self.ended:
+                raise ProcessDied
+            try:
+                ours, theirs = self.context.Pipe()
+                process = self.context.Process(target=_answer, args=(theirs, self.prepare), daemon=True)
+                process.start()
+            except (OSError, RuntimeError) as error:
+                raise self._too_many(error) from None
+            self.started.append(process)
+        theirs.close()  # only the process has it now: when it ends, so does what we read
+        return ours
+
+
+def _block_ctrl_c() -> None:
+    """For this thread, and for the processes that it starts, from their first moment."""
+    if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before or signal.default_int_handler)
-        if asked:
-            signal.raise_signal(signal.SIGINT)
+
+
+def _answer(pipe: Connection, prepare: Callable[[], None]) -> None:
+    """What a process does: it calls what it is sent, and sends back the result, or the error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not inherited
+
+    def end_with_parent():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    prepare()
+    with suppress(EOFError, OSError):  # nobody asks any more
+        while True:
+            function, args = pipe.recv()
+            try:
+                answer = ForkingPickler.dumps((function(*args), None))
+            except BaseException as error:
+                answer = ForkingPickler.dumps((None, error))
+            pipe.send_bytes(answer)

@@ -9,14 +9,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import active_children, get_context, parent_process
+from concurrent.futures import CancelledError, Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 from grader.errors import GraderError, first_line
-from grader.processes import at_most, deaf_to_ctrl_c, usable_cores
+from grader.processes import ProcessPool, usable_cores
 
 MAX_SECONDS = 60  # of processor time to read one submission: an honest one takes one
 MAX_MEMORY = 2 * 2**30  # bytes to read one submission, on top of what the process holds already
@@ -27,48 +25,16 @@ class TooSlow(BaseException):
     """Reading takes longer than it may. No Exception: decoders catch those, and would go on."""
 
 
-@contextmanager
-def local(jobs: int | None = None) -> Iterator[Executor]:
-    """As many processes as `jobs`, by default one for each core. They end with this process, however it ends, and at
-    once where the block ends by an error or Ctrl-C, whatever they were doing."""
-    others = {*active_children()}
-    pool = _Pool(at_most(jobs or usable_cores()), mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool
-    except BaseException:
-        for child in {*active_children()} - others:
-            child.terminate()
-        with suppress(RuntimeError):  # its thread could not be started
-            pool.shutdown()
-        raise
-    pool.shutdown()  # waits for them
+def local(jobs: int | None = None) -> ProcessPool:
+    """As many processes as `jobs`, by default one for each core."""
+    return ProcessPool(jobs or usable_cores(), _prepare, "--jobs")
 
 
-class _Pool(ProcessPoolExecutor):
-    def submit(self, *args, **kwargs):
-        """Raises GraderError where the system starts no process, or no thread to watch over it."""
-        try:
-            with deaf_to_ctrl_c():  # it may start a process
-                return super().submit(*args, **kwargs)
-        except BrokenProcessPool:
-            raise
-        except (OSError, RuntimeError) as error:
-            raise GraderError(f"could not start a process ({first_line(error)}): use fewer --jobs") from None
-
-
-def _start_worker() -> None:
-    """Makes this process one of several that keep a core busy each, deaf to Ctrl-C. It warns of nothing: its parent
-    has read the same, and has said so. It ends when its parent is gone: it waits for work on a pipe that it holds open
-    itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _prepare() -> None:
+    """Makes this process one of several that keep a core busy each. It warns of nothing: its parent has read the same,
+    and has said so."""
     warnings.simplefilter("ignore")
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-    def wait():
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

@@ -20,5 +20,5 @@ def test_no_more_is_read_than_is_soon_taken_and_an_error_is_raised_here():
 
 
 def test_a_worker_that_is_killed_ends_the_work():
-    with pytest.raises(DataError, match="a worker was killed, maybe for want of memory; name fewer --workers"):
+    with pytest.raises(DataError, match="a worker was killed, maybe for want of memory: use fewer --workers"):
         list(ordered_map(os._exit, [9] * 100, workers=2, chunk=1))

@@ -1,16 +1,20 @@
 """Processes: as many as a container or a scheduler leaves cores to this one, not as the machine has."""
 
 import os
+import re
 import signal
-import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import active_children
 
 import pytest
 
 from data import parallel
 from grader import workers
-from grader.processes import deaf_to_ctrl_c, usable_cores
+from grader.processes import CannotStart, ProcessDied, ProcessPool, usable_cores
 from kit import device, faces
+from tests.helpers import pieces
 
 
 @pytest.mark.parametrize(
@@ -65,14 +69,11 @@ def test_the_limits_of_the_groups_above_hold_too(tmp_path, monkeypatch, line, fo
 def test_processes_are_as_many_as_cores_and_on_windows_no_more_than_it_waits_for(monkeypatch):
     asked = []
 
-    class Pool:
-        def __init__(self, count, *_, **__):
-            asked.append(count)
-            raise OSError("enough")
+    def enough(_pool, count, **__):
+        asked.append(count)
+        raise OSError("enough")
 
-    monkeypatch.setattr(workers, "_Pool", Pool)
-    monkeypatch.setattr(workers, "get_context", lambda how: None)
-    monkeypatch.setattr(parallel, "_processes", Pool)
+    monkeypatch.setattr(ThreadPoolExecutor, "__init__", enough)
     for module in (workers, parallel):
         monkeypatch.setattr(module, "usable_cores", lambda: 5)
     with monkeypatch.context() as windows:  # and no longer: pytest itself asks for it
@@ -95,14 +96,71 @@ def test_torch_keeps_to_the_cores(monkeypatch):
     assert threads == [1]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_is_heard_after_processes_were_started():
-    child = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+def nothing():
+    pass
 
-    def start():
-        with deaf_to_ctrl_c():
-            os.kill(os.getpid(), signal.SIGINT)
-            assert subprocess.check_output([sys.executable, "-c", child]) == b"True\n"
+
+def test_a_process_that_is_killed_while_it_answers_ends_its_own_work_alone():
+    """As by the kernel, for want of memory: half an answer is in the pipe."""
+    with ProcessPool(2, nothing, "--jobs") as pool:
+        torn, *others = [pool.submit(pieces.dies_while_it_answers), *(pool.submit(abs, -n) for n in range(9))]
+        with pytest.raises(ProcessDied):
+            torn.result(timeout=60)
+        assert [other.result(timeout=60) for other in others] == [*range(9)]
+    assert not active_children()
+
+
+def test_errors_come_back_and_what_cannot_be_sent_is_one():
+    with ProcessPool(1, nothing, "--jobs") as pool:
+        found = [pool.submit(*work) for work in ((int, "x"), (sys.exit, "said"), (pieces.cannot_be_sent,), (abs, -1))]
+        for future, kind in zip(found, (ValueError, SystemExit, Exception), strict=False):
+            with pytest.raises(kind):
+                future.result(timeout=60)
+        assert found[-1].result(timeout=60) == 1
+
+
+@pytest.mark.parametrize("pool", [lambda: workers.local(2), lambda: ProcessPool(2, nothing, "--workers")])
+def test_an_error_ends_the_work_at_once(pool):
+    futures = []
+
+    def work():
+        with pool() as some:
+            some.submit(abs, 1).result(timeout=60)
+            futures.extend(some.submit(time.sleep, 3600) for _ in range(4))
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        start()
+        work()
+    assert len(futures) == 4 and all(future.done() for future in futures) and not active_children()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_a_process_hears_no_ctrl_c_and_this_one_does():
+    with ProcessPool(1, nothing, "--jobs") as pool:
+        process = pool.submit(os.getpid).result(timeout=60)
+        os.kill(process, signal.SIGINT)
+        assert pool.submit(os.getpid).result(timeout=60) == process
+        assert signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(timeout=60)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("owner", "error"),
+    [
+        ("multiprocessing.context.SpawnProcess", BlockingIOError(11, "Resource temporarily unavailable")),
+        ("threading.Thread", RuntimeError("can't start new thread")),
+    ],
+)
+def test_a_process_or_thread_that_cannot_be_started(monkeypatch, owner, error):
+    """As where a user may have no more of them: no fault of what was to be worked on."""
+
+    def refused(_):
+        raise error
+
+    said = re.escape(f"could not start a process ({error}): use fewer --jobs")
+    monkeypatch.setattr(f"{owner}.start", refused)
+    with workers.local(2) as pool, pytest.raises(CannotStart, match=said):
+        pool.submit(abs, 1).result(timeout=60)
+    with pytest.raises(CannotStart, match="use fewer --workers"):
+        list(parallel.ordered_map(abs, [1], workers=2))
