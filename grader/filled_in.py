@@ -9,6 +9,7 @@ import symtable
 from collections.abc import Iterable, Iterator
 
 ROUND = {"__globals__", "globals", "builtins", "__builtins__", "sys.modules"}  # ways round the kit's names
+BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)  # statements, and what holds some
 LEFT_OUT = f"left out: the kit takes no {', '.join(sorted(ROUND))} from a notebook"
 
 Statement = tuple[set[str], str]  # the names that it binds, and the statement itself
@@ -41,7 +42,7 @@ def _defined(sources: list[str], wanted: set[str], known: set[str]) -> tuple[lis
         if body is None:  # it stands for the TODOs that it was to define, and says what is wrong
             invalid |= {name: source for name in wanted if defines(source, name)}
         for statement in _one_by_one(body or []):
-            names = bound_names(statement)
+            names = bound_names(statement) - (_run_through(statement) & wanted)  # for step in …: fills no TODO in
             if _goes_round(statement):
                 invalid |= {name: _left_out(name) for name in names & wanted}
                 own += [({name}, _left_out(name)) for name in names - wanted - known - {"*"}]
@@ -94,7 +95,7 @@ def parsed(source: str) -> ast.Module:
 
 def bound_names(statement: ast.stmt) -> set[str]:
     """The names that a top-level statement binds or changes; of a call, as in table.append(1), what it is called on."""
-    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return {statement.name}
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
         return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
@@ -104,8 +105,14 @@ def bound_names(statement: ast.stmt) -> set[str]:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         function = statement.value.func
         return _changed(function) if isinstance(function, ast.Attribute) else set()
-    inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, (ast.stmt, ast.ExceptHandler))]
-    return set().union(*map(bound_names, inside))  # of if, try, with and loops
+    inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, BLOCKS)]
+    return set().union(_run_through(statement), *map(bound_names, inside))  # of if, try, match, with and loops
+
+
+def _run_through(statement: ast.stmt) -> set[str]:
+    """The names that a loop, or a with, binds itself."""
+    targets = [getattr(statement, "target", None), *(item.optional_vars for item in getattr(statement, "items", []))]
+    return set().union(*(_changed(target) for target in targets if target))
 
 
 def _changed(target: ast.expr) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from grader.features import imagenet
 from grader.features.reference import Reference
-from grader.files import check_apart, check_closed, check_writable, write_bytes, write_text
+from grader.files import check_apart, check_closed, check_writable, csv_text, write_bytes, write_text
 from grader.inputs.runs import Checkpoint, best, checkpoints
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 from grader.metrics import afd
@@ -66,5 +66,5 @@ def _scored(run: Path, reference: Reference, done: Done) -> Iterator[Checkpoint]
 
 def as_csv(history: list[Checkpoint]) -> str:
     """step, fd_imagenet, afd: a line per checkpoint."""
-    rows = (f"{checkpoint.step},{checkpoint.distance:.4f},{checkpoint.afd:.3f}" for checkpoint in history)
-    return "\n".join(["step,fd_imagenet,afd", *rows]) + "\n"
+    rows = [(one.step, f"{one.distance:.4f}", f"{one.afd:.3f}") for one in history]
+    return csv_text([("step", "fd_imagenet", "afd"), *rows])

@@ -57,13 +57,14 @@ def _train(faces, *, kernel, lr, steps, seed):
     rng = np.random.default_rng(seed)
     generator, critic = _generator(kernel), _critic()
     optimizers = [torch.optim.Adam(m.parameters(), lr=lr, betas=(0.5, 0.999)) for m in (generator, critic)]
+    moments = {*np.linspace(steps / 20, steps, 20).round()}
     for step in range(1, steps + 1):
         real = torch.from_numpy(faces[rng.integers(len(faces), size=BATCH)]).permute(0, 3, 1, 2) / 127.5 - 1
         fake = generator(torch.randn(BATCH, Z))  # [B, 3, 64, 64]
         loss = F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()
         _descend(optimizers[1], loss)
         _descend(optimizers[0], F.softplus(-critic(fake)).mean())
-        if step % (steps // 20) == 0:
+        if step in moments:
             generator.eval()
             with torch.no_grad():
                 samples = generator(torch.randn(100, Z))

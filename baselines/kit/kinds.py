@@ -7,16 +7,24 @@ KINDS = {
     str: "text in quotes",
     tuple: "numbers in parentheses",
 }
-DIVISORS = ("_every", "n_critic", "batch_size", "accumulate")  # names, or their ends, of what training divides by
+AT_LEAST_1 = ("n_critic", "batch_size", "accumulate", "z_dim", "width")  # and all that ends in _every
+BELOW_1 = ("ema", "beta1", "beta2")  # what averages forget by
+ANY_SIGN = ("seed", "psi")
 
 
 def as_kind(name, value, default):
     """A setting's value as the type of its default: 1e4 steps are 10,000, and a folder may be called 2024. Raises
-    SystemExit where it is of another type, or where training would divide by 0; with a default of 0, as 07 has one, it
-    does not divide."""
-    kind = type(default)
-    if name.endswith(DIVISORS) and isinstance(value, (int, float)) and value < min(1, default):
+    SystemExit where it is of another type, or a number that cannot be: training divides by some, but by none whose
+    default is 0, as 07 has one."""
+    kind, is_number = type(default), isinstance(value, (int, float))
+    if (
+        (name in AT_LEAST_1 or name.endswith("_every")) and is_number and not value >= min(1, default)
+    ):  # NaN is not either
         raise SystemExit(f"`{name}` is {value}: set it to 1 or more")
+    if name in BELOW_1 and is_number and not 0 <= value < 1:
+        raise SystemExit(f"`{name}` is {value}: set it to 0 or more, and less than 1")
+    if name not in ANY_SIGN and is_number and not value >= 0:
+        raise SystemExit(f"`{name}` is {value}: set it to 0 or more")
     fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if fits or (kind is bool and isinstance(value, int)):
         return value

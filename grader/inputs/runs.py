@@ -26,7 +26,7 @@ FILES = (  # of a run, beside its checkpoints and samples
 
 
 class BadRun(GraderError):
-    """A run without usable gradient norms; the message names the file and the remedy."""
+    """A run with a table that is missing or cannot be used; the message names the file and the remedy."""
 
 
 class NoRows(BadRun):

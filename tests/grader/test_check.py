@@ -382,6 +382,15 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         2 * (["try:\n    import c\nexcept ImportError:\n    c = 0", "if c:\n\n    def step():\n        pass"],),
         (["def step():\n    pass", "print(step())\nfor _ in (1, 2):\n    step()"], ["def step():\n    pass"]),
         (["def step(z):\n    return z", "with a():\n    z = run.G()"], ["def step(z):\n    return z"]),
+        (
+            ["def step():\n    return z", "for z in (2,):\n    pass"],
+            ["def step():\n    return z", "for z in (2,):\n    pass"],
+        ),
+        (
+            ["with open(a) as z:\n    pass", "match 1:\n    case 1:\n        y = 2", "def step():\n    return z + y"],
+            ["with open(a) as z:\n    pass", "match 1:\n    case 1:\n        y = 2", "def step():\n    return z + y"],
+        ),
+        (["def step():\n    pass", "for step in (1, 2):\n    run()"], ["def step():\n    pass"]),
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
         (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
         (["from math import *", "def step():\n    return sum"], ["def step():\n    return sum"]),
