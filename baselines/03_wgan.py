@@ -99,6 +99,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from kit.checks import (
+    CHANGED_AFTER,
     THROUGH_D,
     TORCH_SAYS,
     WatchedSGD,
@@ -109,6 +110,7 @@ from kit.checks import (
     done,
     errors_in_words,
     explained,
+    has_values,
     output_of,
     right_gradients,
     tiny_batch,
@@ -403,6 +405,12 @@ def check_discriminator_step(step):
         ),
         f"only the reals count: add mean D(G(z)), {THROUGH_D}": lambda D, G, real, *_: -D(real).mean(),
         f"only the fakes count: subtract mean D(real), {THROUGH_D}": lambda D, G, real, z, clip: D(G(z)).mean(),
+        "D(real) has the wrong sign: the loss is mean D(G(z)) − mean D(real)": (
+            lambda D, G, real, z, clip: D(G(z)).mean() + D(real).mean()
+        ),
+        "D(G(z)) has the wrong sign: the loss is mean D(G(z)) − mean D(real)": (
+            lambda D, G, real, z, clip: -D(G(z)).mean() - D(real).mean()
+        ),
         "the difference is squared: no square": lambda *given: right(*given).square(),
         "the loss is halved: W is the whole difference": lambda *given: right(*given) / 2,
         "this is the sum over the batch: take the mean": lambda D, G, real, *rest: len(real) * right(D, G, real, *rest),
@@ -449,7 +457,8 @@ def check_clipping(step, loss_of, clip):
         counters = {"desired output type": "clip D.parameters(), not BatchNorm's counters"}
         with errors_in_words(lambda error: f"the step stops with {error}", counters):
             step(D, G, optimizer, real, z, clip)
-        used = optimizer.seen[-1]
+        used, left = optimizer.seen[-1], [weight.grad for weight in D.parameters()]
+        assert not has_values(left) or are_close(left, used), CHANGED_AFTER
         assert not start_inside or are_close(used, expected), clips_gradients
         assert all(map(torch.equal, G.parameters(), G_before)), "G's weights changed in D's step: clip D's alone"
         free = [w - optimizer.param_groups[0]["lr"] * g for w, g in zip(before, used, strict=True)]
@@ -485,6 +494,10 @@ def check_clipping(step, loss_of, clip):
     assert not are_close(found, clipped(free, low=None), 1e-5), "weights under −clip stay: clip at both ends"
     assert not are_close(found, clipped(free, -widest, widest), 1e-5), (
         f"the weights are clipped to ±{widest:.4g}, but clip is {clip}"
+    )
+    either = zip(found, clipped(free), free, strict=True)
+    assert not all(are_close([one], [c], 1e-5) or are_close([one], [f], 1e-5) for one, c, f in either), (
+        "some of D.parameters() are clipped, and others are not: go through all. Is the return inside of the loop?"
     )
     raise AssertionError(
         "clip each weight by itself: what is over clip becomes clip, what is under −clip becomes −clip"

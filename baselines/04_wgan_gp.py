@@ -577,11 +577,17 @@ def check_discriminator_step(step):
         "λ is missing: `penalty` times the gradient penalty": (
             lambda D, G, real, z, penalty: distance(D, G, real, z) + measure(D, real, G(z))
         ),
-        "λ is 10, whatever `penalty` says": (
+        "λ is 10, whatever `penalty` says: use the argument, no number and no settings.penalty": (
             lambda D, G, real, z, penalty: distance(D, G, real, z) + 10 * measure(D, real, G(z))
         ),
         "λ is settings.penalty, whatever the argument `penalty` says": (
             lambda D, G, real, z, penalty: distance(D, G, real, z) + settings.penalty * measure(D, real, G(z))
+        ),
+        "D(real) has the wrong sign: it is mean D(fake) − mean D(real)": (
+            lambda D, G, real, z, penalty: D(G(z)).mean() + D(real).mean() + penalty * measure(D, real, G(z))
+        ),
+        "D(fake) has the wrong sign: it is mean D(fake) − mean D(real)": (
+            lambda D, G, real, z, penalty: penalty * measure(D, real, G(z)) - D(G(z)).mean() - D(real).mean()
         ),
         "the penalty is subtracted: it should be small, and the loss is minimised, so add it": (
             lambda D, G, real, z, penalty: distance(D, G, real, z) - penalty * measure(D, real, G(z))

@@ -308,7 +308,11 @@ def check_make_trainer(make):
 
     trainer = taken(make, settings)
     assert isinstance(trainer, FaceTrainer), f"return a FaceTrainer(…), not {type(trainer).__name__}"
+    more = trainer.GAN_params[1]
+    unknown = more.keys() - {"latent_dim", "style_depth", "steps"}
+    assert not unknown, f"the package has no argument {', '.join(sorted(unknown))}"
     assert trainer.image_size == 64, f"the pictures would be {trainer.image_size} pixels wide: set image_size"
+    assert isinstance(trainer.image_size, int), f"image_size is {trainer.image_size}: make it a whole number"
     assert trainer.network_capacity == settings.width, (
         f"network_capacity is {trainer.network_capacity}, not settings.width, which is {settings.width} here"
     )
@@ -330,9 +334,6 @@ def check_make_trainer(make):
     ):
         value, usual = getattr(trainer, name), getattr(untouched, name)
         assert value == usual, f"{name} is {value}, which changes the training: leave it at {usual}"
-    more = trainer.GAN_params[1]
-    unknown = more.keys() - {"latent_dim", "style_depth", "steps"}
-    assert not unknown, f"the package has no argument {', '.join(sorted(unknown))}"
     assert more.get("style_depth", 8) == 8, f"S has {more['style_depth']} layers: leave style_depth at 8"
     taken(trainer.init_GAN)
     assert trainer.GAN.G.latent_dim == settings.z_dim, (
@@ -434,6 +435,7 @@ def check_generate(generate):
     given = [one.clone() for one in (z, mean_style, image_noise)]
     torch_says = {
         "'input_noise'": "pass image_noise on to G",
+        "'list' object": "G takes one tensor of styles, [N, G.num_layers, z_dim], and no list",
         "expanded size": "the styles need a dimension for the layers: style[:, None].expand(-1, G.num_layers, -1)",
     }
     pictures = output_of(generate, S, G, z, mean_style, 0.37, image_noise, meanings=torch_says)
@@ -460,7 +462,7 @@ def check_generate(generate):
         "the styles are not truncated": w,
         "truncate the styles S(z), not the noise z": S(mean_style + 0.37 * (z - mean_style)),
         "this truncates z, and does not map it: take S(z)": mean_style + 0.37 * (z - mean_style),
-        "this pulls towards 0: pull towards mean_style": 0.37 * w,
+        "this is ψ S(z), which pulls towards 0: pull towards mean_style, with brackets around S(z) − w̄": 0.37 * w,
         "ψ the wrong way round: ψ = 1 leaves S(z) as it is": 0.63 * w + 0.37 * mean_style,
         "this pulls towards the mean of these styles alone: pull towards mean_style": (
             w.mean(0) + 0.37 * (w - w.mean(0))

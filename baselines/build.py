@@ -41,7 +41,7 @@ SOLUTION = re.compile(r"^( *)(### BEGIN SOLUTION\n).*?^ *(### END SOLUTION)$", r
 SOLUTION_MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION(?:\n|\Z)", re.MULTILINE)
 TODO = (
     r"\1\2\1# TODO: your code in place of the next line\n"
-    r'\1raise NotImplementedError("{}: fill in the cell above (between BEGIN and END SOLUTION)")\n\1\3'
+    r'\1raise NotImplementedError("{}: fill in the cell above, in place of this line")\n\1\3'
 )
 PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
 MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small

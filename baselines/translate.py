@@ -22,7 +22,7 @@ CHINESE = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"  # characters and their pu
 WRAPPED = re.compile(rf"(?<={CHINESE})[\n ](?={CHINESE})")  # a line break of the master is no space between words
 WORDS = re.compile(r"[A-Za-z]{2}[,:;.)`]* [A-Za-z(`]")  # two words, or more
 NOT_IN_SOURCE = {  # messages that no text of the kit's source is a template of
-    "{0}: fill in the cell above (between {1} and {2} SOLUTION)",  # of a TODO; nbgrader looks for the marks
+    "{0}: fill in the cell above, in place of this line",  # of a TODO
 }
 
 
