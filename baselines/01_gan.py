@@ -16,7 +16,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | $G$ 和 $D$ 各自要什麼、為什麼 $G$ 不去最小化 $\log(1 - D(G(z)))$，還有損失該怎麼看 |
-# | **你要寫** | `discriminator_step`, `generator_step` |
+# | **你要寫** | `discriminator_step`、`generator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 7 分鐘，可以過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：H200 上 12 秒，一個 CPU 核心要 78 分鐘（由每秒步數換算） |
 # | **等級** | **Simple**：{{Simple}} |
@@ -44,7 +44,7 @@
 # You write both training steps. The score to beat is **Simple**.
 
 # %% [markdown] lang="zh"
-# 兩個網路互相對抗。**生成器** $G$ 把雜訊 $z$ 變成圖片。**判別器** $D$ 說出一張圖片有多像真的。$D$ 學著分辨真假，$G$ 學
+# 兩個網路互相對抗。**生成器** $G$ 把雜訊 $z$ 變成圖片。**判別器** $D$ 判斷一張圖片有多像真的。$D$ 學著分辨真假，$G$ 學
 # 著讓 $D$ 信以為真：
 #
 # $$\min_G \max_D \; \mathbb E_{x}\big[\log D(x)\big] + \mathbb E_{z}\big[\log(1 - D(G(z)))\big]$$
@@ -79,9 +79,13 @@ from kit.samples import plot_losses, write_submission
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -350,12 +354,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -364,14 +368,14 @@ run = launch(train, settings)
 # %% [markdown]
 # ## What it learned
 #
-# In a vanilla GAN the losses say only which of the two is ahead. Read them for trouble, not for quality: when $D$'s
-# loss is 0, its gradient no longer tells $G$ which way is better, and samples get worse.
+# In a vanilla GAN the losses say only which of the two is ahead. They show trouble, not quality: when $D$'s loss is 0,
+# its gradient no longer tells $G$ which way is better, and samples get worse.
 
 # %% [markdown] lang="zh"
 # ## 它學到了什麼
 #
-# 在原始的 GAN 裡，損失只告訴你誰領先。用損失來發現問題，不要用來判斷品質：當 $D$ 的損失是 0，它的梯度就
-# 說不出 $G$ 往哪裡走更好，樣本會越來越差。
+# 在原始的 GAN 裡，損失只告訴你誰領先。用損失來發現問題，不要用來判斷品質：當 $D$ 的損失是 0，它的梯度就沒辦法告訴 $G$
+# 往哪裡走更好，樣本會越來越差。
 
 # %%
 plot_losses(run)
@@ -387,7 +391,7 @@ plot_losses(run)
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
@@ -402,12 +406,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
-# says which tier you pass. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and says which tier you
+# pass. If this machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -426,8 +430,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -445,13 +449,13 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | 調低 \
-#   `lr_D`，或調高 `lr_G`；用更早的檢查點的樣本 |
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對每張圖都很有把握：它的梯度沒辦法告訴 $G$ 往哪裡走更好，樣本會越來越差 | \
+#   調低 `lr_D`，或調高 `lr_G`；用更早的檢查點的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 一直變大 | $D$ 本來領先，現在 $G$ 找到了它的弱點；或是學習率太大 | 等 500 步；如果還是這樣，調低 `lr_D` \
 #   和 `lr_G` |

@@ -17,7 +17,7 @@
 # |---|---|
 # | **你會學到** | 評論家（critic）是什麼、為什麼它的斜率要有上限，還有權重裁剪（weight clipping）對它的梯度有什麼影 \
 #   響（報告第 1、2 題） |
-# | **你要寫** | `make_critic`, `make_optimizers`, `discriminator_step`, `generator_step`, `layer_norms` |
+# | **你要寫** | `make_critic`、`make_optimizers`、`discriminator_step`、`generator_step`、`layer_norms` |
 # | **時間** | `cpu`：一個 CPU 核心 7 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：H200 上 6 分鐘（由每秒步數換算） |
 # | **等級** | **Strong**：{{Strong}} |
@@ -46,8 +46,8 @@
 #
 # - The slope is bounded crudely: after each step, every weight is clipped to $[-c, c]$.
 # - Momentum makes a critic with clipped weights unstable, so both optimizers are RMSprop.
-# - The better the critic, the better its advice, so it makes more steps than $G$: per step of $G$ five in the paper and
-#   in preset `course`, two in the other presets.
+# - A better critic gives better advice, so it makes more steps. Per step of $G$ it makes five in the paper and in
+#   preset `course`, two in the other presets.
 #
 # You take the Sigmoid away, make the optimizers, write both steps, and measure the gradient norms for your report.
 #
@@ -126,9 +126,13 @@ from torch import nn
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -169,9 +173,9 @@ settings = make_settings(PRESETS, preset, overrides)
 # %% [markdown]
 # ## The critic
 #
-# `Discriminator(width, layers, norm, probability)` of 01 ends in a Sigmoid unless told otherwise. With `layers` over 4
-# it has more layers of the same size, for the gradient norms of a deep critic. `norm` is the class of its norm layers,
-# `nn.BatchNorm2d` by default. `nn.Identity` in its place changes nothing that passes through.
+# `Discriminator(width, layers, norm, probability)` of 01 ends in a Sigmoid unless told otherwise. `layers` over 4 adds
+# layers that keep the size. You need them for the gradient norms of a deep critic. `norm` is the class of its norm
+# layers, `nn.BatchNorm2d` by default. `nn.Identity` in its place changes nothing that passes through.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -737,12 +741,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -809,7 +813,7 @@ plot_norms(run, "runs/wgan_gp")
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
@@ -824,12 +828,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
-# says which tier you pass. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and says which tier you
+# pass. If this machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -848,8 +852,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -870,8 +874,8 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|

@@ -16,7 +16,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | 懲罰怎麼代替裁剪來限制斜率，還有這對梯度有什麼影響（報告第 2 題） |
-# | **你要寫** | `make_critic`, `gradient_penalty`, `discriminator_step` |
+# | **你要寫** | `make_critic`、`gradient_penalty`、`discriminator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 6 分鐘，只能過 **Simple**。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 \
 #   1、3、11.5 小時。`course`：H200 上 15 分鐘（由每秒步數換算） |
 # | **等級** | **Strong**：{{Strong}} |
@@ -34,16 +34,16 @@
 # %% [markdown]
 # Clipping bounds the critic's slope, but it cripples the critic. Most weights end at $\pm c$, so it can express only
 # simple functions. On their way through the layers gradients fade or explode, unless $c$ is tuned with care; BatchNorm
-# hides it (03). The slope may be 1 at most. The best critic has a slope of 1 nearly everywhere on the lines from fakes
-# to the reals that belong to them. So ask for a slope of 1 directly, between reals and fakes
+# hides it (03). The slope may be 1 at most. The best critic has a slope of 1 nearly everywhere on the line from a fake
+# to its real partner. So ask for a slope of 1 directly, between reals and fakes
 # ([Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028)):
 #
 # $$L_D = \mathbb E_z[D(G(z))] - \mathbb E_x[D(x)]
 #   + \lambda\, \mathbb E_{\hat x}\big[(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1)^2\big]
 #   \qquad \hat x = \alpha x + (1 - \alpha)\, G(z), \;\; \alpha \sim U[0, 1]$$
 #
-# Here $\lambda = 10$, and each picture has one $\alpha$. The gradient is that with respect to the **picture**, and its
-# norm goes over all its pixels and channels together. The penalty is part of the loss, so its own gradient is needed
+# Here $\lambda = 10$, and each picture has one $\alpha$. Take the gradient with respect to the **picture**. Its norm is
+# one number per picture, over all pixels and channels. The penalty is part of the loss, so its own gradient is needed
 # too: `create_graph=True`.
 #
 # The penalty is computed for each picture by itself. BatchNorm would make $D$'s answer for one picture depend on all
@@ -118,9 +118,13 @@ from kit.samples import plot_losses, write_submission
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -692,12 +696,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -764,7 +768,7 @@ plot_norms(run, "runs/wgan")
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
@@ -779,12 +783,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
-# says which tier you pass. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and says which tier you
+# pass. If this machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -803,8 +807,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -826,8 +830,8 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
@@ -837,9 +841,9 @@ score_run(run)
 #   慢 | 等 500 步；還是這樣，就把 `penalty` 設成 10，或調高 `lr_G` |
 # | `loss_D` 是很大的正數 | 最初 20 步斜率離 1 還很遠，而且懲罰要乘上 $\lambda$；後來才這樣的話，是 $D$ 的每一步太 \
 #   大 | 先等等；後來才這樣的話，調低 `lr_D` |
-# | `loss_G` → 0 | 評論家的 0 沒有意義：所有分數都可以加上同一個數 | 看 `loss_D` 和圖片 |
-# | NaN | 0 的平方根沒有梯度；或 $D$ 用了半精度 | 在根號裡寫上 $+ 10^{-12}$；$D$ 要用 `half=False` |
-# | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家很少會這樣，所以是 $D$ 太弱 | 調高 \
+# | `loss_G` → 0 | 對評論家來說，0 沒有特別的意思：所有的分數可以一起加上任何數 | 看 `loss_D` 和圖片 |
+# | NaN | 0 的平方根沒有梯度；或 $D$ 用了半精度 | 在根號裡加上 $10^{-12}$；$D$ 要用 `half=False` |
+# | 一直重複同一張臉，「近似重複」的比例上升 | 模式崩潰（mode collapse）：用評論家時很少見，所以是 $D$ 太弱 | 調高 \
 #   `n_critic`，或調低 `lr_G`；用更早的檢查點 |
 # | 雜訊，或灰色方塊 | 步數太少；如果用了 `ema`，移動平均還沒跟上，裡面還有一開始的權重 | 接著訓練：$G$ 再 500 步；用 \
 #   了 `ema` 就要 5 / (1 − `ema`) 步，0.999 是 5,000 步。然後和最上面的圖比較 |

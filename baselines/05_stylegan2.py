@@ -17,7 +17,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | 什麼是風格（style）、怎麼設定別人寫好的網路，還有截斷怎麼用多樣性換品質 |
-# | **你要寫** | `make_trainer`, `generate` |
+# | **你要寫** | `make_trainer`、`generate` |
 # | **時間** | `t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：H200 上 1.9 小時（由每秒步數換算）。 \
 #   沒有 `cpu` 這個設定組：在一個 CPU 核心上，小尺寸跑 700 步要 20 分鐘，還看不到臉 |
 # | **等級** | **Boss**：{{Boss}} |
@@ -38,8 +38,8 @@
 # $D$'s loss is the *hinge loss*, the mean of $\max(0, 1 + D(x)) + \max(0, 1 - D(G(z)))$: here $D$ scores fakes high,
 # and pictures that it is sure of no longer count. On every fourth step a gradient penalty is added. It is not taken
 # between reals and fakes as in 04, but at both, and it wants a slope of 0. Notebook 10 calls it $R_1$ and $R_2$. Later
-# another penalty is added: a step in $w$ should change the picture by the same amount everywhere. The gain is in the
-# architecture, and it costs: a step takes about thirteen times as long as one of 01, for half as many pictures.
+# another penalty is added: a step in $w$ should change the picture by the same amount everywhere. The better
+# architecture costs time: a step takes about thirteen times as long as in 01, with half as many pictures.
 #
 # You do not write it. As in real work, the network comes from a package,
 # [`stylegan2_pytorch`](https://github.com/lucidrains/stylegan2-pytorch). Your part is to **use it right**: set it up
@@ -55,8 +55,8 @@
 
 # %% [markdown] lang="zh"
 # DCGAN 只在入口拿到一次雜訊。StyleGAN 則在每個**解析度**都再說一次，這張臉該是什麼樣子。映射網路（mapping network）$S$
-# 先把雜訊彎成風格（style），$w = S(z)$。雜訊像一團圓圓的雲，方向沒有意義。$w$ 的方向不受這個限制，可以有意義：頭髮、姿
-# 勢、顏色。生成器從一個學來的常數開始。在每個解析度，風格會縮放卷積權重的各個通道。接著 StyleGAN2 再除以結果的大小
+# 先把雜訊轉換成風格（style），$w = S(z)$。雜訊像一團圓圓的雲，方向沒有意義。$w$ 的方向不受這個限制，可以有意義：頭髮、
+# 姿勢、顏色。生成器從一個學來的常數開始。在每個解析度，風格會縮放卷積權重的各個通道。接著 StyleGAN2 再除以結果的大小
 # （*demodulation*）。StyleGAN1 是對特徵圖做正規化，結果會留下斑點
 # （[Karras et al., 2020](https://arxiv.org/abs/1912.04958)）：
 #
@@ -143,9 +143,13 @@ with mock.patch("torch.cuda.is_available", return_value=True):
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below to the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for. All of them need a GPU.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個。全部都需要 GPU。
 
 # %% show=true
 from kit.settings import Settings, make_settings
@@ -198,8 +202,9 @@ settings = make_settings(PRESETS, preset, overrides)
 # ## The trainer
 #
 # `Trainer` builds the networks ($S$, $G$ and $D$), and makes a step at each call of `train()`. Left to itself, it reads
-# JPEGs again in every epoch. It saves no optimizer, so that a resumed run stumbles. It begins to average only after
-# step 20,000, and writes pictures as 8×8 grids. `FaceTrainer` keeps its steps, and leaves the rest to this notebook.
+# JPEGs again in every epoch. It saves no optimizer, so a resumed run is unstable at first. It begins to average only
+# after step 20,000, and writes pictures as 8×8 grids. `FaceTrainer` keeps its steps, and leaves the rest to this
+# notebook.
 
 # %% [markdown] lang="zh"
 # ## 訓練程式（trainer）
@@ -244,8 +249,8 @@ class FaceTrainer(Trainer):
 # Now make one. `Trainer` has a default for everything. Set the six arguments named here, and leave all others as they
 # are. Look at the
 # [arguments](https://github.com/lucidrains/stylegan2-pytorch/blob/1.9.0/stylegan2_pytorch/stylegan2_pytorch.py): the
-# size of the pictures, the capacity of the networks, the batch size, the learning rate of G, `lr`, and `ttur_mult`,
-# which says how many times as large that of D is. `latent_dim`, the length of z, is passed on to the networks.
+# size of the pictures, the capacity of the networks, the batch size, the learning rate of G, `lr`, and `ttur_mult`: the
+# learning rate of D divided by that of G. `latent_dim`, the length of z, is passed on to the networks.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -555,12 +560,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -594,7 +599,7 @@ plot_losses(run)
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
@@ -611,12 +616,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
-# says which tier you pass. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and says which tier you
+# pass. If this machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -635,8 +640,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -653,14 +658,14 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` → 0 | 真圖和假圖，$D$ 全都分得出來：臉太少，或 $D$ 的學習率太大 | 用更多臉，或調低 `lr_D` |
 # | `loss_D` 停在 2，或 `loss_G` → 0 之後就不動 | $D$ 什麼都沒學到 | 檢查 `ttur_mult`；調高 `lr_D` |
-# | `loss_D` 超過 2，還一直變大 | 一步走得太大 | 調低 `lr_G` 和 `lr_D` |
+# | `loss_D` 超過 2，還一直變大 | 每一步太大 | 調低 `lr_G` 和 `lr_D` |
 # | 一直重複同一張臉 | $\psi$ 太小；如果 $\psi$ = 1 的臉也都很像，就是模式崩潰（mode collapse） | 調高 \
 #   `run.G_ema.psi`；用更早的檢查點 |
 # | 雜訊，或模糊的頭 | 步數太少：不到 1,000 步，就只會是這樣 | 訓練久一點 |

@@ -15,7 +15,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | 標籤怎麼進到兩個網路裡，還有為什麼 $D$ 也必須看到標籤 |
-# | **你要寫** | `one_hot`, `join`, `other_labels`, `discriminator_step`, `generator_step` |
+# | **你要寫** | `one_hot`、`join`、`other_labels`、`discriminator_step`、`generator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 15 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。 \
 #   `course`：H100 上 3 分鐘（由每秒步數換算） |
 # | **等級** | 無：重要的是，頭髮是不是你要的顏色。設定組 `cpu` 有 85% 畫對 |
@@ -95,9 +95,13 @@ from torch import nn
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -308,7 +312,7 @@ check_join(join_z, join_pictures)
 # easy to tell by their looks, $D$ may never look at the label. A third kind of example teaches the label by itself: a
 # *real* face under a *wrong* label $y' \neq y$, which $D$ should reject like a fake
 # ([Reed et al., 2016](https://arxiv.org/abs/1605.05396)). All presets train without it. `{"wrong_labels": True}` in
-# `overrides` switches it on, in another `run`. Then the two kinds to reject share the half that the fakes had:
+# `overrides` switches it on, in another `run`. Then fakes and wrong labels share the ½ of the fakes:
 #
 # $$L_D = -\tfrac12\,\mathbb E[\log D(x, y)]
 #   - \tfrac14\,\mathbb E[\log(1 - D(G(z, y), y))] - \tfrac14\,\mathbb E[\log(1 - D(x, y'))]$$
@@ -769,12 +773,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -799,15 +803,15 @@ plot_losses(run)
 # 1,000 pictures `1.jpg` … `1000.jpg` of 64×64, as a folder and as a flat `submission.tgz` in RUN, the folder of this
 # training. The cell below prints where they are. Score them on the computer that has this project:
 # `python -m grader score RUN/submission.tgz --reference FACES`, where FACES are those that you trained on. Add
-# `--by-label FACES --labels RUN/labels.csv`, and the grader also tells in how many of them the label shows, and scores
-# each class by itself against real faces that have labels. `labels.csv` says which class each picture should show. For
-# eye colours add `--attribute eye`.
+# `--by-label FACES --labels RUN/labels.csv`, and the grader also tells how many pictures show their label. It scores
+# each class by itself, against labelled real faces. `labels.csv` says which class each picture should show. For eye
+# colours add `--attribute eye`.
 #
 # An earlier checkpoint may be better. `python -m grader history RUN --reference FACES --pack best` puts the best one
 # into `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用
@@ -856,12 +860,12 @@ animate([Image.open(path).convert("RGB") for path in grids], run.folder / "train
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for
-# them. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this
+# machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -881,8 +885,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -901,13 +905,13 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對什麼都很有把握：它的梯度說不出往哪裡走更好，樣本會越來越差 | 調低 \
-#   `lr_D`，或調高 `lr_G`；用更早的檢查點的樣本 |
+# | `loss_D` 降到 0，`loss_G` 一直變大 | $D$ 對每張圖都很有把握：它的梯度沒辦法告訴 $G$ 往哪裡走更好，樣本會越來越差 | \
+#   調低 `lr_D`，或調高 `lr_G`；用更早的檢查點的樣本 |
 # | `loss_G` → 0 | $G$ 隨便做什麼都騙得過 $D$：$D$ 學得太少 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
 # | `loss_D` 一直變大 | $D$ 本來領先，現在 $G$ 找到了它的弱點；或是學習率太大 | 等 500 步；如果還是這樣，調低 `lr_D` \
 #   和 `lr_G` |
@@ -923,7 +927,7 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # to 200 hidden units and $y$ to 1,000. Both together go to 1,200, and those to the 784 pixels, between 0 and 1. In $D$
 # the hidden units are *maxout*: each is the largest of several linear ones, its pieces
 # ([Goodfellow et al., 2013](https://arxiv.org/abs/1302.4389)). The sizes and the dropout of one half are the paper's.
-# Its digits are not at hand everywhere, so here are five shapes, and Adam takes the place of its slower descent.
+# Its digits (MNIST) need a download, so five shapes replace them. Adam replaces its slower SGD.
 #
 # Your two steps train it as they are. They join $y$ to pictures as maps. This $D$ takes one pixel of each map. The
 # setting `shape_steps` says how long it trains.

@@ -15,7 +15,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | 怎麼讓兩個網路一邊訓練一邊長大，還有後來的 GAN 一直沿用的三個想法 |
-# | **你要寫** | `stage`, `fade`, `pixel_norm`, `equalized_conv`, `minibatch_stddev` |
+# | **你要寫** | `stage`、`fade`、`pixel_norm`、`equalized_conv`、`minibatch_stddev` |
 # | **時間** | `cpu`：一個 CPU 核心 9 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。 \
 #   `course`：H100 上最多 15 分鐘（由 64×64 的每秒步數換算） |
 # | **等級** | **Simple**：{{Simple}} |
@@ -70,7 +70,7 @@
 # 有區塊都穩定下來。真圖也要和假圖一樣混合。不然真圖比較清楚，$D$ 一看就認出來了。
 #
 # 漸進式成長後來很少用了，這篇論文的其他想法卻一直沿用下來（pixel norm 後來只用在 $z$ 上）。**Pixel norm** 和
-# **equalized learning rate**（等化學習率）不用 BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard
+# **equalized learning rate**（均衡學習率）不用 BatchNorm，就讓訊號和權重的大小保持在 1。**Minibatch standard
 # deviation**（小批次標準差）告訴 $D$ 同一個批次裡的圖片彼此差多少，這樣就看得出 $G$ 是不是崩潰了。這些全部由你來寫，成
 # 長的部分也是。
 
@@ -117,9 +117,13 @@ from torch import nn
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -201,8 +205,8 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # <details><summary>Hint 2</summary>
 #
-# `zip(hold, fade)` gives a time of holding and the fade after it. In a fade the resolution is the new one already, and
-# α is `step / steps_faded`.
+# `zip(hold, fade)` gives the length of a hold, and of the fade after it. In a fade the resolution is the new one
+# already, and α is `step / steps_faded`.
 #
 # </details>
 
@@ -516,7 +520,7 @@ check_pixel_norm(pixel_norm)
 # </details>
 
 # %% [markdown] lang="zh"
-# ## 等化學習率（equalized learning rate）
+# ## 均衡學習率（equalized learning rate）
 #
 # 一層的每個輸出都是 $n$ 個數相加：輸入通道數 × kernel 的高 × kernel 的寬。He 的初始化讓權重的大小是 $\sqrt{2/n}$，訊號
 # 經過這一層和它的 ReLU，大小就不會變。但是不管權重多大，Adam 每一步的長度都一樣。寬的層權重比較小，所以和自己的大小相
@@ -897,8 +901,8 @@ class Discriminator(nn.Module):
 # are to tell from fakes. (The paper multiplies the inputs of all of $D$'s layers by such noise.)
 #
 # The other loss is `wgan-gp`: 04's, and the paper's first choice. A small pull $\epsilon\, \mathbb E_x[D(x)^2]$ keeps
-# $D$ from drifting. Each of $D$'s answers now depends, a little, on the other pictures of its batch. The penalty sums
-# them, so it takes the slope of all together.
+# $D$ from drifting. By the minibatch standard deviation, each answer of $D$ depends a little on the other pictures. The
+# penalty sums all answers, so it takes their slope together.
 
 # %% [markdown] lang="zh"
 # ## 損失
@@ -1043,12 +1047,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -1094,7 +1098,7 @@ show(growth_of(run))
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
@@ -1109,12 +1113,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
-# says which tier you pass. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and says which tier you
+# pass. If this machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -1133,8 +1137,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1145,15 +1149,15 @@ score_run(run)
 #   two numbers of `lr_share` |
 # | one face repeated | mode collapse | run the check of `minibatch_stddev` again; take an earlier checkpoint |
 # | noise at a new resolution | the block has just come: this is normal while α rises | wait until it is held |
-# | `loss_D` is far below 0 (`wgan-gp`) | at first this is normal: a picture has 12,288 numbers, and the distance \
-#   counts them all. Later: `penalty` is under 10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or \
-#   raise `lr_G` |
+# | `loss_D` is far below 0 (`wgan-gp`) | normal while it grows: a picture has 48 numbers at 4×4, 12,288 at 64×64, and \
+#   all count. Later: `penalty` is under 10, or $G$ is too slow | wait 500 steps; then set `penalty` to 10, or raise \
+#   `lr_G` |
 
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
@@ -1162,5 +1166,6 @@ score_run(run)
 # | 新的解析度淡入時，`loss_D` 一直變大 | 適合 4×4 的學習率，對 32×32 太大 | 調低 `lr_share` 的最後兩個數 |
 # | 一直重複同一張臉 | 模式崩潰（mode collapse） | 再執行一次 `minibatch_stddev` 的檢查；用更早的檢查點 |
 # | 新的解析度有雜訊 | 區塊剛加進來：α 上升的時候很正常 | 等到淡入結束 |
-# | `loss_D` 遠低於 0（`wgan-gp`） | 剛開始很正常：距離是 12,288 個數合起來算的。後來還是這樣的話，是 `penalty` 小於 \
-#   10，或 $G$ 太慢 | 等 500 步；還是這樣，就把 `penalty` 設成 10，或調高 `lr_G` |
+# | `loss_D` 遠低於 0（`wgan-gp`） | 長大的時候很正常：64×64 的圖片有 12,288 個數（4×4 只有 48 個），距離是全部合起來 \
+#   算的。後來還是這樣的話，是 `penalty` 小於 10，或 $G$ 太慢 | 等 500 步；還是這樣，就把 `penalty` 設成 10，或調高 \
+#   `lr_G` |

@@ -10,8 +10,7 @@
 # | **Time** | `cpu`: 9 to 10 minutes on one CPU core; `cpu_sngan` 12, `cpu_sagan` 14. `t4_1h`, `t4_3h`, `t4_12h`: 1, \
 #   3 and 11.5 hours on any GPU. `course`: 24 minutes on an H100, computed from steps per second. \
 #   `sngan`, `sagan`, `biggan`: not measured |
-# | **Tier** | none: faces with labels are not the course's. What counts are variety, and the colour that you asked \
-#   for |
+# | **Tier** | none: faces with labels are not the course's. Variety counts, and the colour that you asked for |
 
 # %% [markdown] lang="zh"
 # # 08 · SNGAN、SAGAN、BigGAN
@@ -19,12 +18,12 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | GAN 能越做越大，靠的是哪些技術：hinge 損失、頻譜正規化、注意力、條件式 BatchNorm、投影 |
-# | **你要寫** | `hinge_losses`, `largest_singular_value`, `SelfAttention`, `ConditionalBatchNorm`, \
-#   `projection_logit` |
+# | **你要寫** | `hinge_losses`、`largest_singular_value`、`SelfAttention`、`ConditionalBatchNorm`、`projection_logit` \
+#   |
 # | **時間** | `cpu`：一個 CPU 核心 9 到 10 分鐘；`cpu_sngan` 12 分鐘，`cpu_sagan` 14 分 \
 #   鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。`course`：H100 上 24 分鐘（由每秒 \
 #   步數換算）。`sngan`、`sagan`、`biggan`：還沒量過 |
-# | **等級** | 無：課程的資料裡沒有這種有標籤的人臉。這裡看的是變化夠不夠多，還有顏色是不是你要的 |
+# | **等級** | 無：課程的資料裡沒有這種有標籤的人臉。這裡看的是多樣性夠不夠，還有顏色是不是你要的 |
 
 # %% [markdown]
 # A critic must not be steep. Notebook 03 clips its weights, and 04 punishes its slope. **SNGAN**
@@ -65,9 +64,9 @@
 # **SAGAN**（[Zhang et al., 2018](https://arxiv.org/abs/1805.08318)）讓特徵圖上的每個位置都看得到其他所有位置，兩隻眼睛
 # 才配得起來。$G$ 的權重也做頻譜正規化。
 #
-# **BigGAN**（[Brock et al., 2018](https://arxiv.org/abs/1809.11096)）把這些全部放大：層更寬，批次大好幾倍。所有的層共
-# 用類別的嵌入向量（embedding）。每個解析度都拿到一段 $z$（skip-z）。濾波器之間要分得開（正交正則化）。樣本來自平均過的
-# 權重。$z$ 還可以用一個門檻截斷，犧牲一些變化，換來品質。
+# **BigGAN**（[Brock et al., 2018](https://arxiv.org/abs/1809.11096)）把這些全部放大：層更寬，批次大好幾倍。所有的層共用
+# 類別的嵌入向量（embedding）。每個解析度都拿到一段 $z$（skip-z）。濾波器之間要分得開（正交正則化）。樣本來自平均過的權
+# 重。$z$ 還可以用一個門檻截斷，犧牲一些多樣性，換來品質。
 #
 # 三種都用這一份筆記本訓練：設定組 `sngan`、`sagan`、`biggan` 的差別只在設定。`course` 是小一點的 BigGAN，批次是 64。你
 # 要寫損失，還有實現這些想法的四個部分。
@@ -110,9 +109,13 @@ from torch.nn import functional as F
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -820,9 +823,9 @@ class Generator(nn.Module):
 # %% [markdown]
 # ## The discriminator, with projection
 #
-# With the loss of 01, the best $D$ compares reals with fakes in two things. One is how likely the class $y$ is, given
-# the picture. The other is how likely the picture is in any case. Its score before the Sigmoid is the sum of two terms:
-# one depends on the class, and one does not. $D$ is built as such a sum, with the hinge loss too,
+# With the loss of 01, the best $D$ compares reals with fakes in two things. One is how likely the class $y$ is for this
+# picture. The other is how likely the picture is, whatever its class. Its score before the Sigmoid is the sum of two
+# terms: one depends on the class, and one does not. $D$ is built as such a sum, with the hinge loss too,
 #
 # $$D(x, y) = e_y^\top \phi(x) + \psi(\phi(x))$$
 #
@@ -1135,12 +1138,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -1176,7 +1179,7 @@ show_classes(pictures, run.classes, run.folder / "classes.png")
 #
 # Few numbers of a $z$ are far from 0, so $G$ has learned little from those. Draw them again, and faces get more regular
 # and more alike. Each row below has the same eight $z$, with their numbers beyond the threshold drawn again. But $z$
-# gets shorter: at ±0.1 its length is about 0.6, in training about 10. Only a smooth $G$ stands that.
+# gets shorter: its length is about 0.6 at ±0.1, and about 10 in training. Only a smooth $G$ can use so short a $z$.
 
 # %% [markdown] lang="zh"
 # ## 截斷
@@ -1205,7 +1208,7 @@ show_classes(sample(run.G_ema, join(z, y)), list(thresholds), run.folder / "trun
 # into `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用
@@ -1222,12 +1225,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. The grader, if it is installed, measures distances to your own faces. There is no tier for
-# them. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this
+# machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -1247,8 +1250,8 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1264,15 +1267,15 @@ score_run(run, faces=run.faces, reference=find_faces(settings.faces))
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
-# | `loss_D` → 0 | $D$ 對什麼都很有把握：頻譜正規化沒有作用，或是 `lr_D` 太高 | `spectral_norm` 是 `ajbrock` 時，再執 \
-#   行一次 `largest_singular_value` 的檢查；調低 `lr_D` |
+# | `loss_D` → 0 | $D$ 對每張圖都很有把握：頻譜正規化沒有作用，或是 `lr_D` 太高 | `spectral_norm` 是 `ajbrock` 時，再 \
+#   執行一次 `largest_singular_value` 的檢查；調低 `lr_D` |
 # | `loss_D` 停在 2，`loss_G` → 0 | $D$ 什麼都分不出來：分數都接近 0 | 調高 `lr_D` 或 `n_critic` |
-# | `loss_D` 一直變大，超過 2 | 批次大、步伐也大：BigGAN 訓練到後來會崩潰 | 用更早的檢查點；調低 `lr_G` |
+# | `loss_D` 一直變大，超過 2 | 批次大、每一步也大：BigGAN 訓練到後來會崩潰 | 用更早的檢查點；調低 `lr_G` |
 # | 每個類別只有一張臉 | SNGAN 和 SAGAN 只訓練十分鐘就會這樣；BigGAN 有變化 | 打開 `skip_z`；用大一點的批次 \
 #   （`accumulate`） |
 # | 雜訊 | 步數太少；在 `ema_start` 之前，平均值只是 $G$ 的複本 | 再等 500 步 |

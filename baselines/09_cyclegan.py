@@ -5,9 +5,9 @@
 # |---|---|
 # | **You learn** | how to translate between two sets of pictures without pairs, and how to measure whether it worked |
 # | **You write** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
-# | **Time** | `cpu`: 18 minutes on one CPU core. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 hours on any GPU. \
-#   `course`: 39 minutes on an H100, computed from steps per second |
-# | **Tier** | none: what counts are the new hair colour, and that the face stays the same |
+# | **Time** | `cpu`: 18 minutes on one CPU core, computed from 3,129 steps. `t4_1h`, `t4_3h`, `t4_12h`: 1, 3 and 11.5 \
+#   hours on any GPU. `course`: 39 minutes on an H100, computed from steps per second |
+# | **Tier** | none: the hair should change its colour, and the face should stay the same |
 
 # %% [markdown] lang="zh"
 # # 09 · CycleGAN
@@ -15,7 +15,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | 圖片沒有成對，怎麼在兩組圖片之間轉換；還有怎麼量轉換得好不好 |
-# | **你要寫** | `cycle_loss`, `make_optimizers`, `generator_step`, `exchange`, `discriminator_step` |
+# | **你要寫** | `cycle_loss`、`make_optimizers`、`generator_step`、`exchange`、`discriminator_step` |
 # | **時間** | `cpu`：一個 CPU 核心 18 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 小時。 \
 #   `course`：H100 上 39 分鐘（由每秒步數換算） |
 # | **等級** | 無：這裡看的是髮色有沒有變，還有臉是不是同一張 |
@@ -35,14 +35,14 @@
 #
 # So $G_{AB}$ must keep what $G_{BA}$ needs to restore the face: its shape, its pose, its eyes. It changes what $D_B$
 # asks for, and little else. Least squares take the place of the logarithm
-# ([Mao et al., 2017](https://arxiv.org/abs/1611.04076)). They still pull on a fake that $D$ already takes for real. The
-# generators minimise together
+# ([Mao et al., 2017](https://arxiv.org/abs/1611.04076)). They still give a gradient to a fake that $D$ takes for real.
+# The generators minimise together
 #
 # $$L_G = \mathbb E_a\big[(D_B(G_{AB}(a)) - 1)^2\big] + \mathbb E_b\big[(D_A(G_{BA}(b)) - 1)^2\big]
 #   + \lambda\, L_{cycle} \qquad \lambda = 10$$
 #
 # Here $A$ are the faces with dark hair, and $B$ those with light hair. You can also take drawn faces and real ones, or
-# any two sets of your own. You write the cycle loss, the optimizers, both steps, and the memory of the discriminators.
+# any two sets of your own. You write the cycle loss, the optimizers, both steps, and the history of fakes.
 
 # %% [markdown] lang="zh"
 # 這張臉換成淺色頭髮，會是什麼樣子？如果要從範例學，每張臉都得有兩張圖：一張深色頭髮，一張淺色頭髮。可是沒有人畫
@@ -64,7 +64,7 @@
 #   + \lambda\, L_{cycle} \qquad \lambda = 10$$
 #
 # 這裡的 $A$ 是深色頭髮的臉，$B$ 是淺色頭髮的臉。你也可以用程式畫的臉和資料集裡的臉，或是任何兩組你自己的圖片。你要寫循
-# 環損失、最佳化器、兩種訓練步驟，還有判別器的記憶（memory）。
+# 環損失、最佳化器、兩種訓練步驟，還有假圖的歷史（history）。
 
 # %% [markdown]
 # ## Before you start
@@ -113,9 +113,13 @@ from torch import nn
 
 # %% [markdown]
 # ## Settings
+#
+# Set `preset` below: on a GPU the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for, on a CPU `cpu`.
 
 # %% [markdown] lang="zh"
 # ## 設定
+#
+# 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
 from kit.settings import Settings, make_settings, t4_presets
@@ -163,9 +167,8 @@ settings = make_settings(PRESETS, preset, overrides)
 #
 # A generator halves the picture three times. It works on the 8×8 map in six residual blocks, and doubles it three
 # times. Each block adds something to what it gets. A discriminator gives one answer for each of 6×6 places (a
-# *PatchGAN*). In the paper an answer sees a patch of 70×70 pixels, of 256×256. Here the pictures are so small that it
-# sees half of one at a corner, and nearly all in the middle. InstanceNorm normalises every picture by itself. You can
-# read both in the folded cell.
+# *PatchGAN*). In the paper an answer sees 70×70 of 256×256 pixels. Here an answer at a corner sees half of the picture,
+# one in the middle nearly all. InstanceNorm normalises every picture by itself. You can read both in the folded cell.
 #
 # The networks come in pairs, named as in the formulas: `G.AB` and `G.BA`, `D.A` and `D.B`.
 
@@ -173,9 +176,9 @@ settings = make_settings(PRESETS, preset, overrides)
 # ## 網路
 #
 # 生成器先把圖片縮小一半，做三次。在 8×8 的特徵圖上，它經過六個殘差區塊（residual block），每個區塊在輸入上加一點東西。
-# 最後再放大一倍，也做三次。判別器對 6×6 個位置各給一個答案（*PatchGAN*）。論文的圖片是 256×256，一個答案只看得到
-# 70×70 的一小塊（patch）。這裡的圖片很小，角落的答案看得到半張圖，中間的答案差不多看得到整張圖。InstanceNorm 把每張
-# 圖片各自正規化。兩種網路的程式都在摺疊的儲存格裡。
+# 最後再放大一倍，也做三次。判別器對 6×6 個位置各給一個回答（*PatchGAN*）。論文的圖片是 256×256，一個回答只看得到 70×70
+# 的一小塊（patch）。這裡的圖片很小，角落的回答看得到半張圖，中間的回答差不多看得到整張圖。InstanceNorm 把每張圖片各自正
+# 規化。兩種網路的程式都在摺疊的儲存格裡。
 #
 # 網路成對出現，名字和公式一樣：`G.AB` 和 `G.BA`、`D.A` 和 `D.B`。
 
@@ -612,9 +615,9 @@ check_make_optimizers(make_optimizers)
 # %% [markdown] lang="zh"
 # ## 生成器的步驟
 #
-# 照上面的 $L_G$：$D$ 要把兩邊的假圖都當成真的，用最小平方；再加上 $\lambda$ 乘以循環損失。第三個損失可以開，也可以關。
-# 只要是淺色頭髮的臉，不管背景是粉紅色還是白色，$D_B$ 都一樣接受。所以 $G_{AB}$ 可以替圖片染色，只要 $G_{BA}$ 再把顏色
-# 去掉就好。可是已經在目標領域裡的圖片，本來就不必改：
+# 照上面的 $L_G$：$D$ 要把兩邊的假圖都當成真的，用最小平方；再加上 $\lambda$ 乘以循環損失。還有第三個損失，用設定
+# `identity` 打開。只要是淺色頭髮的臉，不管背景是粉紅色還是白色，$D_B$ 都一樣接受。所以 $G_{AB}$ 可以替圖片染色，只要
+# $G_{BA}$ 再把顏色去掉就好。可是已經在目標領域裡的圖片，本來就不必改：
 #
 # $$L_{identity} = \mathbb E_b\big[\lVert G_{AB}(b) - b \rVert_1\big]
 #   + \mathbb E_a\big[\lVert G_{BA}(a) - a \rVert_1\big]$$
@@ -623,7 +626,7 @@ check_make_optimizers(make_optimizers)
 #
 # <details><summary>提示 1</summary>
 #
-# 先做出兩邊的假圖。假圖到了哪個領域，就交給那個領域的判別器。最小平方：答案離 1 有多遠？
+# 先做出兩邊的假圖。假圖到了哪個領域，就交給那個領域的判別器。最小平方：回答離 1 有多遠？
 #
 # </details>
 #
@@ -983,7 +986,7 @@ check_exchange(exchange)
 #
 # <details><summary>提示 1</summary>
 #
-# 這裡只有一個 $D$，沒有 $G$：`fake` 之前就做好了。真圖的答案該是 1，假圖該是 0，用最小平方。
+# 這裡只有一個 $D$，沒有 $G$：`fake` 之前就做好了。$D$ 對真圖該回答 1，對假圖該回答 0，用最小平方。
 #
 # </details>
 #
@@ -1228,12 +1231,12 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 
 # %%
@@ -1263,8 +1266,7 @@ for title, trip in zip(("A → B → A", "B → A → B"), trips, strict=True):
 # still the face of row 1? In a third one, set it to 50. Does the hair still change its colour in row 2? Each takes as
 # long as this training.
 #
-# `loss_G` holds the cycle loss too, so it falls as the round trips get better. Read the losses for trouble, not for
-# quality.
+# `loss_G` holds the cycle loss too, so it falls as the round trips get better. The losses show trouble, not quality.
 
 # %% [markdown] lang="zh"
 # 第二列明明不怎麼樣，第三列卻可能很好看。生成器會把回程需要的資訊，藏在沒有人看得見的雜訊裡
@@ -1283,7 +1285,7 @@ plot_losses(run)
 # first grid shows 64 of them **before**, the second **after**.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 $A$ 的臉，轉換成 $B$：`1.jpg` … `1000.jpg`，大小 64×64，放在一個資料夾裡，也打包成沒有子資料夾的
 # `submission.tgz`。第一張拼圖是其中 64 張轉換**之前**的樣子，第二張是**之後**。
@@ -1293,13 +1295,13 @@ show(picture_grid(thousand(held_out_A, train_A)[:64].cpu()))
 pictures = write_submission(run)
 
 # %% [markdown]
-# Compare them with the faces of domain $B$, and with them alone:
-# `python -m grader score RUN/submission.tgz --reference RUN/domain_B.tgz`. RUN is the folder of this training, which
-# stands below.
+# Compare them with the faces of domain $B$ only:
+# `python -m grader score RUN/submission.tgz --reference RUN/domain_B.tgz`. RUN is the folder of this training: the next
+# cell prints it.
 
 # %% [markdown] lang="zh"
-# 只和領域 $B$ 的臉比：`python -m grader score RUN/submission.tgz --reference RUN/domain_B.tgz`。RUN 是這次訓練的資
-# 料夾，下面會印出來。
+# 只和領域 $B$ 的臉比：`python -m grader score RUN/submission.tgz --reference RUN/domain_B.tgz`。RUN 是這次訓練的資料
+# 夾，下一個儲存格會印出來。
 
 # %%
 pack(torch.cat([train_B, held_out_B]).cpu(), run.folder / "domain_B.tgz")
@@ -1313,7 +1315,7 @@ print(run.folder / "domain_B.tgz")
 # face. The grader, if it is installed, measures distances to your own faces. There is no tier for them. If this machine
 # lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -1332,8 +1334,8 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1349,14 +1351,14 @@ score_run(run, faces=torch.cat([train_B, held_out_B]), reference=run.folder / "d
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
 # | `loss_D` → 0，`loss_G` 一直變大 | 真圖和假圖，判別器全都分得出來 | 調低 `lr_D` |
 # | `loss_D` 停在 0.25 | 判別器什麼都沒學到：全部回答 0.5 | 調高 `lr_D`；再執行一次 `discriminator_step` 的檢查 |
-# | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步走得太遠 | 調低 `lr_D` |
+# | `loss_D` 變大，超過 0.25 | 比全部回答 0.5 還差：每一步太大 | 調低 `lr_D` |
 # | 不管輸入什麼，都是同一張臉 | 循環損失沒有作用 | 再執行一次 `cycle_loss` 的檢查；調高 `cycle` |
 # | 什麼都沒變：輸出和輸入一樣 | `cycle` 或 `identity` 太大 | `cycle` 設成 5，`identity` 設成 0 |
 # | 雜訊，或小點 | 步數太少 | 再等 1,000 步；`ema` 設成 0.995 |

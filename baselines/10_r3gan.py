@@ -18,7 +18,7 @@
 # | 這份筆記本 | |
 # |---|---|
 # | **你會學到** | 不靠訣竅的現代 GAN：成對比較的損失、兩個梯度懲罰、沒有正規化的殘差區塊 |
-# | **你要寫** | `relativistic_losses`, `zero_centred_penalty`, `discriminator_step`, `ResidualBlock` |
+# | **你要寫** | `relativistic_losses`、`zero_centred_penalty`、`discriminator_step`、`ResidualBlock` |
 # | **時間** | `cpu`：一個 CPU 核心 12 分鐘，能過 **Strong** 或 **Boss**。`cpu_long`：一個 CPU 核心 1 個半小時， \
 #   能過 **Boss**。`demo`（給 `make demo` 用）：兩個核心 3 分鐘。`t4_1h`、`t4_3h`、`t4_12h`：任何 GPU 上 1、3、11.5 \
 #   小時。在 H100 上，`t4_1h` 把 `hours` 設成九分鐘、`ema` 設成 0.998，就過了 **Boss**。`course`：H200 上 29 分鐘 \
@@ -57,8 +57,8 @@
 # So training needs no tricks, and the networks can be simple. They are stacks of residual blocks, as in modern
 # classifiers: $x + W_3\, a(W_2 * a(W_1 x))$, where $W_1$ and $W_3$ are 1×1 convolutions, $W_2$ is a grouped 3×3
 # convolution, and $a$ is a leaky ReLU. There is no normalisation. Instead $W_3$ starts at 0, and the others start small
-# ([Fixup, Zhang et al., 2019](https://arxiv.org/abs/1901.09321)). Where the size changes, a low-pass filter goes with
-# it. Samples come from averaged weights.
+# ([Fixup, Zhang et al., 2019](https://arxiv.org/abs/1901.09321)). Each change of size uses a low-pass filter. Samples
+# come from averaged weights.
 
 # %% [markdown] lang="zh"
 # 很多人以為，訓練 GAN 少不了一大堆訣竅。**R3GAN**（[Huang et al., 2024](https://arxiv.org/abs/2501.05441)）告訴我們不
@@ -134,11 +134,11 @@ from torch.nn import functional as F
 # ## Settings
 #
 # On a GPU take the longest of `t4_1h`, `t4_3h` and `t4_12h` that you have time for. At their end, and at that of `cpu`,
-# `cpu_long` and `demo`, the learning rates go down (`cool_down`). On a CPU that was worth as much as the second half of
+# `cpu_long` and `demo`, the learning rates go down (`cool_down`). On a CPU this gained as much as the second half of
 # the steps. `course` and `large` do without it. FD-ImageNet is the grader's distance to real faces: lower is better,
 # and unseen real faces have 73. On an H100, `t4_1h` with `hours=0.1455` and `ema=0.998` came to 129, in 11,728 steps on
-# 22,000 faces. The faces that the distance is to were among them. On an H200, 5,000 steps with rates of 2e-4 and
-# $\gamma$ = 1 came to 320, and with almost those of `t4_1h` to 183: one run each.
+# 22,000 faces. Among them are the faces that FD-ImageNet compares with. On an H200, 5,000 steps with rates of 2e-4 and
+# $\gamma$ = 1 gave 320. With nearly the settings of `t4_1h` they gave 183. One run each.
 
 # %% [markdown] lang="zh"
 # ## 設定
@@ -450,8 +450,8 @@ check_zero_centred_penalty(zero_centred_penalty)
 # ## The two steps
 #
 # $D$'s step minimises $L_D + R_1 + R_2$. One pass through $D$ gives the scores for the loss and for the penalty. For
-# that, the pictures must ask for a gradient before $D$ sees them. `loss_D` comes as an argument, so that you can train
-# with another loss later.
+# that, call `requires_grad_()` on the pictures before $D$ sees them. `loss_D` comes as an argument, so that you can
+# train with another loss later.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -855,8 +855,8 @@ check_ResidualBlock(ResidualBlock)
 #
 # With $L$ blocks the `gain` is $L^{-1/4}$, as Fixup has it for three convolutions per block. All groups have the same
 # width, so the wide layers have more of them. Blocks on large maps cost the most, above all in $D$, which a penalty
-# differentiates twice. They are worth it in $G$: without blocks at 64×64 each line breaks into dashes. $D$ does without
-# them in all presets but `course` and `large`, and begins with a strided convolution.
+# differentiates twice. They are worth it in $G$: without blocks at 64×64 each line breaks into dashes. Only `course`
+# and `large` have them in $D$. In other presets $D$ begins with a strided convolution.
 
 # %% [markdown] lang="zh"
 # ## 兩個網路
@@ -865,7 +865,7 @@ check_ResidualBlock(ResidualBlock)
 # 次。$D$ 把大小減半，做四次，再把最後的特徵圖每個通道都用一張 4×4 的權重加權，全部加起來。
 #
 # 改變大小的時候，都要用濾波器。$G$ 用雙線性內插加倍。$D$ 每兩個像素只留一個，所以先沿著列和行用 $[1, 3, 3, 1] / 8$ 模
-# 糊。如果不模糊，一條細線只要移動一個像素，就會時有時無（混疊，*aliasing*），$D$ 的梯度會讓它變成一個個小點。
+# 糊。如果不模糊，一條細線只要移動一個像素，就會時有時無（混疊，*aliasing*）；$D$ 的梯度會讓細線變成一個個小點。
 #
 # 一共有 $L$ 個區塊時，`gain` 是 $L^{-1/4}$：這是 Fixup 的公式，用在有三個卷積的區塊。每一組的通道數都一樣，所以越寬的
 # 層，組就越多。大特徵圖的區塊最花時間，$D$ 的尤其是，因為懲罰要對 $D$ 微分兩次。對 $G$ 來說很值得：在 64×64 沒有區塊，
@@ -997,15 +997,15 @@ def train(settings):
 
 # %% [markdown]
 # To stop early, interrupt the kernel (■, or Ctrl-C) while the next cell runs. Training ends after its step, with
-# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run in another
-# session and not train on, add `"steps": 1` to `overrides`.
+# samples and a checkpoint, and you can run the cells after it. Run that cell again to go on. To open the run later
+# without more training, add `"steps": 1` to `overrides`.
 #
 # The end of a run with `cool_down` is the best place to stop. If you train on, the learning rates go
 # up again, and pictures are good only at the end of that session.
 
 # %% [markdown] lang="zh"
-# 想提早結束，就在下一個儲存格執行的時候中斷核心（■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你可以執
-# 行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
+# 想提早結束，就在下一個儲存格執行的時候中斷核心（kernel；■，或 Ctrl-C）。訓練會做完目前這一步，存下樣本和檢查點，然後你
+# 可以執行它後面的儲存格。再執行一次那個儲存格，就會接著訓練。之後想打開這次訓練、但不再訓練下去，就在 `overrides` 加上
 # `"steps": 1`。
 #
 # 用了 `cool_down`，訓練結束的時候就是停下來最好的時機。接著訓練的話，學習率又會升高，要到那一次訓練的最後，圖片才會再
@@ -1041,7 +1041,7 @@ plot_losses(run)
 # `RUN/submission.tgz`: score it by the same command. The folder of pictures keeps the last one.
 
 # %% [markdown] lang="zh"
-# ## 你的繳交檔
+# ## 你要繳交的檔案
 #
 # 1,000 張 64×64 的圖片 `1.jpg` … `1000.jpg`，放在一個資料夾裡，也打包成沒有子資料夾的 `submission.tgz`，放進這次訓練的
 # 資料夾 RUN。下面的儲存格會印出它們在哪裡。在裝了這個專案的電腦上，用 `python -m grader score RUN/submission.tgz` 替它
@@ -1056,12 +1056,12 @@ pictures = write_submission(run)
 # %% [markdown]
 # ## Your score
 #
-# The cells below score what you trained here. FID is measured on a GPU against up to 10,000 of the faces that it was
-# trained on, with pytorch-fid's Inception network (91 MB, from the internet). AFD is the share of pictures in which
-# lbpcascade finds a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and
-# says which tier you pass. If this machine lacks something, a line says what.
+# The cells below score what you trained here. On a GPU you get FID. It compares with up to 10,000 of your training
+# faces, by pytorch-fid's Inception network (91 MB, downloaded). AFD is the share of pictures in which lbpcascade finds
+# a face. If the grader is installed, it measures FD-ImageNet, and AFD by a detector of its own, and says which tier you
+# pass. If this machine lacks something, a line says what.
 #
-# Compare FID with FID only. The course's own site has another scale, and no factor leads from one to the other.
+# Compare FID with FID only. The course's site has another scale, and no factor converts one to the other.
 
 # %% [markdown] lang="zh"
 # ## 你的分數
@@ -1080,8 +1080,8 @@ score_run(run)
 # %% [markdown]
 # ## When it looks wrong
 #
-# Most changed settings begin a new training: give it another `run`. To train on in the same `run`, raise `steps` and
-# run the notebook again. A preset with `hours` needs no change for that.
+# Most settings cannot change within a `run`: set another one. To train on in the same `run`, raise `steps` and run the
+# notebook again. A preset with `hours` needs no change for that.
 #
 # | you see | cause | what to do |
 # |---|---|---|
@@ -1100,8 +1100,8 @@ score_run(run)
 # %% [markdown] lang="zh"
 # ## 結果不對勁時
 #
-# 改了大部分的設定，就要重新訓練：`run` 也要換成別的資料夾。想用同一個 `run` 接著訓練，就調高 `steps`，再執行一次筆記
-# 本；有 `hours` 的設定組不用改。
+# 大部分的設定一改，筆記本就會停下來：把 `run` 也換成別的資料夾，重新訓練。想用同一個 `run` 接著訓練，就調高 `steps`，再
+# 執行一次筆記本；有 `hours` 的設定組不用改。
 #
 # | 你看到 | 原因 | 怎麼辦 |
 # |---|---|---|
@@ -1124,8 +1124,8 @@ score_run(run)
 # | settings | what should follow |
 # |---|---|
 # | `{"r2": 0.0}` | nothing holds $D$ flat where the fakes are. At the start they lie far from the reals, where $R_1$ \
-#   does not reach: gradients explode. In the paper such runs diverge. Our run of ten minutes did not |
-# | `{"r1": 0.0}` | the same at the reals: $D$ grows steep there, and $G$ is driven past them. In ten minutes it did \
+#   does not reach: gradients explode. In the paper such runs diverge. Ours, of 1,200 steps, did not |
+# | `{"r1": 0.0}` | the same at the reals: $D$ grows steep there, and $G$ is driven past them. In 1,200 steps it did \
 #   no harm |
 # | `{"r1": 0.0, "r2": 0.0}` | $D$ wins, and `loss_G` grows. The losses circle, and nothing settles. You see it in \
 #   five minutes: lines become loops, and all hair turns brown |
@@ -1158,15 +1158,15 @@ score_run(run)
 # | 設定 | 會怎麼樣 |
 # |---|---|
 # | `{"r2": 0.0}` | 在假圖那裡，沒有東西讓 $D$ 保持平坦。一開始假圖離真圖很遠，$R_1$ 管不到：梯度會爆炸。論文裡，這樣 \
-#   的訓練會發散。我們十分鐘的訓練沒有發散 |
-# | `{"r1": 0.0}` | 真圖那裡也一樣：$D$ 在那裡變得很陡，$G$ 會被推過頭。十分鐘之內沒有變差 |
+#   的訓練會發散。我們訓練 1,200 步，沒有發散 |
+# | `{"r1": 0.0}` | 真圖那裡也一樣：$D$ 在那裡變得很陡，$G$ 會被推過頭。1,200 步之內沒有變差 |
 # | `{"r1": 0.0, "r2": 0.0}` | $D$ 贏了，`loss_G` 一直變大。損失繞著圈子走，怎麼樣都穩定不下來。五分鐘就看得到： \
 #   線條變成圈圈，頭髮都變成棕色 |
-# | `{"loss": "non-saturating"}` | 會收斂，但有些模式會不見：變化比較少，召回率比較低。要比十分鐘更久才看得出來 |
+# | `{"loss": "non-saturating"}` | 會收斂，但有些模式會不見：多樣性比較低，召回率也比較低。要比十分鐘更久才看得出來 |
 # | `{"penalty_every": 4}` | `cpu`、`cpu_long`、`demo` 本來就是這樣。其他設定組會變成每四步才算一次懲罰，強度是四倍 \
 #   （[Karras et al., 2020](https://arxiv.org/abs/1912.04958)）：在 CPU 上一步省下四分之一的時間。 \
 #   在比較過的那一次訓練裡，同樣的步數，一開始圖片一樣好，後來比較差 |
-# | `{"cool_down": 0.0}` | `course`、`large` 本來就是這樣。其他設定組的學習率會到最後都不變：圖片一直在動，顏色時有時 \
+# | `{"cool_down": 0.0}` | `course`、`large` 本來就是這樣。其他設定組的學習率會到最後都不變：圖片一直在變，顏色時有時 \
 #   無，線條會斷 |
 # | `{"largest_G": 32}` | 在 64×64 沒有區塊：線條變成一段一段 |
 # | `{"augment": "color,translation,cutout"}` | 臉只有幾千張或更少的時候，用了它，$D$ 就背不起來，可以訓練得更久。有 \

@@ -47,6 +47,7 @@ PICTURE = re.compile(r"(!\[[^\]]*\])\((results/[^)]+\.jpg)\)")
 MAX_PICTURE = 15_000  # bytes of a picture in a text: a notebook stays small
 CONTINUED = re.compile(r"^(\|.*?) \\\n +", re.MULTILINE)
 TIER = re.compile(r"\{\{(\w+)\}\}")
+LABELLED = ("06_", "08_", "09_")  # notebooks whose faces have labels
 SCALES = {"embedded": "both by the grader", "published": "with the course's faces.zip"}  # in the words of a newcomer
 TIER_IN_CHINESE = {
     " · or ": " · 或 ",
@@ -220,17 +221,22 @@ def how_to_open(path: str, language: str = "en") -> str:
     repository under [project.urls]; else how to upload the file."""
     project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     repository = project.get("urls", {}).get("Repository")
+    labelled = Path(path).name.startswith(LABELLED)
     if not repository and language == "zh":
+        faces = "有標籤的人臉（課程的 faces.zip 沒有標籤）" if labelled else "人臉資料集"
+        archive = "它們的 zip" if labelled else " faces.zip "
         return (
             "*用 Kaggle（Create > New Notebook > File > Import Notebook）或 Colab（檔案 > 上傳筆記本）打開這個檔案，"
-            "並啟用 GPU。再加上人臉資料集（Kaggle：Add Input；Colab：把 faces.zip 上傳到 /content），"
+            f"並啟用 GPU。再加上{faces}（Kaggle：Add Input；Colab：把{archive}上傳到 /content），"
             "填好 TODO，然後全部執行。*"
         )
     if not repository:
+        faces = "faces with labels, which the course's faces.zip has not" if labelled else "faces"
+        archive = "a zip of them" if labelled else "faces.zip"
         return (
             "*Open this file on Kaggle (Create > New Notebook > File > Import Notebook) or on Colab (File > Upload "
-            "notebook), and switch a GPU on. Add faces (Kaggle: Add Input; Colab: upload faces.zip to /content), fill "
-            "the TODO cells, and run all.*"
+            f"notebook), and switch a GPU on. Add {faces} (Kaggle: Add Input; Colab: upload {archive} to /content), "
+            "fill the TODO cells, and run all.*"
         )
     file = f"blob/main/{path}"
     return (

@@ -20,6 +20,7 @@ REPOSITORY = '[project]\n[project.urls]\nRepository = "https://github.com/some/k
 WORDS = {  # what the texts of all notebooks have in common
     "en": {
         "box": ["You learn", "You write", "Time", "Tier"],
+        "comma": ", ",
         "no tier": "none: ",
         "hints": ["Hint 1", "Hint 2"],
         "when it looks wrong": "## When it looks wrong\n",
@@ -28,6 +29,7 @@ WORDS = {  # what the texts of all notebooks have in common
     },
     "zh": {
         "box": ["你會學到", "你要寫", "時間", "等級"],
+        "comma": "、",
         "no tier": "無：",
         "hints": ["提示 1", "提示 2"],
         "when it looks wrong": "## 結果不對勁時\n",
@@ -226,7 +228,7 @@ def test_a_notebook_opens_with_a_box_and_closes_with_what_goes_wrong(master):
         rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", box, re.MULTILINE)
         assert [name for name, _ in rows] == words["box"]
         todos = [cell.id.removeprefix("todo-") for cell in code(notebook) if cell.id.startswith("todo-")]
-        assert rows[1][1] == ", ".join(f"`{todo}`" for todo in todos)
+        assert rows[1][1] == words["comma"].join(f"`{todo}`" for todo in todos)
         presets = re.findall(r"`(\w+)`", rows[2][1])
         assert {"course", "t4_1h", "t4_3h", "t4_12h"} <= {*presets}
         tier = re.match(r"\*\*(\w+)\*\*(?:: |：)(.*)", rows[3][1])
