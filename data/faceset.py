@@ -15,10 +15,13 @@ import numpy as np
 from PIL import Image
 
 from data import DataError
-from grader.files import atomic, move
+from grader.errors import printable
+from grader.files import all_files, atomic, move
+from grader.inputs.images import is_picture
 from grader.inputs.submission import is_archive
 
 ABOUT = "about.json"  # what the set is; also the mark by which we know a folder of ours
+OF_A_SET = (ABOUT, ".csv")  # and pictures
 
 
 @contextmanager
@@ -95,6 +98,10 @@ def _check_free(output: Path, overwrite: bool) -> None:
         raise DataError(f"{output}: exists already; name another output, or replace it with --overwrite")
     if not _is_ours(output):
         raise DataError(f"{output}: holds no {ABOUT}, so it was not made here and stays; name another output")
+    if other := _not_ours(output):
+        raise DataError(
+            f"{output}: holds {other}, which is no part of a set, and stays: move it, or name another output"
+        )
 
 
 def _is_ours(output: Path) -> bool:
@@ -105,3 +112,13 @@ def _is_ours(output: Path) -> bool:
             return ABOUT in archive.namelist()
     except Exception:  # no zip, or a damaged one: what reads it may raise anything
         return False
+
+
+def _not_ours(output: Path) -> str | None:
+    """The name of a file that no set has, which somebody else put into one."""
+    if output.is_dir():
+        names = (Path(path).relative_to(output).as_posix() for path in all_files(output))
+    else:
+        with zipfile.ZipFile(output) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    return next((printable(name) for name in names if not (is_picture(name) or name.endswith(OF_A_SET))), None)

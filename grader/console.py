@@ -59,6 +59,8 @@ def in_lines() -> Iterator[None]:
         except BrokenPipeError:
             raise  # whoever read our output has seen enough
         except OSError as error:
+            if error.errno == errno.ENOENT and not error.filename:
+                stop(2, "the current folder is gone: change to another one")
             where, reason = error.filename or "standard output", error.strerror or error
             if error.filename and not isinstance(error, CannotWrite):
                 stop(2, f"{where}: cannot be read ({reason}): check its permissions")

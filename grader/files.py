@@ -10,14 +10,16 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 import urllib.parse
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grader.errors import GraderError
+from grader.errors import GraderError, printable
 
 SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
@@ -158,7 +160,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     ending = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""  # tells some writers what to write
     stem = path.name.removesuffix(ending).encode("utf-8", "surrogateescape")
-    name = stem[:64].decode(errors="ignore") + ending  # a name has its limit, 255 bytes, too
+    name = stem[:64].decode(sys.getfilesystemencoding(), "ignore") + ending  # a name has its limit, 255 bytes, too
     unfinished = path.with_name(f".{secrets.token_hex(4)}.{name}")  # no process id: containers share a few of those
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +191,25 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text as it is, in UTF-8, whole or not at all. Raises CannotWrite."""
     write_bytes(path, text.encode())
+
+
+def unused(path: Path) -> Path:
+    """A new name for what is there, beside it: NAME.before.csv of NAME.csv."""
+    names = (path.with_name(f"{path.stem}.before{number}{path.suffix}") for number in ("", *range(2, 10_000)))
+    return next(name for name in names if not name.exists())
+
+
+def keep_others(path: Path, begins: str) -> None:
+    """Keeps a copy of a table that is to be replaced and does not begin as ours do, with a warning: it may be
+    somebody's list of students. Raises OSError."""
+    try:
+        before = path.read_bytes()
+    except FileNotFoundError:
+        return
+    if before and not before.removeprefix(BOM.encode()).startswith(begins.encode()):
+        copy = unused(path)
+        write_bytes(copy, before)
+        warnings.warn(printable(f"{path} was not made by this command: that file is kept as {copy.name}"), stacklevel=3)
 
 
 def csv_text(rows: Iterable[Iterable], ending: str = "\n") -> str:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import file_name, left_behind, natural, short_hash, write_bytes, write_text
+from grader.files import file_name, left_behind, natural, short_hash, unused, write_bytes, write_text
 from grader.points import Points
 from grader.report import board, gradebook
 from grader.report.page import page_of
@@ -146,14 +146,13 @@ def _changed(path: Path, written: str | None) -> Path | None:
     """A new name for a table that is not as it was written."""
     if not path.is_file() or short_hash(path) == written:
         return None
-    names = (path.with_suffix(f".before{number}.csv") for number in ("", *range(2, 10_000)))
-    return next(name for name in names if not name.exists())
+    return unused(path)
 
 
 def kept_tables(page: Path) -> list[Path]:
     """The tables that were kept before others were written."""
-    pattern = f"{glob.escape(page.stem)}.*.before*.csv"
-    return [path for path in page.parent.glob(pattern) if path.is_file()]
+    patterns = (f"{glob.escape(page.stem)}{middle}.before*.csv" for middle in ("", ".*"))
+    return [path for pattern in patterns for path in page.parent.glob(pattern) if path.is_file()]
 
 
 def secret(parts: Path) -> str:

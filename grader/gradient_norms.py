@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from grader.errors import printable
-from grader.files import BOM, check_apart, csv_text, with_name, write_text
+from grader.files import BOM, check_apart, csv_text, keep_others, with_name, write_text
 from grader.inputs.runs import FILES, GradientNorms, read_gradient_norms
 from grader.report.plots import plot_norms
+
+COLUMNS = ("setting", "layer", "q25", "median", "q75")
 
 
 def compare(runs: list[Path], output: Path) -> list[GradientNorms]:
@@ -21,7 +23,8 @@ def compare(runs: list[Path], output: Path) -> list[GradientNorms]:
     check_apart([output, output.with_suffix(".csv")], [run / name for run in runs for name in FILES])
     read = told_apart([read_gradient_norms(path) for path in runs], runs)
     plot_norms(read, output)
-    write_text(output.with_suffix(".csv"), BOM + as_csv(read))
+    keep_others(table := output.with_suffix(".csv"), csv_text([COLUMNS]).strip())
+    write_text(table, BOM + as_csv(read))
     return read
 
 
@@ -41,4 +44,4 @@ def told_apart(read: list[GradientNorms], folders: list[Path]) -> list[GradientN
 def as_csv(runs: list[GradientNorms]) -> str:
     """One line per layer of a run: setting, layer, lower quartile, median, upper quartile."""
     rows = [[run.label, n, *(f"{q:.6g}" for q in qs)] for run in runs for n, qs in enumerate(run.quartiles.T, 1)]
-    return csv_text([("setting", "layer", "q25", "median", "q75"), *rows])
+    return csv_text([COLUMNS, *rows])

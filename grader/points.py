@@ -26,10 +26,10 @@ class Points:
     per_day: float = 0.0
 
     def late_days(self, uploaded: datetime | None) -> int:
-        """Begun days after the deadline."""
+        """Begun days after the deadline, by whole seconds, as times are shown."""
         if uploaded is None or self.deadline is None:
             return 0
-        return max(0, math.ceil((uploaded - self.deadline).total_seconds() / DAY))
+        return max(0, math.ceil(math.floor((uploaded - self.deadline).total_seconds()) / DAY))
 
     def grade(self, tier: str, days: int | None) -> float | None:
         """The points for the highest tier passed, "" for none, after what late days cost; None for what is no tier, and

@@ -127,6 +127,7 @@ def read_roster(path: Path) -> list[Student]:
     remedy = "write a CSV file whose first line is id,name"
     try:
         text = bytes_of(path, MAX_BYTES).decode("utf-8-sig")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")  # old Excel for Mac ends lines so
         reader = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)  # a quote left open hides rows
         numbered = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
@@ -149,6 +150,8 @@ def read_roster(path: Path) -> list[Student]:
         warnings.warn(f"{path}: has no column name, so uploads are found by their ids alone", stacklevel=2)
     students = {}
     for number, row in numbered[1:]:
+        if any(map(_tidy, row[len(head) :])):
+            raise GraderError(f"{path}: line {number} has more cells than the first line: put quotes around a comma")
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }

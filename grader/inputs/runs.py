@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import re
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from grader.errors import GraderError, printable
+from grader.errors import GraderError, first_line, printable
 from grader.files import natural, with_name
 from grader.inputs.archives import bytes_of
 from grader.inputs.submission import BadSubmission
@@ -62,7 +63,10 @@ def read_gradient_norms(run: Path) -> GradientNorms:
     # the training was cut off while it wrote them; where no other step tells how many layers there are, see of which
     # step the torn line is
     if last.sum() < len(layers) or (last.all() and torn and (not comma or step == b"%d" % rows["step"][-1])):
-        rows = rows[~last]
+        left_out, rows = rows["step"][-1], rows[~last]
+        if torn and len(rows):
+            why = f"its last line does not end, so step {left_out} is left out"
+            warnings.warn(printable(f"{path}: {why}: if the run is over, add a line break there"), stacklevel=2)
     if not len(rows):
         raise _no_rows(path)
     steps = np.unique(rows["step"])
@@ -115,8 +119,12 @@ def _no_rows(path: Path) -> NoRows:
 def _label(run: Path) -> str:
     try:
         config = json.loads(bytes_of(run / "config.json", 2**20))
-    except (OSError, ValueError, RecursionError):
+    except FileNotFoundError:
         config = None
+    except (OSError, ValueError, RecursionError) as error:
+        config, where = None, run / "config.json"
+        why = f"cannot be read ({first_line(error)}), so the run is called by its folder"
+        warnings.warn(printable(f"{where}: {why}: copy it from the run again"), stacklevel=3)
     for setting, text in (
         ("clip", "weight clipping c="),
         ("penalty", "gradient penalty λ="),

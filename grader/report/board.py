@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import BOM, csv_text, natural, write_text
+from grader.files import BOM, csv_text, keep_others, natural, write_text
 from grader.metrics.afd import CASCADE_SCALE
 from grader.report.page import page_of
 from grader.report.words import read, written
@@ -65,6 +65,8 @@ def _remarks(result: dict, judged: bool) -> list[str]:
             remarks.append(in_disguise(integrity["near"]))
         if integrity.get("optimised"):
             remarks.append("optimised against the grader?")
+        elif integrity.get("signs"):
+            remarks.append(f"one sign of optimised or altered pictures: {integrity['signs'][0]}")
         if integrity.get("released"):
             remarks.append("pictures of the generator that the homework kit ships?")
         if integrity.get("varied"):
@@ -120,6 +122,7 @@ def write(results: list[dict], page: Path) -> list[Path]:
     table = csv_text([head, *(map(plain, line) for line in lines)])
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
     paths = [page, *beside(page)]
+    keep_others(paths[1], csv_text([head[:3]]).strip())
     texts = as_page(rows, page.stem), BOM + table, json.dumps(without, indent=2) + "\n"
     for path, text in zip(paths, texts, strict=True):
         write_text(path, text)
@@ -142,4 +145,4 @@ def as_page(rows: list[dict], title: str) -> str:
 def plain(value):
     """A value that no spreadsheet takes for a formula: names are chosen by strangers."""
     value = "; ".join(value) if isinstance(value, list) else value
-    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@") else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@＝＋－＠") else value

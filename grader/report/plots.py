@@ -85,7 +85,8 @@ def _draw_norms(figure: Figure, runs: list[GradientNorms]) -> None:
         median = np.where(run.quartiles[1] > 0, run.quartiles[1], np.nan)  # a norm of 0 has no place on a log axis
         (line,) = axes.plot(layers, median, marker=marker, label=f" {run.label}")  # one that begins with _ is hidden
         axes.fill_between(layers, run.quartiles[0], run.quartiles[2], alpha=0.2, color=line.get_color(), linewidth=0)
-    axes.set(yscale="log", xlabel="discriminator layer, from the picture up", ylabel="L2 norm of the weight's gradient")
+    scale = "log" if any((run.quartiles > 0).any() for run in runs) else "linear"
+    axes.set(yscale=scale, xlabel="discriminator layer, from the picture up", ylabel="L2 norm of the weight's gradient")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     for text in axes.legend().get_texts():

@@ -71,6 +71,8 @@ def warnings(score: Score) -> list[str]:
         )
     if found.optimised:
         lines.append(f"Optimised against the grader’s networks? Signs: {'; '.join(found.signs)}.")
+    elif found.signs:
+        lines.append(f"One sign of optimised or altered pictures, which honest ones do not show: {found.signs[0]}.")
     if found.released:
         lines.append(
             "The pictures look like those of the generator that ships with the kit (python -m baselines.sample)."

@@ -472,3 +472,20 @@ def test_run_in_a_notebook_prints_what_the_command_prints(place):
     assert click.unstyle(shown).split() == CliRunner().invoke(program("grader"), score.split()).stdout.split()
     assert [(output.output_type, output.text) for output in failed] == [("stream", "nowhere: no such file or folder\n")]
     assert after[0].data["text/plain"] == "7"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="removes the current folder")
+def test_a_current_folder_that_is_gone_and_names_that_a_system_does_not_take_are_no_tracebacks(tmp_path):
+    (tmp_path / "gone").mkdir()
+    script = f"cd {tmp_path}/gone && rmdir ../gone && {sys.executable} -m grader gradnorm run"
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "POSIX",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment)
+    assert (found.returncode, found.stderr) == (2, "the current folder is gone: change to another one\n")
+    code = "import sys, pathlib; from grader.files import write_text; write_text(pathlib.Path(sys.argv[1]), 'x')"
+    subprocess.run([sys.executable, "-c", code, f"{tmp_path}/中文.csv"], check=True, env=environment)
+    assert (tmp_path / "中文.csv").read_text() == "x"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,35 @@ def test_a_last_step_that_is_not_whole_does_not_count(tmp_path, steps, torn):
     found = read_run(tmp_path)
     assert found.steps == norms.steps
     np.testing.assert_array_equal(found.quartiles, norms.quartiles)
+
+
+def test_what_is_left_out_or_cannot_be_read_is_noted(tmp_path):
+    steps = "1,1,x,2\n1,2,y,3\n2,1,x,4\n2,2,y,5"
+    (tmp_path / "grad_norms.csv").write_text(HEAD + steps)
+    with pytest.warns(UserWarning, match=r"grad_norms.csv: its last line does not end, so step 2 is left out: .*break"):
+        assert read_run(tmp_path).steps == 1
+    (tmp_path / "grad_norms.csv").write_text(HEAD + steps + "\n")
+    (tmp_path / "config.json").write_text('{"clip": 0.01')
+    with pytest.warns(UserWarning, match=r"config.json: cannot be read \(.*\), so the run is called by its folder"):
+        assert read_run(tmp_path).label == tmp_path.name
+
+
+def test_norms_that_are_all_0_are_drawn_without_a_word_of_matplotlib(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot([read_run(make_run(tmp_path / "zero", [0, 0], {}))], tmp_path / "x.png")
+
+
+def test_a_table_of_somebody_else_is_kept(tmp_path):
+    """hw6.csv is the class list beside hw6.png, say."""
+    run, output = make_run(tmp_path / "run", [1, 2], {}), tmp_path / "hw6.png"
+    (tmp_path / "hw6.csv").write_text("id,name\n1,Ada\n")
+    for notes in (1, 0):
+        printed = CliRunner().invoke(cli.main, ["gradnorm", str(run), "-o", str(output)])
+        assert printed.exit_code == 0 and printed.stderr.count("kept as hw6.before.csv") == notes
+    assert (tmp_path / "hw6.before.csv").read_text() == "id,name\n1,Ada\n"
+    assert (tmp_path / "hw6.csv").read_text("utf-8-sig").startswith("setting,layer")
+    assert not (tmp_path / "hw6.before2.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def points_of(path, text):
 def test_late_days_cost_what_the_file_says(tmp_path):
     points = points_of(tmp_path / "p.toml", RULES)
     deadline = datetime(2026, 6, 1, 15, 59, tzinfo=timezone.utc)
+    assert points.late_days(deadline + timedelta(seconds=0.5)) == 0  # it is shown as the deadline itself
     late = [points.late_days(deadline + timedelta(hours=hours)) for hours in (-5, 0, 1, 24, 25, 1000)]
     assert late == [0, 0, 1, 1, 2, 42]
     assert [points.grade("Boss", days) for days in late] == [10, 10, 10, 10, 7.5, 0]

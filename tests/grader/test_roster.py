@@ -88,6 +88,19 @@ def test_a_roster_that_is_none_is_named(tmp_path, text, problem):
         read_roster(tmp_path / "big5.csv")
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_lines_may_end_as_on_other_systems(tmp_path, end):
+    (tmp_path / "r.csv").write_bytes(f"id,name{end}b1,Ada{end}b2,Eve{end}".encode())
+    assert [(one.id, one.name) for one in read_roster(tmp_path / "r.csv")] == [("b1", "Ada"), ("b2", "Eve")]
+
+
+def test_a_comma_in_a_name_is_told(tmp_path):
+    with pytest.raises(GraderError, match="line 3 has more cells than the first line: put quotes around a comma"):
+        roster_of(tmp_path / "r.csv", "id,name\nb1,Ada,\nb2,Lovelace, Ada\n")
+    listed = roster_of(tmp_path / "r.csv", 'id,name\nb1,"Lovelace, Ada"\nb2,Eve,,\n')
+    assert [one.name for one in listed] == ["Lovelace, Ada", "Eve"]
+
+
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_columns_may_stand_between_what_excel_writes(tmp_path, mark):
     listed = roster_of(tmp_path / "r.csv", "id,name\nb1,Ada\nb2,Eve\n".replace(",", mark))

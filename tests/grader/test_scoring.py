@@ -189,13 +189,16 @@ def test_two_signs_of_optimised_pictures_ask_for_a_review_and_one_does_not(monke
     monkeypatch.setitem(METRICS, "fd-imagenet", lambda *_: [distance])
     monkeypatch.setattr("grader.scoring.imagenet.describe", lambda pictures, _: np.zeros((COUNT, imagenet.DIM)))
     monkeypatch.setattr("grader.scoring.integrity", lambda *_: found)
-    for count, withheld in ((1, []), (2, ["2 signs of optimised pictures"])):
+    one = "One sign of optimised or altered pictures, which honest ones do not show: a."
+    two = "Optimised against the grader’s networks? Signs: a; b."
+    for count, withheld, said in ((0, [], []), (1, [], [one]), (2, ["2 signs of optimised pictures"], [two])):
         monkeypatch.setattr("grader.scoring.optimised.signs", lambda *_, count=count: ["a", "b"][:count])
         score = scorer.score(pictures)
         (row,) = board.ranked([as_dict(score) | {"name": "mine", "status": "graded", "problems": []}])
         assert score.verdicts[0].judged and score.verdicts[0].withheld == withheld
         assert ("optimised against the grader?" in row["remarks"]) == bool(withheld)
-        assert words.warnings(score) == ["Optimised against the grader’s networks? Signs: a; b."] * bool(withheld)
+        assert ("one sign of optimised or altered pictures: a" in row["remarks"]) == (count == 1)
+        assert words.warnings(score) == said
     disguised = replace(found, near=500, disguised=True)
     monkeypatch.setattr("grader.scoring.integrity", lambda *_: disguised)
     others = replace(scorer, against=Against(replace(real, faces="others"))).score(pictures).integrity
