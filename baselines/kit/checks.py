@@ -24,8 +24,8 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
     "targets in 0 … 1, no scores; an index is at least 0, and less than the size",
     **{"ReLU' object": MADE_FIRST, "Softplus' object": MADE_FIRST},
     "Boolean value of Tensor": "is a loss class called at once? It is made first: nn.BCELoss()(p, target). Else: a "
-    "tensor is neither true nor false, for `if` and Python's max() as well: compare its norm, or with None, or take "
-    "any() or all(); relu() and torch.where() take each number",
+    "tensor is neither true nor false, for `if` and Python's max() as well: compare with None, compare its norm, or "
+    "take any() or all(); relu() and torch.where() take each number",
 }
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
