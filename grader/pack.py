@@ -84,6 +84,7 @@ def cut(grids: Iterable[Path], output: Path) -> int:
     with atomic(output) as unfinished:
         unfinished.mkdir()
         tiles = (tile for path in grids for tile in _tiles(path))  # a grid at a time: a large one has 48 MB
+        number = 0
         for number, tile in enumerate(tiles, 1):
             (unfinished / f"{number}.jpg").write_bytes(jpeg(tile, QUALITIES[0]))
     return number

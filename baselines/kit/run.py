@@ -192,17 +192,12 @@ class Run:
     def update_average(self):
         """Moves G_ema towards G: θ_ema ← β θ_ema + (1 − β) θ, β = settings.ema; BatchNorm's statistics likewise."""
         G, weight = without_wrapper(self.G), 1 - self.settings.ema
-        torch._foreach_lerp_([*self.G_ema.parameters()], [p.detach() for p in G.parameters()], weight)
-        averages, values = [*self.G_ema.buffers()], [*G.buffers()]
-        floats = [buffer.is_floating_point() for buffer in values]
-        if any(floats):
-            torch._foreach_lerp_(
-                [a for a, f in zip(averages, floats, strict=True) if f],
-                [v for v, f in zip(values, floats, strict=True) if f],
-                weight,
-            )
-        for average, value, is_float in zip(averages, values, floats, strict=True):
-            if not is_float:
+        averages, values = ([*one.parameters(), *one.buffers()] for one in (self.G_ema, G))
+        pairs = [(average, value.detach()) for average, value in zip(averages, values, strict=True)]
+        floats = [(average, value) for average, value in pairs if value.is_floating_point()]
+        torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), weight)
+        for average, value in pairs:
+            if not value.is_floating_point():
                 average.copy_(value)
 
     # what is written
