@@ -168,10 +168,12 @@ def test_generate_gives_the_packages_own_pictures(cells, settings):
         assert torch.allclose(cells.generate(S, G, z, mean_style, 0.37, noise), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["beta1", "beta2", "n_critic", "norms_every", "half"])
-def test_settings_that_the_package_fixes_are_refused(cells, name):
+@pytest.mark.parametrize(
+    ("name", "value"), [("beta1", 0.7), ("beta2", 0.7), ("n_critic", 7), ("norms_every", 7), ("half", True)]
+)
+def test_settings_that_the_package_fixes_are_refused(cells, name, value):
     with pytest.raises(SystemExit, match=f"the package decides on {name}: leave it as it is"):
-        cells.make_settings(cells.PRESETS, "course", {name: 7})
+        cells.make_settings(cells.PRESETS, "course", {name: value})
 
 
 def test_a_learning_rate_that_nothing_can_be_a_multiple_of_is_refused(cells):
