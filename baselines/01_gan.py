@@ -72,6 +72,7 @@ import torch
 from kit.checks import THROUGH_D, check_step, done, tiny_pair
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
+from kit.kinds import make_settings
 from kit.launch import launch
 from kit.norms import layer_norms
 from kit.run import Run, frozen
@@ -88,7 +89,7 @@ from kit.samples import plot_losses, write_submission
 # 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 # %%
 FASTER = {"lr_G": 4e-4, "lr_D": 2e-4}  # the best of those that were tried on a CPU

@@ -84,6 +84,7 @@ from torch import nn
 from kit.checks import check_step, done, has_values, norm_over_weights, right_gradients, tiny_batch, tiny_pair
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
+from kit.kinds import make_settings
 from kit.launch import launch
 from kit.networks import Discriminator, Generator, bce
 from kit.norms import layer_norms
@@ -101,7 +102,7 @@ from kit.samples import plot_losses, write_submission
 # 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 
 # %%

@@ -118,6 +118,7 @@ from kit.checks import (
 )
 from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
+from kit.kinds import make_settings
 from kit.launch import launch
 from kit.networks import Discriminator, Generator
 from kit.run import Run, frozen
@@ -135,7 +136,7 @@ from torch import nn
 # 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 
 # %%

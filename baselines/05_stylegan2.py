@@ -106,6 +106,7 @@ import torch
 from kit.checks import are_close, check_device, done, output_of
 from kit.device import get_device, seed_everything
 from kit.faces import load_faces
+from kit.kinds import make_settings
 from kit.launch import launch
 from kit.run import Run
 from kit.samples import plot_losses, write_submission
@@ -152,7 +153,7 @@ with mock.patch("torch.cuda.is_available", return_value=True):
 # 在下面設定 `preset`：用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個。全部都需要 GPU。
 
 # %% show=true
-from kit.settings import Settings, make_settings
+from kit.settings import Settings
 
 
 # %%

@@ -84,6 +84,7 @@ import torch
 from kit.checks import THROUGH_D, TinyD, TinyG, check_device, check_step, done, explained, stand_ins, tiny_batch
 from kit.device import get_device, place, seed_everything
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
+from kit.kinds import make_settings
 from kit.launch import launch
 from kit.networks import Discriminator, Generator, bce
 from kit.norms import layer_norms
@@ -104,7 +105,7 @@ from torch import nn
 # 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 
 # %%

@@ -108,7 +108,7 @@ from kit.device import get_device, place, seed_everything
 from kit.faces import load_faces
 from kit.files import atomic_write
 from kit.gradient_penalty import gradient_penalty
-from kit.kinds import check_known
+from kit.kinds import check_known, make_settings
 from kit.launch import launch
 from kit.run import Run, frozen
 from kit.samples import picture_grid, plot_losses, sample, show, write_submission
@@ -126,7 +126,7 @@ from torch import nn
 # 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 
 # %%

@@ -98,7 +98,7 @@ from kit.checks import (
     weighted_slopes,
 )
 from kit.device import get_device, place, seed_everything
-from kit.kinds import check_known
+from kit.kinds import check_known, make_settings
 from kit.labels import animate, balanced_labels, load_labelled_faces, show_classes, write_labels
 from kit.launch import launch
 from kit.norms import layer_norms
@@ -118,7 +118,7 @@ from torch.nn import functional as F
 # 在下面設定 `preset`：有 GPU 的話，用 `t4_1h`、`t4_3h`、`t4_12h` 裡時間夠用的、最長的一個；只有 CPU 就用 `cpu`。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 
 # %%

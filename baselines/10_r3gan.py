@@ -122,7 +122,7 @@ from kit.checks import (
 from kit.convolution import Conv2d, convolve
 from kit.device import get_device, place, seed_everything
 from kit.faces import as_input, load_faces
-from kit.kinds import check_known
+from kit.kinds import check_known, make_settings
 from kit.launch import launch
 from kit.norms import layer_norms
 from kit.run import Run, frozen
@@ -150,7 +150,7 @@ from torch.nn import functional as F
 # 學習率 2e-4、$\gamma$ = 1 是 320；用和 `t4_1h` 幾乎一樣的設定是 183。
 
 # %% show=true
-from kit.settings import Settings, make_settings, t4_presets
+from kit.settings import Settings, t4_presets
 
 
 # %%

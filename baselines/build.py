@@ -162,7 +162,8 @@ def without_kit(source: str) -> tuple[str, list[str]]:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("kit."):
             modules.append(node.module.removeprefix("kit."))
             lines[node.lineno - 1 : node.end_lineno] = [None] * (node.end_lineno - node.lineno + 1)
-    return "\n".join(line for line in lines if line is not None), modules
+    left = "\n".join(line for line in lines if line is not None)
+    return re.sub(r"\n{4,}", "\n\n\n", left), modules
 
 
 def module_source(name: str) -> str:

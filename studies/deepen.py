@@ -19,14 +19,14 @@ from pathlib import Path
 import click
 import torch
 
-from baselines.definitions import definition
-from baselines.kit.kinds import as_kind
+from baselines.definitions import BASELINES, definition
 from baselines.run import settings_given
 from baselines.sample import MASTER, known_settings
 from grader import console
 from grader.errors import GraderError, first_line
 from grader.files import atomic
 
+KINDS = BASELINES / "kit/kinds.py"  # whose as_kind reads settings
 NETWORKS = {"G": "Generator", "D": "Discriminator"}
 
 
@@ -68,7 +68,7 @@ def deepened(state: dict, changes: dict) -> dict:
     for name, value in changes.items():
         if name not in vars(before):
             raise ValueError(f"there is no setting {name}")
-        changes = changes | {name: as_kind(name, value, getattr(before, name))}
+        changes = changes | {name: definition(KINDS, "as_kind")(name, value, getattr(before, name))}
     after = known_settings(asdict(before) | changes)
     definition(MASTER, "losses_of")(after.loss)
     if after.batch_size != before.batch_size:

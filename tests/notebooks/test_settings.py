@@ -8,7 +8,8 @@ import pytest
 from baselines.build import ROOT
 from kit.command_line import read_parameters
 from kit.files import run_folder
-from kit.settings import Settings, make_settings, t4_presets
+from kit.kinds import make_settings
+from kit.settings import Settings, t4_presets
 from tests.helpers.notebook import lesson
 
 PRESETS = t4_presets(Settings())
@@ -179,7 +180,7 @@ def test_a_drive_that_is_gone_is_told(tmp_path, monkeypatch):
 
 
 def test_a_notebook_asks_where_its_run_is_kept(monkeypatch):
-    monkeypatch.setattr("kit.settings.run_folder", lambda run: f"/drive/{run}")
+    monkeypatch.setattr("kit.kinds.run_folder", lambda run: f"/drive/{run}")
     assert make_settings(PRESETS, "course", {}).run == "/drive/runs/gan"
 
 
