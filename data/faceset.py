@@ -9,19 +9,20 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from data import DataError
 from grader.errors import printable
-from grader.files import all_files, atomic, move
+from grader.files import all_files, atomic, left_behind, move
 from grader.inputs.images import is_picture
-from grader.inputs.submission import is_archive
+from grader.inputs.labels import TABLES
+from grader.inputs.submission import LABELS, is_archive
 
 ABOUT = "about.json"  # what the set is; also the mark by which we know a folder of ours
-OF_A_SET = (ABOUT, ".csv")  # and pictures
+OF_A_SET = (ABOUT, LABELS, *TABLES)  # and pictures
 
 
 @contextmanager
@@ -117,8 +118,11 @@ def _is_ours(output: Path) -> bool:
 def _not_ours(output: Path) -> str | None:
     """The name of a file that no set has, which somebody else put into one."""
     if output.is_dir():
+        if (output / ".git").exists():
+            return ".git"
         names = (Path(path).relative_to(output).as_posix() for path in all_files(output))
     else:
         with zipfile.ZipFile(output) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
-    return next((printable(name) for name in names if not (is_picture(name) or name.endswith(OF_A_SET))), None)
+    others = (name for name in names if not is_picture(name) and PurePosixPath(name).name not in OF_A_SET)
+    return next((printable(name) for name in others if not any(map(left_behind, PurePosixPath(name).parts))), None)

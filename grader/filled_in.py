@@ -42,7 +42,8 @@ def _defined(sources: list[str], wanted: set[str], known: set[str]) -> tuple[lis
         if body is None:  # it stands for the TODOs that it was to define, and says what is wrong
             invalid |= {name: source for name in wanted if defines(source, name)}
         for statement in _one_by_one(body or []):
-            names = bound_names(statement) - (_run_through(statement) & wanted)  # for step in …: fills no TODO in
+            # for step in …: fills no TODO in, and one over a name of the kit may change what a TODO uses
+            names = bound_names(statement) - (_run_through(statement) & (wanted | known))
             if _goes_round(statement):
                 invalid |= {name: _left_out(name) for name in names & wanted}
                 own += [({name}, _left_out(name)) for name in names - wanted - known - {"*"}]
@@ -105,14 +106,22 @@ def bound_names(statement: ast.stmt) -> set[str]:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         function = statement.value.func
         return _changed(function) if isinstance(function, ast.Attribute) else set()
-    inside = [one for one in ast.iter_child_nodes(statement) if isinstance(one, BLOCKS)]
-    return set().union(_run_through(statement), *map(bound_names, inside))  # of if, try, match, with and loops
+    return set().union(_run_through(statement), *map(bound_names, _inside(statement)))
+
+
+def _inside(statement: ast.stmt) -> list[ast.AST]:
+    """The statements, and what holds some, in an if, a try, a match, a with or a loop."""
+    return [one for one in ast.iter_child_nodes(statement) if isinstance(one, BLOCKS)]
 
 
 def _run_through(statement: ast.stmt) -> set[str]:
-    """The names that a loop, or a with, binds itself."""
-    targets = [getattr(statement, "target", None), *(item.optional_vars for item in getattr(statement, "items", []))]
-    return set().union(*(_changed(target) for target in targets if target))
+    """The names that loops and withs bind themselves."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return set()
+    loops = isinstance(statement, (ast.For, ast.AsyncFor))
+    targets = [statement.target] if loops else [one.optional_vars for one in getattr(statement, "items", [])]
+    own = (_changed(target) for target in targets if target)
+    return set().union(*own, *map(_run_through, _inside(statement)))
 
 
 def _changed(target: ast.expr) -> set[str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context, parent_process, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path, PurePosixPath
 
@@ -76,7 +77,7 @@ class ProcessPool(ThreadPoolExecutor):
         super().__init__(at_most(count), initializer=_block_ctrl_c)
         # Spawned on every system: a fork copies locks of OpenCV's and torch's threads without the threads, and hangs.
         self.context, self.prepare, self.option = get_context("spawn"), prepare, option
-        self.own = threading.local()  # of each thread: its process's pipe
+        self.own = threading.local()  # of each thread: its process, and the pipe to it
         self.starting, self.started, self.ended = threading.Lock(), [], False
         if os.name != "nt":
             resource_tracker.ensure_running()  # a thread that started it would hear Ctrl-C again
@@ -92,8 +93,13 @@ class ProcessPool(ThreadPoolExecutor):
             if kind is None:
                 self.shutdown()  # waits for all work
         finally:
-            self._end()
-            self.shutdown(cancel_futures=True)
+            self.shutdown(wait=False, cancel_futures=True)
+            try:
+                self._end()
+            except KeyboardInterrupt:  # again: what still works would keep this process from its end
+                self._end()
+                raise
+            self.shutdown()
 
     def _end(self) -> None:
         with self.starting:
@@ -104,13 +110,20 @@ class ProcessPool(ThreadPoolExecutor):
                 process.join()
 
     def _ask(self, function: Callable, args: tuple) -> object:
-        if not hasattr(self.own, "pipe"):
-            self.own.pipe = self._start()
+        if not hasattr(self.own, "worker"):
+            self.own.worker = self._start()
+        process, pipe = self.own.worker
         try:
-            self.own.pipe.send((function, args))
-            answer, error = self.own.pipe.recv()
+            pipe.send((function, args))
+            if pipe not in wait([pipe, process.sentinel]):  # on Windows a pipe outlives who never opened it
+                raise EOFError
+            answer, error = pipe.recv()
         except (EOFError, OSError):
-            del self.own.pipe
+            del self.own.worker
+            with self.starting:
+                self.started.remove(process)
+            process.join()
+            process.close()
             raise ProcessDied from None
         if error is not None:
             raise error
@@ -119,7 +132,7 @@ class ProcessPool(ThreadPoolExecutor):
     def _too_many(self, error: Exception) -> CannotStart:
         return CannotStart(f"could not start a process ({first_line(error)}): use fewer {self.option}")
 
-    def _start(self) -> Connection:
+    def _start(self) -> tuple[BaseProcess, Connection]:
         with self.starting:
             if self.ended:
                 raise ProcessDied
@@ -131,7 +144,7 @@ class ProcessPool(ThreadPoolExecutor):
                 raise self._too_many(error) from None
             self.started.append(process)
         theirs.close()  # only the process has it now: when it ends, so does what we read
-        return ours
+        return process, ours
 
 
 def _block_ctrl_c() -> None:
@@ -149,12 +162,24 @@ def _answer(pipe: Connection, prepare: Callable[[], None]) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    prepare()
+    prepared = False
     with suppress(EOFError, OSError):  # nobody asks any more
         while True:
-            function, args = pipe.recv()
+            asked = pipe.recv_bytes()
             try:
+                if not prepared:  # before what is asked for is imported
+                    prepare()
+                    prepared = True
+                function, args = ForkingPickler.loads(asked)
                 answer = ForkingPickler.dumps((function(*args), None))
             except BaseException as error:
-                answer = ForkingPickler.dumps((None, error))
+                answer = _as_answer(error)
             pipe.send_bytes(answer)
+
+
+def _as_answer(error: BaseException) -> bytes:
+    """The error, or one that says the same where it cannot be sent."""
+    try:
+        return ForkingPickler.dumps((None, error))
+    except Exception:
+        return ForkingPickler.dumps((None, RuntimeError(f"{type(error).__name__}: {first_line(error)}")))

@@ -21,7 +21,7 @@ from grader.inputs.submission import archives_in
 from grader.uploads import CANVAS, MOODLE, Upload, handed_in, owner
 
 COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, or that of the line
-    "id": ("sis user id", "student id", "student number", "id number", "學號", "id"),
+    "id": ("sis user id", "student id", "student number", "id number", "學號", "sid", "id"),
     "name": ("name", "student", "full name", "姓名"),
     "first": ("first name", "名字"),  # Moodle's export has two columns
     "last": ("last name", "surname", "姓氏"),
@@ -150,8 +150,6 @@ def read_roster(path: Path) -> list[Student]:
         warnings.warn(f"{path}: has no column name, so uploads are found by their ids alone", stacklevel=2)
     students = {}
     for number, row in numbered[1:]:
-        if any(map(_tidy, row[len(head) :])):
-            raise GraderError(f"{path}: line {number} has more cells than the first line: put quotes around a comma")
         cells = {
             key: _tidy(row[place]) if place is not None and place < len(row) else "" for key, place in places.items()
         }
@@ -160,6 +158,8 @@ def read_roster(path: Path) -> list[Student]:
         nobody = cells["name"].casefold() in ("", *NOBODY) if named else not any(map(_tidy, row))
         if not cells["id"] and nobody:
             continue
+        if any(map(_tidy, row[len(head) :])):
+            raise GraderError(f"{path}: line {number} has more cells than the first line: put quotes around a comma")
         if not cells["id"] or _plain(cells["id"]) in students:
             what = f"the id {cells['id']} again" if cells["id"] else "no id"
             raise GraderError(f"{path}: line {number} has {what}: give each student one line with an id")

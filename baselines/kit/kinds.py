@@ -13,7 +13,7 @@ KINDS = {
     tuple: "numbers in parentheses",
 }
 AT_LEAST_1 = ("n_critic", "batch_size", "accumulate", "z_dim", "width")  # and all that ends in _every
-BELOW_1 = ("ema", "beta1", "beta2")  # what averages forget by
+BELOW_1 = ("ema", "ema_buffers", "beta1", "beta2")  # what averages forget by
 ANY_SIGN = ("seed", "psi")
 
 

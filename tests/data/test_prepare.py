@@ -260,7 +260,9 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     (out / "thesis.docx").touch()
     kept = run(source, out, "--overwrite")
     assert kept.exit_code == 1 and "out: holds thesis.docx, which is no part of a set, and stays" in kept.stderr
-    (out / "thesis.docx").unlink()
+    (out / "thesis.docx").rename(out / "mine.csv")
+    assert "out: holds mine.csv" in run(source, out, "--overwrite").stderr
+    (out / "mine.csv").unlink()
     (out / "about.json").unlink()
     foreign = run(source, out, "--overwrite")
     assert foreign.exit_code == 1 and "holds no about.json" in foreign.stderr
@@ -277,7 +279,7 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     other = zipped(tmp_path / "other.zip", x=b"")
     assert "holds no about.json" in run(source, other, "--overwrite").stderr
     assert zipfile.ZipFile(other).namelist() == ["x"]
-    mixed = zipped(tmp_path / "mixed.zip", **{"about.json": b"{}", "1.png": b"", "code/x.py": b""})
+    mixed = zipped(tmp_path / "mixed.zip", **{"about.json": b"{}", "1.png": b"", ".DS_Store": b"", "code/x.py": b""})
     assert "holds code/x.py, which is no part of a set" in run(source, mixed, "--overwrite").stderr
     damaged = zipped(tmp_path / "damaged.zip", **{"about.json": b"{}"})
     damaged.write_bytes(damaged.read_bytes().replace(b"PK\1\2", b"PK\7\7"))

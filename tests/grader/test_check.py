@@ -391,6 +391,7 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
             ["with open(a) as z:\n    pass", "match 1:\n    case 1:\n        y = 2", "def step():\n    return z + y"],
         ),
         (["def step():\n    pass", "for step in (1, 2):\n    run()"], ["def step():\n    pass"]),
+        2 * (["W = []", "for width in (1, 2):\n    W.append(width)", "def step():\n    return W"],),
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
         (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
         (["from math import *", "def step():\n    return sum"], ["def step():\n    return sum"]),

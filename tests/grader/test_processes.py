@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import active_children
+from multiprocessing.context import SpawnProcess
 
 import pytest
 
@@ -107,16 +108,23 @@ def test_a_process_that_is_killed_while_it_answers_ends_its_own_work_alone():
         with pytest.raises(ProcessDied):
             torn.result(timeout=60)
         assert [other.result(timeout=60) for other in others] == [*range(9)]
+        with pytest.raises(ProcessDied):
+            pool.submit(os._exit, 9).result(timeout=60)
+        assert len(pool.started) <= 2  # and no descriptors of those that died
     assert not active_children()
 
 
 def test_errors_come_back_and_what_cannot_be_sent_is_one():
     with ProcessPool(1, nothing, "--jobs") as pool:
-        found = [pool.submit(*work) for work in ((int, "x"), (sys.exit, "said"), (pieces.cannot_be_sent,), (abs, -1))]
-        for future, kind in zip(found, (ValueError, SystemExit, Exception), strict=False):
+        process = pool.submit(os.getpid).result(timeout=60)
+        work = (int, "x"), (sys.exit, "said"), (pieces.cannot_be_sent,), (pieces.fails_with_what_cannot_be_sent,)
+        found = [pool.submit(*one) for one in work]
+        for future, kind in zip(found, (ValueError, SystemExit, Exception, RuntimeError), strict=True):
             with pytest.raises(kind):
                 future.result(timeout=60)
-        assert found[-1].result(timeout=60) == 1
+        assert pool.submit(os.getpid).result(timeout=60) == process
+    with ProcessPool(1, pieces.fails_to_prepare, "--jobs") as pool, pytest.raises(OSError, match="No space"):
+        pool.submit(abs, 1).result(timeout=60)
 
 
 @pytest.mark.parametrize("pool", [lambda: workers.local(2), lambda: ProcessPool(2, nothing, "--workers")])
@@ -132,6 +140,28 @@ def test_an_error_ends_the_work_at_once(pool):
     with pytest.raises(KeyboardInterrupt):
         work()
     assert len(futures) == 4 and all(future.done() for future in futures) and not active_children()
+
+
+def test_a_second_ctrl_c_ends_the_work_too(monkeypatch):
+    terminate, asked = SpawnProcess.terminate, []
+
+    def interrupted(process):
+        asked.append(process)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        terminate(process)
+
+    def work():
+        with ProcessPool(1, nothing, "--jobs") as pool:
+            pool.submit(abs, 1).result(timeout=60)
+            futures.extend(pool.submit(time.sleep, 3600) for _ in range(3))
+            raise KeyboardInterrupt
+
+    futures = []
+    monkeypatch.setattr(SpawnProcess, "terminate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert len(futures) == 3 and all(future.done() for future in futures) and not active_children()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")

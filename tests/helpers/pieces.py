@@ -18,3 +18,11 @@ def dies_while_it_answers():
 
 def cannot_be_sent():
     return lambda: None
+
+
+def fails_with_what_cannot_be_sent():
+    raise ValueError(lambda: None)
+
+
+def fails_to_prepare():
+    raise OSError(28, "No space left on device")
