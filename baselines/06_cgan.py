@@ -592,6 +592,12 @@ def check_discriminator_step(step):
         "reals get the target 0 too: D should answer 1 for them": lambda D, G, real, z, y: (
             (reject(right_p(D, real, y)) + reject(right_p(D, right_fakes(G, z, y), y))) / 2
         ),
+        "D gives probabilities already: bce(…), no with_logits, no softplus": lambda D, G, real, z, y: (
+            (accept(right_p(D, real, y).sigmoid()) + reject(right_p(D, right_fakes(G, z, y), y).sigmoid())) / 2
+        ),
+        "this is the difference of two means, 03's loss: use bce": lambda D, G, real, z, y: (
+            right_p(D, right_fakes(G, z, y), y).mean() - right_p(D, real, y).mean()
+        ),
     }
     watched = watch_labels(
         step, "D saw a picture under another label than its own: real ones have y, and fakes are made of y"

@@ -706,6 +706,8 @@ def check_with_weights(step, cycle, identity):
         "the cycle loss is missing, or it has no gradient: no detach()": changed(cycle_A=0, cycle_B=0),
         "λ is missing: `cycle` times the cycle loss": changed(cycle_A=1, cycle_B=1),
         "λ is 10 whatever `cycle` is: take the argument": changed(cycle_A=10, cycle_B=10),
+        "the cycle loss is subtracted: add it": changed(cycle_A=-cycle, cycle_B=-cycle),
+        "λ belongs to the cycle loss alone, not to the whole loss": changed(fool_A=cycle, fool_B=cycle),
         "λ is halved: cycle_loss(…) counts whole": changed(cycle_A=cycle / 2, cycle_B=cycle / 2),
         "the weights are mixed up: `cycle` is of the cycle loss, `identity` of the identity loss": changed(
             cycle_A=identity, cycle_B=identity, identity=cycle
@@ -1040,6 +1042,8 @@ def check_discriminator_step(step):
         "this is a critic's loss, without least squares: half of mean (D(real) − 1)² + mean D(fake)²": loss_with(
             lambda x: -x, lambda x: x
         ),
+        "these are absolute values: square them": loss_with(lambda x: (x - 1).abs() / 2, lambda x: x.abs() / 2),
+        "the label of the reals is 1, not 0.9": loss_with(lambda x: (x - 0.9) ** 2 / 2, to_0),
         "square before the mean: each patch should be 1 or 0, and not their mean": lambda D, G, real, fake: (
             (D(real).mean() - 1) ** 2 / 2 + D(fake).mean() ** 2 / 2
         ),
