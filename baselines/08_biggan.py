@@ -895,7 +895,9 @@ def check_projection_logit(logit):
 
     assert not near(by_class + psi(features)), "ψ gives [N, 1], and with [N] that makes [N, N]"
     assert not near(by_class[:, None] + rest), "the projection is [N, 1], and with [N] that makes [N, N]: no keepdim"
-    assert scores.shape != (4, 4), "each picture meets the vectors of all: its own only, (e * φ).sum(1)"
+    assert scores.shape != (4, 4), (
+        "the scores are [N, N]: ψ(φ) is [N, 1], so squeeze it; and each picture meets its own vector, (e * φ).sum(1)"
+    )
     assert scores.shape == (4,), f"4 pictures gave {list(scores.shape)}, not one number each"
     assert not near(by_class), "ψ(φ(x)) is missing"
     assert not near(rest), "the projection e · φ(x) is missing"

@@ -1042,6 +1042,7 @@ def check_discriminator_step(step):
         "this is a critic's loss, without least squares: half of mean (D(real) − 1)² + mean D(fake)²": loss_with(
             lambda x: -x, lambda x: x
         ),
+        "half of mean D(fake)² is added, not taken away": loss_with(to_1, lambda x: -to_0(x)),
         "these are absolute values: square them": loss_with(lambda x: (x - 1).abs() / 2, lambda x: x.abs() / 2),
         "the label of the reals is 1, not 0.9": loss_with(lambda x: (x - 0.9) ** 2 / 2, to_0),
         "square before the mean: each patch should be 1 or 0, and not their mean": lambda D, G, real, fake: (

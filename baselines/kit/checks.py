@@ -498,7 +498,7 @@ def output_of(function, *inputs, shape=None, meanings=None):
     def say(error):
         return f"for {given} it stops with {error}" if given else f"it stops with {error}"
 
-    with errors_in_words(say, {CHANGED: IN_PLACE} | (meanings or {})):
+    with errors_in_words(say, {CHANGED: IN_PLACE, "leaf variable that requires grad": IN_PLACE} | (meanings or {})):
         out = function(*inputs)
     assert out is not None, "it returns nothing: is the return missing?"
     if shape is not None:
