@@ -188,6 +188,7 @@ def check_one_hot(one_hot):
             y = one_hot(labels, n_classes)
         assert torch.is_tensor(y), f"return a tensor, not {type(y).__name__}"
         shape, right_shape = list(y.shape), [n, n_classes]
+        assert shape != [n, 1, n_classes], f"{shape} has a dimension too many: labels stay [N], without unsqueeze(1)"
         assert shape not in ([n], [n, 1]), "this is one number per label: make it one per class"
         assert shape != right_shape[::-1], "transposed: a row per label, a column per class"
         square = shape == [n_classes, n_classes] != right_shape
@@ -256,6 +257,7 @@ def check_join_z(join_z, z, y):
         joined = join_z(*given)
     assert torch.is_tensor(joined), f"join_z: return a tensor, not {type(joined).__name__}"
     assert joined.device == z.device, "join_z: keep z and y on their device, which may be the CPU"
+    assert joined.shape[1:] != (z.shape[1] + 1,), f"{right}, not {list(joined.shape)}: join all columns of y"
     assert list(joined.shape) == wanted, f"{right}, not {list(joined.shape)}: join along dimension 1"
     assert all(map(torch.equal, given, (z, y))), "it changes what it is given: make a new tensor"
     assert joined.dtype == z.dtype, f"join_z: z and y are {z.dtype}, and networks do not take {joined.dtype}"
@@ -704,16 +706,17 @@ def generator_step(D, G, optimizer_G, z, y):
 
 # %% check="generator_step"
 def check_generator_step(step):
-    def right(D, G, z, y):
-        return -right_p(D, right_fakes(G, z, y), y).log().mean()
+    def loss_of(loss):
+        return lambda D, G, z, y: loss(right_p(D, right_fakes(G, z, y), y)).mean()
 
+    right = loss_of(lambda p: -p.log())
     mistakes = {
-        "this is log(1 − D(G(z, y), y)), which saturates: use −log D(G(z, y), y)": lambda D, G, z, y: (
-            (1 - right_p(D, right_fakes(G, z, y), y)).log().mean()
-        ),
-        "targets swapped: G wants D to answer 1 for its fakes": lambda D, G, z, y: (
-            -(1 - right_p(D, right_fakes(G, z, y), y)).log().mean()
-        ),
+        "this is log(1 − D(G(z, y), y)), which saturates: use −log D(G(z, y), y)": loss_of(lambda p: (1 - p).log()),
+        "targets swapped: G wants D to answer 1 for its fakes": loss_of(lambda p: -(1 - p).log()),
+        "D gives probabilities already: bce(…), no with_logits, no softplus": loss_of(lambda p: -p.sigmoid().log()),
+        "this is −mean D(G(z, y), y), 03's loss: use bce": loss_of(lambda p: -p),
+        "the target is 0.9: take 1": loss_of(lambda p: -0.9 * p.log() - 0.1 * (1 - p).log()),
+        "this is a squared error: use bce": loss_of(lambda p: (p - 1) ** 2),
     }
     watched = watch_labels(
         step, "D saw a fake under another label than it was made for: join the same y to z and to the fake"

@@ -12,7 +12,7 @@ from kit.device import kernel_error
 
 NOT_YET = "fill in the cell above"  # what a TODO says until it is written: torch raises NotImplementedError too
 # what stops a solution
-ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration)
+ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration, NameError)
 ON_DEVICE = "make new tensors on the device of those that you get, as ones_like, zeros_like and device=real.device do"
 MADE_FIRST = "a layer is made first, then called: nn.ReLU()(x)"
 NO_CALL = "a call has no (): write backward(), mean(), detach(), network.parameters()"
@@ -27,6 +27,7 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
     "tensor is neither true nor false, for `if` and Python's max() as well: compare with None, compare its norm, or "
     "take any() or all(); relu() and torch.where() take each number",
 }
+NOT_DEFINED = {"F": "write nn.functional, as in nn.functional.relu(x)", "device": ON_DEVICE}
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TARGET_MISSING = "the loss wants a tensor as its target: ones_like or zeros_like of D's answers"
@@ -208,6 +209,9 @@ def errors_in_words(say, meanings):
         for words, hint in (meanings | ANY_CHECK_SAYS).items():
             if words.lower() in said.lower():
                 raise AssertionError(hint) from None
+        if type(error) is NameError:
+            instead = NOT_DEFINED.get(error.name, "take what the function gets, or define it in this cell")
+            raise AssertionError(f"{error.name} is not defined: {instead}") from None
         if isinstance(error, AssertionError):  # a check's own words
             assert said, (
                 "an assert of yours stops it: here are small batches, odd sizes and other numbers. Leave it out"
