@@ -450,6 +450,11 @@ def check_pixel_norm(norm):
         x = x * torch.rand(4, 1, 3, 5, generator=repeatable).add(0.1) + 0.5
         return 1 * x.to(check_device()).requires_grad_()
 
+    zeros = torch.zeros(2, 6, 3, 5, device=check_device(), requires_grad=True)
+    out = output_of(
+        norm, 1 * zeros, shape=zeros.shape, meanings={"must match the size": "keep dim 1: write keepdim=True"}
+    )
+
     def divided(over, square=True):
         return lambda x: (
             x / (x.square().mean(over, keepdim=True) if square else x.abs().mean(over, keepdim=True)).sqrt()
@@ -461,6 +466,9 @@ def check_pixel_norm(norm):
         "nothing is subtracted: only divide": lambda x: (
             (x - x.mean(1, keepdim=True)) / x.var(1, keepdim=True, correction=0).sqrt()
         ),
+        "nothing is subtracted: only divide by the root of the mean square": lambda x: (
+            (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+        ),
         "this is the standard deviation: take the mean of the squares themselves": lambda x: (
             x / x.var(1, keepdim=True, correction=0).sqrt()
         ),
@@ -469,6 +477,7 @@ def check_pixel_norm(norm):
         ),
         "the mean is over the channels, dim 1, alone: not over a whole picture": divided((1, 2, 3)),
         "the mean is over the channels, dim 1, alone: not over the places": divided((2, 3)),
+        "the channels are dim 1: dim −1 is the width": divided(-1),
         "the mean is over the channels, dim 1, alone: not over the batch": divided(0),
         "the mean is over the channels, dim 1, alone: not over everything": divided((0, 1, 2, 3)),
         "this divides each number by itself: take the mean over the channels": lambda x: x / x.abs(),
@@ -482,8 +491,6 @@ def check_pixel_norm(norm):
         check_function(
             norm, lambda x: x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt(), (maps(channels),), mistakes
         )
-    zeros = torch.zeros(2, 6, 3, 5, device=check_device(), requires_grad=True)
-    out = output_of(norm, 1 * zeros, shape=zeros.shape)
     assert out.isfinite().all(), "a pixel of zeros is divided by 0: add 1e-8 under the root"
     assert weighted_slopes(out, [zeros])[0].isfinite().all(), (
         "a pixel of zeros has a gradient of NaN: add 1e-8 under the root"
