@@ -284,6 +284,9 @@ def check_hinge_losses(loss_D, loss_G):
             lambda r, f: hinge(1 + r) + hinge(1 - f)
         ),
         "a real picture costs max(0, 1 − D(x)): reals want over 1": lambda r, f: hinge(1 + r) + hinge(1 + f),
+        "a real picture costs max(0, 1 − D(x)), not max(0, D(x) − 1): reals want over 1": (
+            lambda r, f: hinge(r - 1) + hinge(1 + f)
+        ),
         "a fake costs max(0, 1 + D(G(z))): fakes should score under −1": lambda r, f: hinge(1 - r) + hinge(1 - f),
         "a picture that D is sure of costs nothing: max(0, …)": lambda r, f: f.mean() - r.mean(),
         "max(0, …) is missing for the reals: one that D is sure of costs nothing": lambda r, f: hinge(1 + f) - r.mean(),
@@ -390,12 +393,14 @@ def check_largest_singular_value(iterate):
         return vector / vector.norm()
 
     shapes = "W is [rows, columns], u is [rows] and v is [columns]: v = Wᵀu, u = Wv, and F.normalize(…, dim=0)"
+    sides = "u has a number per row of W, v one per column: W.T @ u, W @ v, u @ W @ v"
+    torch_says = {"shapes cannot be multiplied": sides, "size mismatch": sides}
     for rows, columns, size in ((3, 5, 1.0), (7, 2, 1.0), (3, 5, 0.2)):  # wide, tall, and one that shrinks
         W = torch.linspace(-1, 2, rows * columns, device=check_device()).view(rows, columns).sin()
         W = (size * W).requires_grad_()
         u_before = unit(torch.linspace(0.6, -0.8, rows, device=check_device()))
         given, W_given = u_before.clone(), W.detach().clone()
-        with explained(shapes):
+        with explained(shapes, torch_says):
             returned = iterate(W, given)
         assert isinstance(returned, (tuple, list)) and len(returned) == 2, "return two things: σ, and the new u"
         sigma, u = returned
@@ -577,15 +582,14 @@ def check_SelfAttention(make):
         x = (x * torch.tensor([0.3, 0.8, 1.3], device=check_device()).view(3, 1, 1, 1)).requires_grad_()
         kept = x.detach().clone()
         with torch.no_grad():
-            with explained(shapes):
-                at_0 = attention(x)
-            assert torch.is_tensor(at_0), "return the map: x + γ o"
-            assert at_0.shape == x.shape, f"the shape is {list(at_0.shape)}, not {list(x.shape)}"
-            assert torch.equal(x, kept), "x was changed in place: other layers still need it"
-            assert torch.allclose(at_0, x, atol=1e-5), "with γ = 0 the output is x: x + γ o"
-            attention.gamma.fill_(1.0)
-            y = attention(x)
-            assert torch.equal(x, kept), "x was changed in place: other layers still need it"  # not seen where γ is 0
+            for more in (0, 1):  # γ starts as 0
+                attention.gamma.add_(more)
+                with explained(shapes):
+                    y = attention(x)
+                assert torch.is_tensor(y), "return the map: x + γ o"
+                assert y.shape == x.shape, f"the shape is {list(y.shape)}, not {list(x.shape)}"
+                assert torch.equal(x, kept), "x was changed in place: other layers still need it"
+                assert more or torch.allclose(y, x, atol=1e-5), "with γ = 0 the output is x: x + γ o"
             o = y - x
             queries, keys, values = (part(x).flatten(2).mT for part in (attention.g, attention.f, attention.h))
             scores = queries @ keys.mT  # [N, queries, keys]
@@ -733,6 +737,9 @@ def check_ConditionalBatchNorm(make):
         )
         moved = module.norm.running_mean
         assert moved.abs().sum() > 0, "the running means did not move: call self.norm(x)"
+        assert not torch.allclose(moved, 0.09 * x.mean((0, 2, 3)), atol=1e-4), (
+            "self.norm normalises what it has normalised already: call it once"
+        )
         if not torch.allclose(moved, 0.1 * x.mean((0, 2, 3)), atol=1e-4):
             remarks = ["the running means move more than once per batch: call self.norm(x) once, which is faster"]
         inputs = {"x": x, "the condition": condition, **dict(module.named_parameters())}
