@@ -566,7 +566,7 @@ def check_make_optimizers(make):
             assert math.isclose(group["lr"], lr, rel_tol=1e-6), (
                 f"the learning rate of {name} is {group['lr']}, not {lr}"
             )
-            hint = f"{name}: pass Adam betas={betas}, and not {group['betas']}; its default of 0.9 makes a GAN swing"
+            hint = f"{name}: pass Adam the argument betas, here {betas}, and not {group['betas']}"
             assert tuple(group["betas"]) == betas, hint
             assert not group.get("weight_decay") and not group.get("amsgrad"), otherwise  # small ones do not show below
 
@@ -869,6 +869,7 @@ def check_exchange(exchange):
     def numbers(pictures):
         return [round(picture.flatten()[0].item()) for picture in pictures]
 
+    each = "for each fake one picture is shown, itself or an old one"
     small = "a batch may be larger than the history: draw a place for each fake by itself"
 
     def say(error):
@@ -878,6 +879,8 @@ def check_exchange(exchange):
             return "this place is not in the history: draw one of 0 … history.size − 1"
         if error.startswith("ValueError") and history.size < 8:
             return small
+        if "TensorList" in error:
+            return f"nothing is shown: {each}"
         return f"exchange stops with {error}"
 
     def call(fakes):
@@ -885,6 +888,8 @@ def check_exchange(exchange):
             shown = exchange(history, fakes)
         fewer = torch.is_tensor(shown) and len(shown) < len(fakes) and history.size < len(fakes)
         assert not fewer, small
+        count = len(shown) if torch.is_tensor(shown) and shown.shape[1:] == fakes.shape[1:] else len(fakes)
+        assert count == len(fakes), f"{len(fakes)} fakes, and {count} shown: {each}"
         assert torch.is_tensor(shown) and shown.shape == fakes.shape, "return as many pictures, stacked: [N, 3, 64, 64]"
         assert shown.device == fakes.device, (
             f"D and the fakes are on {fakes.device}, but what is shown is on {shown.device}"
@@ -1043,6 +1048,10 @@ def check_discriminator_step(step):
             lambda x: -x, lambda x: x
         ),
         "half of mean D(fake)² is added, not taken away": loss_with(to_1, lambda x: -to_0(x)),
+        "both terms are of the fakes: the one with −1 is of D(real)": lambda D, G, real, fake: right(D, G, fake, fake),
+        "both terms are of the reals: the one without −1 is of D(fake)": lambda D, G, real, fake: right(
+            D, G, real, real
+        ),
         "these are absolute values: square them": loss_with(lambda x: (x - 1).abs() / 2, lambda x: x.abs() / 2),
         "the label of the reals is 1, not 0.9": loss_with(lambda x: (x - 0.9) ** 2 / 2, to_0),
         "square before the mean: each patch should be 1 or 0, and not their mean": lambda D, G, real, fake: (
