@@ -258,8 +258,14 @@ def check_relativistic_losses(loss_D, loss_G):
 
     def mistakes(ahead, who, above):
         """{hint: wrong loss}. `ahead`(real, fake) is what should be large."""
+
+        def ragan(r, f):
+            return loss(ahead(r, f.mean())) + loss(ahead(r.mean(), f))
+
         return {
-            f"the sign is wrong: {who} should be small where {above}": lambda r, f: F.softplus(ahead(r, f)).mean(),
+            f"the sign is wrong: {who} should be small where {above}; or does fake come before real?": lambda r, f: (
+                loss(-ahead(r, f))
+            ),
             "each score stands alone here, as in 01: subtract the two of a pair first": lambda r, f: (
                 F.softplus(-ahead(r, 0 * f)).mean() + F.softplus(-ahead(0 * r, f)).mean()
             ),
@@ -276,6 +282,10 @@ def check_relativistic_losses(loss_D, loss_G):
             "round": lambda r, f: -F.softplus(ahead(r, f)).mean(),
             "this is the square of the difference: take the softplus": lambda r, f: (1 - ahead(r, f)).square().mean(),
             "the mean comes too early: take the softplus of each pair": lambda r, f: F.softplus(-ahead(r, f).mean()),
+            "this is RaGAN: compare each score with its partner, not with the mean of the other side": ragan,
+            "this is RaGAN, halved: compare each score with its partner, not with the mean of the other side": (
+                lambda r, f: ragan(r, f) / 2
+            ),
             "a score is compared with the mean of the other side: compare it with its partner": lambda r, f: F.softplus(
                 -ahead(r, f.mean())
             ).mean(),
@@ -432,6 +442,11 @@ def check_zero_centred_penalty(penalty):
     if not are_close([found], [right]):
         for hint, wrong in mistakes.items():
             assert not are_close([found], [wrong()]), hint
+        factor = (found / right).item()
+        assert not are_close(right_gradients(found, D), [factor * one for one in right_gradients(right, D)]), (
+            f"the penalty is {factor:.4g} times as large as it should be: leave γ to D's step, sum the "
+            "squares over each picture, and take the mean over the pictures"
+        )
         raise AssertionError(
             f"the penalty is {found.item():.4f}, and should be {right.item():.4f}: square the gradient, sum over each "
             "picture, and take the mean over the pictures"
