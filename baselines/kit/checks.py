@@ -27,7 +27,10 @@ ANY_CHECK_SAYS = {  # what stops any solution, and what that means
     "tensor is neither true nor false, for `if` and Python's max() as well: compare with None, compare its norm, or "
     "take any() or all(); relu() and torch.where() take each number",
 }
-NOT_DEFINED = {"F": "write nn.functional, as in nn.functional.relu(x)", "device": ON_DEVICE}
+NOT_DEFINED = {  # names in code from elsewhere
+    **{"F": "write nn.functional, as in nn.functional.relu(x)", "device": ON_DEVICE},
+    **{"optim": "write torch.optim", "autograd": "write torch.autograd"},
+}
 THROUGH_D = "and let its gradient through D: no detach() of what D says, no zero_grad() between two backward()"
 NO_INFERENCE = "leave out inference_mode(): D cannot learn from its pictures. detach() or no_grad() is enough"
 TARGET_MISSING = "the loss wants a tensor as its target: ones_like or zeros_like of D's answers"
@@ -210,7 +213,9 @@ def errors_in_words(say, meanings):
             if words.lower() in said.lower():
                 raise AssertionError(hint) from None
         if type(error) is NameError:
-            instead = NOT_DEFINED.get(error.name, "take what the function gets, or define it in this cell")
+            instead = NOT_DEFINED.get(
+                error.name, "take what the function gets, define it here, or run the cell that does"
+            )
             raise AssertionError(f"{error.name} is not defined: {instead}") from None
         if isinstance(error, AssertionError):  # a check's own words
             assert said, (

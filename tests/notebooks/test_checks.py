@@ -77,6 +77,9 @@ def test_no_helper_of_a_student_takes_the_place_of_one_of_the_checks(master):
         (ValueError("Target size (6, 1) must be the same as input size (6)"), "targets of one shape"),
         (KeyError("real"), "stops with KeyError: 'real'"),
         (StopIteration(), "stops with StopIteration"),
+        (NameError("name 'F' is not defined", name="F"), "F is not defined: write nn.functional"),
+        (NameError("name 'netD' is not defined", name="netD"), "netD is not defined: take what the function gets"),
+        (UnboundLocalError("cannot access local variable"), "stops with UnboundLocalError: cannot access"),
         (
             NotImplementedError('"sum" not implemented for Long\nmore'),
             'NotImplementedError: "sum" not implemented for Long',
