@@ -178,13 +178,13 @@ class StyleGANSettings(Settings):
             raise SystemExit(f"`lr_G` is {self.lr_G}: it must be more than 0")
 
 
-course = StyleGANSettings()  # the package's own sizes and learning rates, its batch of 5 taken 6 times as one of 30
-long = replace(course, steps=10**9)  # the clock ends it
+COURSE = StyleGANSettings()  # the package's own sizes and learning rates, its batch of 5 taken 6 times as one of 30
+LONG = replace(COURSE, steps=10**9)  # the clock ends it
 PRESETS = {
-    "course": course,
-    "t4_1h": replace(long, hours=1.0),
-    "t4_3h": replace(long, hours=3.0),
-    "t4_12h": replace(long, hours=11.5, checkpoint_every=4000),  # Kaggle ends a session after 12 hours
+    "course": COURSE,
+    "t4_1h": replace(LONG, hours=1.0),
+    "t4_3h": replace(LONG, hours=3.0),
+    "t4_12h": replace(LONG, hours=11.5, checkpoint_every=4000),  # Kaggle ends a session after 12 hours
 }
 
 # %% tags=["parameters"]

@@ -134,8 +134,8 @@ from kit.settings import Settings, t4_presets
 class GrowingSettings(Settings):
     hold: tuple = (1115, 1115, 2230, 2230)  # steps at 4×4, 8×8, 16×16 and 32×32; 64×64 is held to the end
     fade: tuple = (1115, 1115, 2230, 2230)  # steps in which 8×8, 16×16, 32×32 and 64×64 are faded in
-    batch_share: tuple = (1, 1, 1, 1, 1)  # batches at 4×4 … 64×64, as a share of batch_size, at most 1
-    lr_share: tuple = (1, 1, 1, 1, 1)  # learning rates at 4×4 … 64×64, as a share of lr_G and lr_D
+    batch_share: tuple = (1.0, 1.0, 1.0, 1.0, 1.0)  # batches at 4×4 … 64×64, as a share of batch_size, at most 1
+    lr_share: tuple = (1.0, 1.0, 1.0, 1.0, 1.0)  # learning rates at 4×4 … 64×64, as a share of lr_G and lr_D
     averaging: str = "all"  # of the minibatch standard deviation: all, spatial, gpool or flat
     loss: str = "least squares"  # or "wgan-gp"
     penalty: float = 10.0  # λ of wgan-gp
@@ -146,9 +146,7 @@ class GrowingSettings(Settings):
         check_known("averaging", self.averaging, ("all", "spatial", "gpool", "flat"))
         check_known("loss", self.loss, ("least squares", "wgan-gp"))
         for name, count in (("hold", 4), ("fade", 4), ("batch_share", 5), ("lr_share", 5)):
-            numbers = tuple(getattr(self, name))  # `stage` is written for tuples
-            object.__setattr__(self, name, numbers)
-            if len(numbers) != count:
+            if len(numbers := getattr(self, name)) != count:
                 raise SystemExit(f"`{name}` is {numbers}: give it {count} numbers")
         if not all(0 < share <= 1 for share in self.batch_share):
             raise SystemExit(f"`batch_share` is {self.batch_share}: give it numbers over 0, at most 1")
@@ -156,15 +154,15 @@ class GrowingSettings(Settings):
             raise SystemExit(f"`lr_share` is {self.lr_share}: give it numbers over 0")
 
 
-course = GrowingSettings(  # the paper's, but narrower and shorter
+COURSE = GrowingSettings(  # the paper's, but narrower and shorter
     run="runs/progressive", steps=30 * 1115, lr_G=1e-3, lr_D=1e-3, beta1=0.0, beta2=0.99, ema=0.999, width=32
 )
-PRESETS = t4_presets(course)
+PRESETS = t4_presets(COURSE)
 for name, times in (("t4_3h", 2), ("t4_12h", 8)):  # with more time it grows slower
-    longer = {phase: tuple(times * steps for steps in getattr(course, phase)) for phase in ("hold", "fade")}
+    longer = {phase: tuple(times * steps for steps in getattr(COURSE, phase)) for phase in ("hold", "fade")}
     PRESETS[name] = replace(PRESETS[name], **longer)
 PRESETS["cpu"] = replace(  # 9 minutes on one CPU core
-    course,
+    COURSE,
     steps=2150,
     hold=(200, 250, 400, 300),
     fade=(150, 200, 200, 200),

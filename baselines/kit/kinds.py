@@ -1,5 +1,6 @@
 """Settings by a preset's name: which values they may have."""
 
+import math
 import os
 from dataclasses import fields, replace
 
@@ -26,35 +27,43 @@ def make_settings(presets, preset, overrides):
     if unknown := set(overrides) - set(known):
         raise SystemExit(f"there is no setting {', '.join(sorted(unknown))}: use some of {', '.join(known)}")
     overrides = {name: as_kind(name, value, getattr(presets[preset], name)) for name, value in overrides.items()}
+    if "NBGRADER_EXECUTION" in os.environ:  # autograding is about the checks: small networks, two steps
+        overrides |= {"steps": 2, "batch_size": 8, "width": 4}
     settings = replace(presets[preset], **overrides)
     settings = replace(settings, run=run_folder(settings.run))
-    if "NBGRADER_EXECUTION" in os.environ:  # autograding is about the checks: small networks, two steps
-        settings = replace(settings, steps=2, batch_size=8, width=4)
     print(settings)
     return settings
 
 
 def as_kind(name, value, default):
     """A setting's value as the type of its default: 1e4 steps are 10,000, and a folder may be called 2024. Raises
-    SystemExit where it is of another type, or a number that cannot be: training divides by some, but by none whose
-    default is 0, as 07 has one."""
-    kind, is_number = type(default), isinstance(value, (int, float))
-    if (
-        (name in AT_LEAST_1 or name.endswith("_every")) and is_number and not value >= min(1, default)
-    ):  # NaN is not either
-        raise SystemExit(f"`{name}` is {value}: set it to 1 or more")
-    if name in BELOW_1 and is_number and not 0 <= value < 1:
-        raise SystemExit(f"`{name}` is {value}: set it to 0 or more, and less than 1")
-    if name not in ANY_SIGN and is_number and not value >= 0:
-        raise SystemExit(f"`{name}` is {value}: set it to 0 or more")
+    SystemExit where it is of another type, or a number that cannot be."""
+    kind = type(default)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif kind is tuple and isinstance(value, (list, tuple)):
+        value = tuple(as_kind(name, one, default[0]) for one in value)
+    elif kind is str and type(value) is int:  # a command line cannot tell it from a number
+        value = str(value)
     fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-    if fits or (kind is bool and isinstance(value, int)):
-        return value
-    if (kind is int and isinstance(value, float) and value.is_integer()) or (kind is tuple and isinstance(value, list)):
-        return kind(value)
-    if kind is str and type(value) is int:  # a command line cannot tell it from a number
-        return str(value)
-    raise SystemExit(f"{name} is {value!r}: it must be {KINDS[kind]}")
+    if not fits and not (kind is bool and isinstance(value, int)):
+        raise SystemExit(f"{name} is {value!r}: it must be {KINDS[kind]}")
+    if kind in (int, float):
+        check_range(name, value, default)
+    return value
+
+
+def check_range(name, number, default):
+    """Raises SystemExit for a number that cannot be. Training divides by some, but by none whose default is 0, as 07
+    has one."""
+    if name in AT_LEAST_1 or name.endswith("_every"):
+        least, end, range_ = min(1, default), math.inf, "1 or more"
+    elif name in BELOW_1:
+        least, end, range_ = 0, 1, "0 or more, and less than 1"
+    else:
+        least, end, range_ = -math.inf if name in ANY_SIGN else 0, math.inf, "0 or more"
+    if not (least <= number < end and math.isfinite(number)):  # NaN is not either
+        raise SystemExit(f"`{name}` is {number}: set it to {range_ if not math.isinf(number) else 'a finite number'}")
 
 
 def check_known(name, value, known):
