@@ -326,6 +326,17 @@ def test_the_verdict_that_is_drawn_has_the_thresholds_of_today():
 def test_the_page_on_scores_has_the_limits_of_today_and_distances_that_were_measured():
     rows = tables(ROOT / "docs/scores.md")
     assert [row["share"] for row in rows if "share" in row] == [f"{x:.0%}" for x in (COPIED, COLLAPSED, DISGUISED)]
+    scales = {(scale["family"], scale["measure"]): scale for scale in load_thresholds()["scale"]}
+    columns = {
+        ("embedded", "FD-ImageNet"): "FD-ImageNet",
+        ("embedded", "AFD"): "AFD (embedded)",
+        ("published", "FID"): "FID",
+        ("published", "AFD"): "AFD (lbpcascade)",
+    }
+    shown = [row for row in rows if "tier" in row]
+    assert [row["tier"] for row in shown] == [*TIERS]
+    for scale, column in columns.items():
+        assert [float(row[column][2:]) for row in shown] == [scales[scale][tier] for tier in TIERS], column
     *_, near, cascade = [row["sign"] for row in rows if "sign" in row]
     assert re.findall(r"\.\d+", near + cascade) == [f"{x:g}"[1:] for x in (TOO_NEAR, FOUND, SEEN)]
     shown = " ".join(row["FD-ImageNet"] for row in rows if "submissions" in row.get("set", ""))
