@@ -292,7 +292,7 @@ def check_make_optimizers(make):
     odd = replace(settings, lr_G=3e-4, lr_D=7e-5)
     with explained("an optimizer takes parameters, such as G.parameters(), and then its learning rate"):
         made = make(G, D, odd)
-    made = tuple(made) if isinstance(made, Iterator) else made
+    made, remarks = tuple(made) if isinstance(made, Iterator) else made, []
     assert isinstance(made, (tuple, list)) and len(made) == 2, "return two optimizers: that of G, that of D"
     for letter, optimizer, network, lr in zip("GD", made, (G, D), (odd.lr_G, odd.lr_D), strict=True):
         assert isinstance(optimizer, torch.optim.Optimizer), f"{type(optimizer).__name__} is no optimizer of torch"
@@ -320,13 +320,18 @@ def check_make_optimizers(make):
                 )
         before = [weight.detach().clone() for weight in network.parameters()]
         for weight in network.parameters():
-            weight.grad = torch.ones_like(weight)
+            weight.grad = torch.full_like(weight, 0.01)
         with explained(f"optimizer_{letter}.step() does not run as training calls it: use RMSprop, as in the paper"):
             optimizer.step()
         assert all((weight < was).all() for weight, was in zip(network.parameters(), before, strict=True)), (
             f"optimizer_{letter}.step() does not move all weights: use RMSprop, as in the paper"
         )
-    done("make_optimizers")
+        if all((was - weight).max() < lr / 10 for weight, was in zip(network.parameters(), before, strict=True)):
+            remarks.append(
+                f"optimizer_{letter} is {type(optimizer).__name__}, whose step shrinks with the gradient: at this "
+                "learning rate it hardly moves. RMSprop's does not shrink"
+            )
+    done("make_optimizers", remarks)
 
 
 check_make_optimizers(make_optimizers)
