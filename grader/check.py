@@ -23,7 +23,7 @@ from PIL import Image
 
 from grader.errors import GraderError
 from grader.files import left_behind
-from grader.filled_in import defines, filled_in, first_code_line, parsed, statements
+from grader.filled_in import defines, filled_in, first_code_line, parsed, statements, without_magics
 from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "steps": 2, "width": 4, "batch_size": 8}
@@ -206,7 +206,8 @@ def _read(path: Path) -> tuple[list[str], str]:
     try:
         cells = json.loads(content)["cells"]
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        sources = [source.encode(errors="replace").decode() for source in sources]  # no kernel takes half a character
+        # no kernel takes half a character
+        sources = [without_magics(source.encode(errors="replace").decode()) for source in sources]
         texts = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     except Exception:  # whatever a broken file makes of JSON and of what should be in it
         raise BadNotebook(f"{path}: not a notebook: download it again as .ipynb") from None

@@ -3,88 +3,134 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import re
 import symtable
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 ROUND = {"__globals__", "globals", "builtins", "__builtins__", "sys.modules"}  # ways round the kit's names
-BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)  # statements, and what holds some
 LEFT_OUT = f"left out: the kit takes no {', '.join(sorted(ROUND))} from a notebook"
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+IMPORTS = (ast.Import, ast.ImportFrom)
+# What magics run as if they were not there. Not %%timeit: what a cell defines is gone after it, in Jupyter too.
+TRANSPARENT = re.compile(r"\s*%%(?:time|capture|prun)\b.*\n")
+# A student's statements run in a copy of the kit's names, which the functions among them go on to see: so a helper may
+# have any name, and changes nothing for the kit. __main__ stays the kit's.
+BEGIN = """\
+get_ipython().user_module = type(__import__("__main__"))("__main__")
+get_ipython().user_module.__dict__.update(__import__("__main__").__dict__)
+get_ipython().user_ns = get_ipython().user_module.__dict__"""
+KIT_FIRST = 'get_ipython().user_ns.update(__import__("__main__").__dict__)'  # before what an import * brought
+END = """\
+__import__("__main__").__dict__.update(
+    {{name: get_ipython().user_ns[name] for name in {names} if name in get_ipython().user_ns}}
+)
+get_ipython().user_module = __import__("__main__")
+get_ipython().user_ns = get_ipython().user_module.__dict__"""
 
-Statement = tuple[set[str], str]  # the names that it binds, and the statement itself
+
+class Statement(NamedTuple):
+    """A student's, with the names that it binds or changes, and the number of its cell."""
+
+    names: set[str]
+    text: str
+    cell: int
+
+
+class Kit(NamedTuple):
+    """What there is in the kit's cells: the names that its TODOs define, all others, those of each cell, and its
+    statements."""
+
+    wanted: set[str]
+    known: set[str]
+    cells: list[set[str]]
+    texts: set[str]
 
 
 def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
-    """The kit's cells, with what the student's define: the TODOs, and names that the kit does not know.
+    """The kit's cells, with what the student's define: the TODOs, and what these call.
 
-    Left out is what plainly reaches round these names. Code in a TODO can change the checks in other ways too.
+    Left out is what plainly reaches round the kit's names. Code in a TODO can change the checks in other ways too.
     """
-    bound = {key: {n for s in statements(source) or [] for n in bound_names(s)} for key, source in kit}
-    todos = {key: names for key, names in bound.items() if key.startswith("todo-")}
+    todos = {key: _cell_names(source) for key, source in kit if key.startswith("todo-")}
+    others = [statements(source) or [] for key, source in kit if key not in todos]
+    cells = [set().union(*map(bound_names, body)) for body in others]
     wanted = set().union(*todos.values())
-    known = {name for key, names in bound.items() if key not in todos for name in names}
-    known -= {name for key, source in kit if key in todos for name in wanted if defines(source, name)}
-    own, invalid = _defined(sources, wanted, known)
-    cells = []
+    texts = {ast.unparse(statement) for body in others for statement in body}
+    names = Kit(wanted, set().union(*cells) - wanted, cells, texts)
+    own, invalid = _defined(sources, names)
+    filled = []
     for key, source in kit:
-        filled = _filled(todos[key], own, invalid, wanted, known) if key in todos else []
-        cells += filled or [source]
-    return cells
+        theirs = _filled(todos[key], own, invalid, names) if key in todos else []
+        filled += [BEGIN, *theirs, END.format(names=sorted(todos[key]))] if theirs else [source]
+    return filled
 
 
-def _defined(sources: list[str], wanted: set[str], known: set[str]) -> tuple[list[Statement], dict[str, str]]:
-    """What a student's cells define, in order, but for what the kit has `known`; and of the TODOs `wanted` those that
-    cannot be had as they are written, each with what stands in its place."""
-    own, invalid = [], {}
-    for source in sources:
+def _defined(sources: list[str], kit: Kit) -> tuple[list[Statement], dict[str, str]]:
+    """What a student's cells define, in order, but for what is the kit's; and of the TODOs those that cannot be had as
+    they are written, each with what stands in its place."""
+    own, invalid, mine = [], {}, set()
+    for cell, source in enumerate(sources):
         body = statements(source)
         if body is None:  # it stands for the TODOs that it was to define, and says what is wrong
-            invalid |= {name: source for name in wanted if defines(source, name)}
-        for statement in _one_by_one(body or []):
+            invalid |= {name: source for name in kit.wanted if defines(source, name)}
+        for statement in [] if _is_the_kits(source, kit) else _one_by_one(body or []):
+            text = ast.unparse(statement)
             # for step in …: fills no TODO in, and one over a name of the kit may change what a TODO uses
-            names = bound_names(statement) - (_run_through(statement) & (wanted | known))
-            if _goes_round(statement):
-                invalid |= {name: _left_out(name) for name in names & wanted}
-                own += [({name}, _left_out(name)) for name in names - wanted - known - {"*"}]
-            elif names and not names & known:
-                own.append((names, ast.unparse(statement)))
-                if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            names = bound_names(statement) - (_run_through(statement) & (kit.wanted | kit.known))
+            if isinstance(statement, IMPORTS) and not _goes_round(statement):
+                own.append(Statement(names, text, cell))  # the kit's too: a TODO may stand above them in the kit
+            elif text in kit.texts or _changed(statement) & kit.known - mine:
+                pass
+            elif _goes_round(statement):
+                invalid |= {name: _left_out(name) for name in names & kit.wanted}
+                own += [Statement({name}, _left_out(name), cell) for name in names - kit.wanted - {"*"}]
+            elif names:
+                own.append(Statement(names, text, cell))
+                mine |= names - _changed(statement)  # no longer the kit's, or what it imports
+                if isinstance(statement, DEFINITIONS):
                     invalid.pop(statement.name, None)  # written again
     return own, invalid
 
 
-def _filled(
-    todos: set[str], own: list[Statement], invalid: dict[str, str], wanted: set[str], known: set[str]
-) -> list[str]:
+def _is_the_kits(source: str, kit: Kit) -> bool:
+    """Whether a student's cell is one of the kit's, changed or not: it binds the same names, and no TODO."""
+    names = _cell_names(source)
+    return names in kit.cells and not names & kit.wanted
+
+
+def _cell_names(source: str) -> set[str]:
+    """The names that a cell binds or changes."""
+    return set().union(*map(bound_names, statements(source) or []))
+
+
+def _filled(todos: set[str], own: list[Statement], invalid: dict[str, str], kit: Kit) -> list[str]:
     """What takes the place of the kit's cell that defines these `todos`: cells with the student's own and all that they
     use, in the student's order. Empty where the student has none."""
-    helpers = [(names, text) for names, text in own if not names & wanted]
-    written = [text for names, text in own if names & todos]
-    used = _used(written, helpers)
-    all_used = set().union(*map(looked_up, [*written, *(text for _, text in used)]))
-    needed = sorted(all_used - known - (wanted - todos) - {*dir(builtins)})
-    before = max((i for i, (names, _) in enumerate(own) if names & todos), default=0)
-    parts = [
-        _narrowed(text, needed) if "*" in names and not names & todos else text
-        for i, (names, text) in enumerate(own)
-        if names & todos or (names, text) in used or ("*" in names and not names & wanted and needed and i < before)
-    ]
-    places = [i for i, text in enumerate(parts) if text in written] or [len(parts)]
+    written = [one for one in own if one.names & todos]
+    cell = max((one.cell for one in written), default=-1)
+    below = kit.known | {"*"}  # what of these stands below the TODO is for a plot, or another training
+    helpers = [one for one in own if not one.names & (kit.wanted | (below if one.cell > cell else set()))]
+    stars = [one.text for one in helpers if "*" in one.names]
+    used = _used([one.text for one in written], [one for one in helpers if "*" not in one.names])
+    parts = [one for one in own if one in written or one in used]
+    places = [i for i, one in enumerate(parts) if one in written] or [len(parts)]
     first, after = places[0], places[-1] + 1
     broken = {invalid[name] for name in todos & {*invalid}}
-    filled = "\n".join([*parts[first:after], *broken])
-    return [*parts[:first], filled, *parts[after:]] if filled else []
+    texts = [one.text for one in parts]
+    filled = "\n".join([*texts[first:after], *broken])
+    before = [*stars, KIT_FIRST] if stars else []
+    return [*before, *texts[:first], filled, *texts[after:]] if filled else []
 
 
 def statements(source: str) -> list[ast.stmt] | None:
-    """The top-level statements of a cell, its magics included; None where it is not Python, or nested too deep."""
+    """The top-level statements of a cell, its line magics included; None where it is not Python, or nested too deep."""
     try:
         tree = parsed(source)
         ast.unparse(tree)  # it gives up earlier
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return tree.body
+    return None if source.lstrip().startswith("%%") else tree.body
 
 
 def parsed(source: str) -> ast.Module:
@@ -94,43 +140,59 @@ def parsed(source: str) -> ast.Module:
     return ast.parse(TransformerManager().transform_cell(source))
 
 
-def bound_names(statement: ast.stmt) -> set[str]:
+def without_magics(source: str) -> str:
+    """A cell without what only measures it, or keeps what it prints."""
+    while found := TRANSPARENT.match(source):
+        source = source[found.end() :]
+    return source
+
+
+def bound_names(statement: ast.AST) -> set[str]:
     """The names that a top-level statement binds or changes; of a call, as in table.append(1), what it is called on."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {statement.name}
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return set().union(*map(_changed, targets))
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        function = statement.value.func
-        return _changed(function) if isinstance(function, ast.Attribute) else set()
-    return set().union(_run_through(statement), *map(bound_names, _inside(statement)))
+    names = _changed(statement)
+    for node in _outside(statement):
+        if isinstance(node, DEFINITIONS):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
-def _inside(statement: ast.stmt) -> list[ast.AST]:
-    """The statements, and what holds some, in an if, a try, a match, a with or a loop."""
-    return [one for one in ast.iter_child_nodes(statement) if isinstance(one, BLOCKS)]
+def _changed(statement: ast.AST) -> set[str]:
+    """Those of these names that it changes as they are: a in a.x = 1, a[i] = 1, a += 1 and a.append(1)."""
+    targets = []
+    for node in _outside(statement):
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
+            targets.append(node)
+        elif isinstance(node, ast.AugAssign):
+            targets.append(node.target)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            targets += [node.value.func] if isinstance(node.value.func, ast.Attribute) else []
+    return {root.id for root in map(_root, targets) if isinstance(root, ast.Name)}
+
+
+def _root(target: ast.expr) -> ast.expr:
+    """What an attribute or an item belongs to: a of a.x[i]."""
+    return _root(target.value) if isinstance(target, (ast.Attribute, ast.Subscript)) else target
+
+
+def _outside(node: ast.AST) -> Iterator[ast.AST]:
+    """A statement and all in it that runs in its own scope: not what functions and classes hold, nor what a
+    comprehension runs through."""
+    yield node
+    hidden = node.target if isinstance(node, ast.comprehension) else None
+    for child in [] if isinstance(node, (*DEFINITIONS, ast.Lambda)) else ast.iter_child_nodes(node):
+        if child is not hidden:
+            yield from _outside(child)
 
 
 def _run_through(statement: ast.stmt) -> set[str]:
     """The names that loops and withs bind themselves."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return set()
-    loops = isinstance(statement, (ast.For, ast.AsyncFor))
-    targets = [statement.target] if loops else [one.optional_vars for one in getattr(statement, "items", [])]
-    own = (_changed(target) for target in targets if target)
-    return set().union(*own, *map(_run_through, _inside(statement)))
-
-
-def _changed(target: ast.expr) -> set[str]:
-    """The names that an assignment to a target changes: of a.x and a[i] only a, of (a, *b) both."""
-    if isinstance(target, ast.Name):
-        return {target.id}
-    if isinstance(target, (ast.Tuple, ast.List)):
-        return set().union(*map(_changed, target.elts))
-    return _changed(target.value) if isinstance(target, (ast.Attribute, ast.Subscript, ast.Starred)) else set()
+    loops = (one.target for one in _outside(statement) if isinstance(one, (ast.For, ast.AsyncFor)))
+    withs = (one.optional_vars for one in _outside(statement) if isinstance(one, ast.withitem) and one.optional_vars)
+    return set().union(*map(bound_names, [*loops, *withs]))
 
 
 def _left_out(name: str) -> str:
@@ -158,32 +220,22 @@ def defines(source: str, name: str) -> bool:
 
 
 def _one_by_one(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements, with one for each name that an import binds: a kit may know only some of them."""
+    """Statements, with one for each name that an import binds: a TODO may use only some of them."""
     for statement in body:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        if isinstance(statement, IMPORTS):
             yield from (type(statement)(**vars(statement) | {"names": [alias]}) for alias in statement.names)
         else:
             yield statement
 
 
-def _used(sources: Iterable[str], helpers: list[Statement]) -> list[Statement]:
+def _used(sources: list[str], helpers: list[Statement]) -> list[Statement]:
     """The helpers that statements use, directly or through others."""
-    names, new = set(), [*sources]
+    names, new = set(), sources
     while new:
         found = {name for source in new for name in looked_up(source)} - names
         names |= found
-        new = [source for bound, source in helpers if bound & found]
-    return [helper for helper in helpers if helper[0] & names]
-
-
-def _narrowed(source: str, names: list[str]) -> str:
-    """A statement with an `import *`, so that it binds these names alone: what else it has, such as another `any`,
-    would stand in the checks too."""
-    return (
-        f"# {first_code_line(source)}\n"
-        f"globals().update((lambda own: exec({source!r}, own) or "
-        f"{{name: own[name] for name in {names!r} if name in own}})({{**globals()}}))"
-    )
+        new = [one.text for one in helpers if one.names & found]
+    return [one for one in helpers if one.names & names]
 
 
 def looked_up(source: str) -> set[str]:

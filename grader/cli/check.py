@@ -24,7 +24,7 @@ from grader import console
     type=console.path(exists=True),
     metavar="FOLDER",
     help="For TAs: the kit's folder notebooks/. Checks and all else come from there; of NOTEBOOK only its TODOs are "
-    "taken, and what they call. An import * replaces none of Python's own functions.",
+    "taken, and what they call.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of name, status and hint instead.")
 def check(notebook, seconds, kit, as_json):

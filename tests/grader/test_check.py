@@ -21,7 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 from baselines.build import ROOT, masters
 from grader import cli
 from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict, own_kernel
-from grader.filled_in import LEFT_OUT, _left_out, filled_in
+from grader.filled_in import BEGIN, END, KIT_FIRST, LEFT_OUT, _left_out, filled_in
 from tests.helpers.notebook import cells
 
 SOLVED = ROOT / "baselines/solved/01_gan.ipynb"
@@ -394,7 +394,18 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         2 * (["W = []", "for width in (1, 2):\n    W.append(width)", "def step():\n    return W"],),
         (["def step():\n    return z()", "def z():\n    pass"], ["def step():\n    return z()", "def z():\n    pass"]),
         (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
-        (["from math import *", "def step():\n    return sum"], ["def step():\n    return sum"]),
+        (  # where the TODO finds them
+            ["from math import *", "width = 2", "def step():\n    return sum, width", "for a in b:\n    width = a"],
+            ["from math import *", KIT_FIRST, "width = 2", "def step():\n    return (sum, width)"],
+        ),
+        (["(z := 0.5)\n%time f(z)", "def step():\n    return z"], ["(z := 0.5)", "def step():\n    return z"]),
+        (
+            ["f([z := y for y in x])\ny = x = lambda: (w := 1)", "def step():\n    return [y, z, w]"],
+            ["f([(z := y) for y in x])", "y = x = lambda: (w := 1)", "def step():\n    return [y, z, w]"],
+        ),
+        (["!true\n%matplotlib inline\ndef step():\n    pass\n!true"], ["def step():\n    pass"]),
+        (["%%timeit\ndef step():\n    pass"], ["%%timeit\ndef step():\n    pass"]),
+        (["def a():\n    pass", "import torch, width\nwidth = []\ntorch.x = 1"], [KIT[0][1]]),
         (  # of an import, what the kit does not know
             ["from torch import autograd, width\nimport math, torch", "def step():\n    return [autograd, math]"],
             ["from torch import autograd", "import math", "def step():\n    return [autograd, math]"],
@@ -426,7 +437,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
 )
 def test_what_a_kit_takes_of_a_notebook(sources, cells):
     """All statements that change a TODO, or a helper of one, in their order."""
-    assert filled_in(KIT, sources) == [*cells, KIT[1][1]]
+    around = [] if cells == [KIT[0][1]] else [BEGIN], [] if cells == [KIT[0][1]] else [END.format(names=["step"])]
+    assert filled_in(KIT, sources) == [*around[0], *cells, *around[1], KIT[1][1]]
 
 
 @pytest.mark.parametrize("number", TODOS)
@@ -438,28 +450,71 @@ def test_a_kit_takes_every_todo(number):
     assert unwritten.isdisjoint(filled_in(kit, _read(solved)[0]))
 
 
-def test_an_import_of_all_binds_for_a_kit_only_what_a_todo_looks_up():
-    """Neither what the checks use, as `all` and `torch`, nor anything else."""
+def run_in_shell(sources, **names):
+    """The names that there are after these cells, run as IPython does."""
+    main = ModuleType("__main__")
+    shell = SimpleNamespace(user_module=main, user_ns=vars(main))
+    vars(main).update(names, get_ipython=lambda: shell)
+    with patch.dict(sys.modules, __main__=main):
+        for source in sources:
+            exec(source, shell.user_ns)
+    return vars(main)
+
+
+def test_an_import_of_all_binds_nothing_for_a_kit_and_replaces_nothing_of_it():
+    """Neither what the checks use, as `all` and `torch`, nor anything else; a TODO sees it as in its own notebook."""
     star = "try:\n    from mine import *\nexcept OSError:\n    pass"
-    sources = [star, "def half(x):\n    return all(x) + e", "def step():\n    return half(pi + torch)"]
-    first, *others = filled_in(KIT, sources)
-    assert others == [*sources[1:], KIT[1][1]]
-    names, mine = {"torch": 1}, ModuleType("mine")
-    vars(mine).update(all=2, torch=2, pi=2, e=2, width=2)
+    sources = [star, "def half(x):\n    return all(x) + e", "def step():\n    return half([pi + width, torch])"]
+    cells, mine = filled_in(KIT, sources)[:-1], ModuleType("mine")
+    vars(mine).update(all=sum, torch=2, pi=2, e=2, width=2)
     with patch.dict(sys.modules, mine=mine):
-        exec(first, names)
-    del names["__builtins__"]
-    assert names == {"torch": 1, "pi": 2, "e": 2}
+        names = run_in_shell(cells, torch=100, width=20)
+    assert names["step"]() == 2 + 20 + 100 + 2
+    assert names.keys() == {*vars(ModuleType("m")), "__builtins__", "get_ipython", "step", "torch", "width"}
 
 
 def test_an_import_of_all_replaces_no_other_todo_in_a_kit():
-    """It stands again before each TODO that needs it, and has a name that is another's. Its own may come of it."""
+    """It stands again before each TODO, and has a name that is another's. Its own may come of it."""
     kit = [("todo-e", "def e():\n    pass"), ("todo-half", "def half():\n    pass")]
     sources = ["from math import *", "base = e\n\n\ndef e():\n    return base", "def half():\n    return e() / tau"]
-    names = {}
-    for source in filled_in(kit, sources):
-        exec(source, names)
-    assert names["half"]() == math.e / math.tau
+    assert run_in_shell(filled_in(kit, sources))["half"]() == math.e / math.tau
+
+
+def test_a_students_helpers_have_any_name_and_change_nothing_of_the_kit(tmp_path, monkeypatch):
+    """What the kit has by that name stays, for the kit. Statements that fail, or take long, spoil no other TODO."""
+    written_here = {
+        "timed": ["%%time\n%%capture\ntarget = 1", "%%time\ndef timed():\n    return target"],
+        "walrus": ["(scale := 1)", "def walrus():\n    return scale"],
+        "same_name": ["def features():\n    return 1", "def same_name():\n    return features()"],
+        "more_arguments": ["def show(p, real):\n    return real", "def more_arguments():\n    return show(0, 1)"],
+        "clock": ["from time import time", "def clock():\n    return time() > 0"],
+        "edited": ["class Tiny:\n    seen = 0", "def edited():\n    return Tiny.seen"],
+        "lost": ["gone = 1 / 0", "def lost():\n    return gone"],
+        "raises": ["@missing\ndef raises():\n    return 1"],
+        "wide": ["def wide():\n    return width - 3", "def hang():\n    while True:\n        pass", "width = hang()"],
+        "built": ["def part():\n    return walrus()", "def built():\n    return part()"],
+    }
+    checks = {name: check_cell(name) for name in written_here}
+    checks["built"] = f"built.__globals__['walrus'] = lambda: 0\n{checks['built']}"  # as stand_ins() does
+    machinery = "import time\n\nwidth = 4\n\n\ndef show(p):\n    return p\n\n\ndef features():\n    return 0"
+    kit = [nbformat.v4.new_code_cell(machinery), nbformat.v4.new_code_cell("class Tiny:\n    seen = 1")]
+    for name, cell in checks.items():
+        kit.append(nbformat.v4.new_code_cell(f"def {name}():\n    raise NotImplementedError", id=f"todo-{name}"))
+        kit.append(
+            nbformat.v4.new_code_cell(f"assert (time.time(), show(1), features(), width)[1:] == (1, 0, 4)\n{cell}")
+        )
+    nbformat.write(nbformat.v4.new_notebook(cells=kit), tmp_path / "kit.ipynb")
+    monkeypatch.setattr("grader.check.TODOS", {"02": tuple(written_here)})
+    sources = [source for name, cells in written_here.items() for source in [*cells, checks[name]]]
+    result = check(written(tmp_path, sources), "--kit", str(tmp_path / "kit.ipynb"), "--json", "--seconds", "20")
+    assert [(todo["name"], todo["status"], todo["hint"]) for todo in json.loads(result.stdout)] == [
+        *((name, "done", "") for name in [*written_here][:6]),
+        ("gone = 1 / 0", "note", "ZeroDivisionError: division by zero"),
+        ("lost", "broken", "NameError: name 'gone' is not defined"),
+        ("raises", "broken", "NameError: name 'missing' is not defined"),
+        ("wide", "done", ""),
+        ("built", "wrong", "not 1"),
+    ]
 
 
 def test_cells_that_python_cannot_read_are_one_line(tmp_path):
