@@ -263,7 +263,8 @@ def _check_name(source: str) -> str | None:
     for statement in reversed(statements(source) or []):
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
             function = ast.unparse(statement.value.func)
-            return function.removeprefix("check_") if function.startswith("check_") else None
+            if function.startswith("check_"):  # else another call, as a line magic is one
+                return function.removeprefix("check_")
     return None
 
 

@@ -272,7 +272,9 @@ def test_other_files(tmp_path, content):
         ("# @title Check: step\nclass Tiny:\n    pass\n\n\ncheck_step(step, Tiny)", "step"),
         ("# @title Check: step\n# check_step(step)", None),
         ("# @title Check: step\ndef check_step(step):\n    pass", None),
+        ("check_step(step)\n%matplotlib inline\n!true\nprint(step)", "step"),
         ("%matplotlib inline\nx = 1", None),
+        ("%%timeit\ncheck_step(step)", None),  # which prints it a thousand times
         ("x = (", None),
     ],
 )
@@ -302,6 +304,18 @@ def test_a_check_that_is_gone_is_missing(tmp_path):
     gone = ["make_critic", "make_optimizers", "discriminator_step", "layer_norms"]
     assert [(todo["name"], todo["status"]) for todo in todos[1:]] == [(name, "missing") for name in gone]
     assert all(todo["hint"].startswith("its check cell is gone") for todo in todos[1:])
+
+
+def test_magics_hide_neither_a_todo_nor_its_check(tmp_path):
+    """What measures a cell, or keeps its output, is passed over; so are commands in a cell."""
+    sources = [
+        "\n%%time\n!true\n%matplotlib inline\ndef first():\n    return 1",
+        f"%%time\n%%capture kept\n{check_cell('first')}",
+        "%%prun -q\ndef second():\n    !true\n    return 1",
+        f"%%capture\n{check_cell('second')}\n!true",
+    ]
+    result = check(written(tmp_path, sources))
+    assert result.stdout == "done     first\ndone     second\n"
 
 
 def test_no_check_cell_is_left(tmp_path):
