@@ -28,6 +28,7 @@ from grader.inputs.archives import bytes_of
 
 SMOKE = {"faces": "faces", "run": "run", "outputs": "outputs", "steps": 2, "width": 4, "batch_size": 8}
 MAX_BYTES = 64 * 2**20  # of a notebook, pictures in it included: the worst JSON of this size takes 1.7 GB
+MAX_OUTPUT = 2**20  # characters of what a cell prints, or its error says: a loop may print for minutes
 NOTE = "note"  # of another cell that fails: no TODO
 DONE, WRONG, NOT_YET, BROKEN, MISSING = "done", "wrong", "not yet", "broken", "missing"
 DIED = "the Python process died: is there too little memory?"
@@ -113,17 +114,17 @@ def _kernel(seconds: int) -> Iterator[Callable]:
             where, why = tempfile.tempdir or "temporary files", error.strerror or error  # None: no folder was found
             remedy = "make room, or set TMPDIR to another folder"
             raise GraderError(f"{where}: cannot be written ({why}): {remedy}") from None
-        notebook = nbformat.v4.new_notebook()
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])  # place for the one that runs
         client = NotebookClient(notebook, timeout=seconds, kernel_name="python3", kernel_manager_class=own_kernel())
         client.shutdown_kernel = "immediate"  # nothing in it is to be kept
+        client.process_message = _keep_the_last
         client.resources = {"metadata": {"path": folder}}
         with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1"}):  # networks so small only wait for threads
             execute = client.kc.execute  # a cell that fails would take along the next one, if that came at once
             client.kc.execute = lambda source, **options: execute(source, **options | {"stop_on_error": False})
 
             def run_cell(source):
-                notebook.cells.append(nbformat.v4.new_code_cell(source))
-                return client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+                return client.execute_cell(nbformat.v4.new_code_cell(source), 0)
 
             def run(source):
                 if "make_settings(PRESETS" in source:  # whatever the student set, and however
@@ -135,10 +136,25 @@ def _kernel(seconds: int) -> Iterator[Callable]:
                 except DeadKernelError:
                     raise _KernelGone(DIED) from None
                 except CellExecutionError as error:
+                    error.evalue = error.evalue[:MAX_OUTPUT]
                     return "", error
-                return "".join(output.get("text", "") for output in cell.outputs), None
+                return "".join(output.text for output in cell.outputs), None
 
             yield run
+
+
+def _keep_the_last(message: dict, cell, _: int) -> None:
+    """Takes a kernel's message in place of nbclient, which keeps all: of a cell's outputs stays the end of the text,
+    which has the verdict. Pictures and tracebacks say nothing here."""
+    from nbclient.exceptions import CellExecutionComplete
+    from nbformat.v4 import new_output
+
+    content = message["content"]
+    if message["msg_type"] == "status" and content["execution_state"] == "idle":
+        raise CellExecutionComplete
+    if message["msg_type"] == "stream":
+        text = "".join(output.text for output in cell.outputs) + content["text"]
+        cell.outputs = [new_output("stream", text=text[-MAX_OUTPUT:])]
 
 
 class _Account:

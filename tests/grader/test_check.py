@@ -17,10 +17,11 @@ import pytest
 from click.testing import CliRunner
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
 
 from baselines.build import ROOT, masters
 from grader import cli
-from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kit_notebook, _read, _verdict, own_kernel
+from grader.check import BROKEN, NOT_YET, TODOS, _check_name, _kernel, _kit_notebook, _read, _verdict, own_kernel
 from grader.filled_in import BEGIN, END, KIT_FIRST, LEFT_OUT, _left_out, filled_in
 from tests.helpers.notebook import cells
 
@@ -115,6 +116,18 @@ def test_an_endless_loop_is_stopped(tmp_path):
         "broken   generator_step",
         "         its check was not reached",
     ]
+
+
+def test_of_what_a_cell_prints_only_the_end_is_kept(monkeypatch):
+    """Neither a loop that prints, nor pictures, nor an error of any length fill the memory."""
+    kept, execute = [], NotebookClient.execute_cell
+    monkeypatch.setattr("grader.check.MAX_OUTPUT", 1000, raising=False)
+    monkeypatch.setattr(NotebookClient, "execute_cell", lambda *args: kept.append(execute(*args)) or kept[-1])
+    loop = "for _ in range(50):\n    print('x' * 1000, flush=True)\n    display('z' * 1000)"
+    with _kernel(30) as run:
+        assert run(f"{loop}\nprint('step: done')")[0].endswith("\nstep: done\n")
+        assert len(json.dumps(kept)) < 3000
+        assert len(run("raise ValueError('x' * 10_000)")[1].evalue) == 1000
 
 
 def test_a_check_that_was_reached_once_is_not_lost(tmp_path):
