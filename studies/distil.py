@@ -16,7 +16,6 @@ FOLDER keeps the teacher's features and the training; the same command goes on w
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as as_bytes
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from grader import console
 from grader.errors import GraderError
@@ -37,6 +36,7 @@ from grader.files import atomic, write_bytes
 from studies import teacher
 from studies.corruptions import KINDS
 from studies.faces import FILTERS, harmlessly, hash_of, read_faces, read_originals, shrunk, split, stored
+from studies.training import learn
 
 TRAINED_ON = ("wgan_gp_s11", "wgan_s11", "gan_s11", "biggan_s11", "wgan_noema", "gan_demo")
 PER_CHECKPOINT = 500  # of its 1,000 samples
@@ -195,41 +195,28 @@ class Batches(IterableDataset):
 
 
 def train(sets: list[Set], folder: Path, steps: int) -> anime.FaceNet:
-    """The network after so many steps; goes on from FOLDER/training.pt, also to more steps. Raises GraderError where
-    that is of other sets, or further on.
+    """The network after so many steps; goes on from FOLDER/training.pt, as `learn` does, which says what it raises.
 
-    The rate rises, stays, and falls to 0 over the last third. In the end the head is fitted once more, see `fit`.
+    In the end the head is fitted once more, see `fit`.
     """
     torch.manual_seed(0)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     seen, components = [some.part(unseen=False) for some in sets], Components.of(sets)
     nn.init.zeros_(network.head.weight)
     trunk = [some for name, some in network.named_parameters() if not name.startswith("head.")]
-    groups = [{"params": trunk, "rate": RATE}, {"params": network.head.parameters(), "rate": RATE * HEAD}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
-    kept, running = folder / "training.pt", []
-    data = hash_of_sets(sets)
-    first = resume(kept, network, optimizer, data, steps)
+    groups = [{"params": trunk, "lr": RATE}, {"params": network.head.parameters(), "lr": RATE * HEAD}]
     weights = torch.from_numpy(components.variances ** (1 - 2 * TEMPER)).float()
     weights /= weights.sum()  # so that the mean as the only answer costs 1
-    batches, started = DataLoader(Batches(seen, components, range(first, steps)), None, num_workers=1), time.time()
-    for step, (pictures, targets) in enumerate(batches, first + 1):
-        network.train()
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * share_of_rate(step, steps)
+
+    def loss_of(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        pictures, targets = batch
         with torch.autocast("cpu", torch.bfloat16):
             pooled = network.pooled(pictures.permute(0, 3, 1, 2).float() / 255)
-        loss = (network.head(pooled.float()) - targets).square().mean(dim=0) @ weights
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        running.append(loss.item())
-        if step % 50 == 0 or step == steps:
-            pace = (step - first) * len(pictures) / (time.time() - started)
-            print(f"step {step}/{steps}: unexplained {np.mean(running[-50:]):.3f}, {pace:.0f} pictures/s", flush=True)
-        if step % 250 == 0 or step == steps:
-            keep(kept, network, optimizer, data, step)
-    network.eval()
+        return (network.head(pooled.float()) - targets).square().mean(dim=0) @ weights
+
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
+    batches = partial(Batches, seen, components)
+    learn(network, optimizer, batches, loss_of, steps, folder / "training.pt", hash_of_sets(sets))
     fit(network, seen, components)
     for group in SHARES:
         unseen = [some.part(unseen=True) for some in sets if some.group == group]
@@ -237,36 +224,9 @@ def train(sets: list[Set], folder: Path, steps: int) -> anime.FaceNet:
     return network
 
 
-def share_of_rate(step: int, steps: int) -> float:
-    """What part of the highest rate a step has, the first of them being 1: it rises, stays, and falls to 0."""
-    return min(1, step / 100, 3 * (1 - (step - 1) / steps))
-
-
 def hash_of_sets(sets: list[Set]) -> str:
     """What says whether a training went on with the same pictures and features."""
     return hash_of(*(array for some in sets for array in (some.pictures, some.features) if array is not None))
-
-
-def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, steps: int) -> int:
-    """The number of steps already done; network and optimizer are then as `keep` wrote them. Raises GraderError where
-    that was with other data, or after more steps than are asked for."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu")
-    if state.get("data") != data:
-        raise GraderError(f"{path}: is not known to be of these pictures: name another --folder, or move it away")
-    if state["step"] > steps:
-        raise GraderError(f"{path}: is at step {state['step']}: choose more --steps, or name another --folder")
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
-
-
-def keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, step: int) -> None:
-    """Writes the state of a training, whole or not at all."""
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "data": data, "step": step}
-    with atomic(path) as unfinished:
-        torch.save(state, unfinished)
 
 
 def fit(network: anime.FaceNet, sets: list[Set], components: Components, ridge: float = 0.01) -> None:

@@ -13,8 +13,8 @@ FOLDER keeps the training, and weights.safetensors in the end; the same command 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,12 +23,13 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from grader import console
 from grader.features import anime
 from studies import distil
 from studies.faces import harmlessly
+from studies.training import learn
 
 BATCH = 128  # pictures, each in two views
 CROP = 0.8  # of a side that a view has at least
@@ -73,36 +74,25 @@ def vicreg(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) -> anime.FaceNet:
     """The network after so many steps; its features are `pooled`, and its head has learned nothing.
 
-    Goes on from FOLDER/training.pt, also to more steps. Raises GraderError where that is of other sets, or further on.
+    Goes on from FOLDER/training.pt, as `learn` does, which says what it raises.
     """
     torch.manual_seed(0)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     network.head.requires_grad_(False)  # it is not used
     hidden = nn.Linear(anime.POOLED, WIDTH, bias=False), nn.BatchNorm1d(WIDTH), nn.ReLU()
     expander = nn.Sequential(*hidden, nn.Linear(WIDTH, WIDTH))
-    both = nn.ModuleDict({"network": network, "expander": expander}).train()
-    optimizer = torch.optim.AdamW([some for some in both.parameters() if some.requires_grad], weight_decay=0.05)
-    kept, running = folder / "training.pt", []
-    data = distil.hash_of_sets(sets)
-    first = distil.resume(kept, both, optimizer, data, steps)
-    batches, started = DataLoader(Views(sets, range(first, steps)), None, num_workers=1), time.time()
-    for step, views in enumerate(batches, first + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * distil.share_of_rate(step, steps)
+    both = nn.ModuleDict({"network": network, "expander": expander})
+
+    def loss_of(views: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             pooled = network.pooled(views.flatten(0, 1).permute(0, 3, 1, 2).float() / 255)  # [2 BATCH, POOLED]
             embeddings = expander(pooled)  # [2 BATCH, WIDTH]
-        loss = vicreg(*embeddings.float().chunk(2))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        running.append(loss.item())
-        if step % 50 == 0 or step == steps:
-            pace = (step - first) * 2 * BATCH / (time.time() - started)
-            print(f"step {step}/{steps}: loss {np.mean(running[-50:]):.2f}, {pace:.0f} views/s", flush=True)
-        if step % 250 == 0 or step == steps:
-            distil.keep(kept, both, optimizer, data, step)
-    return network.eval()
+        return vicreg(*embeddings.float().chunk(2))
+
+    optimizer = torch.optim.AdamW([some for some in both.parameters() if some.requires_grad], rate, weight_decay=0.05)
+    path, data = folder / "training.pt", distil.hash_of_sets(sets)
+    learn(both, optimizer, partial(Views, sets), loss_of, steps, path, data)
+    return network
 
 
 @click.command(cls=console.Command, help=__doc__)
