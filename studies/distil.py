@@ -195,10 +195,8 @@ class Batches(IterableDataset):
 
 
 def train(sets: list[Set], folder: Path, steps: int) -> anime.FaceNet:
-    """The network after so many steps; goes on from FOLDER/training.pt, as `learn` does, which says what it raises.
-
-    In the end the head is fitted once more, see `fit`.
-    """
+    """The network after so many steps; goes on from FOLDER/training.pt, and raises, as `learn` does. In the end the
+    head is fitted once more, see `fit`."""
     torch.manual_seed(0)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     seen, components = [some.part(unseen=False) for some in sets], Components.of(sets)
@@ -214,9 +212,8 @@ def train(sets: list[Set], folder: Path, steps: int) -> anime.FaceNet:
             pooled = network.pooled(pictures.permute(0, 3, 1, 2).float() / 255)
         return (network.head(pooled.float()) - targets).square().mean(dim=0) @ weights
 
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
     batches = partial(Batches, seen, components)
-    learn(network, optimizer, batches, loss_of, steps, folder / "training.pt", hash_of_sets(sets))
+    learn(network, groups, batches, loss_of, steps, folder / "training.pt", hash_of_sets(sets))
     fit(network, seen, components)
     for group in SHARES:
         unseen = [some.part(unseen=True) for some in sets if some.group == group]

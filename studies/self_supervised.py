@@ -72,10 +72,8 @@ def vicreg(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) -> anime.FaceNet:
-    """The network after so many steps; its features are `pooled`, and its head has learned nothing.
-
-    Goes on from FOLDER/training.pt, as `learn` does, which says what it raises.
-    """
+    """The network after so many steps; its features are `pooled`, and its head has learned nothing. Goes on from
+    FOLDER/training.pt, and raises, as `learn` does."""
     torch.manual_seed(0)
     network = anime.FaceNet().to(memory_format=torch.channels_last)
     network.head.requires_grad_(False)  # it is not used
@@ -89,9 +87,8 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) 
             embeddings = expander(pooled)  # [2 BATCH, WIDTH]
         return vicreg(*embeddings.float().chunk(2))
 
-    optimizer = torch.optim.AdamW([some for some in both.parameters() if some.requires_grad], rate, weight_decay=0.05)
-    path, data = folder / "training.pt", distil.hash_of_sets(sets)
-    learn(both, optimizer, partial(Views, sets), loss_of, steps, path, data)
+    groups = [{"params": [some for some in both.parameters() if some.requires_grad], "lr": rate}]
+    learn(both, groups, partial(Views, sets), loss_of, steps, folder / "training.pt", distil.hash_of_sets(sets))
     return network
 
 

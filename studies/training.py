@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from grader.errors import GraderError
 from grader.files import atomic
 
 
 def learn(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Callable[[range], IterableDataset],
-    loss_of: Callable[..., torch.Tensor],
-    steps: int,
-    path: Path,
-    data: str,
+    network: nn.Module, groups: Iterable, batches: Callable, loss_of: Callable, steps: int, path: Path, data: str
 ) -> None:
-    """Descends the loss [] of each batch up to step `steps`. `batches` gives those of a range of steps.
+    """Trains the parameters in `groups` by AdamW up to so many steps, and keeps its state in a file, from which the
+    same call goes on, also to more steps.
 
-    The rate of each of the optimizer's groups rises to what it is, stays, and falls to 0 over the last third. The state
-    is kept in a file, from which the same call goes on, also to more steps; `data` says what it learns from. Raises
-    GraderError as `resume` does.
+    `batches` makes a data set of a range of steps, `loss_of` the loss [] of a batch. The rate of a group rises to its
+    "lr", stays, and falls to 0 over the last third. Raises GraderError for a file of other `data`, or further on.
     """
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
     rates, running = [group["lr"] for group in optimizer.param_groups], []
     first, started = resume(path, network, optimizer, data, steps), time.time()
     network.train()
     for step, batch in enumerate(DataLoader(batches(range(first, steps)), None, num_workers=1), first + 1):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * share_of_rate(step, steps)
+            group["lr"] = rate * min(1, step / 100, 3 * (1 - (step - 1) / steps))
         loss = loss_of(batch)
         optimizer.zero_grad()
         loss.backward()
@@ -45,18 +40,14 @@ def learn(
             pace = (step - first) / (time.time() - started)
             print(f"step {step}/{steps}: loss {np.mean(running[-50:]):.3f}, {pace:.2f} steps/s", flush=True)
         if step % 250 == 0 or step == steps:
-            keep(path, network, optimizer, data, step)
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "data": data, "step": step}
+            with atomic(path) as unfinished:
+                torch.save(state, unfinished)
     network.eval()
 
 
-def share_of_rate(step: int, steps: int) -> float:
-    """What part of the highest rate a step has, the first of them being 1: it rises, stays, and falls to 0."""
-    return min(1, step / 100, 3 * (1 - (step - 1) / steps))
-
-
 def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, steps: int) -> int:
-    """The number of steps already done; network and optimizer are then as `keep` wrote them. Raises GraderError where
-    that was with other data, or after more steps than are asked for."""
+    """The number of steps already done; network and optimizer are then as `learn` kept them. Raises as it does."""
     if not path.exists():
         return 0
     state = torch.load(path, map_location="cpu")
@@ -67,10 +58,3 @@ def resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, dat
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
-
-
-def keep(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, data: str, step: int) -> None:
-    """Writes the state of a training, whole or not at all."""
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "data": data, "step": step}
-    with atomic(path) as unfinished:
-        torch.save(state, unfinished)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from grader.errors import GraderError
 from grader.features import anime
-from studies import distil, self_supervised, training
+from studies import distil, self_supervised
 from studies.faces import harmlessly, read_faces, read_originals, shrunk
 
 
@@ -126,19 +126,6 @@ def test_what_is_harmless_changes_a_picture_little():
     assert len(np.unique(versions, axis=0)) > 5
     expected = shrunk(picture[None])[0].astype(int)
     assert np.abs(versions - expected).mean() < 5
-
-
-def test_a_training_on_other_pictures_or_further_on_is_refused(sets, tmp_path):
-    network = anime.FaceNet()
-    optimizer, kept = torch.optim.SGD(network.parameters()), tmp_path / "training.pt"
-    other = [distil.replace(some, pictures=some.pictures[::-1]) for some in sets]
-    data = distil.hash_of_sets(sets)
-    training.keep(kept, network, optimizer, data, step=3)
-    assert training.resume(kept, network, optimizer, data, steps=3) == 3
-    with pytest.raises(GraderError, match=r"training.pt: is not known to be of these pictures"):
-        training.resume(kept, network, optimizer, distil.hash_of_sets(other), steps=9)
-    with pytest.raises(GraderError, match=r"training.pt: is at step 3: choose more --steps"):
-        training.resume(kept, network, optimizer, data, steps=2)
 
 
 def test_a_run_that_is_missing_is_told_before_anything_is_read(tmp_path):
