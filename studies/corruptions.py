@@ -156,14 +156,7 @@ def no_face(kind: str, faces: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return face[::-1].copy()
 
 
-NO_FACES = {  # each with the corruption that leads there
-    "noise": "noise",
-    "flat": "fade",
-    "gradient": "blur",
-    "texture": "fog",
-    "patches": "swapped patches",
-    "upside down": "turn",
-}
+NO_FACES = ("noise", "flat", "gradient", "texture", "patches", "upside down")
 
 
 def _tiles(picture: np.ndarray, side: int) -> np.ndarray:

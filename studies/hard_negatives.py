@@ -17,23 +17,20 @@ from torch.nn import functional as F
 
 Z, BATCH = 100, 64
 WIDTH = 16  # channels of the largest maps
-PLAIN = ((5, 3e-4), (4, 3e-4))  # kernel and learning rate of each generator
-BURNT = (5, 3e-3)  # ten times too fast: it overshoots, and saturates
+# Kernel and learning rate of each generator. The last one learns ten times too fast: it overshoots, and saturates.
+GENERATORS = (5, 3e-4), (4, 3e-4), (5, 3e-3)
 
 
-def make_hard_negatives(
-    faces: np.ndarray, steps: int, seed: int, generators=PLAIN
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def make_hard_negatives(faces: np.ndarray, steps: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Up to 2,000 eigenfaces, and the 100 samples of each generator at each of 20 moments of its `steps`.
 
     `faces` are uint8 [M, 64, 64, 3], as is everything returned.
     """
     drawn = eigenfaces(faces, min(2000, 2 * len(faces)), np.random.default_rng(seed))
     moments = []
-    for kernel, lr in generators:
-        own_seed = seed + kernel + round(1e5 * lr)
-        moments.append(_train(faces, kernel=kernel, lr=lr, steps=steps, seed=own_seed))
-    return drawn, [samples for moment in moments for samples in moment]
+    for kernel, lr in GENERATORS:
+        moments += _train(faces, kernel=kernel, lr=lr, steps=steps, seed=seed + kernel + round(1e5 * lr))
+    return drawn, moments
 
 
 def eigenfaces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -36,7 +36,7 @@ from grader.metrics.afd import WEIGHTS, Detector, cascade_faces, load_cascade, s
 from grader.verdict import load_thresholds
 from studies.corruptions import KINDS, NO_FACES, no_face
 from studies.faces import read_faces, shifted, split
-from studies.hard_negatives import BURNT, PLAIN, make_hard_negatives
+from studies.hard_negatives import make_hard_negatives
 
 BATCH = 256
 OF_EACH = 400  # samples of each checkpoint of a run
@@ -110,7 +110,7 @@ def _example(styles, negatives, rng):
     faces = styles[0] if rng.random() < 0.6 else styles[rng.integers(len(styles))]
     draw = rng.random()
     if draw < 0.15:  # the last two kinds are made from faces, and the hardest
-        return no_face(rng.choice(list(NO_FACES)[-2 if rng.random() < 0.5 else 0 :]), faces, rng), 0.0
+        return no_face(rng.choice(NO_FACES[-2 if rng.random() < 0.5 else 0 :]), faces, rng), 0.0
     if draw < 0.5:
         pictures, probabilities = negatives
         number = rng.integers(len(pictures))
@@ -147,46 +147,41 @@ def train(features: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batc
     return detector.eval()
 
 
+def train_on(
+    styles: list[np.ndarray], moments: list[np.ndarray], cascade: Path, count: int, epochs: int, steps: int, seed: int
+) -> Detector:
+    """A detector trained on `count` examples of real faces, corrupted ones, and pictures that are none.
+
+    `styles` are sets of real faces uint8 [N, 64, 64, 3], the first the most frequent; `moments` are what generators
+    made while they learned, of the same kind. Throw-away ones that train for so many `steps` add more of them.
+    """
+    rng = np.random.default_rng(seed)
+    eigenfaces, drawn = make_hard_negatives(styles[0], steps, seed)
+    none = np.stack([no_face("patches", styles[0], rng) for _ in range(1000)])
+    shares = face_probabilities([*drawn, *moments], styles[0][:2000], none, cascade)
+    probabilities = [np.full(len(eigenfaces), HARDLY_A_FACE), *(GENERATED * share for share in shares)]
+    negatives = np.concatenate([eigenfaces, *drawn, *moments]), np.concatenate(probabilities)
+    pictures, labels = examples(styles, negatives, count, rng)
+    return train(imagenet.describe(pictures), labels, epochs, seed)
+
+
 @click.command(cls=console.Command, help=__doc__)
 @click.argument("source", metavar="FACES", type=console.path(exists=True))
 @click.option("--more", multiple=True, type=console.path(exists=True), help="Faces of another style; may be repeated.")
 @click.option("--run", "runs", multiple=True, type=console.path(exists=True), help="A notebook's; may be repeated.")
 @click.option("--cascade", required=True, type=console.path(exists=True), help="lbpcascade_animeface.xml")
 @click.option("--output", default=WEIGHTS, type=console.path(), show_default=True)
-@click.option(
-    "--examples",
-    "count",
-    default=45_000,
-    type=click.IntRange(BATCH),
-    show_default=True,
-    help="Pictures to learn from.",
-)
+@click.option("--examples", "count", default=45_000, type=click.IntRange(BATCH), show_default=True)
 @click.option("--epochs", default=12, type=click.IntRange(1), show_default=True)
 @click.option("--negative-steps", default=600, type=click.IntRange(min=20), show_default=True)
-@click.option(
-    "--threads",
-    default=1,
-    type=click.IntRange(1),
-    show_default=True,
-    help="The same seed needs the same number to repeat.",
-)
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True, help="Other ones, other weights.")
 @click.option("--seed", default=1, type=click.IntRange(0), show_default=True)
 def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)
-    rng = np.random.default_rng(seed)
     cascade = checked_cascade(cascade)  # first what may be broken: to train takes long
-    checkpoints_of_runs = [read_submission(path).pictures[:OF_EACH] for run in runs for path in checkpoints(run)]
+    moments = [read_submission(path).pictures[:OF_EACH] for run in runs for path in checkpoints(run)]
     styles = [split(read_faces(path))[0] for path in (source, *more)]
-    eigenfaces, moments = make_hard_negatives(styles[0], negative_steps, seed, (*PLAIN, BURNT))
-    moments += checkpoints_of_runs
-    none = np.stack([no_face("patches", styles[0], rng) for _ in range(1000)])
-    probabilities = [
-        np.full(len(eigenfaces), HARDLY_A_FACE),
-        *(GENERATED * shares for shares in face_probabilities(moments, styles[0][:2000], none, cascade)),
-    ]
-    negatives = np.concatenate([eigenfaces, *moments]), np.concatenate(probabilities)
-    pictures, labels = examples(styles, negatives, count, rng)
-    trained = train(imagenet.describe(pictures), labels, epochs, seed)
+    trained = train_on(styles, moments, cascade, count, epochs, negative_steps, seed)
     write_bytes(output, save(trained.state_dict()))
     console.wrote(output)
     if (scale := scale_of_weights(output)) not in {one["by"] for one in load_thresholds()["scale"]}:
