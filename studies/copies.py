@@ -25,7 +25,7 @@ from grader.inputs.archives import members
 from grader.inputs.faces import COURSE_COUNT
 from grader.inputs.images import decode, is_picture
 from grader.inputs.known_faces import load_known
-from grader.inputs.submission import SIZE, read_submission
+from grader.inputs.submission import COUNT, SIZE, read_submission
 from grader.metrics.copies import ALONE, COPY, DISGUISED, NEAR, copies, near_ones
 from grader.metrics.duplicates import ALIKE, collapsed, duplicates
 from studies.corruptions import KINDS
@@ -122,9 +122,9 @@ BEYOND = {  # disguises that leave a copy no copy by COPY
 
 
 def planted_collapse(faces: np.ndarray, share: float, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """1,000 faces, of which a share are variations of ten: warped, relit and cast in another colour."""
-    pictures = faces[rng.choice(len(faces), 1000, replace=False)]
-    for i in range(10, round(1000 * share)):
+    """COUNT faces, of which a share are variations of ten: warped, relit and cast in another colour."""
+    pictures = faces[rng.choice(len(faces), COUNT, replace=False)]
+    for i in range(10, round(COUNT * share)):
         picture = KINDS["warp"](pictures[i % 10], severity, rng, None)
         picture = KINDS["colour cast"](picture, severity / 4, rng, None)
         pictures[i] = relit(picture, rng.uniform(0.95, 1.05), rng.uniform(0.9, 1.1))
@@ -212,32 +212,38 @@ def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], 
         click.echo(f"{name[-42:]:42s} {repeated:8.1%} {alike:7.1%} {largest:14d} {verdict:>10s} {copied}")
 
 
-@click.command(cls=console.Command, help=__doc__)
-@click.argument("faces", type=console.path(exists=True))
-@click.argument("unseen", type=console.path(exists=True))
-@click.argument("submissions", nargs=-1, type=console.path(exists=True))
-@click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
-def main(faces, unseen, submissions, seed):
-    rng = np.random.default_rng(seed)
-    sent = {str(path): read_submission(path).pictures for path in submissions}  # first what may be broken
-    pictures, others = read_faces(faces), read_faces(unseen)
-    known = fingerprints(pictures)
+def study(pictures: np.ndarray, others: np.ndarray, unseen: Path, sent: dict[str, np.ndarray], seed: int) -> None:
+    """All of it, of known faces and `others`, which are those of the file or folder `unseen`, and of submissions by
+    their names, uint8 [N, 64, 64, 3] each."""
+    rng, known = np.random.default_rng(seed), fingerprints(pictures)
     study_copies(pictures, known, unseen, rng)
     study_false_alarms(pictures, known, others)
 
     repeats, alike = duplicates(known, limit=0), duplicates(known)
     click.echo(f"among the {len(known):,} known: {len(repeats)} exact repeats, {len(alike)} groups of alike ones")
-    sets = {f"{n}. real faces": pictures[rng.choice(len(pictures), 1000, replace=False)] for n in (1, 2, 3)}
+    sets = {f"{n}. real faces": pictures[rng.choice(len(pictures), COUNT, replace=False)] for n in (1, 2, 3)}
     sets["unseen faces"] = others
     for share in (0.05, 0.12, 0.3, 1):
         for severity in (0.05, 0.1, 0.2, 0.3):
             collapse = planted_collapse(pictures, share, severity, rng)
             sets[f"faces, {share:.0%} varied by {severity} from ten"] = collapse
     study_duplicates(sets, sent, known)
-    beyond = {name: np.stack([apply(picture) for picture in others]) for name, apply in BEYOND.items()}
+    disguised, beyond = (
+        {name: np.stack([apply(picture) for picture in others]) for name, apply in disguises.items()}
+        for disguises in (DISGUISES, BEYOND)
+    )
     study_disguises(sent | {"unseen faces": others} | beyond)
-    disguised = {name: np.stack([apply(picture) for picture in others]) for name, apply in DISGUISES.items()}
     study_shared(others, disguised | beyond)
+
+
+@click.command(cls=console.Command, help=__doc__)
+@click.argument("faces", type=console.path(exists=True))
+@click.argument("unseen", type=console.path(exists=True))
+@click.argument("submissions", nargs=-1, type=console.path(exists=True))
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
+def main(faces, unseen, submissions, seed):
+    sent = {str(path): read_submission(path).pictures for path in submissions}  # first what may be broken
+    study(read_faces(faces), read_faces(unseen), unseen, sent, seed)
 
 
 if __name__ == "__main__":

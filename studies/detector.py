@@ -9,6 +9,8 @@ generated face counts half there, as in the training.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,29 +33,19 @@ from studies.train_detector import GENERATED, checked_cascade, face_probabilitie
 BINS = 10
 
 
-@click.command(cls=console.Command, help=__doc__)
-@click.argument("runs", nargs=-1, required=True, type=console.path(exists=True))
-@click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
-@click.option(
-    "--plot",
-    type=console.path(),
-    callback=console.ending(".png"),
-    help="Where to draw how right the probabilities are.",
-)
-def main(runs, shared, plot):
-    cascade, faces = checked_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
-    moments_of_runs = [[read_submission(path).pictures for path in checkpoints(run)] for run in runs]
+def study(faces: Faces, runs: list[tuple[str, list[np.ndarray]]], cascade: Path, plot: Path | None) -> None:
+    """All of it, of sets of real faces and of each run by its name: the pictures uint8 [N, 64, 64, 3] of each of its
+    checkpoints."""
     _sets(faces, cascade)
     none = np.stack([no_face("patches", faces.held_out, np.random.default_rng(0)) for _ in range(1000)])
     said, right = [], []
-    for run, moments in zip(runs, moments_of_runs, strict=True):
-        features = [describe(pictures) for pictures in tqdm(moments, run.name, disable=None)]
+    for name, moments in runs:
+        features = [describe(pictures) for pictures in tqdm(moments, name, disable=None)]
         said += [detector.probabilities(rows) for rows in features]
         right += [GENERATED * share for share in face_probabilities(moments, faces.held_out, none, cascade)]
-        _history(run, features, moments, cascade)
-    said, right = np.concatenate([*said, np.zeros(0)]), np.concatenate(right)
+        _history(name, features, moments, cascade)
     real = detector.probabilities(describe(faces.real))  # as many as a checkpoint has, and all of them faces
-    _reliability(np.concatenate([said, real]), np.concatenate([right, np.ones(len(real))]), plot)
+    _reliability(np.concatenate([*said, real]), np.concatenate([*right, np.ones(len(real))]), plot)
 
 
 def _sets(faces, cascade):
@@ -68,15 +60,15 @@ def _sets(faces, cascade):
         print(f"{name:<34}{detector.ratio(describe(pictures)):8.3f}{theirs[0]:14.3f}{theirs[1]:8.3f}")
 
 
-def _history(run, features, moments, cascade):
+def _history(name, features, moments, cascade):
     reference = shipped_reference().statistics
     distances = [frechet_distance(rows, reference) for rows in features]
     ours = [detector.ratio(rows) for rows in features]
     theirs = [cascade_faces(pictures, cascade).mean() for pictures in moments]
-    print(f"\n{run.name}: Spearman of the ratio with the nearness to real faces", end=" ")
+    print(f"\n{name}: Spearman of the ratio with the nearness to real faces", end=" ")
     print(f"{-spearmanr(ours, distances).statistic:.2f}, of lbpcascade's {-spearmanr(theirs, distances).statistic:.2f}")
-    for name, row in (("FD-ImageNet", distances), ("ours", ours), ("lbpcascade 3", theirs)):
-        print(f"  {name:<14}" + " ".join(f"{value:6.3g}" for value in row))
+    for what, row in (("FD-ImageNet", distances), ("ours", ours), ("lbpcascade 3", theirs)):
+        print(f"  {what:<14}" + " ".join(f"{value:6.3g}" for value in row))
 
 
 def _reliability(said, right, plot):
@@ -101,6 +93,16 @@ def _reliability(said, right, plot):
         axes.legend(frameon=False)
         with atomic(plot) as unfinished:
             figure.savefig(unfinished, dpi=120)
+
+
+@click.command(cls=console.Command, help=__doc__)
+@click.argument("runs", nargs=-1, required=True, type=console.path(exists=True))
+@click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
+@click.option("--plot", type=console.path(), callback=console.ending(".png"), help="Draws how right the shares are.")
+def main(runs, shared, plot):
+    cascade, faces = checked_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
+    moments = [[read_submission(path).pictures for path in checkpoints(run)] for run in runs]
+    study(faces, [(run.name, some) for run, some in zip(runs, moments, strict=True)], cascade, plot)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ from studies.faces import hash_of, read_faces, split
 
 JUDGED = ("judged_200_4", "judged_150_4", "judged_90_5")  # best first, as the course's judge has them
 SUBMISSIONS = (*JUDGED, "gan_fair", "wgan_blurry", "gan_early_noisy", "gan_overexposed")
-UNSEEN = ("pixelate", "hue", "torn rows")  # corruptions that no training knew
 SEVERITIES = (0.05, 0.15, 0.3, 0.5, 0.8)
+OURS = {"ImageNet": imagenet, "anime": anime}
 
 # Rows that make sets of pictures uint8 [N, 64, 64, 3] when asked, in an order that a judge should see.
 Rows = dict[str, Callable[[], list[np.ndarray]]]
@@ -73,10 +73,6 @@ class Judge:
         """How far a set is from real faces."""
         return frechet_distance(self.features(pictures), self.reference)
 
-    def distances(self, sets: list[np.ndarray]) -> list[float]:
-        """How far each set is."""
-        return [self.distance(pictures) for pictures in sets]
-
 
 @dataclass
 class Kept:
@@ -108,28 +104,25 @@ class Kept:
         return self.numbers[what]
 
 
-@click.command(cls=console.Command, help=__doc__)
-@click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
-@click.option("--weights", type=console.path(exists=True), help="Inception's, to judge beside ours.")
-@click.option("--kept", type=console.path(dir_okay=False), help="Where numbers are kept, to go on later.")
-@click.option("--threads", default=2, type=click.IntRange(1), show_default=True)
-def main(shared, weights, kept, threads):
-    torch.set_num_threads(threads)
-    faces = Faces.read(shared)
-    kept = Kept.read(kept, faces)
+def judges_of(faces: Faces, weights: Path | None) -> dict[str, Judge]:
+    """The grader's two, and Inception by its weights, where there are some."""
     judges = {
-        "ImageNet": Judge(imagenet.scale(), imagenet.describe, shipped_reference(imagenet).statistics),
-        "anime": Judge(anime.scale(), anime.describe, shipped_reference(anime).statistics),
+        name: Judge(network.scale(), network.describe, shipped_reference(network).statistics)
+        for name, network in OURS.items()
     }
     if weights:
         features = partial(devices.features, inception.load(weights))
         judges["Inception"] = Judge("inception", features, Statistics.of(features(faces.held_out)))
+    return judges
 
+
+def study(faces: Faces, judges: dict[str, Judge], kept: Kept) -> None:
+    """All of it, of judges by their names, among them those of OURS."""
     print(f"Distances by {imagenet.scale()} and {anime.scale()}, detector {detector.scale()}")
     for title, question in QUESTIONS.items():
         _table(title, judges, question(faces), kept)
     _invariance_and_speed(faces.real)
-    for name in ("ImageNet", "anime"):
+    for name in OURS:
         print(f"\n{name}", flush=True)
         for measure in (_floors, _memorised, _sizes):
             measure(judges[name], faces, kept)
@@ -191,7 +184,7 @@ def _table(title, judges, rows, kept):
         sets, distances = cache(make), {}
         for name, judge in judges.items():
             what = f"{row} by {judge.key}"
-            distances[name] = kept.get(what, lambda judge=judge, sets=sets: judge.distances(sets()))
+            distances[name] = kept.get(what, lambda judge=judge, sets=sets: [*map(judge.distance, sets())])
         ranks = "".join(f"{rank(distances[name]):10.2f}" for name in judges)
         print(f"{row:<40}{ranks}  " + " ".join(f"{distance:.4g}" for distance in distances["ImageNet"]), flush=True)
 
@@ -229,7 +222,7 @@ def _memorised(judge, faces, kept):
 
 
 def _invariance_and_speed(real):
-    for features in (imagenet, anime):
+    for features in OURS.values():
         together = features.describe(real)
         alone = np.concatenate([features.describe(picture[None]) for picture in real[:100]])
         change = np.abs(alone - together[:100]).max() / np.abs(together).max()
@@ -243,9 +236,8 @@ def _invariance_and_speed(real):
 def corrupted(kind: str, pictures: np.ndarray, severity: float) -> np.ndarray:
     """Every picture corrupted alike, with the next one as the other face."""
     rng = np.random.default_rng(0)
-    corrupt = KINDS.get(kind) or {"pixelate": _pixelate, "hue": _hue, "torn rows": _tear}[kind]
     pairs = zip(pictures, np.roll(pictures, 1, axis=0), strict=True)
-    return np.stack([corrupt(picture, severity, rng, other) for picture, other in pairs])
+    return np.stack([(UNSEEN | KINDS)[kind](picture, severity, rng, other) for picture, other in pairs])
 
 
 def _pixelate(picture, severity, rng, other):
@@ -262,6 +254,21 @@ def _hue(picture, severity, rng, other):
 def _tear(picture, severity, rng, other):
     shifts = np.rint(rng.normal(0, 10 * severity, len(picture))).astype(int)
     return np.stack([np.roll(row, shift, axis=0) for row, shift in zip(picture, shifts, strict=True)])
+
+
+UNSEEN = {"pixelate": _pixelate, "hue": _hue, "torn rows": _tear}  # corruptions that no training knew
+
+
+@click.command(cls=console.Command, help=__doc__)
+@click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
+@click.option("--weights", type=console.path(exists=True), help="Inception's, to judge beside ours.")
+@click.option("--kept", type=console.path(dir_okay=False), help="Where numbers are kept, to go on later.")
+@click.option("--threads", default=2, type=click.IntRange(1), show_default=True)
+def main(shared, weights, kept, threads):
+    torch.set_num_threads(threads)
+    faces = Faces.read(shared)
+    kept = Kept.read(kept, faces)
+    study(faces, judges_of(faces, weights), kept)
 
 
 if __name__ == "__main__":

@@ -70,75 +70,41 @@ class Distances:
         return distil.kept_in(path, lambda: np.asarray(self.features(pictures), np.float32))
 
 
-@click.command(cls=console.Command, help=__doc__)
-@click.argument("shared", type=console.path(exists=True))
-@click.argument("runs", type=console.path(exists=True))
-@click.option("--weights", default=anime.WEIGHTS, type=console.path(exists=True), help="Of our network.")
-@click.option("--self-supervised", type=console.path(exists=True), help="Weights of that candidate.")
-@click.option("--folder", default="scratch/features", show_default=True, type=console.path())
-@click.option("--candidate", "named", multiple=True, help="Only these, and the teacher.")
-@click.option(
-    "--pictures", default=1000, type=click.IntRange(1), show_default=True, help="Of each real set and submission."
-)
-@click.option(
-    "--per-checkpoint",
-    default=1000,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Of each set that Spearman is over.",
-)
-@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
-def main(shared, runs, *, weights, self_supervised, folder, named, pictures, per_checkpoint, threads):
-    torch.set_num_threads(threads)
-    folder.mkdir(parents=True, exist_ok=True)
-    features = candidates(weights, self_supervised)
-    for one in named:
-        if not any(one in (name, name.split(" ")[0]) for name in features):
-            raise click.BadParameter(f"there is no {one!r} among {', '.join(features)}", param_hint="--candidate")
-    chosen = [name for name in features if not named or name == TEACHER or {name, name.split(" ")[0]} & {*named}]
-    reference = distil.reference_faces(shared)
-    found = {name: Distances(name, features[name], folder, reference) for name in chosen}
-
-    submissions = {name: partial(read_faces, shared / "submissions" / f"{name}.tgz") for name in SUBMISSIONS}
-    reals = dict(real_sets(shared, pictures))
-    measured = reals | {name: read()[:pictures] for name, read in submissions.items()}
-    rows = {name: {row: judge.of(row, some) for row, some in measured.items()} for name, judge in found.items()}
+def study_sets(shared: Path, found: dict[str, Distances], count: int) -> None:
+    """Question a, and the judge's order, of `count` pictures of each set, by candidates of these names."""
+    reals = dict(real_sets(shared, count))
+    submissions = {name: read_faces(shared / "submissions" / f"{name}.tgz")[:count] for name in SUBMISSIONS}
+    measured = (reals | submissions).items()
+    rows = {name: {row: judge.of(row, some) for row, some in measured} for name, judge in found.items()}
     _table(["set", *rows], [[row, *(rows[name][row] for name in rows)] for row in (*reals, *SUBMISSIONS)])
-    print()
-    _table(
-        ["", *rows],
-        [
-            ["a: worst real set / best submission, at most .333", *(_worst(d, reals) for d in rows.values())],
-            ["a: largest / smallest of the filters, at most 1.6", *(_spread(d) for d in rows.values())],
-            ["b: judged in the judge's order", *(_judged(d) for d in rows.values())],
-            ["milliseconds per picture", *(_speed(judge, next(iter(reals.values()))) for judge in found.values())],
-        ],
-    )
-    checkpoints = {
-        f"{file.parts[-3]} {file.stem}": partial(read_faces, file) for file in sorted(runs.glob("*/samples/*.tgz"))
+    summary = {
+        "a: worst real set / best submission, at most .333": [_worst(d, reals) for d in rows.values()],
+        "a: largest / smallest of the filters, at most 1.6": [_spread(d) for d in rows.values()],
+        "b: judged in the judge's order": [_judged(d) for d in rows.values()],
+        "milliseconds per picture": [_speed(judge, next(iter(reals.values()))) for judge in found.values()],
     }
-    sets = checkpoints | submissions
+    print()
+    _table(["", *rows], [[title, *values] for title, values in summary.items()])
+
+
+def study_runs(shared: Path, runs: Path, found: dict[str, Distances], count: int) -> None:
+    """Question b, of `count` pictures of each checkpoint and submission, by candidates of these names."""
+    files = {f"{file.parts[-3]} {file.stem}": file for file in sorted(runs.glob("*/samples/*.tgz"))}
+    files |= {name: shared / "submissions" / f"{name}.tgz" for name in SUBMISSIONS}
     over = {name: {} for name in found}
-    for row, read in sets.items():
-        some = read()[:per_checkpoint]
+    for row, file in files.items():
+        some = read_faces(file)[:count]
         for name, judge in found.items():
             over[name][row] = judge.of(f"run {row}", some)
-    held_out = [row for row in sets if row.split(" ")[0] not in distil.TRAINED_ON]
-    print(
-        f"\n{len(sets)} sets of {per_checkpoint} pictures; {len(held_out)} of them held out of the distillation (*)\n"
-    )
-    _table(
-        ["b: Spearman with the teacher's distance", *over],
-        [
-            [
-                title,
-                *(spearmanr([d[r] for r in some], [over[TEACHER][r] for r in some]).statistic for d in over.values()),
-            ]
-            for title, some in (("all", list(sets)), ("held out", held_out))
-        ],
-    )
+    held_out = [row for row in files if row.split(" ")[0] not in distil.TRAINED_ON]
+    print(f"\n{len(files)} sets of {count} pictures; {len(held_out)} of them held out of the distillation (*)\n")
+    ranks = [
+        [title, *(spearmanr([d[r] for r in some], [over[TEACHER][r] for r in some]).statistic for d in over.values())]
+        for title, some in (("all", list(files)), ("held out", held_out))
+    ]
+    _table(["b: Spearman with the teacher's distance", *over], ranks)
     print()
-    order = sorted(sets, key=over[TEACHER].get)
+    order = sorted(files, key=over[TEACHER].get)
     _table(["set", *over], [[row + " *" * (row in held_out), *(over[name][row] for name in over)] for row in order])
 
 
@@ -176,6 +142,30 @@ def _table(head: list[str], rows: list[list]) -> None:
 
 def _text(value) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+@click.command(cls=console.Command, help=__doc__)
+@click.argument("shared", type=console.path(exists=True))
+@click.argument("runs", type=console.path(exists=True))
+@click.option("--weights", default=anime.WEIGHTS, type=console.path(exists=True), help="Of our network.")
+@click.option("--self-supervised", type=console.path(exists=True), help="Weights of that candidate.")
+@click.option("--folder", default="scratch/features", show_default=True, type=console.path())
+@click.option("--candidate", "named", multiple=True, help="Only these, and the teacher.")
+@click.option("--pictures", default=1000, type=click.IntRange(1), show_default=True, help="Of each set, for a.")
+@click.option("--per-checkpoint", default=1000, type=click.IntRange(1), show_default=True, help="The same, for b.")
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
+def main(shared, runs, *, weights, self_supervised, folder, named, pictures, per_checkpoint, threads):
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    features = candidates(weights, self_supervised)
+    for one in named:
+        if not any(one in (name, name.split(" ")[0]) for name in features):
+            raise click.BadParameter(f"there is no {one!r} among {', '.join(features)}", param_hint="--candidate")
+    chosen = [name for name in features if not named or name == TEACHER or {name, name.split(" ")[0]} & {*named}]
+    reference = distil.reference_faces(shared)
+    found = {name: Distances(name, features[name], folder, reference) for name in chosen}
+    study_sets(shared, found, pictures)
+    study_runs(shared, runs, found, per_checkpoint)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,17 +74,71 @@ def fastest(seconds: np.ndarray) -> float:
     return float((seconds[WINDOW:] - seconds[:-WINDOW]).min() / WINDOW)
 
 
-def draw(lines: dict[str, list[list[tuple[float, Checkpoint]]]], path: Path) -> None:
+def times_of_steps(runs: list[tuple[str, str, Path]], faces: str, rounds: int) -> dict[str, float]:
+    """The seconds of a step by label, in its fastest round. The seeds of a label take the same time."""
+    first = {label: (notebook, run) for label, notebook, run in reversed(runs)}
+    times = {label: [] for label, _, _ in runs}
+    for _ in range(rounds):
+        for label in times:
+            times[label].append(seconds_per_step(*first[label], faces))
+            click.echo(f"{label}: {times[label][-1] * 1000:.0f} ms a step", err=True)
+    spread = [max(found) / min(found) for found in times.values()]
+    click.echo(f"the slowest round took {min(spread):.2f} to {max(spread):.2f} times the fastest", err=True)
+    return {label: min(found) for label, found in times.items()}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run's checkpoints, each with the minutes that it took."""
+
+    label: str
+    notebook: str
+    seed: int
+    points: list[tuple[float, Checkpoint]]
+
+    def within(self, limit: float) -> str:
+        """The best checkpoint in so many minutes, in words."""
+        in_time, found = [point for minutes, point in self.points if minutes <= limit], "no checkpoint"
+        if in_time:
+            nearest = best(in_time)
+            found = f"{nearest.distance:.1f} (AFD {nearest.afd:.3f}) at step {nearest.step:,}"
+        minutes, last = self.points[-1]
+        return f"{found} of {last.step:,} in {minutes:.1f} minutes"
+
+
+def compare(runs: list[tuple[str, str, Path]], output: Path, faces: str, rounds: int) -> list[Line]:
+    """The line of each run of (label, notebook, run); they are written into `output` too, as a table and drawn. Raises
+    GraderError and OSError, before anything is timed where it can be known."""
+    histories = [read_history(run / "history.csv") for _, _, run in runs]
+    seeds = [config_of(notebook, run)["seed"] for _, notebook, run in runs]
+    check_writable(output)
+    seconds = times_of_steps(runs, faces, rounds)
+    lines = [
+        Line(label, notebook, seed, [(point.step * seconds[label] / 60, point) for point in history])
+        for (label, notebook, _), seed, history in zip(runs, seeds, histories, strict=True)
+    ]
+    rows = [("label", "notebook", "seed", "step", "minutes", "fd_imagenet", "afd")]
+    for line in lines:
+        for minutes, point in line.points:
+            score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.afd:.3f}"
+            rows.append((line.label, line.notebook, line.seed, point.step, *score))
+    write_text(output / "per_minute.csv", csv_text(rows))
+    draw(lines, output / "per_minute.png")
+    return lines
+
+
+def draw(lines: list[Line], path: Path) -> None:
     """Draws distance against minutes, a colour for each label and a line for each of its runs."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = plt.subplots(figsize=(8, 5))
-    for number, (label, runs) in enumerate(lines.items()):
-        for run in runs:
-            minutes, points = zip(*run, strict=True)
-            first = label if run is runs[0] else None
-            axes.plot(minutes, [point.distance for point in points], f"C{number}.-", label=first, linewidth=1.2)
+    colours = {}
+    for line in lines:
+        minutes, points = zip(*line.points, strict=True)
+        first = None if line.label in colours else line.label
+        colour = colours.setdefault(line.label, f"C{len(colours)}")
+        axes.plot(minutes, [point.distance for point in points], f"{colour}.-", label=first, linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel="minutes on one quiet CPU thread", ylabel="FD-ImageNet (crypko)")
     for axis, subs in ((axes.xaxis, (1, 2, 5)), (axes.yaxis, (1, 2, 3, 4, 6))):
         axis.set_major_locator(LogLocator(subs=subs))
@@ -109,40 +164,11 @@ def runs_given(_context, _argument, texts) -> list[tuple[str, str, Path]]:
 @click.argument("runs", nargs=-1, required=True, callback=runs_given)
 @click.option("--output", required=True, type=console.path(file_okay=False))
 @click.option("--faces", default="", help="Where the runs' faces are now, if not where they were.")
-@click.option(
-    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each notebook's steps are timed."
-)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each is timed.")
 def main(runs, output, faces, rounds):
-    histories = [read_history(run / "history.csv") for _, _, run in runs]  # first: timing takes minutes
-    seeds = [config_of(notebook, run)["seed"] for _, notebook, run in runs]
-    check_writable(output)
-    first = {label: (notebook, run) for label, notebook, run in reversed(runs)}  # its seeds take the same time
-    times = {label: [] for label, _, _ in runs}
-    for _ in range(rounds):
-        for label in times:
-            times[label].append(seconds_per_step(*first[label], faces))
-            click.echo(f"{label}: {times[label][-1] * 1000:.0f} ms a step", err=True)
-    step = {label: min(found) for label, found in times.items()}
-    lines = {label: [] for label in times}
-    rows = [("label", "notebook", "seed", "step", "minutes", "fd_imagenet", "afd")]
-    for (label, notebook, _), seed, history in zip(runs, seeds, histories, strict=True):
-        line = [(point.step * step[label] / 60, point) for point in history]
-        lines[label].append(line)
-        for minutes, point in line:
-            score = f"{minutes:.2f}", f"{point.distance:.1f}", f"{point.afd:.3f}"
-            rows.append((label, notebook, seed, point.step, *score))
+    for line in compare(runs, output, faces, rounds):
         for words, limit in LIMITS.items():
-            within, found = [point for minutes, point in line if minutes <= limit], "no checkpoint"
-            if within:
-                nearest = best(within)
-                found = f"{nearest.distance:.1f} (AFD {nearest.afd:.3f}) at step {nearest.step:,}"
-            click.echo(
-                f"{label}, seed {seed}: within {words} {found} of {line[-1][1].step:,} in {line[-1][0]:.1f} minutes"
-            )
-    write_text(output / "per_minute.csv", csv_text(rows))
-    draw(lines, output / "per_minute.png")
-    spread = [max(found) / min(found) for found in times.values()]
-    click.echo(f"the slowest round took {min(spread):.2f} to {max(spread):.2f} times the fastest", err=True)
+            click.echo(f"{line.label}, seed {line.seed}: within {words} {line.within(limit)}")
 
 
 if __name__ == "__main__":
