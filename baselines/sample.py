@@ -299,6 +299,45 @@ def write_picture(picture: Image.Image, path: Path, what: str, **options) -> Non
     console.say(printable(f"wrote {path}: {what}"))
 
 
+def draw(
+    G: torch.nn.Module,
+    output: Path,
+    seed: int = 0,
+    truncation: float = 1,
+    faces: Path | None = None,
+    submission: Path | None = None,
+) -> None:
+    """Writes the pictures into a folder that `main` tells of, with the `submission` if it has a name, and says what
+    each shows. Raises CannotWrite, and of `faces` what nearest_faces raises."""
+    whole = noise(G, COUNT if submission else SHOWN, seed)  # [1000 or 64, z_dim]
+    z = truncated(whole, truncation)
+    shown, row = sample(G, z[:SHOWN]), z[:COLUMNS]
+    nearest = nearest_faces(shown, faces) if faces else None  # first: what is wrong with the faces shows now
+    check_writable(output)
+    write_picture(grid(shown), output / "samples.png", f"{SHOWN} samples of seed {seed}, as they came")
+    ways = "each row goes from a sample of the first row to the one below it"
+    write_picture(interpolation(G, row, z[COLUMNS : 2 * COLUMNS]), output / "interpolation.png", ways)
+    frames = walk(G, z[:SHOWN].view(-1, COLUMNS, G.settings.z_dim)[:4])
+    loop = {"save_all": True, "append_images": frames[1:], "duration": 90, "loop": 0}
+    write_picture(
+        frames[0], output / "walk.gif", "the first row, on such ways through three more rows and back", **loop
+    )
+    strengths = "the first row, left weaker (safer, paler, more alike), right stronger (more of them broken)"
+    write_picture(truncation_sweep(G, whole[:COLUMNS]), output / "truncation.png", strengths)
+    if nearest:
+        from grader.report.words import written
+
+        distance = written(nearest.distances[0], "distance", [round(nearest.limit, 3)])
+        least = f"the least distance is {distance}, a copy's at most {nearest.limit:.3f}"
+        write_picture(nearest.grid(), output / "nearest.png", f"the samples nearest to a real face; {least}")
+    elif faces:
+        console.note("no nearest.png: these samples are blank. Raise --truncation")
+    if submission:
+        write_submission(sample(G, z), submission)
+        command = f"python -m grader score {as_argument(submission)}"
+        console.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: {command}"))
+
+
 def _finite(_context, _option, number: float) -> float:
     if number != number:  # NaN, which no range refuses
         raise click.BadParameter("nan is no number.")
@@ -432,33 +471,7 @@ def main(
         if submission.resolve() in (output.resolve(), *output.resolve().parents):
             raise click.UsageError(f"--submission {submission} would hold the pictures of --output too: name another.")
         check_writable(submission.parent)
-    whole = noise(G, COUNT if submission else SHOWN, seed)  # [1000 or 64, z_dim]
-    z = truncated(whole, truncation)
-    shown, row = sample(G, z[:SHOWN]), z[:COLUMNS]
-    nearest = nearest_faces(shown, faces) if faces else None  # first: what is wrong with the faces shows now
-    check_writable(output)
-    write_picture(grid(shown), output / "samples.png", f"{SHOWN} samples of seed {seed}, as they came")
-    ways = "each row goes from a sample of the first row to the one below it"
-    write_picture(interpolation(G, row, z[COLUMNS : 2 * COLUMNS]), output / "interpolation.png", ways)
-    frames = walk(G, z[:SHOWN].view(-1, COLUMNS, G.settings.z_dim)[:4])
-    loop = {"save_all": True, "append_images": frames[1:], "duration": 90, "loop": 0}
-    write_picture(
-        frames[0], output / "walk.gif", "the first row, on such ways through three more rows and back", **loop
-    )
-    strengths = "the first row, left weaker (safer, paler, more alike), right stronger (more of them broken)"
-    write_picture(truncation_sweep(G, whole[:COLUMNS]), output / "truncation.png", strengths)
-    if nearest:
-        from grader.report.words import written
-
-        distance = written(nearest.distances[0], "distance", [round(nearest.limit, 3)])
-        least = f"the least distance is {distance}, a copy's at most {nearest.limit:.3f}"
-        write_picture(nearest.grid(), output / "nearest.png", f"the samples nearest to a real face; {least}")
-    elif faces:
-        console.note("no nearest.png: these samples are blank. Raise --truncation")
-    if submission:
-        write_submission(sample(G, z), submission)
-        command = f"python -m grader score {as_argument(submission)}"
-        console.say(printable(f"wrote {submission}: {COUNT:,} pictures; next: {command}"))
+    draw(G, output, seed, truncation, faces, submission)
 
 
 if __name__ == "__main__":

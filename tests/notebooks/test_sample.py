@@ -243,7 +243,7 @@ def test_the_same_seed_makes_the_same_pictures(tiny, tmp_path):
 
 def test_truncation_multiplies_the_z_of_the_sweep_once(tiny, tmp_path):
     for psi in (1, 0.4):
-        command("--weights", tiny, "--output", tmp_path / f"{psi}", "--truncation", psi)
+        play.draw(load_generator(tiny), tmp_path / f"{psi}", truncation=psi)  # as from Python
     sweeps = [read(tmp_path / f"{psi}/truncation.png") for psi in (1, 0.4)]
     assert np.array_equal(*sweeps)
 
