@@ -61,7 +61,7 @@ def _hand_in(demo: Path, folder: Path) -> None:
     files = sorted((demo / "faces").glob("*.png"), key=lambda path: natural(path.name))[:COUNT]
     known = np.stack([decode(path.read_bytes(), 64)[0] for path in files])
     shared = np.concatenate([late[::-2], early[: COUNT // 2]])
-    handed_in = {"b01": late, "b02": early, "b03": shared, "b04": known, "b05": late[:999], "b06": middle}
+    handed_in = {"b01": late, "b02": early, "b03": shared, "b04": known, "b05": late[: COUNT - 1], "b06": middle}
     for name, pictures in handed_in.items():
         (folder / name).mkdir(parents=True)
         for number, picture in enumerate(pictures, 1):
