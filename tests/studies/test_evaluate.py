@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from grader.errors import GraderError
 from grader.features.statistics import Statistics
@@ -137,3 +138,16 @@ def test_the_faces_of_the_study_are_split_as_the_trainings_split_them(tmp_path, 
     faces = Faces.read(tmp_path)
     assert [len(some) for some in (faces.train, faces.held_out, faces.real, faces.tagged)] == [10, 2, 12, 2]
     assert (faces.tagged == read["tagged_3000_64px.zip"]).all() and [*faces.submissions] == [*evaluate.SUBMISSIONS]
+
+
+def test_the_command_judges_with_inception_only_where_its_weights_are(faces, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Faces, "read", lambda shared: faces)
+    monkeypatch.setattr(evaluate, "judges_of", lambda _, weights: asked.append(weights))
+    monkeypatch.setattr(evaluate, "study", lambda faces, judges, kept: asked.append(kept.path))
+    weights = tmp_path / "weights"
+    weights.touch()
+    for more in ([], ["--weights", str(weights), "--kept", str(tmp_path / "kept.json")]):
+        result = CliRunner().invoke(evaluate.main, ["--shared", str(tmp_path), *more], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert asked == [None, None, weights, tmp_path / "kept.json"]

@@ -47,6 +47,15 @@ def test_the_loss_is_least_when_views_agree_and_features_vary_by_themselves():
     assert self_supervised.vicreg(same, same).item() == pytest.approx(2 * 7, abs=0.1)  # 8 * 7 covariances of 1 / 8
 
 
+def test_a_batch_has_two_views_of_each_picture_and_is_the_same_after_a_stop(sets):
+    *_, last = self_supervised.Views(sets, range(3))
+    (again,) = self_supervised.Views(sets, range(2, 3))
+    assert last.shape == (2, 8, 64, 64, 3) and last.dtype == torch.uint8 and torch.equal(last, again)
+    one, other = (views.float().mean(dim=(1, 2)) for views in last)  # [8, 3]: a view keeps what colours there are
+    nearest = torch.cdist(one, other).argmin(dim=1)
+    assert not torch.equal(*last) and (nearest == torch.arange(8)).sum() >= 6
+
+
 def test_it_learns_and_goes_on_where_it_was_stopped(sets, tmp_path, capsys):
     for name, parts in (("stopped", (6, 12)), ("whole", (12,))):
         (tmp_path / name).mkdir()

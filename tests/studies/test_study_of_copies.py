@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from grader.features.fingerprints import fingerprints
@@ -122,3 +123,17 @@ def test_all_of_it_is_told_of_known_faces_others_and_submissions(tmp_path, monke
     assert later["2. real faces"][0] == "0.0%" and later["faces, 100% varied by 0.05 from ten"][3] == "yes"
     assert f"{'mine':42s} copies  50.0%, near  50.0%" in said
     assert f"{'mirrored':42s} 100.0%" in said and f"{'shifted 6 down':42s} not told" in said
+
+
+def test_the_command_reads_submissions_before_it_studies_anything(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "read_faces", lambda path: asked.append(path.name) or path.name)
+    monkeypatch.setattr(study, "read_submission", lambda path: asked.append(path.name) or SimpleNamespace(pictures=7))
+    monkeypatch.setattr(study, "study", lambda *given: asked.append(given))
+    paths = [tmp_path / name for name in ("faces", "unseen", "mine.tgz")]
+    for path in paths:
+        path.touch()
+    result = CliRunner().invoke(study.main, [*map(str, paths), "--seed", "3"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert asked[:3] == ["mine.tgz", "faces", "unseen"]
+    assert asked[3] == ("faces", "unseen", paths[1], {str(paths[2]): 7}, 3)

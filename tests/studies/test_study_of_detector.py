@@ -1,9 +1,11 @@
 """The study of the detector: shares of faces in sets and runs, and whether probabilities are right."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from studies import detector as study
 from studies import train_detector
@@ -51,3 +53,20 @@ def test_sets_and_runs_are_told_by_the_share_of_faces_that_was_found(monkeypatch
     shares = {line[:10]: line.split()[3:] for line in said.splitlines() if " to " in line}
     assert shares["0.0 to 0.1"] == ["3", f"{1 / 3 / 2 / 3:.3f}"]  # of one of them Bayes' rule says 1 / 3
     assert shares["0.9 to 1.0"] == ["3", f"{(0.5 + 0.5 + 1) / 3:.3f}"]  # generated ones count half
+
+
+def test_the_command_reads_every_checkpoint_of_each_run_under_its_name(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(study, "checked_cascade", lambda path: path.name)
+    monkeypatch.setattr(study.Faces, "read", lambda shared: "faces")
+    monkeypatch.setattr(study, "checkpoints", lambda run: [run / "1.tgz", run / "2.tgz"])
+    monkeypatch.setattr(
+        study, "read_submission", lambda path: SimpleNamespace(pictures=f"{path.parent.name} {path.stem}")
+    )
+    monkeypatch.setattr(study, "study", lambda *given: asked.update(given=given))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "--shared", str(tmp_path), "--plot", "x.png"]
+    assert CliRunner().invoke(study.main, arguments, catch_exceptions=False).exit_code == 0
+    runs = [("a", ["a 1", "a 2"]), ("b", ["b 1", "b 2"])]
+    assert asked["given"] == ("faces", runs, "lbpcascade_animeface.xml", Path("x.png"))
