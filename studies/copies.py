@@ -199,9 +199,7 @@ def study_shared(pictures: np.ndarray, sets: dict[str, np.ndarray]) -> None:
 def study_duplicates(faces: dict[str, np.ndarray], sent: dict[str, np.ndarray], known: np.ndarray) -> None:
     """Of sets of real faces, and of submissions, whose copies of known faces are counted too."""
     click.echo(f"\nnear duplicates inside 1,000 pictures, limit {ALIKE}\n")
-    click.echo(
-        f"{'pictures':42s} {'repeated':>8s} {'alike':>7s} {'largest group':>14s} {'collapsed':>10s} {'copies':>7s}"
-    )
+    click.echo(f"{'pictures':42s} repeated   alike  largest group  collapsed  copies")
     for name, pictures in (*faces.items(), *sent.items()):
         prints = fingerprints(pictures)
         repeats, groups = duplicates(prints, limit=0), duplicates(prints)
@@ -228,10 +226,8 @@ def study(pictures: np.ndarray, others: np.ndarray, unseen: Path, sent: dict[str
             collapse = planted_collapse(pictures, share, severity, rng)
             sets[f"faces, {share:.0%} varied by {severity} from ten"] = collapse
     study_duplicates(sets, sent, known)
-    disguised, beyond = (
-        {name: np.stack([apply(picture) for picture in others]) for name, apply in disguises.items()}
-        for disguises in (DISGUISES, BEYOND)
-    )
+    disguised = {name: np.stack([apply(picture) for picture in others]) for name, apply in DISGUISES.items()}
+    beyond = {name: np.stack([apply(picture) for picture in others]) for name, apply in BEYOND.items()}
     study_disguises(sent | {"unseen faces": others} | beyond)
     study_shared(others, disguised | beyond)
 

@@ -110,14 +110,7 @@ def with_more_weights(state: dict, old: torch.nn.Module, new: torch.nn.Module, b
 @click.command(cls=console.Command)
 @click.argument("run", type=console.path(exists=True, file_okay=False))
 @click.argument("output", type=console.path())
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    callback=settings_given,
-    metavar="NAME=VALUE",
-    help="A setting of the new run: blocks=2.",
-)
+@click.option("--set", "changes", multiple=True, callback=settings_given, metavar="NAME=VALUE", help="As blocks=2.")
 def main(run, output, changes):
     """Copies RUN, a folder that notebook 10 trained in, to OUTPUT, with more blocks.
 

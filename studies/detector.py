@@ -83,12 +83,11 @@ def _reliability(said, right, plot):
     print(f"expected calibration error {np.sum(counts * np.abs(given - true)) / len(said):.3f}")
     if plot:
         figure, axes = plt.subplots(figsize=(4, 4), layout="constrained")
-        axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfectly calibrated")
+        thin = {"color": "grey", "linewidth": 1}
+        axes.plot([0, 1], [0, 1], **thin, linestyle="--", label="perfectly calibrated")
         shown = counts >= 50
         axes.plot(given[shown], true[shown], marker="o", label=detector.scale())
-        axes.axvline(
-            detector.THRESHOLD, color="grey", linewidth=1, linestyle=":", label="counts as a face from here on"
-        )
+        axes.axvline(detector.THRESHOLD, **thin, linestyle=":", label="counts as a face from here on")
         axes.set(xlabel="probability of a face that the detector gives", ylabel="share of faces among the pictures")
         axes.legend(frameon=False)
         with atomic(plot) as unfinished:
@@ -101,8 +100,8 @@ def _reliability(said, right, plot):
 @click.option("--plot", type=console.path(), callback=console.ending(".png"), help="Draws how right the shares are.")
 def main(runs, shared, plot):
     cascade, faces = checked_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
-    moments = [[read_submission(path).pictures for path in checkpoints(run)] for run in runs]
-    study(faces, [(run.name, some) for run, some in zip(runs, moments, strict=True)], cascade, plot)
+    moments = [(run.name, [read_submission(path).pictures for path in checkpoints(run)]) for run in runs]
+    study(faces, moments, cascade, plot)
 
 
 if __name__ == "__main__":

@@ -106,10 +106,7 @@ class Kept:
 
 def judges_of(faces: Faces, weights: Path | None) -> dict[str, Judge]:
     """The grader's two, and Inception by its weights, where there are some."""
-    judges = {
-        name: Judge(network.scale(), network.describe, shipped_reference(network).statistics)
-        for name, network in OURS.items()
-    }
+    judges = {name: Judge(one.scale(), one.describe, shipped_reference(one).statistics) for name, one in OURS.items()}
     if weights:
         features = partial(devices.features, inception.load(weights))
         judges["Inception"] = Judge("inception", features, Statistics.of(features(faces.held_out)))
@@ -144,17 +141,17 @@ def series(faces: Faces) -> Rows:
 
 def modes(faces: Faces) -> Rows:
     """1,000 faces from 100, 50, 20 and 5 of 100 clusters of tiny pictures, and one repeated."""
-    return {"100, 50, 20, 5 clusters, one face": partial(_fewer_modes, faces)}
 
+    def fewer() -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        pool = np.concatenate([faces.train, faces.held_out])
+        tiny = pool.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(pool), -1)  # [N, 8·8·3]
+        label, clusters = kmeans2(tiny, 100, minit="++", seed=rng)[1], rng.permutation(100)
+        kept = [pool[np.isin(label, clusters[:count])] for count in (100, 50, 20, 5)]
+        sets = [some[rng.integers(len(some), size=1000)] for some in kept]
+        return [*sets, pool[:1].repeat(1000, 0)]
 
-def _fewer_modes(faces: Faces) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    pool = np.concatenate([faces.train, faces.held_out])
-    tiny = pool.reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(pool), -1)  # [N, 8·8·3]
-    label, clusters = kmeans2(tiny, 100, minit="++", seed=rng)[1], rng.permutation(100)
-    kept = [pool[np.isin(label, clusters[:count])] for count in (100, 50, 20, 5)]
-    sets = [some[rng.integers(len(some), size=1000)] for some in kept]
-    return [*sets, pool[:1].repeat(1000, 0)]
+    return {"100, 50, 20, 5 clusters, one face": fewer}
 
 
 def people(faces: Faces) -> Rows:
@@ -175,11 +172,8 @@ def rank(distances: list[float]) -> float:
 
 
 def _table(title, judges, rows, kept):
-    print(
-        f"\n{title}\n{'':<40}"
-        + "".join(f"{name:>10}" for name in judges)
-        + "  (Spearman), and the distances by ImageNet"
-    )
+    head = "".join(f"{name:>10}" for name in judges)
+    print(f"\n{title}\n{'':<40}{head}  (Spearman), and the distances by ImageNet")
     for row, make in rows.items():
         sets, distances = cache(make), {}
         for name, judge in judges.items():

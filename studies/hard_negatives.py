@@ -38,9 +38,8 @@ def eigenfaces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     x = faces[rng.permutation(len(faces))[:1500]].reshape(-1, faces[0].size).astype(np.float32)  # [M, 12288]
     mean = x.mean(axis=0)
     x = (x - mean) / np.sqrt(len(x))
-    components = (
-        np.linalg.eigh(x @ x.T)[1][:, :-401:-1].T @ x
-    )  # [400, 12288], largest first, as long as their deviation
+    vectors = np.linalg.eigh(x @ x.T)[1]
+    components = vectors[:, :-401:-1].T @ x  # [400, 12288], largest first, as long as their deviation
     drawn = np.empty((count, *faces.shape[1:]), np.uint8)
     for picture in drawn:
         kept = components[: int(np.exp(rng.uniform(np.log(10), np.log(400))))]

@@ -59,9 +59,7 @@ def seconds_per_step(notebook: str, run: Path, faces: str) -> float:
         for name, value in settings.items():
             command += ["--set", f"{name}={value}"]
         quiet = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "KIT_SCORE": "0"}
-        done = subprocess.run(
-            command, env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise GraderError(f"{notebook} does not train with the settings of {run}: {said}")

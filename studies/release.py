@@ -38,10 +38,8 @@ from grader.results import Score
 METRICS = ("fd-imagenet", "fd-anime", "kid", "afd", "prdc", "integrity")
 SEED = 0  # of the samples that are checked and scored: baselines.sample's own, not one that a checkpoint was picked by
 LEVELS = 1  # of 255: half precision may change no sample's pixel by more
-NOT_TOLD = (  # settings that change nothing in the weights, or name a place on somebody's machine
-    *("faces", "run", "outputs"),
-    *("checkpoint_every", "checkpoint_minutes", "log_every", "norms_every"),
-)
+# Settings that change nothing in the weights, or name a place on somebody's machine.
+NOT_TOLD = ("faces", "run", "outputs", "checkpoint_every", "checkpoint_minutes", "log_every", "norms_every")
 RENAME = "your ResidualBlock may hold expand, mix and project, and no other weights: change it, and train again"
 TABLE = re.compile(r"(?<=<!-- facts -->\n).*?(?=<!-- /facts -->)", re.DOTALL)
 
@@ -112,11 +110,8 @@ def read_checkpoint(path: Path, config: dict) -> torch.nn.Module:
         raise
     except Exception as error:  # a file that is damaged may raise anything
         there = ", ".join(sorted(str(int(one.stem)) for one in path.parent.glob("[0-9]*.pt")))
-        remedy = (
-            f"choose a --step of {there}"
-            if there
-            else "name the folder that the run was trained in, not what its zip was unpacked to"
-        )
+        unpacked = "name the folder that the run was trained in, not what its zip was unpacked to"
+        remedy = f"choose a --step of {there}" if there else unpacked
         raise CannotRelease(f"{path}: {first_line(error)}: {remedy}") from None
     return G.eval().requires_grad_(False)
 
@@ -233,14 +228,10 @@ def command(config: dict) -> str:
     """The command that trains with these settings: the preset that is nearest to them, and what differs from it."""
     config = asdict(play.known_settings(config))  # a setting that is younger than the run was as it is by default
     told = {*config} - {*NOT_TOLD}
-    differences = {
-        name: [
-            f"--set {key}={config[key]}"
-            for key, value in asdict(preset).items()
-            if key in told and config[key] != value
-        ]
-        for name, preset in definition(play.MASTER, "PRESETS").items()
-    }
+    differences = {}
+    for name, preset in definition(play.MASTER, "PRESETS").items():
+        changed = [key for key, value in asdict(preset).items() if key in told and config[key] != value]
+        differences[name] = [f"--set {key}={config[key]}" for key in changed]
     name = min(differences, key=lambda name: len(differences[name]))
     return " ".join([f"python -m baselines.run {play.MASTER.stem} --preset {name}", *differences[name]])
 
@@ -257,11 +248,7 @@ def table(weights: Path) -> str:
         "step": f"{facts['step']:,}, that is {facts['shown']:,} pictures shown; averaged weights, G_ema",
         "seed": f"{facts['seed']} for training; {SEED} for the samples that are scored and checked",
         "time, hardware": f"{facts['time']}, {facts['hardware']}",
-        "score": facts["score"],
-        "tier": facts["tier"],
-        "truncation": facts["truncation"],
-        "near repeats": facts["near repeats"],
-        "copies": facts["copies"],
+        **{name: facts[name] for name in ("score", "tier", "truncation", "near repeats", "copies")},
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]) + "\n"
 
@@ -286,9 +273,7 @@ def read_card(weights: Path) -> str:
     help="The file for the weights. By default it is that of the weights which ship with this project, 10 MB at most: "
     "they and their card are replaced.",
 )
-@click.option(
-    "--command", help="How it was trained, where it took more than one command.  [default: by RUN's settings]"
-)
+@click.option("--command", help="How it was trained, if not by one command.  [default: by RUN's settings]")
 @click.option("--faces", help="Which faces they were, in words.  [default: how many]")
 @click.option("--hardware", help="What it was trained on, in words.  [default: not told]")
 @click.option("--time", help="How long it took, in words.  [default: as RUN/log.csv has it]")

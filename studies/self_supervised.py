@@ -96,9 +96,7 @@ def train(sets: list[distil.Set], folder: Path, steps: int, rate: float = 1e-3) 
 @click.argument("shared", type=console.path(exists=True))
 @click.argument("runs", type=console.path(exists=True))
 @click.option("--folder", default="scratch/self_supervised", show_default=True, type=console.path())
-@click.option(
-    "--steps", default=1500, type=click.IntRange(1), show_default=True, help=f"Of {BATCH} pictures each, in two views."
-)
+@click.option("--steps", default=1500, type=click.IntRange(1), show_default=True, help=f"Of {2 * BATCH} views each.")
 @click.option("--threads", default=1, type=click.IntRange(1), show_default=True)
 def main(shared, runs, *, folder, steps, threads):
     torch.set_num_threads(threads)

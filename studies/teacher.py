@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from grader.features import imagenet
 
-DIM = imagenet.DIM
 SIZE = imagenet.ENLARGED  # pixels a side that pictures are enlarged to
 
 

@@ -68,9 +68,8 @@ def checked_cascade(path: Path) -> Path:
     try:
         load_cascade(path)
     except Exception as error:  # OpenCV is another one, or has an error of its own
-        raise GraderError(
-            f"{path}: OpenCV does not run it ({first_line(error)}): name lbpcascade_animeface.xml"
-        ) from None
+        reason = f"OpenCV does not run it ({first_line(error)})"
+        raise GraderError(f"{path}: {reason}: name lbpcascade_animeface.xml") from None
     return path
 
 

@@ -98,7 +98,7 @@ def test_the_tables_tell_the_ranks_of_each_judge_and_numbers_that_are_kept(faces
     for _ in range(2):
         kept = Kept.read(tmp_path / "kept.json", faces)
         evaluate.study(faces, {"ImageNet": good, "anime": bad}, kept)
-        monkeypatch.setattr(evaluate, "_fewer_modes", pytest.fail)  # no set is made again
+        monkeypatch.setattr(evaluate, "kmeans2", pytest.fail)  # no set is made again
     first, again = capsys.readouterr().out.split("Distances by ")[1:]
     assert first == again
     for kind in ("another domain", "fade", "overexposure"):
