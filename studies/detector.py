@@ -97,7 +97,7 @@ def _reliability(said, right, plot):
 @click.command(cls=console.Command, help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=console.path(exists=True))
 @click.option("--shared", required=True, type=console.path(exists=True), help="The folder of test data.")
-@click.option("--plot", type=console.path(), callback=console.ending(".png"), help="Draws how right the shares are.")
+@click.option("--plot", type=console.path(), callback=console.ending(".png"), help="How right probabilities are.")
 def main(runs, shared, plot):
     cascade, faces = checked_cascade(shared / "lbpcascade_animeface.xml"), Faces.read(shared)
     moments = [(run.name, [read_submission(path).pictures for path in checkpoints(run)]) for run in runs]

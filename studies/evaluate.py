@@ -230,8 +230,8 @@ def _invariance_and_speed(real):
 def corrupted(kind: str, pictures: np.ndarray, severity: float) -> np.ndarray:
     """Every picture corrupted alike, with the next one as the other face."""
     rng = np.random.default_rng(0)
-    pairs = zip(pictures, np.roll(pictures, 1, axis=0), strict=True)
-    return np.stack([(UNSEEN | KINDS)[kind](picture, severity, rng, other) for picture, other in pairs])
+    corrupt, pairs = (KINDS | UNSEEN)[kind], zip(pictures, np.roll(pictures, 1, axis=0), strict=True)
+    return np.stack([corrupt(picture, severity, rng, other) for picture, other in pairs])
 
 
 def _pixelate(picture, severity, rng, other):

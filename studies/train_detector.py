@@ -170,10 +170,10 @@ def train_on(
 @click.option("--run", "runs", multiple=True, type=console.path(exists=True), help="A notebook's; may be repeated.")
 @click.option("--cascade", required=True, type=console.path(exists=True), help="lbpcascade_animeface.xml")
 @click.option("--output", default=WEIGHTS, type=console.path(), show_default=True)
-@click.option("--examples", "count", default=45_000, type=click.IntRange(BATCH), show_default=True)
+@click.option("--examples", "count", default=45_000, type=click.IntRange(BATCH), show_default=True, help="Pictures.")
 @click.option("--epochs", default=12, type=click.IntRange(1), show_default=True)
 @click.option("--negative-steps", default=600, type=click.IntRange(min=20), show_default=True)
-@click.option("--threads", default=1, type=click.IntRange(1), show_default=True, help="Other ones, other weights.")
+@click.option("--threads", default=1, type=click.IntRange(1), show_default=True, help="A seed needs as many to repeat.")
 @click.option("--seed", default=1, type=click.IntRange(0), show_default=True)
 def main(source, *, more, runs, cascade, output, count, epochs, negative_steps, threads, seed):
     torch.set_num_threads(threads)

@@ -19,8 +19,10 @@ def learn(path, steps, data="these", slow=0.01):
         assert network.training
         return (network[1](network[0](x)) - 1).square().mean()
 
-    training.learn(network, groups, lambda some: [torch.full((2, 1), 1 + step / 9) for step in some], loss_of, steps,
-                   path, data)  # fmt: skip
+    def batches(some):
+        return [torch.full((2, 1), 1 + step / 9) for step in some]
+
+    training.learn(network, groups, batches, loss_of, steps, path, data)
     assert not network.training
     return nn.utils.parameters_to_vector(network.parameters())
 
