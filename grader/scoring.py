@@ -18,7 +18,7 @@ from grader.inputs.faces import BadReference, is_course
 from grader.inputs.known_faces import Known, load_known
 from grader.inputs.labels import LabelledFaces
 from grader.inputs.submission import Submission
-from grader.metrics import afd, copies, duplicates, optimised, prdc
+from grader.metrics import afd, copies, duplicates, optimised
 from grader.metrics.by_label import RealLabels
 from grader.metrics.copies import integrity
 from grader.metrics.frechet import floor, floors, frechet_distance
@@ -102,7 +102,7 @@ class Scorer:
         its target, one of the names of `labels`."""
         pictures = submission.pictures
         features = imagenet.describe(pictures, progress("features", len(pictures)))
-        sample = Sample(pictures, features, submission.quality, progress)
+        sample = Sample(pictures, features, submission.quality, progress, self.against.real.sample)
         measures = [
             measure
             for name, metric in METRICS.items()
@@ -116,8 +116,7 @@ class Scorer:
                 found = replace(found, near=0, disguised=False)
             else:
                 signs = optimised.signs(pictures, features, self.against.real, measures)
-                varied = prdc.as_varied_as_real(features, self.against.real.sample)
-                found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS, varied=varied)
+                found = replace(found, signs=signs, optimised=len(signs) >= optimised.SIGNS, varied=sample.varied)
                 if self.against.anime:  # where it is missing, not_looked_for says so
                     found = replace(found, released=released(sample.anime, self.against.anime.statistics))
         measures, verdicts = verdict.judge(measures, verdict.load_thresholds(), len(pictures), found)

@@ -18,19 +18,37 @@ if TYPE_CHECKING:
     from torch import nn
 
     from grader.features.reference import Reference
+    from grader.metrics.prdc import PRDC
     from grader.progress import Progress
     from grader.results import Measure
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures uint8 [N, 64, 64, 3], their features by the ImageNet network, float64 [N, 1280], and the JPEG quality
-    that they are stored with, None without loss."""
+    """Pictures uint8 [N, 64, 64, 3], their features by the ImageNet network, float64 [N, 1280], the JPEG quality that
+    they are stored with, None without loss, and the real features [M, 1280] that their shares are against."""
 
     pictures: np.ndarray
     features: np.ndarray
     quality: int | None
     progress: Progress
+    real: np.ndarray | None = None
+
+    @cached_property
+    def shares(self) -> PRDC:
+        """Precision, recall and so on, computed once: for the measures, and for what they tell of pieces of faces.
+        Raises ValueError for fewer pictures than neighbours."""
+        from grader.metrics.prdc import prdc
+
+        return prdc(self.features, self.real)
+
+    @property
+    def varied(self) -> bool:
+        """Whether they are as varied as only real faces are, or pieces of them. It is known of 1,000 pictures: of fewer
+        each ball is wide."""
+        from grader.metrics.prdc import AS_REAL, MEASURED
+
+        return len(self.features) == MEASURED and self.shares.typical_recall > AS_REAL
 
     @cached_property
     def anime(self) -> np.ndarray:
@@ -101,17 +119,13 @@ def kid(sample: Sample, against: Against) -> list[Measure]:
 
 def prdc(sample: Sample, against: Against) -> list[Measure]:
     """Precision, recall, density and coverage; without values for fewer pictures than neighbours."""
-    from dataclasses import asdict, fields
-
-    from grader.metrics.prdc import PRDC, prdc
     from grader.results import Measure
 
-    real = against.real
+    real, names = against.real, ("precision", "recall", "density", "coverage")
     try:
-        shares = prdc(sample.features, real.sample)
+        return [Measure(name, real.features, real.faces, getattr(sample.shares, name)) for name in names]
     except ValueError as error:  # fewer pictures than neighbours
-        return [Measure(share.name, real.features, real.faces, None, note=str(error)) for share in fields(PRDC)]
-    return [Measure(name, real.features, real.faces, share) for name, share in asdict(shares).items()]
+        return [Measure(name, real.features, real.faces, None, note=str(error)) for name in names]
 
 
 def fid(sample: Sample, against: Against) -> list[Measure]:

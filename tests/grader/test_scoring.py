@@ -258,7 +258,7 @@ def test_pictures_that_fit_the_faces_of_one_network_only_show_it(rendered, monke
 
 
 def test_a_few_pictures_have_each_share_with_its_reason():
-    sample = Sample(None, np.zeros((5, imagenet.DIM)), None, silent)
+    sample = Sample(None, np.zeros((5, imagenet.DIM)), None, silent, shipped_reference().sample)
     found = METRICS["prdc"](sample, Against(shipped_reference()))
     assert [(one.measure, one.value, one.note) for one in found] == [
         (name, None, "needs 6 pictures or more") for name in ("precision", "recall", "density", "coverage")

@@ -1,16 +1,24 @@
 """Precision, recall, density and coverage against the literal definition, closed forms and prdc."""
 
+from itertools import compress
 from math import dist
+from statistics import median
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
-from grader.metrics.prdc import PRDC, as_varied_as_real, prdc
+from grader.features.reference import shipped_reference
+from grader.metrics.prdc import PRDC, prdc
+from grader.metrics.registry import METRICS, Against, Sample
+from grader.progress import silent
 from tests.grader.metrics.test_kid import sample
 
 
-def approx(precision, recall, density, coverage):
-    return PRDC(*(pytest.approx(value, abs=1e-12) for value in (precision, recall, density, coverage)))
+def approx(precision, recall, density, coverage, typical_recall=ANY):
+    shares = (precision, recall, density, coverage)
+    return PRDC(*(pytest.approx(value, abs=1e-12) for value in shares), typical_recall)
 
 
 def by_loops(features, real, k):
@@ -23,6 +31,8 @@ def by_loops(features, real, k):
             yield point, sorted(dist(point, other) for other in others)[k - 1]
 
     features, real = features.tolist(), real.tolist()
+    radii = [radius for _, radius in balls(features)]
+    small = [radius <= median(radii) for radius in radii]
     hits = [[dist(x, y) < radius for y, radius in balls(real)] for x in features]  # [N, M]
     back = [[dist(y, x) < radius for x, radius in balls(features)] for y in real]  # [M, N]
     return approx(
@@ -30,6 +40,7 @@ def by_loops(features, real, k):
         sum(any(row) for row in back) / len(real),
         sum(sum(row) for row in hits) / (k * len(features)),
         sum(any(column) for column in zip(*hits, strict=True)) / len(real),
+        sum(any(compress(row, small)) for row in back) / len(real),
     )
 
 
@@ -195,6 +206,20 @@ def test_a_few_pictures_of_another_kind_do_not_make_a_set_as_varied_as_real_face
     """Their balls reach over all real features; those of the set do not."""
     real, poor = sample(1000, 20, 31), sample(980, 20, 32, shift=3, scale=0.1)
     mixed = np.concatenate([poor, sample(20, 20, 33, scale=0.8)])
-    assert prdc(mixed, real).recall > 0.5 and not as_varied_as_real(mixed, real)
-    assert as_varied_as_real(sample(1000, 20, 34), real)
-    assert not as_varied_as_real(sample(999, 20, 34), real)  # of fewer it is not known
+    assert prdc(mixed, real).recall > 0.5 and not of(mixed, real).varied
+    assert of(sample(1000, 20, 34), real).varied
+    assert not of(sample(999, 20, 34), real).varied  # of fewer it is not known
+
+
+def test_shares_are_computed_once(monkeypatch):
+    """They take a second, and are asked for twice: as measures, and for what they tell of pieces of faces."""
+    calls = []
+    monkeypatch.setattr("grader.metrics.prdc.cdist", lambda *sets: calls.append(sets) or cdist(*sets))
+    some, real = sample(1000, 20, 34), shipped_reference()
+    one = of(some, real.sample[:, :20])
+    assert one.varied is not None and METRICS["prdc"](one, Against(real))[1].value == one.shares.recall
+    assert len(calls) == 1
+
+
+def of(features, real):
+    return Sample(None, features, None, silent, real)
