@@ -16,7 +16,7 @@ from PIL import Image
 
 from data import DataError
 from grader.errors import printable
-from grader.files import all_files, atomic, left_behind, move
+from grader.files import all_files, atomic, by_a_system, left_behind, move
 from grader.inputs.images import is_picture
 from grader.inputs.labels import TABLES
 from grader.inputs.submission import LABELS, is_archive
@@ -116,13 +116,15 @@ def _is_ours(output: Path) -> bool:
 
 
 def _not_ours(output: Path) -> str | None:
-    """The name of a file that no set has, which somebody else put into one."""
+    """The name of a file that no set has, which somebody else put into one, or of the hidden folder that it lies in."""
     if output.is_dir():
-        if (output / ".git").exists():
-            return ".git"
-        names = (Path(path).relative_to(output).as_posix() for path in all_files(output))
+        names = (Path(path).relative_to(output).as_posix() for path in all_files(output, but=by_a_system))
     else:
         with zipfile.ZipFile(output) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
-    others = (name for name in names if not is_picture(name) and PurePosixPath(name).name not in OF_A_SET)
-    return next((printable(name) for name in others if not any(map(left_behind, PurePosixPath(name).parts))), None)
+    for path in map(PurePosixPath, names):
+        hidden = next((depth for depth, part in enumerate(path.parts, 1) if left_behind(part)), None)
+        of_a_set = not hidden and (is_picture(path.name) or path.name in OF_A_SET)
+        if not of_a_set and not any(map(by_a_system, path.parts)):
+            return printable("/".join(path.parts[:hidden]))
+    return None

@@ -15,13 +15,13 @@ import tempfile
 import time
 import urllib.parse
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from grader.errors import GraderError, printable
 
-SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows twice, Synology; in any case
+SYSTEM_FILES = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows, Synology; in any case
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page
@@ -29,8 +29,14 @@ PATIENCE = 5  # seconds until a file is given up that others hold
 
 
 def left_behind(name: str) -> bool:
-    """Whether a file or folder of this name was left by a system or by us, and not put there by a person."""
-    return (name.startswith(".") and name != "..") or name.casefold() in SYSTEM_FILES or name.endswith(PARTS)
+    """Whether a file or folder of this name was left by a system or by us, and not put there by a person, as far as it
+    is to be read: of what is hidden some is a person's, as .git is, and must not be removed."""
+    return (name.startswith(".") and name != "..") or by_a_system(name) or name.endswith(PARTS)
+
+
+def by_a_system(name: str) -> bool:
+    """Whether a file or folder of this name was left by a system for certain: nobody misses it."""
+    return name.casefold() in SYSTEM_FILES or name.startswith("._")  # that: macOS, beside each file
 
 
 def natural(name: str) -> tuple:
@@ -47,9 +53,9 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def all_files(source: Path) -> Iterator[str]:
-    """The files of a folder in one order, without what is left behind, or the file itself. Without recursion: folders
-    may lie a thousand deep. Raises OSError."""
+def all_files(source: Path, but: Callable[[str], bool] = left_behind) -> Iterator[str]:
+    """The files of a folder in one order, without what is left behind, or the file itself; `but` says of a name whether
+    it is passed over. Without recursion: folders may lie a thousand deep. Raises OSError."""
     if source.is_symlink() or not source.is_dir():
         yield str(source)
         return
@@ -57,7 +63,7 @@ def all_files(source: Path) -> Iterator[str]:
     while waiting:
         with os.scandir(waiting.pop()) as listing:
             found = sorted(listing, key=lambda entry: natural(entry.name))
-        found = [entry for entry in found if not left_behind(entry.name)]
+        found = [entry for entry in found if not but(entry.name)]
         waiting += [entry.path for entry in reversed(found) if entry.is_dir(follow_symlinks=False)]
         yield from (entry.path for entry in found if not entry.is_dir(follow_symlinks=False))
 

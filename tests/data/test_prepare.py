@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -284,6 +285,27 @@ def test_an_output_is_replaced_only_if_asked_and_ours(source, tmp_path):
     damaged = zipped(tmp_path / "damaged.zip", **{"about.json": b"{}"})
     damaged.write_bytes(damaged.read_bytes().replace(b"PK\1\2", b"PK\7\7"))
     assert "was not made here" in run(source, damaged, "--overwrite").stderr
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", ".venv/a/b.py", ".env", ".private/me.png", "board.parts/1.json"])
+def test_what_somebody_hid_in_a_set_stays_and_what_systems_left_does_not(name, source, tmp_path):
+    picture().save(source / "1.png")
+    out = tmp_path / "out"
+    prepare(source, out, workers=1)
+    for left in (".DS_Store", "._1.png", "@eaDir/1.png", "Thumbs.db"):
+        (out / left).parent.mkdir(exist_ok=True)
+        (out / left).touch()
+    prepare(source, out, overwrite=True, workers=1)
+    assert files(out) == ["1.png", "about.json"]
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).touch()
+    top = name.partition("/")[0]
+    with pytest.raises(DataError, match=f"out: holds {re.escape(top)}, which is no part of a set, and stays"):
+        prepare(source, out, overwrite=True, workers=1)
+    packed = zipped(tmp_path / "set.zip", **{"about.json": b"{}", "1.png": b"", name: b""})
+    with pytest.raises(DataError, match=f"set.zip: holds {re.escape(top)}, which"):
+        prepare(source, packed, overwrite=True, workers=1)
+    assert (out / name).is_file()
 
 
 def test_a_mount_point_is_refused_before_the_work(source, tmp_path, monkeypatch):
