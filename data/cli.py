@@ -83,8 +83,8 @@ def prepare(
     SOURCE is a folder, a .zip or a .tgz of JPEG, PNG, WebP or BMP pictures of any size. They keep their names.
 
     Labels go along: tags.csv, attributes.csv and labels.csv. Without a tags.csv or attributes.csv that can be read,
-    folders are kept as classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped, and so
-    is what a notebook made of faces, below a folder: its runs and submissions.
+    folders are kept as classes: aqua/1.jpg becomes aqua/1.png. A file that is no picture is named and skipped, and so,
+    below a folder, is what was made of faces: runs and submissions of a notebook, and sets beside other pictures.
 
     \b
     Example:

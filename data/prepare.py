@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -55,8 +55,8 @@ def prepare(
 
     Tables of labels go along, and the seed of a set that was drawn. Where no table can be read, and the pictures lie in
     several folders, these are kept: they are the classes. A file that cannot be read is skipped. An output in the
-    source is no part of it, nor are runs and submissions below a folder. Raises DataError when the source holds no
-    readable picture, or the output is taken.
+    source is no part of it, nor are runs, submissions and sets made before, below a folder. Raises DataError when the
+    source holds no readable picture, or the output is taken.
     """
     given = with_name(Path(source))  # a link has a name of its own: what it leads to may be called by its content
     source, output = given.resolve(), Path(output).resolve()
@@ -123,6 +123,17 @@ def _made_of_faces(names: Iterable[str]) -> dict[PurePosixPath, str]:
     return made
 
 
+def _made_before(found: list[tuple[str, Callable[[], bytes]]], apart: Container[PurePosixPath]) -> list[PurePosixPath]:
+    """The folders below that of these files which are sets made here, by their about.json: the faces beside them may be
+    those that they were made of. None where all pictures that are not set `apart` lie in such sets: they are meant."""
+    abouts = {PurePosixPath(name).parent: read for name, read in found if PurePosixPath(name).name == ABOUT}
+    abouts.pop(PurePosixPath(), None)  # of the source itself
+    sets = [folder for folder, read in abouts.items() if {"count", "size"} <= _json(_read(read)).keys()]
+    pictures = (PurePosixPath(name) for name, _ in found if is_picture(name))
+    others = (path for path in pictures if not any(folder in apart or folder in sets for folder in path.parents))
+    return sets if any(others) else []
+
+
 def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], list[str], list[str]]:
     """The files that may be pictures, by their ending or else by what is in them; of each kind of table the (name,
     bytes or the reason why there are none) of all that were found, the uppermost first; lines on what is neither; and
@@ -133,15 +144,19 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
     pictures, tables, skipped = [], {}, []
     try:
         found = members(source, refused=skipped)
-        found = list(found) if source.is_dir() else found  # what is packed must be read before the next is asked for
-        apart = _made_of_faces(name for name, _ in found) if source.is_dir() else {}
+        apart = {}
+        if source.is_dir():
+            found = list(found)  # what is packed must be read before the next is asked for
+            if source in output.parents:
+                own = PurePosixPath(printable(decoded(os.fsencode(output.relative_to(source).as_posix()))))
+                found = [one for one in found if own not in (PurePosixPath(one[0]), *PurePosixPath(one[0]).parents)]
+            apart = _made_of_faces(name for name, _ in found)
+            apart |= dict.fromkeys(_made_before(found, apart), "a set made before")
         left_out = "{} is left out, as it looks like {}: name it alone if it is faces"
         notes = [left_out.format(*folder) for folder in sorted(apart.items())]
-        if source in output.parents:
-            apart[PurePosixPath(printable(decoded(os.fsencode(output.relative_to(source).as_posix()))))] = "its own"
         for name, read in found:
             file = PurePosixPath(name).name
-            if not apart.keys().isdisjoint((PurePosixPath(name), *PurePosixPath(name).parents)):
+            if not apart.keys().isdisjoint(PurePosixPath(name).parents):
                 continue
             if file in (*TABLES, LABELS, ABOUT):
                 tables.setdefault(file, []).append((name, _read(read)))
@@ -250,14 +265,20 @@ def _decoded(found: list[tuple[str, bytes | str]]) -> tuple[str, str | None, lis
 def _of_drawn(found: list[tuple[str, bytes | str]]) -> dict:
     """The seed in the uppermost about.json, by which notebooks know that a set was drawn, and its name, by which scores
     call it; nothing of a set that was not drawn."""
-    try:
-        about = json.loads(found[0][1]) if found else {}
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(about, dict) or "seed" not in about:
+    about = _json(found[0][1]) if found else {}
+    if "seed" not in about:
         return {}
     kept = {"seed": about["seed"]}
     return kept | {"name": about["name"]} if isinstance(about.get("name"), str) else kept
+
+
+def _json(data: bytes | str) -> dict:
+    """What an about.json says; nothing of one that cannot be read."""
+    try:
+        about = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def _carried(table: str, name: str, text: str, written: dict[str, str]) -> tuple[bytes | None, list[str]]:

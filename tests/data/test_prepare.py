@@ -531,6 +531,27 @@ def test_what_notebooks_made_of_the_faces_is_no_part_of_them(source, tmp_path):
     assert module._made_of_faces(module.NUMBERS) == {}  # named as the source
 
 
+def test_a_set_made_before_is_no_part_of_the_faces_that_it_was_made_of(source, tmp_path):
+    for name in ("a", "b", "c"):
+        picture().save(source / f"{name}.png")
+    prepare(source, source / "small", workers=1)
+    other = run(source, source / "smaller", "--size", "32")
+    assert "note: small is left out, as it looks like a set made before: name it alone if it is faces" in other.stderr
+    assert other.stderr.splitlines()[-1] == "3 faces written, 0 skipped"
+    for name in ("a", "b", "c"):
+        (source / f"{name}.png").unlink()
+    (source / "runs/gan/samples").mkdir(parents=True)
+    for name in ("log.csv", "samples/1.jpg"):
+        (source / "runs/gan" / name).write_bytes(b"")
+    made = prepare(source, tmp_path / "both", workers=1)  # without others, the sets are what is meant
+    assert made.written == 6
+    assert made.notes[-1] == "2 folders are kept, as classes: small, smaller"
+    for folder in ("small", "smaller"):
+        (source / folder / "about.json").write_text('{"name": "by somebody else"}')
+    picture().save(source / "a.png")
+    assert prepare(source, tmp_path / "all", workers=1).written == 7
+
+
 # What is broken, odd, or left behind
 
 
