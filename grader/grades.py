@@ -6,14 +6,18 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import file_name, left_behind, natural, short_hash, unused, write_bytes, write_text
+from grader.files import PARTS, file_name, left_behind, natural, short_hash, unused, write_bytes, write_text
+from grader.inputs.archives import bytes_of
+from grader.inputs.submission import is_archive
 from grader.points import Points
 from grader.report import board, gradebook
 from grader.report.page import page_of
@@ -23,6 +27,7 @@ from grader.uploads import Upload
 
 PAGES = ".pages.json"  # in the folder of reports: the list of those in it
 SECRET = "secret.txt"  # by which the folder of results is told from a student's
+RECORD = ".written.json"  # beside it: what was written among the submissions
 NOTHING = {"status": MISSING, "problems": ["handed nothing in"]}
 ANYBODYS = {  # where something was handed in, by nobody knows whom
     "status": UNSURE,
@@ -153,6 +158,40 @@ def kept_tables(page: Path) -> list[Path]:
     """The tables that were kept before others were written."""
     patterns = (f"{glob.escape(page.stem)}{middle}.before*.csv" for middle in ("", ".*"))
     return [path for pattern in patterns for path in page.parent.glob(pattern) if path.is_file()]
+
+
+def written_before(folder: Path, parts: Path) -> set[Path]:
+    """What leaderboards have written among the submissions, whole paths: that of the results in `parts`, and others
+    whose results lie in the class folder. Never an archive: somebody else may make such a folder, too."""
+    real, found = folder.resolve(), set()
+    with suppress(OSError):  # that it cannot be read is said elsewhere
+        found |= {path for path in real.iterdir() if path.name.endswith(PARTS) and _holds_results(path)}
+    for one in {*found, parts.resolve()}:
+        page = one.with_name(one.name.removesuffix(PARTS))
+        written = {page, *board.beside(page), *gradebook.beside(page)} if _holds_results(one) else set()
+        with suppress(OSError, ValueError, TypeError, RecursionError):  # of an older version there is no record
+            written = {Path(os.path.realpath(real / name)) for name in json.loads(bytes_of(one / RECORD))}
+        written.update(kept_tables(page))
+        found |= {path for path in written if real in path.parents and not is_archive(path.name)}
+    return found
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether a folder has a secret as we make them, and no file of another kind than we write there."""
+    with suppress(OSError, ValueError):
+        ours = all(path.name == SECRET or path.suffix in (".json", ".html") for path in folder.iterdir())
+        return ours and bool(re.fullmatch(rb"[0-9a-f]{32}", bytes_of(folder / SECRET, 32)))
+    return False
+
+
+def remember(written: Iterable[Path], parts: Path, submissions: Path) -> None:
+    """Records which files and folders are written among the submissions, with those from before: at another time, for
+    another page or with fewer of them, they would be taken for submissions. Raises OSError."""
+    folder = submissions.resolve()
+    paths = written_before(folder, parts) | {path.resolve() for path in written}
+    inside = sorted(path.relative_to(folder).as_posix() for path in paths if folder in path.parents)
+    if inside:
+        write_text(parts / RECORD, json.dumps(inside))
 
 
 def secret(parts: Path) -> str:

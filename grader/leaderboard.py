@@ -65,10 +65,8 @@ def submissions(folder: Path, ours: Collection[Path] = (), roster: list[Student]
 
 
 def _passed_over(entry: Path) -> bool:
-    """Whether an entry was left by a system or by us, and not handed in under such a name."""
-    if entry.name.endswith(PARTS):
-        return (entry / grades.SECRET).is_file()
-    handed_in = is_archive(entry.name) or MOODLE.fullmatch(entry.name)
+    """Whether an entry was left by a system, and not handed in under such a name."""
+    handed_in = is_archive(entry.name) or MOODLE.fullmatch(entry.name) or entry.name.endswith(PARTS)
     return left_behind(entry.name) and (not handed_in or entry.name.startswith("._"))  # ._: macOS, beside each file
 
 
@@ -147,6 +145,12 @@ class _Plan:
     public: Path | None
     reports: Path | None
 
+    @property
+    def written(self) -> list[Path]:
+        """All that is written but the results themselves, and the pages in the folder of reports."""
+        tables = gradebook.beside(self.page) if self.tables else []
+        return [self.page, *board.beside(self.page), *tables, *filter(None, (self.public, self.reports))]
+
 
 def _plan(
     folder: Path,
@@ -164,13 +168,20 @@ def _plan(
     given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, parts, *board.beside(page), *gradebook.beside(page), *given)}
-    entries = submissions(folder.resolve(), ours, listed)
+    before = grades.written_before(folder, parts)
+    if passed := [path.relative_to(folder.resolve()).as_posix() for path in before - ours if path.exists()]:
+        named = printable(some(passed))
+        warnings.warn(f"passed over what a leaderboard wrote among the submissions before: {named}", stacklevel=3)
+    entries = submissions(folder.resolve(), ours | before, listed)
     students = classroom.students(entries, listed, worth.deadline)
     plan = _Plan(folder, page, parts, options, entries, students, worth, bool(roster or points), public, reports)
-    tables = gradebook.beside(page) if plan.tables else []
-    pages = [reports, *(reports / name for name in grades.page_names(students))] if reports else []
+    pages = [reports / name for name in grades.page_names(students)] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
-    written = [page, *board.beside(page), *tables, *filter(None, [public]), *pages]
+    for path in (parts, *plan.written):
+        taken = path.is_file() or (path == parts and path.exists())
+        if taken and folder.resolve() in path.resolve().parents and path.resolve() not in before:
+            raise GraderError(f"{path}: lies among the submissions, and is not ours: name another page to write")
+    written = [*plan.written, *pages]
     check_apart(written, (roster, points, options.reference, plan.parts, folder, *archives, *entries.values()))
     if reports and folder.resolve() in reports.resolve().parents and grades.is_others(reports):
         raise GraderError(f"{reports}: lies among the submissions, and is not ours: name a new folder for the pages")
@@ -205,6 +216,7 @@ def _write(plan: _Plan, students: list[Student], results: list[dict]) -> None:
     """Writes all that is asked for. Raises OSError."""
     rows = grades.with_grades(results, students, plan.points)
     key = grades.secret(plan.parts) if plan.public else None
+    grades.remember(plan.written, plan.parts, plan.folder)
     board.write(results, plan.page)
     if plan.tables:
         grades.write_tables(rows, plan.page, plan.parts)

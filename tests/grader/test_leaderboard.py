@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from grader import cli, grades, grading, leaderboard
+from grader.errors import GraderError
 from grader.files import file_name
 from grader.inputs import submission
 from grader.inputs.images import jpeg
@@ -242,6 +244,7 @@ def test_every_file_gets_a_row_that_names_its_kind(tmp_path, monkeypatch):
     for ours in ("board.html", "board.csv", "board.json", "board.grades.csv", "roster.csv"):
         (folder / ours).write_text("id,name\n1,Ada\n")
     found = leaderboard.submissions(folder)
+    holds_results(folder / "board.html.parts")
     assert {"ada", "ada.rar", "bob", "eve", "kim", "zip", "report.pdf", "notes", "twice"} <= found.keys()
     assert found["ada"].name == "ada.tgz" and found["ada.rar"].name == "ada.rar"
     for name, (_, kind) in with_name.items():
@@ -292,11 +295,73 @@ def test_what_is_called_as_hidden_files_are_has_a_row(tmp_path):
     """Else it would be nobody's 0, in silence."""
     handed_in = {". Budiman_12_assignsubmission_file_/1.jpg": ". Budiman_12_assignsubmission_file_", ".b1.tgz": ".b1"}
     handed_in |= {".b2.rar": ".b2", "eve.parts/1.jpg": "eve.parts", "kim.parts": "kim.parts"}
-    for name in (*handed_in, ".DS_Store", "._.b1.tgz", ".git/x.tgz", "board.html.parts/secret.txt"):
+    handed_in |= {"tim.parts/secret.txt": "tim.parts"}
+    for name in (*handed_in, ".DS_Store", "._.b1.tgz", ".git/x.tgz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert {*leaderboard.submissions(tmp_path)} == {*handed_in.values()}
     assert file_name(".tables") == "%2Etables"  # and not the name of a file of ours
+
+
+def holds_results(parts):
+    parts.mkdir()
+    (parts / "secret.txt").write_text(32 * "a")
+
+
+@pytest.fixture
+def listing(tmp_path, monkeypatch):
+    """A class of ada and a roster, and what grades it without looking: the names of rows, and what is warned of."""
+    monkeypatch.setattr(grading, "grade", graders.listed)
+    monkeypatch.setattr(leaderboard, "local", lambda jobs: ThreadPoolExecutor(1))
+    folder, options = tmp_path / "class", grading.Options(metrics=("afd",), offline=True)
+    write_tgz(folder / "ada.tgz", {})
+
+    def listed(page, **given):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            rows = leaderboard.make(folder, page, options, **given)
+        return [row["name"] for row in rows], [str(one.message) for one in said]
+
+    return folder, listed
+
+
+def test_what_was_written_among_the_submissions_is_none_of_them(tmp_path, listing):
+    folder, listed = listing
+    (tmp_path / "roster.csv").write_text("id,name\nada,Ada\n")
+    more = {"public": folder / "public.html", "reports": folder / "pages"}
+    for _ in range(2):
+        assert listed(folder / "a.html", roster=tmp_path / "roster.csv", **more) == (["ada Ada"], [])
+    said = "passed over what a leaderboard wrote among the submissions before: "
+    assert listed(folder / "a.html") == (["ada"], [f"{said}pages, public.html"])
+    (folder / "a.grades.csv").write_text("mine")  # changed by hand, and thus kept
+    listed(folder / "a.html", roster=tmp_path / "roster.csv")
+    assert (folder / "a.grades.before.csv").is_file()
+    for page, more in ((folder / "b.html", 7), (tmp_path / "c.html", 11)):
+        assert listed(page) == (["ada"], [f"{said}a.canvas.csv, a.csv, a.grades.before.csv and {more} more"])
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.json", "a.csv", "a.html.parts/1.jpg", "a.grades.csv", "p.html"])
+def test_what_a_student_handed_in_is_not_replaced(name, tmp_path, listing):
+    folder, listed = listing
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    (tmp_path / "roster.csv").write_text("id,name\nada,Ada\n")
+    top = re.escape(name.partition("/")[0])
+    with pytest.raises(GraderError, match=f"class/{top}: lies among the submissions, and is not ours: name another"):
+        listed(folder / "a.html", roster=tmp_path / "roster.csv", public=folder / "p.html")
+    assert (folder / name).read_text() == "mine" and len([*folder.iterdir()]) == 2
+
+
+def test_nobody_can_hide_an_archive_by_a_record(tmp_path, listing):
+    """Whoever makes a folder such as ours is named, and passes over no archive of others."""
+    folder, listed = listing
+    holds_results(folder / "x.html.parts")
+    (folder / "x.html.parts/.written.json").write_text('["ada.tgz", "../roster.csv", "\\u0000", "x"]')
+    names, (note,) = listed(tmp_path / "a.html")
+    assert names == ["ada"] and note.endswith("among the submissions before: x.html.parts")
+    for broken in ("[[1]]", "[" * 100_000, "no json", "7"):
+        (folder / "x.html.parts/.written.json").write_text(broken)
+        assert listed(tmp_path / "a.html")[0] == ["ada"]
 
 
 def test_what_a_student_handed_in(tmp_path):
