@@ -28,6 +28,7 @@ COLUMNS = {  # the first that is there: a bare "ID" may be Canvas' own number, o
 }
 NOBODY = ("points possible", "student, test")  # lines of such a gradebook
 MAX_BYTES = 4 * 2**20  # of a roster
+WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods begin, and .xls
 TRIES = 5  # uploads of one student that are graded to find the one that counts
 
 
@@ -126,9 +127,17 @@ def read_roster(path: Path) -> list[Student]:
     """The students of a CSV file with the columns id and name, in its order. Raises GraderError, and OSError."""
     remedy = "write a CSV file whose first line is id,name"
     try:
-        text = bytes_of(path, MAX_BYTES).decode("utf-8-sig")
+        data = bytes_of(path, MAX_BYTES)
+        if data.startswith(WORKBOOKS):
+            how = "save it as CSV UTF-8, in Excel by File > Save As"
+            raise GraderError(f"{path}: a workbook of a spreadsheet, and no CSV file: {how}")
+        text = data.decode("utf-8-sig")
         text = text.replace("\r\n", "\n").replace("\r", "\n")  # old Excel for Mac ends lines so
-        reader = csv.reader(io.StringIO(text), delimiter=_separator(text), strict=True)  # a quote left open hides rows
+        said = re.match(r'"?sep=([^\w"\n])', text, re.IGNORECASE)  # for Excel; it is no line of the table
+        mark = said[1] if said else _separator(text)
+        reader = csv.reader(io.StringIO(text), delimiter=mark, strict=True)  # a quote left open hides rows
+        if said:
+            next(reader)
         numbered = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         reason = printable(str(error))

@@ -107,6 +107,23 @@ def test_columns_may_stand_between_what_excel_writes(tmp_path, mark):
     assert [(one.id, one.name) for one in listed] == [("b1", "Ada"), ("b2", "Eve")]
 
 
+@pytest.mark.parametrize("first", ["sep=;", "\ufeffSEP=;", '"sep=;"', "sep=;;"])
+def test_the_line_that_tells_excel_the_mark_is_no_line_of_the_table(tmp_path, first):
+    listed = roster_of(tmp_path / "r.csv", f'{first}\r\nid;name\r\nb1;"Lovelace; Ada, Countess"\r\n')
+    assert [(one.id, one.name) for one in listed] == [("b1", "Lovelace; Ada, Countess")]
+    with pytest.raises(GraderError, match="line 4 has no id"):
+        roster_of(tmp_path / "r.csv", f"{first}\nid;name\nb1;Ada\n;Eve\n")
+
+
+@pytest.mark.parametrize("begins", [b"PK\3\4", b"\xd0\xcf\x11\xe0"])
+def test_a_workbook_is_told_how_to_become_a_roster(tmp_path, begins):
+    (tmp_path / "r.xlsx").write_bytes(begins + bytes(600))
+    with pytest.raises(
+        GraderError, match=r"r\.xlsx: a workbook of a spreadsheet, and no CSV file: save it as CSV UTF-8"
+    ):
+        read_roster(tmp_path / "r.xlsx")
+
+
 def test_whose_archive_lies_in_anothers_folder_is_not_missing(tmp_path):
     listed = roster_of(tmp_path / "r.csv", "id,name\nb1,Ada\nb2,Bob\nb3,Cy\n")
     (tmp_path / "b1").mkdir()
