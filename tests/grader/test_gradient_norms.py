@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from rich.console import Console
 
 from grader import cli
 from grader.gradient_norms import as_csv, compare
-from grader.inputs.runs import BadRun, Run
+from grader.inputs.runs import BadRun, GradientNorms, Run
 from grader.inputs.runs import read_gradient_norms as read_run
 from grader.inputs.runs import read_run as read_whole
+from grader.report.norms import norms_table
 from grader.report.plots import _fonts, _legible, of_run
 from grader.report.plots import plot_norms as plot
 
@@ -84,6 +87,19 @@ def test_runs_of_one_setting_are_told_apart_by_their_folders(tmp_path, monkeypat
     assert labels("one/gp", "two/gp") == ["gradient penalty λ=10 (one/gp)", "gradient penalty λ=10 (two/gp)"]
     with open("x.csv", newline="", encoding="utf-8-sig") as file:
         assert {row["setting"] for row in csv.DictReader(file)} == {*labels("one/gp", "two/gp")}
+
+
+@pytest.mark.parametrize("runs", [2, 4, 9, 14])
+def test_runs_and_numbers_are_whole_in_a_narrow_table(runs):
+    names = [f"gradient penalty λ=10 (runs/wgan_gp_seed{number})" for number in range(runs)]
+    some = [GradientNorms(name, np.full((3, 2), 1.234e-6), 5) for name in names]
+    with (console := Console(width=80)).capture() as shown:
+        console.print(norms_table(some))
+    lines = [re.split("[┃│]", line) for line in shown.get().splitlines() if line[:1] in "┃│"]
+    cells = ["".join(part.strip() for part in column) for column in zip(*lines, strict=True)][2:-1]
+    assert [re.sub(r"\s", "", cell) for cell in cells] == [
+        f"{name}1.23e-061.23e-061".replace(" ", "") for name in names
+    ]
 
 
 def test_labels_in_letters_that_no_font_has_are_numbered(tmp_path, monkeypatch, recwarn):
