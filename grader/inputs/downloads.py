@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from grader.errors import GraderError
+from grader.errors import GraderError, first_line
 from grader.files import sha256
 
 TIMEOUT = 10  # seconds to wait for a server; offline is a normal state, not one to hang in
@@ -83,7 +83,7 @@ def obtain(asset: Asset, given: Path | None = None, offline: bool = False) -> Pa
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
         return Path(pooch.retrieve(asset.url, asset.sha256, asset.file, cache_folder(), downloader=downloader))
     except OSError as error:  # requests' errors are OSErrors, and some of them ValueErrors too
-        reason = "no connection" if "Connection" in type(error).__name__ else f"{type(error).__name__}: {error}"[:200]
+        reason = "no connection" if "Connection" in type(error).__name__ else first_line(error)
         raise AssetError(f"{asset.file} could not be downloaded ({reason}); set {asset.variable} to a copy") from None
     except ValueError:
         raise AssetError(f"{asset.url} gave a file with a wrong checksum: try again later") from None

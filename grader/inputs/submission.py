@@ -122,7 +122,7 @@ def read_submission(source: Path, loose: bool = False) -> Submission:
     problems = shortened(problems) + ([] if loose else _form(source, names, found))
     size = source.stat().st_size if source.is_file() else None
     if not found and size == 0:
-        problems = [f"{source}: is empty, 0 bytes: upload it again"]
+        problems = [f"{source}: is empty, 0 bytes: make it again, or upload it again"]
     elif not found:
         problems = [f"{source}: {_instead(source, extra)}: it should hold 1.jpg … {COUNT}.jpg"]
     elif loose and len(pictures) < 2:

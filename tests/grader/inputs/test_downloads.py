@@ -91,11 +91,22 @@ def test_offline_and_unreachable(server, cache):
         obtain(asset("http://127.0.0.1:9"))
 
 
+def test_a_reason_that_is_cut_off_says_so(cache, monkeypatch):
+    def signed(self, *_, **__):
+        raise OSError(f"404 Client Error: Not Found for url: https://elsewhere/{'x' * 300}")
+
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", signed)
+    with pytest.raises(
+        AssetError, match=r"downloaded \(404 Client Error: Not Found .*x…\); set GRADER_THING to a copy$"
+    ):
+        obtain(asset("http://127.0.0.1:9"))
+
+
 def test_a_proxy_that_is_none_is_no_wrong_checksum(cache, monkeypatch):
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("http_proxy", "http:///nowhere")
-    with pytest.raises(AssetError, match=r"could not be downloaded \(InvalidProxyURL"):
+    with pytest.raises(AssetError, match=r"could not be downloaded \(Please check proxy URL"):
         obtain(asset("http://127.0.0.1:9"))
 
 

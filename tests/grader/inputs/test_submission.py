@@ -493,7 +493,7 @@ def test_a_message_names_what_was_found_instead(tmp_path):
     assert "but an archive (a.tgz), packed twice" in problems(zip_of({"a.tgz": tgz.read_bytes()}, tmp_path / "x.zip"))
     (folder / "b.zip").write_bytes(b"")
     assert "2 archives (a.tgz, b.zip), and only one can count" in problems(folder)
-    assert "is empty, 0 bytes" in problems(folder / "b.zip")
+    assert "is empty, 0 bytes: make it again, or upload" in problems(folder / "b.zip")
     assert "1 other file (report.pdf)" in problems(tgz_of({"report.pdf": b"x"}, tmp_path / "x.tgz"))
     folder = folder_of({"1.jpg": encoded(), "a.tgz": b""}, tmp_path / "both")
     assert "beside an archive (a.tgz)" in problems(folder)
