@@ -164,6 +164,7 @@ def integrity(
     names = {copy.known: known.names[copy.known] for copy in copied + closest}
     shown = {name: index for index, name in names.items() if given and index < len(given.names)}
     seen = {shown[name]: picture for name, picture in named(faces, shown)} if faces else {}
+    names |= {index: f"./{name}" for name, index in shown.items() if name.startswith(COURSES)}  # no course's
     return Integrity(
         groups=groups,
         collapsed=collapsed(groups, len(pictures)),

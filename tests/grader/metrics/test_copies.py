@@ -236,6 +236,18 @@ def test_faces_of_one_name_in_two_folders_are_told_apart(tmp_path):
     assert found.copies[3].known not in found.pictures  # another crypko/0 than that of the folder
 
 
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_faces_of_the_users_are_not_called_the_courses(at_hand, tmp_path):
+    """In a folder called as the course's set, or a file that was made of one: the page would name the wrong remedy."""
+    (tmp_path / "crypko").mkdir()
+    (own,), (other,) = fields(1), fields(1, seed=7)
+    Image.fromarray(own).save(tmp_path / "crypko/0.png")
+    given, course = of_faces(tmp_path), Known(fingerprints(other[None]), ["crypko/0"])
+    found = integrity(np.stack([own, other]), course, given, faces=tmp_path if at_hand else None)
+    assert [found.names[copy.known] for copy in found.copies] == ["./crypko/0", "crypko/0"]
+    assert [*found.pictures] == [found.copies[0].known] * at_hand
+
+
 def test_useless_files(tmp_path, monkeypatch):
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadFingerprints, match="name a folder or zip of faces"):
