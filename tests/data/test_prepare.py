@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import tarfile
@@ -26,6 +25,7 @@ from data.cli import main
 from grader.inputs.images import decode
 from kit.faces import files_of, is_picture
 from tests.conftest import ROOT
+from tests.helpers.pngs import SIGNATURE, chunk, header
 
 module = import_module("data.prepare")  # `prepare` is also the name of the function in it
 prepare = module.prepare
@@ -129,13 +129,8 @@ def test_pixels_are_as_they_are_stored_whatever_exif_says(source, tmp_path):
 
 def bomb():
     """20,000 x 20,000 pixels of one bit in a few kilobytes."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = zlib.compress(bytes(2501) * 20_000)
-    head = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    rows = chunk(b"IDAT", zlib.compress(bytes(2501) * 20_000))
+    return SIGNATURE + header(20_000, 20_000, depth=1, colour=0) + rows + chunk(b"IEND")
 
 
 def test_what_is_broken_is_named_and_skipped(source, tmp_path):
@@ -555,22 +550,15 @@ def test_a_set_made_before_is_no_part_of_the_faces_that_it_was_made_of(source, t
 # What is broken, odd, or left behind
 
 
-def chunks(*kinds):
-    made = b"\x89PNG\r\n\x1a\n"
-    for kind, data in kinds:
-        made += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return made
-
-
 def test_whatever_decoding_raises_is_named_and_counted(tmp_path):
     good = png()
-    head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    head, end = SIGNATURE + header(8, 8), chunk(b"IEND")
     members = {
         "0.png": good,
-        "deflate.png": chunks((b"IHDR", head), (b"IDAT", b"no deflate data"), (b"IEND", b"")),
-        "header.png": chunks((b"IHDR", b"short"), (b"IEND", b"")),
+        "deflate.png": head + chunk(b"IDAT", b"no deflate data") + end,
+        "header.png": SIGNATURE + chunk(b"IHDR", b"short") + end,
         "chunk.png": good[:40] + b"\xff" * 30 + good[70:],
-        "bomb.png": chunks((b"IHDR", head), (b"zTXt", b"a\0\0" + zlib.compress(bytes(2**27))), (b"IEND", b"")),
+        "bomb.png": head + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**27))) + end,
         "secret.png": good,
         "unpacked.png": good,
     }

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save
 
+from tests.helpers.pngs import SIGNATURE, chunk, header
+
 PROOF = "unpickled-or-executed"
 
 NAMES = [
@@ -71,19 +73,9 @@ def encoded(form: str, mode: str = "RGB", size=(64, 64), **options) -> bytes:
 
 def png(width, height, depth=8, colour=2, interlace=0, rows=b"", chunks=()) -> bytes:
     """A PNG whose header says what it likes, with right checksums; `chunks` are (name, data)."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     middle = b"".join(chunk(*part) for part in chunks)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + middle
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    head = SIGNATURE + header(width, height, depth, colour, interlace)
+    return head + middle + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND")
 
 
 def bmp(width, height, bits=24, compression=0, colours=0) -> bytes:

@@ -4,9 +4,7 @@ import errno
 import io
 import os
 import random
-import struct
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ from kit.faces import (
     read_faces,
 )
 from kit.settings import Settings
-from tests.helpers.pngs import clear_at
+from tests.helpers.pngs import SIGNATURE, clear_at, header
 
 CPU = torch.device("cpu")
 
@@ -396,18 +394,12 @@ def test_other_formats_are_decoded_as_the_grader_does(encoder):
     assert np.array_equal(decode(file.getvalue(), 64), images.decode(file.getvalue(), 64)[0])
 
 
-def huge_png():
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-
-
 BROKEN = {
     "cut off": picture_file("RGBA")[:2000],
     "one bit": bytes(byte ^ (i == 3000) for i, byte in enumerate(picture_file("RGBA"))),
     "no picture": b"no picture",
     "empty": b"",
-    "huge": huge_png(),
+    "huge": SIGNATURE + header(30_000, 30_000),
     "gif": b"GIF89a\1\0\1\0\0\0\0;",
 }
 

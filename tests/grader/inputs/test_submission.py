@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from grader.inputs.images import decode, jpeg_quality
 from grader.inputs.submission import COUNT, BadSubmission, NotRead, Several, read_handed_in, read_submission
-from tests.helpers.pngs import clear_at
+from tests.helpers.pngs import HEADER, chunk, clear_at
 
 NAMES = [f"{number}.jpg" for number in range(1, COUNT + 1)]
 
@@ -476,11 +476,10 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
 def test_texts_of_a_png_are_not_unpacked(monkeypatch):
     """64 MB of them a picture took four minutes for a submission of under a megabyte."""
     data = encoded(form="PNG")
-    text = b"k\0\0" + zlib.compress(bytes(2**20))
-    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    texts = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**20))) * 200
     unpacked = []
     monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda text: unpacked.append(text) or b"")
-    pictures = [decode(one)[0] for one in (data, data[:33] + chunk * 200 + data[33:])]
+    pictures = [decode(one)[0] for one in (data, data[:HEADER] + texts + data[HEADER:])]
     assert np.array_equal(*pictures)
     assert not unpacked
 
