@@ -26,6 +26,7 @@ from __future__ import annotations
 import ast
 import base64
 import re
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -34,6 +35,7 @@ from baselines import translate
 from baselines.definitions import BASELINES, masters
 from grader import toml
 from grader.files import write_text
+from grader.filled_in import bound_names
 
 ROOT = BASELINES.parent
 KIT = BASELINES / "kit"
@@ -79,9 +81,11 @@ def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbforma
                 cell = translated
             cells += _with_modules(cell, laid)
     cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(f"{folder}/{master.stem}.ipynb", language)))
+    first = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    beside = [_names_cell(cells[:first])]  # the settings
     for number, cell in enumerate(cells):
         todo, check, title = (cell.metadata.pop(mark, None) for mark in ("todo", "check", "fold"))
-        for mark in ("show", "lang", "lines_to_next_cell"):  # the last is jupytext's
+        for mark in ("show", "lang", "module", "lines_to_next_cell"):  # the last is jupytext's
             cell.metadata.pop(mark, None)
         cell.id = f"todo-{todo}" if todo else f"check-{check}" if check else f"cell-{number}"
         cell.source = cell.source.strip("\n")
@@ -92,14 +96,16 @@ def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbforma
             cell.source = TIER.sub(lambda found: tier(found[1], language), PICTURE.sub(_laid_in, cell.source))
         if todo and not solved:
             cell.source = SOLUTION.sub(TODO.format(todo), cell.source)
+        if check:
+            cell.source = f"assert not (taken := name_taken(globals())), taken\n\n\n{cell.source}"
         if todo or check:
             cell.metadata["tags"] = ["todo" if todo else "check"]
             cell.metadata["nbgrader"] = _nbgrader(cell.id, graded=bool(check))
         if title or check:
             _fold(cell, title or f"Check: {check}")
     if language == "zh":  # before anything is printed
-        first = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
-        cells.insert(first, _messages_cell(master, laid))
+        beside.insert(0, _messages_cell(master, laid))
+    cells[first:first] = beside
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -109,6 +115,18 @@ def _notebook(master: Path, folder: str, solved: bool, language: str) -> nbforma
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def _names_cell(cells: list[nbformat.NotebookNode]) -> nbformat.NotebookNode:
+    """The folded cell that keeps what the modules' names mean before a student writes any: each check begins with a
+    look at them. The two networks are left out: others may well be tried."""
+    modules = [cell.source for cell in cells if cell.metadata.get("module", "networks") != "networks"]
+    bound = {name for source in modules for one in ast.parse(source).body for name in bound_names(one)}
+    names = sorted(name for name in bound if not name.isupper())  # no constants
+    source = f'remember(globals(), """\n{textwrap.fill(" ".join(names), 120)}\n""")'
+    cell = nbformat.v4.new_code_cell(source, id="names")
+    _fold(cell, "The names of the cells above: a check tells when one of them gets another meaning")
+    return cell
 
 
 def with_whole_rows(text: str) -> str:
@@ -176,7 +194,7 @@ def module_source(name: str) -> str:
 def _folded_module(name: str) -> nbformat.NotebookNode:
     title = ast.get_docstring(ast.parse((KIT / f"{name}.py").read_text(encoding="utf-8"))).partition("\n")[0]
     source = SOLUTION_MARK.sub("", module_source(name))
-    return nbformat.v4.new_code_cell(source, metadata={"fold": title.rstrip(".")})
+    return nbformat.v4.new_code_cell(source, metadata={"fold": title.rstrip("."), "module": name})
 
 
 def _fold(cell: nbformat.NotebookNode, title: str) -> None:

@@ -18,6 +18,7 @@ from types import ModuleType
 import torch
 from torch import distributed
 
+from kit.names import name_taken
 from kit.progress import watched
 from kit.run import checkpoint_in
 
@@ -35,6 +36,8 @@ def launch(train, settings, one_process=False):
     """Calls train(settings) and returns its run. With settings.processes over 1 it trains in that many new processes,
     one per GPU; a script that torchrun started is one of them already. With `one_process` it raises SystemExit where
     more than one are asked for."""
+    if taken := name_taken(globals()):
+        raise SystemExit(taken)
     together = max(settings.processes, int(os.environ.get("WORLD_SIZE", 1))) > 1
     if one_process and together:
         raise SystemExit("this notebook trains in one process: set `processes` to 1")

@@ -100,7 +100,7 @@ def execute(master, overrides, solved=True, until="", checks=None, before_traini
             continue
         if "run = launch(" in source:
             before_training(names)
-        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+        exec(compile(source, f"{master.stem} {name}", "exec", dont_inherit=True), names)
         if source.startswith("preset = "):
             names["overrides"] = overrides
         if until and until in source:
@@ -137,7 +137,7 @@ def before_todos(master) -> dict:
     for name, source in cells(master).items():
         if name.startswith("todo-"):
             return names
-        exec(compile(source, f"{master.stem} {name}", "exec"), names)
+        exec(compile(source, f"{master.stem} {name}", "exec", dont_inherit=True), names)
 
 
 @cache
@@ -149,7 +149,7 @@ def before_launch(master) -> dict:
     for name, source in cells(master).items():
         if "run = launch(" in source:
             return with_few_samples(names)
-        exec(compile(uncalled(name, source), f"{master.stem} {name}", "exec"), names)
+        exec(compile(uncalled(name, source), f"{master.stem} {name}", "exec", dont_inherit=True), names)
 
 
 @unmoved_by_cuda()
@@ -168,7 +168,7 @@ def check(master, todo, solution, alone=True) -> None:
             elif alone and not last:
                 source = uncalled(name, source)
             if started:
-                exec(compile(source, f"{master.stem} {name}", "exec"), names)
+                exec(compile(source, f"{master.stem} {name}", "exec", dont_inherit=True), names)
             if last:
                 return
     finally:

@@ -9,9 +9,12 @@ import torch
 
 from baselines import translate
 from baselines.build import masters
+from baselines.definitions import BASELINES
 from kit.checks import TORCH_SAYS, check_device, check_step, errors_in_words, output_of
 from kit.translation import translator
-from tests.helpers.notebook import cells, check, solution_with, written
+from tests.helpers.notebook import before_todos, cells, check, solution_with, written
+
+VANILLA = BASELINES / "01_gan.py"
 
 
 def cases(kind):
@@ -69,6 +72,51 @@ def test_no_helper_of_a_student_takes_the_place_of_one_of_the_checks(master):
     sources = [s for n, s in cells(master).items() if n.startswith("check-") or s.startswith("# @title What the check")]
     defined = {match for source in sources for match in re.findall(r"^(?:class |def )?(\w+)(?:[(:]| = )", source, re.M)}
     assert not [name for name in defined if not OURS.fullmatch(name)]
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("from random import random", "random"),
+        ("from time import time", "time"),
+        ("from copy import copy", "copy"),  # with which checks themselves would stop
+        ("def sample(p):\n    return p", "sample"),
+        ("class Run:\n    pass", "Run"),
+        ("show = 3", "show"),
+        ("import random, time, copy\nfrom random import random as dice\nfrom torch import nn", None),
+        ("class Generator(nn.Module):\n    pass", None),  # others' networks may be tried
+    ],
+)
+def test_what_takes_a_name_of_the_folded_cells_is_told(line, taken):
+    source = f"{line}\n\n\n{cells(VANILLA)['todo-generator_step']}"
+    if not taken:
+        check(VANILLA, "generator_step", source)
+        return
+    with pytest.raises(AssertionError, match=f"^the folded cells use the name `{taken}`"):
+        check(VANILLA, "generator_step", source)
+
+
+def test_a_name_that_was_taken_stops_a_training_before_it_begins():
+    names = before_todos(VANILLA)
+    with (
+        mock.patch.dict(names, show=lambda x: x),
+        pytest.raises(SystemExit, match=r"^the folded cells use the name `show`"),
+    ):
+        names["launch"](lambda settings: 1 / 0, names["settings"])
+
+
+@pytest.mark.parametrize("master", masters(), ids=lambda path: path.stem)
+def test_a_folded_cell_may_be_run_again(master):
+    names = before_todos(master)
+    remembered = dict(names["KIT_NAMES"])
+    assert len(remembered) > 100
+    with mock.patch.dict(names):
+        for source in cells(master).values():
+            if "remember(globals()" in source:
+                break
+            exec(compile(source, f"{master.stem}, again", "exec", dont_inherit=True), names)
+        names["KIT_NAMES"].update(remembered)
+        assert not names["name_taken"](names)
 
 
 @pytest.mark.parametrize(
