@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from grader.errors import GraderError, printable
 
@@ -205,17 +206,23 @@ def unused(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def keep_others(path: Path, begins: str) -> None:
-    """Keeps a copy of a table that is to be replaced and does not begin as ours do, with a warning: it may be
-    somebody's list of students. Raises OSError."""
+def keep_unless(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
+    """Keeps a copy of a file that is to be replaced and is none of ours, with a warning: it may be somebody's homework.
+    Raises OSError."""
     try:
-        before = path.read_bytes()
+        with open(path, "rb") as file:
+            replaceable = is_ours(file)
     except FileNotFoundError:
         return
-    if before and not before.removeprefix(BOM.encode()).startswith(begins.encode()):
+    if not replaceable and path.stat().st_size:
         copy = unused(path)
-        write_bytes(copy, before)
+        write_bytes(copy, path.read_bytes())
         warnings.warn(printable(f"{path} was not made by this command: that file is kept as {copy.name}"), stacklevel=3)
+
+
+def keep_others(path: Path, begins: str) -> None:
+    """`keep_unless` of a table, of which ours begin so: it may be somebody's list of students. Raises OSError."""
+    keep_unless(path, lambda file: file.read().removeprefix(BOM.encode()).startswith(begins.encode()))
 
 
 def csv_text(rows: Iterable[Iterable], ending: str = "\n") -> str:

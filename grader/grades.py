@@ -15,11 +15,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import PARTS, file_name, left_behind, natural, short_hash, unused, write_bytes, write_text
+from grader.files import (
+    PARTS,
+    file_name,
+    keep_unless,
+    left_behind,
+    natural,
+    short_hash,
+    unused,
+    write_bytes,
+    write_text,
+)
 from grader.inputs.archives import bytes_of
 from grader.inputs.submission import is_archive
 from grader.points import Points
 from grader.report import board, gradebook
+from grader.report.page import is_ours as is_page
 from grader.report.page import page_of
 from grader.results import BROKEN, MISSING, UNSURE
 from grader.roster import Student
@@ -154,10 +165,16 @@ def _changed(path: Path, written: str | None) -> Path | None:
     return unused(path)
 
 
-def kept_tables(page: Path) -> list[Path]:
-    """The tables that were kept before others were written."""
-    patterns = (f"{glob.escape(page.stem)}{middle}.before*.csv" for middle in ("", ".*"))
-    return [path for pattern in patterns for path in page.parent.glob(pattern) if path.is_file()]
+def kept_files(*pages: Path | None) -> list[Path]:
+    """What was kept before these pages, or a file beside them, were written."""
+    return [
+        path
+        for page in filter(None, pages)
+        for ending in (page.suffix, ".csv", ".json")
+        for middle in ("", ".*")
+        for path in page.parent.glob(f"{glob.escape(page.stem)}{middle}.before*{glob.escape(ending)}")
+        if path.is_file()
+    ]
 
 
 def written_before(folder: Path, parts: Path) -> set[Path]:
@@ -171,7 +188,7 @@ def written_before(folder: Path, parts: Path) -> set[Path]:
         written = {page, *board.beside(page), *gradebook.beside(page)} if _holds_results(one) else set()
         with suppress(OSError, ValueError, TypeError, RecursionError):  # of an older version there is no record
             written = {Path(os.path.realpath(real / name)) for name in json.loads(bytes_of(one / RECORD))}
-        written.update(kept_tables(page))
+        written.update(kept_files(page))
         found |= {path for path in written if real in path.parents and not is_archive(path.name)}
     return found
 
@@ -218,6 +235,7 @@ def write_public(results: list[dict], page: Path, key: str) -> None:
             problems = ["could not be graded"] if result["problems"] else []
             name = pseudonym(result["student"]["id"], result["name"], key)
             rows.append(result | {"name": name, "problems": problems, "notes": [], "shares": {}})
+    keep_unless(page, is_page)
     write_text(page, board.as_page(board.ranked(rows), "Leaderboard"))
 
 
@@ -268,4 +286,5 @@ def write_pages(students: list[Student], rows: list[dict], parts: Path, folder: 
             text = report.read_text(encoding="utf-8").replace(HEAD, HEAD + page_of("grade.html.j2", own), 1)
         else:
             text = page_of("student.html.j2", own)
+        keep_unless(folder / name, is_page)
         write_text(folder / name, text)

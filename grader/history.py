@@ -11,7 +11,7 @@ from pathlib import Path
 
 from grader.features import imagenet
 from grader.features.reference import Reference
-from grader.files import check_apart, check_closed, check_writable, csv_text, write_bytes, write_text
+from grader.files import check_apart, check_closed, check_writable, csv_text, keep_others, write_bytes, write_text
 from grader.inputs.runs import Checkpoint, best, checkpoints
 from grader.inputs.submission import COUNT, BadSubmission, read_submission
 from grader.metrics import afd
@@ -45,7 +45,8 @@ def score_history(
     scored = list(_scored(run, against, progress("checkpoints", total)))
     if not scored:
         raise BadSubmission(f"{run}: no checkpoint could be scored: train again")
-    write_text(output / "history.csv", as_csv(scored))
+    keep_others(table := output / "history.csv", as_csv([]).strip())
+    write_text(table, as_csv(scored))
     plot_history(scored, output / "history.png")
     if pack_best:
         write_bytes(output / "submission.tgz", best(scored).samples.read_bytes())

@@ -165,7 +165,7 @@ def _plan(
     options = replace(options.resolved(), pages=reports is not None)
     listed = classroom.read_roster(roster) if roster else None
     worth = read_points(points or DEFAULT)
-    given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_tables(page)]
+    given = [*filter(None, (roster, points, public, reports, options.reference)), *grades.kept_files(page, public)]
     parts = page.with_name(f"{page.name}{PARTS}")
     ours = {path.resolve() for path in (page, parts, *board.beside(page), *gradebook.beside(page), *given)}
     before = grades.written_before(folder, parts)

@@ -94,7 +94,7 @@ def score(
     or run.
 
     Prints a table of measures beside their thresholds, and notes to standard error; writes report.json, and
-    report.html, which holds the pictures.
+    report.html, which holds the pictures. A file of yours that is called so is kept, as report.before.html.
 
     FD-ImageNet, FD-anime and the embedded AFD need nothing else. FID needs --reference and Inception's weights, AFD by
     lbpcascade its cascade: they are downloaded on first use, verified, and kept in ~/.cache or $GRADER_CACHE.

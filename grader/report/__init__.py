@@ -14,12 +14,14 @@ NAMES = ("report.json", "report.html")
 
 
 def write(score: Score, folder: Path, run: Run | None = None) -> list[Path]:
-    """Writes report.json and report.html to a folder, each whole or not at all. Raises OSError."""
-    from grader.files import write_text
-    from grader.report.json import as_json
-    from grader.report.page import as_html
+    """Writes report.json and report.html to a folder, each whole or not at all. What others called so is kept.
+    Raises OSError."""
+    from grader.files import keep_unless, write_text
+    from grader.report import json, page
 
     paths = [folder / name for name in NAMES]
-    for path, text in zip(paths, (as_json(score) + "\n", as_html(score, run)), strict=True):
+    for path, kind in zip(paths, (json, page), strict=True):
+        keep_unless(path, kind.is_ours)
+    for path, text in zip(paths, (json.as_json(score) + "\n", page.as_html(score, run)), strict=True):
         write_text(path, text)
     return paths

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from grader.errors import counted, printable
-from grader.files import BOM, csv_text, keep_others, natural, write_text
+from grader.files import BOM, csv_text, keep_others, keep_unless, natural, write_text
 from grader.metrics.afd import CASCADE_SCALE
+from grader.report.json import is_ours as is_json
+from grader.report.page import is_ours as is_page
 from grader.report.page import page_of
 from grader.report.words import read, written
 from grader.results import DISTANCES, GRADED, MISSING, UNSURE
@@ -113,7 +115,8 @@ def _written(measure: dict) -> str:
 
 
 def write(results: list[dict], page: Path) -> list[Path]:
-    """Writes the page, and the same as .csv and .json beside it, each whole or not at all. Raises OSError."""
+    """Writes the page, and the same as .csv and .json beside it, each whole or not at all. What others called so is
+    kept. Raises OSError."""
     rows = ranked(results)
     head = ["rank", "name", "passed", *(rows[0]["values"] if rows else ()), "remarks", "notes"]
     lines = [
@@ -122,7 +125,9 @@ def write(results: list[dict], page: Path) -> list[Path]:
     table = csv_text([head, *(map(plain, line) for line in lines)])
     without = [{name: value for name, value in result.items() if name not in HIDDEN} for result in results]
     paths = [page, *beside(page)]
+    keep_unless(page, is_page)
     keep_others(paths[1], csv_text([head[:3]]).strip())
+    keep_unless(paths[2], is_json)
     texts = as_page(rows, page.stem), BOM + table, json.dumps(without, indent=2) + "\n"
     for path, text in zip(paths, texts, strict=True):
         write_text(path, text)

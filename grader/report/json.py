@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import BinaryIO
 
 from grader.results import ByLabel, Integrity, Score
 
 SCHEMA = 5  # raised whenever a field changes its name or its meaning
+
+
+SCORED, ROW = {"submission", "measures", "verdicts"}, {"name", "status", "problems"}  # fields since the first version
+
+
+def is_ours(file: BinaryIO) -> bool:
+    """Whether a file is a report.json, or a leaderboard.json, as any version wrote it."""
+    try:
+        read = json.load(file)
+    except (ValueError, RecursionError):
+        return False
+    rows = read if isinstance(read, list) else [read]
+    return all(isinstance(row, dict) and (row.keys() >= SCORED or row.keys() >= ROW) for row in rows)
 
 
 def as_json(score: Score) -> str:

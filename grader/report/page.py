@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -29,6 +29,12 @@ EXTREMES = 10  # pictures that the detector likes most, and least
 PER_LABEL = 10  # pictures of each label
 
 
+MARKS = (  # in the head of each page
+    b'<meta name="generator" content="anime-gan-kit">',
+    b"--ink: #1c1e21; --soft: #5b616b; --paper: #fff;",  # of versions before that
+)
+
+
 class ShownScore(Score):
     """A Score that Jupyter shows as its tables."""
 
@@ -39,6 +45,12 @@ class ShownScore(Score):
 
     def _repr_html_(self) -> str:
         return as_fragment(self)
+
+
+def is_ours(file: BinaryIO) -> bool:
+    """Whether a file is a page that the grader drew, in any version."""
+    head = file.read(2**16)
+    return any(mark in head for mark in MARKS)
 
 
 def as_html(score: Score, run: Run | None = None) -> str:

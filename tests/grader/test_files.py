@@ -1,13 +1,17 @@
 """Names in their one order, what systems leave behind, and files that others hold."""
 
+import json
 import os
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from grader import files
-from grader.files import CannotWrite, atomic, check_closed, left_behind, natural
+from grader.files import CannotWrite, atomic, check_closed, keep_unless, left_behind, natural
+from grader.report import json as report_json
+from grader.report import page
 
 
 def test_numbers_count_as_numbers():
@@ -58,3 +62,38 @@ def test_windows_lends_a_new_folder_to_a_scanner_for_a_while(tmp_path, monkeypat
     refused = iter(range(held))
     with nullcontext() if whole else pytest.raises(CannotWrite):
         check_closed([tmp_path / "a.csv"])
+
+
+OURS = '<meta name="generator" content="anime-gan-kit">'
+OLD = "<style>\n:root { color-scheme: light; --ink: #1c1e21; --soft: #5b616b; --paper: #fff; --line: #d9dce1;"
+SCORED, ROW = {"submission": "a", "measures": [], "verdicts": []}, {"name": "a", "status": "broken", "problems": []}
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "text", "ours"),
+    [
+        (page.is_ours, "<p>my homework report</p>", False),
+        (page.is_ours, f"<!doctype html>\n<head>\n{OURS}", True),
+        (page.is_ours, f"<!doctype html>\n<head>\n{OLD}", True),
+        (page.is_ours, "\ud800", False),
+        (report_json.is_ours, json.dumps(SCORED), True),
+        (report_json.is_ours, json.dumps([ROW, ROW]), True),
+        (report_json.is_ours, json.dumps([ROW, {"name": "a"}]), False),
+        (report_json.is_ours, '{"loss": 1}', False),
+        (report_json.is_ours, "my report", False),
+        (report_json.is_ours, "3", False),
+        (report_json.is_ours, "[" * 100_000, False),
+    ],
+)
+def test_what_others_wrote_is_kept_and_what_is_ours_is_replaced(tmp_path, is_ours, text, ours):
+    path = tmp_path / "report.x"
+    path.write_text(text, errors="surrogatepass")
+    with nullcontext() if ours else pytest.warns(UserWarning, match="kept as report.before.x"):
+        keep_unless(path, is_ours)
+    assert (tmp_path / "report.before.x").exists() != ours
+
+
+@pytest.mark.parametrize("template", ["report", "leaderboard", "student"])
+def test_each_page_has_our_mark(template):
+    text = (Path(page.__file__).parent / f"templates/{template}.html.j2").read_bytes()
+    assert page.MARKS[0] in text and text.index(page.MARKS[0]) < text.index(b"<title>")

@@ -18,6 +18,7 @@ from grader.files import file_name
 from grader.metrics.registry import Against
 from grader.points import read_points
 from grader.report import gradebook
+from grader.report.page import MARKS
 from grader.roster import Student
 from grader.roster import students as students_of
 from grader.uploads import Upload
@@ -307,8 +308,8 @@ def measured(monkeypatch):
 
     def grade(name, source, options):
         names.append(name)
-        page = {"page": f"<body>report of {name}", "drawn_by": result_cache.drawn_by()} if options.pages else {}
-        return result(name, 50.0, "Medium") | page
+        page = {"page": f"{MARKS[0].decode()}<body>report of {name}", "drawn_by": result_cache.drawn_by()}
+        return result(name, 50.0, "Medium") | (page if options.pages else {})
 
     monkeypatch.setattr(grading.Options, "scorer", lambda *_: SimpleNamespace(against=Against(None)))
     monkeypatch.setattr(result_cache, "measured_with", lambda *_: "x")
@@ -482,6 +483,23 @@ def test_what_a_person_typed_into_a_table_is_kept(tmp_path, monkeypatch, measure
         assert done.stderr.count("kept as") == 1 and f"that version is kept as {kept_as}" in done.stderr
         assert Path(kept_as).read_text() == f"decided by hand: {kept_as}"
         assert [row["name"] for row in read(Path("leaderboard.grades.csv"))] == ["b1"]  # and no table is a submission
+
+
+def test_pages_of_somebody_else_are_kept_and_are_no_submissions(tmp_path, monkeypatch, measured):
+    monkeypatch.chdir(tmp_path)
+    Path("b1.tgz").write_bytes(b"x")
+    Path("reports").mkdir()
+    theirs = ("leaderboard.html", "leaderboard.csv", "leaderboard.json", "public.html", "reports/b1.html")
+    for name in theirs:
+        Path(name).write_text(f"my own {name}")
+    command = ["leaderboard", ".", "--public", "public.html", "--reports", "reports"]
+    Path("reports/.pages.json").write_text("{}")  # of another class: that folder is taken as ours
+    for notes in (5, 0):
+        done = CliRunner().invoke(cli.main, command)
+        assert done.exit_code == 0 and done.stderr.count("kept as") == notes, done.output
+    for path in map(Path, theirs):
+        assert path.with_name(f"{path.stem}.before{path.suffix}").read_text() == f"my own {path}"
+    assert [row["name"] for row in json.loads(Path("leaderboard.json").read_text())] == ["b1"]
 
 
 def test_a_submission_called_tables_is_kept_as_any_other(tmp_path, monkeypatch, measured):

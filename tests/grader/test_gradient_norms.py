@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
@@ -225,6 +226,18 @@ def test_a_table_of_somebody_else_is_kept(tmp_path):
     assert (tmp_path / "hw6.before.csv").read_text() == "id,name\n1,Ada\n"
     assert (tmp_path / "hw6.csv").read_text("utf-8-sig").startswith("setting,layer")
     assert not (tmp_path / "hw6.before2.csv").exists()
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_plot_of_somebody_else_is_kept(tmp_path, ending):
+    """As a student draws it, with Matplotlib too."""
+    run, output = make_run(tmp_path / "run", [1, 2], {}), tmp_path / f"gradnorm.{ending}"
+    Figure().savefig(output)
+    drawn = output.read_bytes()
+    for notes in (1, 0):
+        printed = CliRunner().invoke(cli.main, ["gradnorm", str(run), "-o", str(output)])
+        assert printed.exit_code == 0 and printed.stderr.count(f"kept as gradnorm.before.{ending}") == notes
+    assert (tmp_path / f"gradnorm.before.{ending}").read_bytes() == drawn
 
 
 @pytest.mark.parametrize(

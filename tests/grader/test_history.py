@@ -43,8 +43,10 @@ def collapsing(tmp_path_factory, rendered):
 
 def test_the_best_checkpoint_is_found_and_packed(collapsing, rendered):
     args = ["history", str(collapsing), "--reference", str(rendered), "--pack", "best"]
+    (collapsing / "history.csv").write_text("epoch,loss\n")  # a student's own
     result = CliRunner().invoke(cli.main, args)
     assert result.exit_code == 0, result.output
+    assert (collapsing / "history.before.csv").read_text() == "epoch,loss\n"
     assert "000050.tgz: left out" in result.stderr
     with open(collapsing / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))

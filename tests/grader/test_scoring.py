@@ -292,6 +292,17 @@ def test_score_names_all_that_it_takes(outputs):
         score(outputs, metrics=["fids"])
 
 
+def test_a_report_that_a_student_wrote_is_kept(outputs, tmp_path):
+    for name, text in (("report.html", "<p>my homework report</p>"), ("report.json", '{"mine": 1}')):
+        (tmp_path / name).write_text(text)
+    for notes in (2, 0):
+        result = run(outputs, "--offline", "--metrics", "afd", "--output", tmp_path)
+        assert result.exit_code == 0 and result.stderr.count("kept as report.before.") == notes
+    assert (tmp_path / "report.before.html").read_text() == "<p>my homework report</p>"
+    assert (tmp_path / "report.before.json").read_text() == '{"mine": 1}'
+    assert len([*tmp_path.iterdir()]) == 4
+
+
 def test_a_bad_submission(outputs, tmp_path):
     short = tmp_path / "short"
     short.mkdir()
