@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing import current_process, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -57,6 +57,9 @@ class CannotStart(GraderError):
     """The system starts no process, or no thread to wait for its answers."""
 
 
+GUARD = "a process ended as it began (why stands above): call this from a file, under if __name__ == '__main__':"
+
+
 class ProcessDied(Exception):
     """A process was killed while it did some work, maybe for want of memory."""
 
@@ -75,6 +78,8 @@ class ProcessPool(ThreadPoolExecutor):
 
     def __init__(self, count: int, prepare: Callable[[], None], option: str):
         super().__init__(at_most(count), initializer=_block_ctrl_c)
+        if getattr(current_process(), "_inheriting", False):  # it runs the script anew, and would start others that do
+            raise CannotStart(GUARD)
         # Spawned on every system: a fork copies locks of OpenCV's and torch's threads without the threads, and hangs.
         self.context, self.prepare, self.option = get_context("spawn"), prepare, option
         self.own = threading.local()  # of each thread: its process, and the pipe to it
@@ -110,21 +115,23 @@ class ProcessPool(ThreadPoolExecutor):
                 process.join()
 
     def _ask(self, function: Callable, args: tuple) -> object:
-        if not hasattr(self.own, "worker"):
+        if begins := not hasattr(self.own, "worker"):
             self.own.worker = self._start()
         process, pipe = self.own.worker
         try:
+            if begins:
+                _receive(process, pipe)
+                begins = False
             pipe.send((function, args))
-            if pipe not in wait([pipe, process.sentinel]):  # on Windows a pipe outlives who never opened it
-                raise EOFError
-            answer, error = pipe.recv()
+            answer, error = _receive(process, pipe)
         except (EOFError, OSError):
             del self.own.worker
             with self.starting:
                 self.started.remove(process)
             process.join()
+            killed = process.exitcode < 0
             process.close()
-            raise ProcessDied from None
+            raise ProcessDied if killed or not begins else CannotStart(GUARD) from None
         if error is not None:
             raise error
         return answer
@@ -147,6 +154,13 @@ class ProcessPool(ThreadPoolExecutor):
         return process, ours
 
 
+def _receive(process: BaseProcess, pipe: Connection) -> object:
+    """What a process sends next. Raises EOFError and OSError where it has ended."""
+    if pipe not in wait([pipe, process.sentinel]):  # on Windows a pipe outlives who never opened it
+        raise EOFError
+    return pipe.recv()
+
+
 def _block_ctrl_c() -> None:
     """For this thread, and for the processes that it starts, from their first moment."""
     if hasattr(signal, "pthread_sigmask"):
@@ -154,8 +168,10 @@ def _block_ctrl_c() -> None:
 
 
 def _answer(pipe: Connection, prepare: Callable[[], None]) -> None:
-    """What a process does: it calls what it is sent, and sends back the result, or the error."""
+    """What a process does: it says that it has begun, calls what it is sent, and sends back the result or the error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not inherited
+    with suppress(OSError):  # nobody waits any more
+        pipe.send(None)  # the parent's script, which it has run anew, did not end it
 
     def end_with_parent():
         parent_process().join()

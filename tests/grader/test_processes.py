@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 
 from data import parallel
 from grader import workers
-from grader.processes import CannotStart, ProcessDied, ProcessPool, usable_cores
+from grader.processes import GUARD, CannotStart, ProcessDied, ProcessPool, usable_cores
 from kit import device, faces
 from tests.helpers import pieces
 
@@ -194,3 +195,31 @@ def test_a_process_or_thread_that_cannot_be_started(monkeypatch, owner, error):
         pool.submit(abs, 1).result(timeout=60)
     with pytest.raises(CannotStart, match="use fewer --workers"):
         list(parallel.ordered_map(abs, [1], workers=2))
+
+
+UNGUARDED = "from data.parallel import ordered_map\nprint('here')\nprint([*ordered_map(abs, [-1, -2], workers=2)])\n"
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_a_script_that_processes_cannot_run_anew_is_told_so(tmp_path, stdin):
+    """Without a guard each of them starts others; what is read from stdin, they cannot read again."""
+    (script := tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, "-"] if stdin else [sys.executable, script]
+    given = {"input": UNGUARDED, "text": True, "capture_output": True, "timeout": 120}
+    done = subprocess.run(command, **given, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    assert done.returncode == 1 and done.stderr.count("under if __name__ == '__main__':")
+    assert done.stderr.rstrip().endswith(f"CannotStart: {GUARD}")
+    assert "use fewer" not in done.stderr and "was killed" not in done.stderr
+
+
+def test_a_process_that_is_killed_as_it_begins_is_no_fault_of_the_script(monkeypatch):
+    """As by the kernel, for want of memory: its work is tried again."""
+    start = SpawnProcess.start
+
+    def killed(process):
+        start(process)
+        process.kill()
+
+    monkeypatch.setattr(SpawnProcess, "start", killed)
+    with ProcessPool(1, nothing, "--jobs") as pool, pytest.raises(ProcessDied):
+        pool.submit(abs, 1).result(timeout=60)
