@@ -6,6 +6,7 @@ import csv
 import errno
 import hashlib
 import io
+import json
 import os
 import re
 import secrets
@@ -198,6 +199,15 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text as it is, in UTF-8, whole or not at all. Raises CannotWrite."""
     write_bytes(path, text.encode())
+
+
+def read_kept(path: Path) -> dict:
+    """What we wrote down for another run as an object of JSON; {} where it is not there, or is not that any more."""
+    try:
+        kept = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def unused(path: Path) -> Path:

@@ -21,6 +21,7 @@ from grader.files import (
     keep_unless,
     left_behind,
     natural,
+    read_kept,
     short_hash,
     unused,
     write_bytes,
@@ -143,10 +144,7 @@ def write_tables(rows: list[dict], page: Path, parts: Path) -> None:
     since is kept beside, as NAME.before.csv, with a warning: what they decided by hand stands nowhere else. Raises
     OSError."""
     record = parts / ".tables.json"  # no name that file_name gives begins so
-    try:
-        written = json.loads(record.read_bytes())
-    except (OSError, ValueError):
-        written = {}
+    written = read_kept(record)
     changed = {path: kept for path in gradebook.beside(page) if (kept := _changed(path, written.get(path.name)))}
     for path, copy in changed.items():
         write_bytes(copy, path.read_bytes())
@@ -215,9 +213,9 @@ def secret(parts: Path) -> str:
     """What no student knows, made once for a class: so a student keeps one code on the public board, and a class that
     is compared again is compared in the same way."""
     path = parts / SECRET
-    if not path.is_file():
+    if not path.is_file() or not path.read_bytes().strip():  # an empty one would let anybody tell the codes
         write_text(path, secrets.token_hex(16))
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def pseudonym(id: str, row: str, key: str) -> str:
@@ -263,10 +261,8 @@ def remove_pages(folder: Path, but: list[str], submissions: Path) -> None:
     them lies in that folder, for a board of another name finds it there too. What another class has written there since
     stays. Raises OSError."""
     path, ours = folder / PAGES, os.path.realpath(submissions)
-    try:
-        written = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        written = {}
+    kept = read_kept(path).items()
+    written = {one: names for one, names in kept if isinstance(names, list) and all(isinstance(n, str) for n in names)}
     before = written.get(ours, [])
     written[ours] = but
     for name in {*before}.difference(*written.values()):

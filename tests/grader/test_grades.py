@@ -502,6 +502,23 @@ def test_pages_of_somebody_else_are_kept_and_are_no_submissions(tmp_path, monkey
     assert [row["name"] for row in json.loads(Path("leaderboard.json").read_text())] == ["b1"]
 
 
+@pytest.mark.parametrize("text", ["[]", "[1]", "3", "null", '{"a": 3}', '{"a": [1]}', "[" * 100_000, "\x00", ""])
+def test_what_was_written_down_for_the_next_run_may_have_any_form(tmp_path, monkeypatch, measured, text):
+    """After hours of grading it is no reason to end without a board."""
+    monkeypatch.chdir(tmp_path)
+    (parts := Path("leaderboard.html.parts")).mkdir()
+    Path("reports").mkdir()
+    Path("b1.tgz").write_bytes(b"x")
+    records = [Path("reports/.pages.json"), parts / ".tables.json", parts / grades.SECRET, parts / "b1.json"]
+    for record in records:
+        record.write_text(text)
+    command = ["leaderboard", ".", "--points", str(ROOT / "grader/points.toml"), "--reports", "reports"]
+    done = CliRunner().invoke(cli.main, [*command, "--public", "public.html"])
+    assert done.exit_code == 0, done.output
+    assert all(isinstance(json.loads(record.read_text()), dict) for record in records if record.name != grades.SECRET)
+    assert grades.secret(parts).strip()
+
+
 def test_a_submission_called_tables_is_kept_as_any_other(tmp_path, monkeypatch, measured):
     monkeypatch.chdir(tmp_path)
     Path("tables.tgz").write_bytes(b"x")
