@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 
 from grader import toml
@@ -57,12 +58,26 @@ def read_points(path: Path = DEFAULT) -> Points:
         wrong = ", ".join([*read, *late, *(set(tiers) - set(known) if isinstance(tiers, dict) else [])])
         reason = f"{wrong} is unknown" if wrong else "something is no number of 0 or more"
         raise GraderError(f"{path}: {reason}: [points] has {', '.join(known)}; [late] deadline, free_days, per_day")
+    _check_fair(path, {tier: tiers[tier] for tier in known if tier in tiers}, share)
     if deadline is not None and not isinstance(deadline, datetime):
         raise GraderError(f"{path}: the deadline is no time: write deadline = 2026-06-01T23:59:00+08:00")
     points = 0
     for tier in known:  # from the lowest on
         points = tiers.setdefault(tier, points)
     return Points(tiers, deadline and _zoned(deadline), free, share)
+
+
+def _check_fair(path: Path, tiers: dict[str, float], share: float) -> None:
+    """Fails where points, from the lowest tier on, or the share of a late day would take what somebody earned. Raises
+    GraderError."""
+    if not any(tiers.values()):
+        raise GraderError(f"{path}: [points] gives nobody a point: write Simple = 1, say")
+    if share > 1:
+        raise GraderError(f"{path}: per_day = {share:g} is no share of 0 to 1: write per_day = 0.1 for a tenth")
+    for lower, tier in pairwise(tiers):
+        if tiers[tier] < tiers[lower]:
+            fewer = f"{tier} gives {tiers[tier]:g} points, and {lower} {tiers[lower]:g}"
+            raise GraderError(f"{path}: {fewer}: give a higher tier as many or more")
 
 
 def _zoned(deadline: datetime) -> datetime:

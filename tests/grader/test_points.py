@@ -68,6 +68,27 @@ def test_the_default_has_no_deadline():
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[points]\nBoss = 1\n[late]\nper_day = 10", "per_day = 10 is no share of 0 to 1: write per_day = 0.1"),
+        ("[points]\n[late]\nper_day = 0.1", "gives nobody a point: write Simple = 1"),
+        ("[points]\nSimple = 0", "gives nobody a point: write Simple = 1"),
+        ("[points]\nSimple = 5\nBoss = 1", "Boss gives 1 points, and Simple 5: give a higher tier as many"),
+        ("[points]\nMedium = 2\nStrong = 1", "Strong gives 1 points, and Medium 2: give a higher tier as many"),
+    ],
+)
+def test_what_would_give_nobody_what_they_earned_is_an_error(tmp_path, text, says):
+    with pytest.raises(GraderError, match=r"p\.toml: ") as caught:
+        points_of(tmp_path / "p.toml", text)
+    assert len(caught.value.problems) == 1 and says in caught.value.problems[0]
+
+
+def test_all_tiers_may_give_as_much_and_a_late_day_all(tmp_path):
+    points = points_of(tmp_path / "p.toml", "[points]\nSimple = 1\nBoss = 1\n[late]\nper_day = 1")
+    assert [points.grade(tier, days) for tier in ("Simple", "Boss") for days in (0, 1)] == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "[points", "points = 3", "[points]\nboss = 3", "[points]\nBoss = -1", "[points]\nBoss = nan",
      "[points]\nBoss = '3'", "[points]\nBoss = 3\n[late]\nper_week = 1",
