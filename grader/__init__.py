@@ -17,7 +17,7 @@ def score(
     source: Path | str,
     reference: Path | str | None = None,
     *,
-    metrics: Collection[str] = NAMES,
+    metrics: str | Collection[str] = NAMES,
     loose: bool = False,
     offline: bool = False,
     weights: Path | str | None = None,
@@ -32,7 +32,7 @@ def score(
     source: the pictures: a folder, .zip, .tgz, .tar, or an .npz of one array uint8 [N, 64, 64, 3].
     reference: real faces to compare with: a folder or archive, what `python -m grader reference` made of one, or
         pytorch-fid's .npz. Without it: the shipped statistics of the course's faces.
-    metrics: names of the metrics to compute.
+    metrics: names of the metrics to compute, or one name.
     loose: takes 2 to 10,000 pictures of any name and size, shrunk to 64x64.
     offline: downloads nothing.
     weights: a copy of pytorch-fid's Inception weights, for fid.

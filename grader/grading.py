@@ -23,7 +23,7 @@ from grader import result_cache
 from grader.errors import GraderError, first_line, printable
 from grader.files import file_name, natural, sha256, write_text
 from grader.inputs.submission import BadSubmission, Deeper, NotRead, Several, read_handed_in
-from grader.metrics.registry import NAMES
+from grader.metrics.registry import NAMES, selected
 from grader.processes import CannotStart, ProcessDied
 from grader.progress import Done, Progress, silent, unheard
 from grader.results import BROKEN, GRADED
@@ -63,8 +63,9 @@ class Options:
         }
 
     def resolved(self) -> Options:
-        """The same for processes with another current folder."""
-        return replace(self, reference=self.reference and self.reference.absolute())  # its name stays
+        """The same for processes with another current folder. Raises ValueError for an unknown metric."""
+        reference = self.reference and self.reference.absolute()  # its name stays
+        return replace(self, reference=reference, metrics=selected(self.metrics))
 
     def scorer(self, progress: Progress = silent) -> Scorer:
         """The Scorer that they ask for. Raises what Scorer.prepare does."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +31,7 @@ from grader.inputs.downloads import cache_folder
 from grader.inputs.faces import BadReference, batches, face_set_name, files, in_short, tell
 from grader.inputs.known_faces import FORMAT, Known, as_tensors
 
+MOST_KEPT = 12  # references in the cache, of 3 to 50 MB each: a set of faces has up to three, one a network
 TENSORS = ("mean", "covariance", "sample")
 QUALITIES = (50, 60, 70, 75, 80, 85, 90, 95, 100)  # of JPEG, for which the shipped references know the floor
 FEW_QUALITIES = (50, 75, 95)  # for which a given one does: pack goes down to 50, notebooks write 75 and 95
@@ -89,7 +92,9 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
             digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
         digest.update(json.dumps(unread).encode())
         path, name = cache_folder() / f"reference-{digest.hexdigest()[:24]}.safetensors", face_set_name(source)
-        if (made := load_reference(path, name, features)) is None:
+        if made := load_reference(path, name, features):
+            _mark_used(path)
+        else:
             skipped, sampler = [], Sampler()
             pictures = (batch for _, batch in batches(source, skipped))
             statistics = Statistics.streamed(sampler.describe(pictures, extract))
@@ -107,8 +112,26 @@ def of_faces(source: Path, features: str, extract: Callable, floors: Callable) -
 def _keep(path: Path, made: Reference) -> None:
     try:
         save_reference(path, made)
+        _drop_older(path.parent)
     except OSError as error:  # a cache that cannot be written costs time, not the score
         warnings.warn(f"{path}: the reference is not kept ({error.strerror}): set GRADER_CACHE", stacklevel=3)
+
+
+def _mark_used(path: Path) -> None:
+    with suppress(OSError):  # a cache that may only be read
+        os.utime(path)
+
+
+def _drop_older(folder: Path) -> None:
+    """Removes from the cache all references but those that were used last. Other processes may do the same, and read
+    them: who finds one gone computes it again."""
+    used = []
+    for path in folder.glob(f"reference-{'[0-9a-f]' * 24}.safetensors"):  # no file that a person called so
+        with suppress(OSError):
+            used.append((path.stat().st_mtime, path))
+    for _, path in sorted(used)[:-MOST_KEPT]:
+        with suppress(OSError):  # gone already, or open on Windows
+            path.unlink()
 
 
 def of_npz(source: Path, features: str, dim: int | None = None) -> Reference:

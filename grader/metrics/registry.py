@@ -171,9 +171,11 @@ INTEGRITY = "integrity"  # copies and near duplicates: no measure, but asked for
 NAMES = (*METRICS, INTEGRITY)
 
 
-def selected(names: Iterable[str]) -> tuple[str, ...]:
-    """The names. Raises ValueError for an unknown one, and for none."""
-    names = tuple(names)
+def selected(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The names, also where they are one text, as on the command line: "fd-imagenet, afd". Raises ValueError for an
+    unknown one, and for none."""
+    names = names.split(",") if isinstance(names, str) else names
+    names = tuple(stripped for name in names if (stripped := name.strip()))
     if (unknown := sorted(set(names) - set(NAMES))) or not names:
         raise ValueError(f"{', '.join(unknown) or 'none is named'}: choose from {', '.join(NAMES)}")
     return names

@@ -337,6 +337,7 @@ def test_a_reference_behind_a_link_keeps_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("faces.zip").symlink_to("5d91aa1e")
     assert grading.Options(Path("faces.zip")).resolved().reference == Path.cwd() / "faces.zip"
+    assert grading.Options(metrics="afd").resolved().metrics == ("afd",)
 
 
 PARENT = """

@@ -1,7 +1,9 @@
 """References: cached by content, read from pytorch-fid's .npz, and told apart by what is in them."""
 
 import hashlib
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,27 @@ def test_computed_once_for_the_same_content(rendered, tmp_path, counted, cache):
     (copy / "0.png").unlink()
     assert reference.of_faces(copy, "colours", extract, floors).statistics.count == 299
     assert [path.name[:10] for path in cache.iterdir()] == ["reference-"] * 3  # and nothing unfinished
+
+
+def test_the_cache_keeps_those_that_were_used_last(rendered, counted, cache):
+    """One of each set of faces that was ever named filled a disk of gigabytes."""
+    extract, calls = counted
+    cache.mkdir()
+    others = [cache / f"reference-{number:024x}.safetensors" for number in range(reference.MOST_KEPT)]
+    for age, path in enumerate(others, 1):
+        path.touch()
+        os.utime(path, (time.time() - age, time.time() - age))
+    own = [cache / "pt_inception.pth", cache / "reference-of-mine.safetensors"]
+    for path in own:
+        path.touch()
+        os.utime(path, (0, 0))
+    reference.of_faces(rendered, "colours", extract, floors)
+    (made,) = {*cache.glob("reference-*")}.difference(others, own)
+    assert {*cache.iterdir()} == {*others[:-1], made, *own}
+    os.utime(made, (0, 0))
+    reference.of_faces(rendered, "colours", extract, floors)  # only read
+    reference.of_faces(rendered, "others", extract, floors)
+    assert made.exists() and not others[-2].exists() and sum(calls) == 600
 
 
 def test_a_broken_cache_file_is_computed_again(rendered, counted, cache):
