@@ -222,7 +222,7 @@ def keep_unless(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
     try:
         with open(path, "rb") as file:
             replaceable = is_ours(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # writing it says what is wrong
         return
     if not replaceable and path.stat().st_size:
         copy = unused(path)
