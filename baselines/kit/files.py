@@ -7,6 +7,7 @@ import shutil
 import time
 import zipfile
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from kit.device import rank
@@ -93,6 +94,15 @@ def replace_file(path, target, patience=5.0):
             if os.name != "nt" or time.monotonic() >= until:
                 raise
         time.sleep(0.1)
+
+
+def set_aside(path):
+    """Renames a file that may be somebody's to gan.before.zip, or gan.before2.zip, and returns the new path."""
+    names = (f"{path.stem}.before{number if number > 1 else ''}{path.suffix}" for number in count(1))
+    kept = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    with failed_write_reported(path):
+        replace_file(path, kept)
+    return kept
 
 
 def atomic_write(path, write, patience=5.0):

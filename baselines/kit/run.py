@@ -19,10 +19,29 @@ import torch
 from torch import distributed, nn
 
 from kit.device import gradient_scales, rank, take_layout_of_weights, without_wrapper, world_size
-from kit.faces import batches_of
-from kit.files import StepTable, atomic_write, failed_disk_reported, failed_write_reported, open_zip, replace_file
+from kit.faces import batches_of, is_ignored
+from kit.files import (
+    StepTable,
+    atomic_write,
+    failed_disk_reported,
+    failed_write_reported,
+    open_zip,
+    replace_file,
+    set_aside,
+)
 from kit.progress import progress
-from kit.samples import ALIKE, SHOWN, fixed_noise, limit_of_repeats, near_repeats, pack, picture_grid, sample, show
+from kit.samples import (
+    ALIKE,
+    SHOWN,
+    check_outputs,
+    fixed_noise,
+    limit_of_repeats,
+    near_repeats,
+    pack,
+    picture_grid,
+    sample,
+    show,
+)
 
 LOSSES = ("loss_D", "loss_G")
 WARM_UP = 10  # steps that the estimate leaves out: in the first ones a GPU chooses its kernels, for 20 seconds and more
@@ -85,10 +104,12 @@ class Run:
         self.parts = {"G": G, "D": D, "G_ema": self.G_ema, **parts}
         if settings.batch_size % world_size():
             raise SystemExit(f"{world_size()} processes cannot share a batch of {settings.batch_size} evenly")
+        self.archive = self.folder.with_name(f"{self.folder.name}.zip")
+        check_place(self.folder, self.archive)
+        check_outputs(settings)
         with failed_write_reported(self.folder):
             for name in ("checkpoints", "samples"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-        self.archive = self.folder.with_name(f"{self.folder.name}.zip")
         self.last, self.previous = (self.folder / f"checkpoints/{name}.pt" for name in ("last", "previous"))
         # of the set that `steps` deals out, and of those beside it: how many pictures, and their mean
         self.pictures, self.means = [], []
@@ -375,6 +396,11 @@ class Run:
         last = checkpoint_in(self.folder)
         return not last.exists() or (self.archive.exists() and time_of(self.archive) >= time_of(last))
 
+    def may_replace_archive(self):
+        """Whether the archive beside the run is of the same run, and no further than it."""
+        name = self.folder.name
+        return lists_run(self.archive, name) and steps_logged(self.archive, name) <= self.step
+
     def pack(self):
         """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
         names = ("config.json", "log.csv", "grad_norms.csv", "labels.csv")
@@ -389,6 +415,8 @@ class Run:
                         archive.write(file, Path(self.folder.name, place.relative_to(self.folder)), how)
 
         try:
+            if rank() == 0 and self.archive.is_file() and not self.may_replace_archive():
+                print(f"{self.archive} is none of this run, or got further: it is now {set_aside(self.archive)}")
             atomic_write(self.archive, write)
         except SystemExit as error:  # the run is whole without it, and what comes after the training needs none
             print(f'{error} With "steps": 1 in `overrides` it only packs.')
@@ -402,6 +430,29 @@ def mean_of(pictures):
     """The mean of some pixels of all uint8 pictures, in whatever order: tells sets apart that are as large."""
     some = pictures[:, :, ::8, ::8]
     return some.sum().item() / some.numel()
+
+
+def check_place(folder, archive):
+    """Raises SystemExit where a run would write among somebody's files, or its archive would replace one."""
+    with failed_disk_reported(folder):
+        names = {name for name in os.listdir(folder) if not is_ignored(name)} if folder.is_dir() else set()
+    if names and not names & {"checkpoints", "log.csv"}:
+        raise SystemExit(f"{folder} holds no run, but other files, such as {min(names)}: set `run` to a new folder")
+    if archive.is_file() and lists_run(archive, folder.name) is False:
+        raise SystemExit(
+            f"{archive} is no archive of this run, which would replace it: rename it, or set another `run`"
+        )
+
+
+def lists_run(archive, name):
+    """Whether a zip has a run of this name among its files, damaged or not; None where it cannot be read, or was cut
+    off and is read as a zip that lies in it."""
+    try:
+        with failed_disk_reported(archive), open_zip(archive) as files:
+            begins = min((file.header_offset for file in files.infolist()), default=0)
+            return None if begins else f"{name}/log.csv" in files.namelist()
+    except Exception:  # a zip that is damaged may raise anything
+        return None
 
 
 def holds_run(archive, name):

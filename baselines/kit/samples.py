@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import os
 import sys
 import tarfile
 from functools import partial
@@ -15,7 +16,8 @@ from PIL import Image
 from torch import nn
 from torchvision.utils import make_grid
 
-from kit.files import atomic_write, failed_write_reported
+from kit.faces import SUBMISSION, is_picture, is_submission, natural_key
+from kit.files import atomic_write, failed_disk_reported, failed_write_reported
 
 SHOWN = 64  # of the 1,000 samples, in a grid
 ALIKE = 12  # levels of 255; of 1,000 real faces the nearest two are 17 apart
@@ -109,6 +111,31 @@ def pack(pictures, path):
 def output_folder(settings):
     """Where single pictures go. Kaggle lets only 500 files be downloaded: there the .tgz has to do."""
     return Path("/tmp" if Path("/kaggle/working").exists() else ".", settings.outputs)
+
+
+def check_outputs(settings):
+    """Raises SystemExit where single pictures would replace somebody's pictures, or lie among them."""
+    folder = output_folder(settings)
+    with failed_disk_reported(folder):
+        names = sorted(filter(is_picture, os.listdir(folder)), key=natural_key) if folder.is_dir() else []
+    given = {Path(str(path)).resolve() for name in ("faces", "faces_b") if (path := getattr(settings, name, ""))}
+    here = folder.resolve()
+    in_faces = given & {*here.parents} and not is_submission(names)  # one that lies there is not read as faces
+    of_faces = here in given or in_faces or folder.name == "faces"
+    for name in names:
+        if of_faces or not is_sample(folder / name):
+            raise SystemExit(f"{folder} holds other pictures, such as {name}: move them, or set another `outputs`")
+
+
+def is_sample(path):
+    """Whether a picture may be one that a notebook wrote for the course, whole or, where it was killed, empty."""
+    if path.name not in SUBMISSION:
+        return False
+    try:
+        with Image.open(path) as picture:
+            return picture.format == "JPEG" and picture.size == (64, 64)
+    except Exception:  # what a decoder raises
+        return path.stat().st_size == 0
 
 
 def write_submission(run):

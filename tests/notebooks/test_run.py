@@ -22,6 +22,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -238,7 +239,7 @@ def test_a_broken_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, ca
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no /proc/self/mem, which answers Input/output error")
 def test_a_checkpoint_or_an_archive_on_a_disk_that_fails_is_not_taken_for_a_broken_one(tmp_path):
     train(session(tmp_path, steps=4))
-    files = [tmp_path / "gan.zip", *(tmp_path / f"gan/checkpoints/{name}.pt" for name in ("previous", "last"))]
+    files = [*(tmp_path / f"gan/checkpoints/{name}.pt" for name in ("previous", "last")), tmp_path / "gan.zip"]
     for path in files:
         path.unlink()
     for path in files:
@@ -835,6 +836,82 @@ def test_weights_that_are_not_numbers_never_replace_a_checkpoint(tmp_path):
 def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path):
     with pytest.raises(SystemExit, match=r"stopped at step 1: loss_D is nan.*; no checkpoint exists"):
         train(session(tmp_path), lambda step: (torch.tensor(float("nan")), LOSS))
+
+
+# files of somebody else
+
+
+def zip_of(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "somebody's")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("names", [["1.jpg"], ["gan/1.jpg"], []])
+def test_a_zip_in_the_place_of_the_archive_that_is_none_is_refused(tmp_path, names):
+    data = zip_of(tmp_path / "gan.zip", *names)
+    with pytest.raises(SystemExit, match=r"^\S*/gan\.zip is no archive of this run, which would replace it: rename it"):
+        session(tmp_path)
+    assert [*tmp_path.iterdir()] == [tmp_path / "gan.zip"] and (tmp_path / "gan.zip").read_bytes() == data
+
+
+@pytest.mark.parametrize("what", ["torn", "no zip", "further", "came later"])
+def test_an_archive_that_may_be_somebodys_is_kept_under_another_name(tmp_path, capsys, what):
+    train(session(tmp_path, steps=4))
+    archive, whole = tmp_path / "gan.zip", (tmp_path / "gan.zip").read_bytes()
+    shutil.rmtree(tmp_path / "gan")
+    (tmp_path / "gan.before.zip").touch()  # of an earlier time
+    archive.write_bytes({"torn": whole[:-50], "no zip": b"Rar!"}.get(what, whole))
+    if what in ("further", "came later"):
+        archive.rename(tmp_path / "kept")
+    run = session(tmp_path, steps=2)
+    if what == "further":
+        (tmp_path / "kept").rename(archive)
+    if what == "came later":
+        zip_of(archive, "1.jpg")
+    data = archive.read_bytes()
+    train(run)
+    told = f"{archive} is none of this run, or got further: it is now {tmp_path}/gan.before2.zip\n"
+    assert told in capsys.readouterr().out and (tmp_path / "gan.before2.zip").read_bytes() == data
+    train(session(tmp_path, steps=4))  # its own is replaced, as before
+    assert kit.run.steps_logged(archive, "gan") == 4 and not (tmp_path / "gan.before3.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "faces/1.jpg", "samples/000002.png"])
+def test_a_run_takes_no_folder_that_holds_other_files(tmp_path, name):
+    (tmp_path / "gan" / name).parent.mkdir(parents=True)
+    (tmp_path / "gan/.DS_Store").touch()
+    (tmp_path / "gan" / name).write_text("somebody's")
+    with pytest.raises(SystemExit, match=f"/gan holds no run, but other files, such as {name.partition('/')[0]}: set"):
+        session(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix] == [tmp_path / "gan" / name]
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "others", "fine"),
+    [
+        ("1.jpg", ("JPEG", (64, 64)), {}, True),  # an earlier submission
+        ("1.jpg", None, {}, True),  # one that was killed
+        ("1.jpg", ("JPEG", (128, 128)), {}, False),
+        ("1.jpg", ("PNG", (64, 64)), {}, False),
+        ("1001.jpg", ("JPEG", (64, 64)), {}, False),
+        ("me.jpg", ("JPEG", (64, 64)), {}, False),
+        ("notes.txt", None, {}, True),
+        ("1.jpg", ("JPEG", (64, 64)), {"faces": "{}/outputs"}, False),
+        ("1.jpg", ("JPEG", (64, 64)), {"faces": "{}"}, False),  # a class of these faces
+        ("1.jpg", ("JPEG", (64, 64)), {"outputs": "{}/faces"}, False),  # which is never taken for a submission
+    ],
+)
+def test_outputs_takes_no_folder_that_holds_other_pictures(tmp_path, name, picture, others, fine):
+    others = {setting: path.format(tmp_path) for setting, path in others.items()}
+    path = Path(others.get("outputs", tmp_path / "outputs"), name)
+    path.parent.mkdir()
+    path.touch()
+    if picture:
+        Image.new("RGB", picture[1]).save(path, picture[0])
+    with nullcontext() if fine else pytest.raises(SystemExit, match=f"holds other pictures, such as {name}: move them"):
+        session(tmp_path, **others)
 
 
 # taken to another session
