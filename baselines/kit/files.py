@@ -7,7 +7,6 @@ import shutil
 import time
 import zipfile
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 from kit.device import rank
@@ -98,8 +97,9 @@ def replace_file(path, target, patience=5.0):
 
 def set_aside(path):
     """Renames a file that may be somebody's to gan.before.zip, or gan.before2.zip, and returns the new path."""
-    names = (f"{path.stem}.before{number if number > 1 else ''}{path.suffix}" for number in count(1))
-    kept = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    kept, number = path.with_name(f"{path.stem}.before{path.suffix}"), 2
+    while kept.exists():
+        kept, number = path.with_name(f"{path.stem}.before{number}{path.suffix}"), number + 1
     with failed_write_reported(path):
         replace_file(path, kept)
     return kept
@@ -119,17 +119,38 @@ def atomic_write(path, write, patience=5.0):
             unfinished.unlink(missing_ok=True)
 
 
+def rows_of(path):
+    """The rows of a CSV file, whatever has become of it."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file, suppress(csv.Error):
+        yield from csv.reader(line.replace("\0", "") for line in file)  # which a computer that went down may leave
+
+
+def has_all_cells(row, columns):
+    """Whether a row has a step and all the columns. The last one may be torn, where a session died."""
+    if len(row) != 1 + len(columns) or not row[0].isdecimal():
+        return False
+    return all(name == "name" or is_number(cell) for name, cell in zip(columns, row[1:], strict=True))
+
+
+def is_number(text):
+    with suppress(ValueError):
+        return float(text) is not None
+    return False
+
+
 class StepTable:
     """A CSV file whose first column is the step. It keeps the rows of an earlier session up to step `start`, and loses
-    the others with its first new row: another session may still train, and this one only look on. While another program
-    has the file open, as Excel on Windows, new rows wait: they are worth no training."""
+    the others with its first new row: another session may still train, and this one only look on. A file of another
+    form, as Excel saves one with semicolons, is kept beside. While another program has the file open, as Excel on
+    Windows, new rows wait: they are worth no training."""
 
     def __init__(self, path, columns, start):
-        self.path, kept = path, []
-        if start and path.exists():
-            with open(path, newline="", encoding="utf-8") as file:  # the last row may be torn, where a session died
-                rows = [row for row in csv.reader(file) if len(row) == 1 + len(columns) and row[0].isdigit()]
-            kept = [row for row in rows if int(row[0]) <= start]
+        self.path, self.is_foreign, kept = path, False, []
+        if path.exists():
+            rows = rows_of(path)
+            self.is_foreign = next(rows, []) not in ([], ["step", *columns])
+            if start:
+                kept = [row for row in rows if has_all_cells(row, columns) and int(row[0]) <= start]
         self.last = kept[-1] if kept else None
         self.kept, self.waiting, self.refused = [["step", *columns], *kept], [], False
         if not path.exists():
@@ -160,6 +181,9 @@ class StepTable:
             print(f"{self.path} is still open in another program: its last rows are in {rest}")
 
     def write_waiting(self):
+        if self.is_foreign:
+            print(f"{self.path} was saved by another program: it is now {set_aside(self.path)}")
+            self.is_foreign = False
         if self.kept:  # without patience, as the next call tries again
             atomic_write(self.path, lambda path: self.write(self.kept, path, "w"), patience=0)
             self.kept = []

@@ -472,8 +472,8 @@ def steps_logged(path, name):
         rows = (files / "log.csv").read_text(encoding="utf-8").splitlines()
     except Exception:  # a zip that is damaged may raise anything
         return 0
-    steps = (row.partition(",")[0] for row in rows)
-    return max((int(step) for step in steps if step.isdecimal()), default=0)
+    steps = (re.match(r"\d*", row)[0] for row in rows)  # Excel may have put semicolons behind them
+    return max((int(step) for step in steps if step), default=0)
 
 
 def checkpoint_in(files):

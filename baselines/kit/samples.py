@@ -7,6 +7,7 @@ import os
 import sys
 import tarfile
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -161,11 +162,16 @@ def write_submission(run):
 def plot_losses(run):
     """Draws the losses in a run's log.csv, as means of some 200 parts of the run: single steps are noise. Saves
     losses.png."""
-    with open(run.folder / "log.csv", encoding="utf-8") as file:  # of a long run it has millions of lines
-        names = next(file).strip().split(",")
+    path = run.folder / "log.csv"
+    with open(path, encoding="utf-8-sig", errors="replace") as file:  # of a long run it has millions of lines
+        names = next(file, "").strip().split(",")
         # the last is torn where a session died
         whole = (line for line in file if line.count(",") == len(names) - 1 and not line.endswith(","))
-        rows = np.loadtxt(whole, delimiter=",", ndmin=2)
+        first = next(whole, "")
+        if names[0] != "step" or not first:  # nothing is logged yet, or another program saved it
+            print(f"{path} has no losses to draw: train on, and run this cell again")
+            return
+        rows = np.loadtxt(chain([first], whole), delimiter=",", ndmin=2)
     window = max(1, len(rows) // 200)
     means = rows[: len(rows) // window * window].reshape(-1, window, len(names)).mean(1)
     figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")

@@ -315,6 +315,51 @@ def test_a_table_keeps_whole_rows_up_to_its_start(tmp_path):
     assert read_rows(path) == [["step", "loss"]]
 
 
+@pytest.mark.parametrize(
+    "torn", ["6,0.532677,0.863556,", "6,0.532677,0.8635,-", "6,0.5,0.8,1.0\0", "6,,0.863556,1.000"]
+)
+def test_a_run_goes_on_from_a_torn_log(tmp_path, torn):
+    train(session(tmp_path))
+    path = tmp_path / "gan/log.csv"
+    whole = path.read_text().splitlines()
+    path.write_text("\n".join([*whole[:-1], torn]))
+    train(session(tmp_path, steps=8))
+    assert logged(tmp_path)[:5] == [1, 2, 3, 4, 5] and logged(tmp_path)[-2:] == [7, 8]
+    assert not path.with_name("log.before.csv").exists()
+
+
+def as_excel_saves(text, form):
+    if form == "comma":
+        return b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+    return text.replace(".", ",").replace(",", ";").encode("utf-16" if form == "unicode" else "utf-8")
+
+
+@pytest.mark.parametrize("form", ["comma", "semicolon", "unicode"])
+def test_a_log_that_excel_has_saved_is_kept(tmp_path, capsys, form):
+    train(session(tmp_path))
+    path = tmp_path / "gan/log.csv"
+    saved = as_excel_saves(path.read_text(), form)
+    path.write_bytes(saved)
+    plot_losses(session(tmp_path, steps=1))
+    assert path.read_bytes() == saved  # opened, not trained
+    assert (f"{path} has no losses to draw" in capsys.readouterr().out) == (form != "comma")
+    train(session(tmp_path, steps=8))
+    told = f"{path} was saved by another program: it is now {tmp_path}/gan/log.before.csv" in capsys.readouterr().out
+    if form == "comma":
+        assert logged(tmp_path) == [*range(1, 9)] and not told
+    else:
+        assert logged(tmp_path) == [7, 8] and told and path.with_name("log.before.csv").read_bytes() == saved
+
+
+def test_a_run_is_taken_up_with_a_log_that_excel_has_saved(tmp_path):
+    train(session(tmp_path / "kaggle", steps=2))
+    (tmp_path / "kaggle/gan.zip").unlink()
+    path = tmp_path / "kaggle/gan/log.csv"
+    path.write_bytes(as_excel_saves(path.read_text(), "semicolon"))
+    fetch_run(tmp_path / "gan", [tmp_path / "kaggle"])
+    assert last(tmp_path)["step"] == 2
+
+
 def test_a_full_disk_is_reported_and_leaves_the_checkpoint_whole(tmp_path):
     run = session(tmp_path)
     run.step = 2
