@@ -54,6 +54,7 @@ FREE_SETTINGS = (  # what may change when a run goes on
     "shape_steps",  # of a network that comes after the run
 )
 NEEDED = ("log.csv", "checkpoints/last.pt")  # in a zip, to go on from
+OF_CHECKPOINT = ("step", "settings", "pictures", "rng", "python_rng")  # beside the parts of the run
 SAME_MEAN = 0.05  # of 255 levels: another decoder of JPEGs moves the mean of a set by less, other faces by more
 
 
@@ -301,15 +302,17 @@ class Run:
         """(path, state) of the last checkpoint that is whole, or None. Sets a broken one aside, and says so."""
         for path in filter(Path.exists, (self.last, self.previous)):
             try:
-                with failed_disk_reported(path), open_zip(path) as archive:  # torch.save writes zips
-                    damaged = archive.testzip()  # torch.load checks no checksums
-            except zipfile.BadZipFile:
-                damaged = "its end"
-            if not damaged:  # on the CPU: an Adam with its step counters on a GPU waits for it at every step
-                return path, torch.load(path, map_location="cpu", weights_only=True)
+                damaged = damage_of(path)
+                if not damaged:
+                    return path, checkpoint_of(path)
+                reason = f"{damaged} is damaged"
+            except (OSError, MemoryError):  # which say nothing of the file
+                raise
+            except Exception:  # another file, of whatever kind, may raise anything
+                reason = "it is no checkpoint"
             if rank() == 0:
                 replace_file(path, path.with_name(path.name + ".broken"))
-                print(f"{path} is broken ({damaged} is damaged) and set aside: looking for the one before")
+                print(f"{path} is broken ({reason}) and set aside: looking for the one before")
         return None
 
     def load_checkpoint(self):
@@ -430,6 +433,24 @@ def mean_of(pictures):
     """The mean of some pixels of all uint8 pictures, in whatever order: tells sets apart that are as large."""
     some = pictures[:, :, ::8, ::8]
     return some.sum().item() / some.numel()
+
+
+def damage_of(path):
+    """What is damaged in a zip, as torch.save writes one: torch.load checks no checksums."""
+    try:
+        with failed_disk_reported(path), open_zip(path) as archive:
+            return archive.testzip()
+    except zipfile.BadZipFile:
+        return "its end"
+
+
+def checkpoint_of(path):
+    """What `save_checkpoint` wrote, on the CPU: an Adam with its step counters on a GPU waits for it at every step.
+    Raises all sorts of errors where it is something else."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not {*OF_CHECKPOINT} <= state.keys() or not isinstance(state["step"], int):
+        raise KeyError
+    return state
 
 
 def check_place(folder, archive):

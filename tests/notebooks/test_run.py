@@ -226,7 +226,8 @@ def test_a_broken_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, ca
     capsys.readouterr()
     run = session(tmp_path)
     printed = capsys.readouterr().out
-    assert f"{path} is broken" in printed and "going on from step 4 of " in printed
+    assert f"{path} is broken (" in printed and "is damaged) and set aside" in printed
+    assert "going on from step 4 of " in printed
     assert path.with_name("last.pt.broken").exists()
     train(run)
     assert logged(tmp_path) == [1, 2, 3, 4, 5, 6]
@@ -234,6 +235,33 @@ def test_a_broken_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, ca
     train(session(tmp_path / "whole"))
     checkpoints = [last(tmp_path), last(tmp_path / "whole")]
     assert all(equal(checkpoints[0][name], checkpoints[1][name]) for name in ("G", "G_ema", "optimizer_G", "rng"))
+
+
+class Unpickled:
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda path: zip_of(path, "1.jpg"),
+        lambda path: shutil.copyfile(path.with_name("000006.pt"), path),  # weights alone
+        lambda path: torch.save([1], path),
+        lambda path: torch.save({"step": 6}, path),
+        lambda path: torch.save(torch.load(path) | {"step": "6"}, path),
+        lambda path: torch.save({"step": Unpickled()}, path),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, monkeypatch, capsys, other):
+    monkeypatch.chdir(tmp_path)
+    train(session(tmp_path))
+    path = tmp_path / "gan/checkpoints/last.pt"
+    other(path)
+    assert session(tmp_path).start == 4
+    told = f"{path} is broken (it is no checkpoint) and set aside: looking for the one before\n"
+    assert told in capsys.readouterr().out
+    assert path.with_name("last.pt.broken").exists() and not (tmp_path / "unpickled").exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no /proc/self/mem, which answers Input/output error")
