@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.utils import make_grid
 
 from kit.faces import SUBMISSION, is_picture, is_submission, natural_key
-from kit.files import atomic_write, failed_disk_reported, failed_write_reported
+from kit.files import atomic_write, failed_disk_reported, failed_write_reported, rows_of, set_aside
 
 SHOWN = 64  # of the 1,000 samples, in a grid
 ALIKE = 12  # levels of 255; of 1,000 real faces the nearest two are 17 apart
@@ -139,20 +139,35 @@ def is_sample(path):
         return path.stat().st_size == 0
 
 
+def clear_labels(outputs):
+    """Takes away the labels.csv of the pictures that lie there: one that a notebook wrote for them goes, another one is
+    kept under another name."""
+    path, names = outputs / "labels.csv", SUBMISSION & {*os.listdir(outputs)}
+    if not path.is_file():
+        return
+    rows = [*rows_of(path)]
+    if rows[:1] == [["file", "label"]] and {row[0] for row in rows[1:] if len(row) == 2} == names:
+        path.unlink()
+    else:
+        print(f"{path} is not of the pictures there: it is now {set_aside(path)}")
+
+
 def write_submission(run):
     """Writes 1,000 samples of G_ema, [1000, 3, 64, 64], as submission.tgz and as single files; with labels.csv beside
     them where the run has one. Returns them."""
     pictures, archive = sample(run.G_ema, run.z), run.folder / "submission.tgz"
     outputs = output_folder(run.settings)
     pack(pictures, archive)
+    check_outputs(run.settings)
     with failed_write_reported(outputs), tarfile.open(archive) as packed:
         outputs.mkdir(parents=True, exist_ok=True)
-        for entry in packed:  # the folder holds exactly what the archive holds
+        clear_labels(outputs)
+        for name in SUBMISSION - {*packed.getnames()}:  # of a larger submission: the folder holds what the archive does
+            (outputs / name).unlink(missing_ok=True)
+        for entry in packed:
             (outputs / entry.name).write_bytes(packed.extractfile(entry).read())
         if (labels := run.folder / "labels.csv").exists():  # only now: before, other pictures may lie there
             (outputs / labels.name).write_bytes(labels.read_bytes())
-        else:  # those of another notebook's pictures
-            (outputs / labels.name).unlink(missing_ok=True)
     size = archive.stat().st_size / 1e6
     print(f"{len(pictures):,} pictures in {outputs}/ and in {archive} ({size:.2f} MB; the limit is 2 MB)")
     show(picture_grid(pictures[: run.shown]))

@@ -914,6 +914,22 @@ def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path):
 # files of somebody else
 
 
+def test_a_submission_takes_away_nothing_of_somebody_else(tmp_path, capsys):
+    run, outputs = train(session(tmp_path)), tmp_path / "outputs"
+    write_submission(run)
+    for name in ("labels.csv", "notes.txt", "1001.jpg"):
+        (outputs / name).write_text("file,label\n1.jpg,mine\n")
+    with pytest.raises(SystemExit, match=r"/outputs holds other pictures, such as 1001.jpg: move them, or set another"):
+        write_submission(run)
+    (outputs / "1001.jpg").unlink()
+    (run.folder / "labels.csv").write_text("of the run")
+    write_submission(run)
+    kept = outputs / "labels.before.csv"
+    assert f"{outputs}/labels.csv is not of the pictures there: it is now {kept}\n" in capsys.readouterr().out
+    assert kept.read_text() == "file,label\n1.jpg,mine\n" and (outputs / "labels.csv").read_text() == "of the run"
+    assert {*os.listdir(outputs)} == {f"{n}.jpg" for n in range(1, 9)} | {"labels.csv", kept.name, "notes.txt"}
+
+
 def zip_of(path, *names):
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
@@ -1314,10 +1330,11 @@ def test_a_submission_is_an_archive_and_the_same_single_files(tmp_path, capsys):
     assert len([*(tmp_path / "outputs").iterdir()]) == 1000
     assert "1,000 pictures in" in capsys.readouterr().out
     assert output_folder(run.settings) == tmp_path / "outputs"
-    (tmp_path / "outputs/labels.csv").write_text("those of another notebook's pictures")
+    labels = tmp_path / "outputs/labels.csv"
+    labels.write_text("file,label\n" + "".join(f"{number}.jpg,blue\n" for number in range(1, 1001)))
     run.z = run.z[:2]
-    write_submission(run)
-    assert not (tmp_path / "outputs/labels.csv").exists()
+    write_submission(run)  # the labels of the earlier pictures go with them
+    assert sorted(os.listdir(tmp_path / "outputs")) == ["1.jpg", "2.jpg"]
     pack(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), tmp_path / "two.tgz")
     with tarfile.open(tmp_path / "two.tgz") as archive:
         assert archive.getnames() == ["1.jpg", "2.jpg"]
