@@ -15,7 +15,7 @@ KINDS = {
 }
 AT_LEAST_1 = ("n_critic", "batch_size", "accumulate", "z_dim", "width")  # and all that ends in _every
 BELOW_1 = ("ema", "ema_buffers", "beta1", "beta2")  # what averages forget by
-ANY_SIGN = ("seed", "psi")
+ANY_SIGN = ("psi",)
 
 
 def make_settings(presets, preset, overrides):
@@ -60,6 +60,8 @@ def check_range(name, number, default):
         least, end, range_ = min(1, default), math.inf, "1 or more"
     elif name in BELOW_1:
         least, end, range_ = 0, 1, "0 or more, and less than 1"
+    elif name == "seed":  # torch takes 64 bits, and each epoch adds 1
+        least, end, range_ = -(2**63), 2**63, "-2**63 or more, and less than 2**63"
     else:
         least, end, range_ = -math.inf if name in ANY_SIGN else 0, math.inf, "0 or more"
     if not (least <= number < end and math.isfinite(number)):  # NaN is not either

@@ -7,12 +7,16 @@ import pytest
 
 from baselines.build import ROOT
 from kit.command_line import read_parameters
+from kit.device import seed_everything
+from kit.faces import batch_indices
 from kit.files import run_folder
 from kit.kinds import make_settings
+from kit.samples import fixed_noise
 from kit.settings import Settings, t4_presets
 from tests.helpers.notebook import lesson
 
 PRESETS = t4_presets(Settings())
+SEEDS = "-2**63 or more, and less than 2**63"
 FASTEST = 154  # steps per second: 03 on an H200, in baselines/results/
 
 
@@ -72,11 +76,15 @@ def test_what_training_divides_by_is_no_0(name):
         ("ema", 1, "0 or more, and less than 1"),
         ("ema", -0.5, "0 or more, and less than 1"),
         ("beta2", float("nan"), "0 or more, and less than 1"),
+        ("seed", 2**63, SEEDS),
+        ("seed", 10**30, SEEDS),
+        ("seed", -(2**63) - 1, SEEDS),
     ],
 )
 def test_numbers_that_cannot_be(name, value, least):
-    with pytest.raises(SystemExit, match=f"^`{name}` is {value}: set it to {least}$"):
+    with pytest.raises(SystemExit) as stopped:
         make_settings(PRESETS, "course", {name: value})
+    assert str(stopped.value) == f"`{name}` is {value}: set it to {least}"
     assert make_settings(PRESETS, "course", {"seed": -1, "ema": 0, "hours": 0}).seed == -1
 
 
@@ -115,6 +123,14 @@ def test_a_value_of_another_type_is_told_in_one_line(name, value, kept, capsys):
 def test_a_run_has_a_folder_of_its_own(run):
     with pytest.raises(SystemExit, match=f"^`run` is {run!r}: name a folder of its own$"):
         make_settings(PRESETS, "course", {"run": run})
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63)])
+def test_a_seed_that_may_be_lasts_for_all_epochs(seed):
+    settings = make_settings(PRESETS, "course", {"seed": seed})
+    seed_everything(settings.seed)
+    fixed_noise(settings, 2)
+    next(batch_indices(2, 1, settings.seed, 10**9, "cpu"))
 
 
 def test_autograding_makes_it_small(monkeypatch):
