@@ -1,5 +1,6 @@
 """The check cells: they catch every planted mistake with the right hint, and accept every other right answer."""
 
+import os
 import re
 from functools import cache
 from unittest import mock
@@ -30,6 +31,16 @@ def in_chinese(master):
     """Translates what a master's checks say."""
     tables = translate.read_table("kit") | translate.read_table(master.stem)
     return translator({template: text for template, text in tables.items() if text})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def elsewhere(tmp_path_factory):
+    """05's mistakes make folders where they run: one of them takes the package's own trainer."""
+    before = {*os.listdir()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path_factory.mktemp("here"))
+        yield
+    assert not {"models", "results"} & ({*os.listdir()} - before)
 
 
 @pytest.mark.parametrize(("master", "case"), cases("mistake"))
