@@ -21,8 +21,8 @@ def reference(faces, output):
     faces (those of FD-ImageNet), the features of 1,000 of them, and 48 numbers of each, by which copies are found.
 
     FACES is a folder, .zip, .tar or .tgz of 2 pictures or more, of any size and name, shrunk to 64x64. They are read in
-    small batches: any number of them needs little memory. 1,000 take about 8 seconds. A file that is no picture is
-    named and left out.
+    small batches: any number of them needs little memory. 1,000 take about 8 seconds. From 2,000 on, about 25
+    more go into 1,000 of them, stored as JPEG in three qualities. A file that is no picture is named and left out.
 
     \b
     Example:
