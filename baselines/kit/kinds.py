@@ -64,8 +64,9 @@ def check_range(name, number, default):
         least, end, range_ = -(2**63), 2**63, "-2**63 or more, and less than 2**63"
     else:
         least, end, range_ = -math.inf if name in ANY_SIGN else 0, math.inf, "0 or more"
-    if not (least <= number < end and math.isfinite(number)):  # NaN is not either
-        raise SystemExit(f"`{name}` is {number}: set it to {range_ if not math.isinf(number) else 'a finite number'}")
+    is_infinite = abs(number) == math.inf  # math.isinf takes no whole number that is too large for a float
+    if is_infinite or not least <= number < end:  # NaN is neither
+        raise SystemExit(f"`{name}` is {number}: set it to {'a finite number' if is_infinite else range_}")
 
 
 def check_known(name, value, known):

@@ -76,6 +76,7 @@ def test_what_training_divides_by_is_no_0(name):
         ("ema", 1, "0 or more, and less than 1"),
         ("ema", -0.5, "0 or more, and less than 1"),
         ("beta2", float("nan"), "0 or more, and less than 1"),
+        ("ema", 10**400, "0 or more, and less than 1"),  # no float holds it
         ("seed", 2**63, SEEDS),
         ("seed", 10**30, SEEDS),
         ("seed", -(2**63) - 1, SEEDS),
