@@ -457,7 +457,7 @@ def check_place(folder, archive):
     """Raises SystemExit where a run would write among somebody's files, or its archive would replace one."""
     with failed_disk_reported(folder):
         names = {name for name in os.listdir(folder) if not is_ignored(name)} if folder.is_dir() else set()
-    if names and not names & {"checkpoints", "log.csv"}:
+    if names and not names & {"checkpoints", "log.csv", "grad_norms.csv", "samples"}:
         raise SystemExit(f"{folder} holds no run, but other files, such as {min(names)}: set `run` to a new folder")
     if archive.is_file() and lists_run(archive, folder.name) is False:
         raise SystemExit(

@@ -967,7 +967,7 @@ def test_an_archive_that_may_be_somebodys_is_kept_under_another_name(tmp_path, c
     assert kit.run.steps_logged(archive, "gan") == 4 and not (tmp_path / "gan.before3.zip").exists()
 
 
-@pytest.mark.parametrize("name", ["1.jpg", "faces/1.jpg", "samples/000002.png"])
+@pytest.mark.parametrize("name", ["1.jpg", "faces/1.jpg", "pictures/000002.png"])
 def test_a_run_takes_no_folder_that_holds_other_files(tmp_path, name):
     (tmp_path / "gan" / name).parent.mkdir(parents=True)
     (tmp_path / "gan/.DS_Store").touch()
