@@ -194,9 +194,15 @@ def written_before(folder: Path, parts: Path) -> set[Path]:
 def _holds_results(folder: Path) -> bool:
     """Whether a folder has a secret as we make them, and no file of another kind than we write there."""
     with suppress(OSError, ValueError):
-        ours = all(path.name == SECRET or path.suffix in (".json", ".html") for path in folder.iterdir())
-        return ours and bool(re.fullmatch(rb"[0-9a-f]{32}", bytes_of(folder / SECRET, 32)))
+        return only_ours(folder) and bool(re.fullmatch(rb"[0-9a-f]{32}", bytes_of(folder / SECRET, 32)))
     return False
+
+
+def only_ours(folder: Path) -> bool:
+    """Whether a folder has no file of another kind than we write among the results, but what is hidden, as what was
+    not finished is. Raises OSError."""
+    seen = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return all(path.name == SECRET or path.suffix in (".json", ".html") for path in seen)
 
 
 def remember(written: Iterable[Path], parts: Path, submissions: Path) -> None:

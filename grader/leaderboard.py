@@ -177,12 +177,12 @@ def _plan(
     plan = _Plan(folder, page, parts, options, entries, students, worth, bool(roster or points), public, reports)
     pages = [reports / name for name in grades.page_names(students)] if reports else []
     archives = (path for path in folder.iterdir() if packed(path.name))  # those called like ours among them
-    for path in (parts, *plan.written):
-        taken = path.is_file() or (path == parts and path.exists())
-        if taken and folder.resolve() in path.resolve().parents and path.resolve() not in before:
-            raise GraderError(f"{path}: lies among the submissions, and is not ours: name another page to write")
     written = [*plan.written, *pages]
     check_apart(written, (roster, points, options.reference, plan.parts, folder, *archives, *entries.values()))
+    for path in (parts, *plan.written):  # what a student handed in
+        taken = path.is_file() or (path == parts and path.exists() and not grades.only_ours(path))
+        if taken and folder.resolve() in path.resolve().parents and path.resolve() not in before:
+            raise GraderError(f"{path}: lies among the submissions, and is not ours: name another page to write")
     if reports and folder.resolve() in reports.resolve().parents and grades.is_others(reports):
         raise GraderError(f"{reports}: lies among the submissions, and is not ours: name a new folder for the pages")
     check_closed(path for path in written if path != reports)

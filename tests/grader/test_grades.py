@@ -485,14 +485,15 @@ def test_what_a_person_typed_into_a_table_is_kept(tmp_path, monkeypatch, measure
         assert [row["name"] for row in read(Path("leaderboard.grades.csv"))] == ["b1"]  # and no table is a submission
 
 
-def test_pages_of_somebody_else_are_kept_and_are_no_submissions(tmp_path, monkeypatch, measured):
+def test_pages_of_somebody_else_are_kept(tmp_path, monkeypatch, measured):
     monkeypatch.chdir(tmp_path)
-    Path("b1.tgz").write_bytes(b"x")
+    Path("class").mkdir()
+    Path("class/b1.tgz").write_bytes(b"x")
     Path("reports").mkdir()
     theirs = ("leaderboard.html", "leaderboard.csv", "leaderboard.json", "public.html", "reports/b1.html")
     for name in theirs:
         Path(name).write_text(f"my own {name}")
-    command = ["leaderboard", ".", "--public", "public.html", "--reports", "reports"]
+    command = ["leaderboard", "class", "--public", "public.html", "--reports", "reports"]
     Path("reports/.pages.json").write_text("{}")  # of another class: that folder is taken as ours
     for notes in (5, 0):
         done = CliRunner().invoke(cli.main, command)
