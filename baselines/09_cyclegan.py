@@ -880,7 +880,7 @@ def check_exchange(exchange):
         if error.startswith("ValueError") and history.size < 8:
             return small
         if "TensorList" in error:
-            return f"nothing is shown: {each}"
+            return f"it stacks an empty list: {each}"
         return f"exchange stops with {error}"
 
     def call(fakes):

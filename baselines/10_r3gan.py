@@ -443,7 +443,8 @@ def check_zero_centred_penalty(penalty):
         for hint, wrong in mistakes.items():
             assert not are_close([found], [wrong()]), hint
         factor = (found / right).item()
-        assert not are_close(right_gradients(found, D), [factor * one for one in right_gradients(right, D)]), (
+        multiple = factor > 0 and are_close(right_gradients(found, D), [factor * g for g in right_gradients(right, D)])
+        assert not multiple, (
             f"the penalty is {factor:.4g} times as large as it should be: leave γ to D's step, sum the "
             "squares over each picture, and take the mean over the pictures"
         )

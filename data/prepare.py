@@ -123,12 +123,16 @@ def _made_of_faces(names: Iterable[str]) -> dict[PurePosixPath, str]:
     return made
 
 
-def _made_before(found: list[tuple[str, Callable[[], bytes]]], apart: Container[PurePosixPath]) -> list[PurePosixPath]:
-    """The folders below that of these files which are sets made here, by their about.json: the faces beside them may be
-    those that they were made of. None where all pictures that are not set `apart` lie in such sets: they are meant."""
+def _made_before(
+    found: list[tuple[str, Callable[[], bytes]]], apart: Container[PurePosixPath], top: str
+) -> list[PurePosixPath]:
+    """The folders below that of these files which are sets made of what lies here as well, by their about.json. `top`
+    is the name of the folder of these files. None where all pictures that are not set `apart` lie in such sets: they
+    are meant."""
     abouts = {PurePosixPath(name).parent: read for name, read in found if PurePosixPath(name).name == ABOUT}
     abouts.pop(PurePosixPath(), None)  # of the source itself
-    sets = [folder for folder, read in abouts.items() if {"count", "size"} <= _json(_read(read)).keys()]
+    there = {top, *(part for name, _ in found for part in PurePosixPath(name).parts)}
+    sets = [folder for folder, read in abouts.items() if _json(_read(read)).get("source") in there]
     pictures = (PurePosixPath(name) for name, _ in found if is_picture(name))
     others = (path for path in pictures if not any(folder in apart or folder in sets for folder in path.parents))
     return sets if any(others) else []
@@ -151,7 +155,7 @@ def _listed(source: Path, output: Path) -> tuple[list[str], dict[str, list], lis
                 own = PurePosixPath(printable(decoded(os.fsencode(output.relative_to(source).as_posix()))))
                 found = [one for one in found if own not in (PurePosixPath(one[0]), *PurePosixPath(one[0]).parents)]
             apart = _made_of_faces(name for name, _ in found)
-            apart |= dict.fromkeys(_made_before(found, apart), "a set made before")
+            apart |= dict.fromkeys(_made_before(found, apart, printable(source.name)), "a set made before")
         left_out = "{} is left out, as it looks like {}: name it alone if it is faces"
         notes = [left_out.format(*folder) for folder in sorted(apart.items())]
         for name, read in found:

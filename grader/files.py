@@ -23,7 +23,8 @@ from typing import BinaryIO
 
 from grader.errors import GraderError, printable
 
-SYSTEM_FILES = ("__macosx", ".ds_store", "thumbs.db", "desktop.ini", "@eadir")  # macOS, Windows, Synology; in any case
+# macOS, Windows, Synology, KDE; in any case
+SYSTEM_FILES = ("__macosx", ".ds_store", "icon\r", "thumbs.db", "desktop.ini", "@eadir", ".directory")
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 BOM = "\ufeff"  # at the beginning of a CSV file that people open: without it Excel on Windows does not read UTF-8
 PARTS = ".parts"  # the folder in which the leaderboard keeps its results, beside its page

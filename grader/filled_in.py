@@ -14,13 +14,15 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
 # What magics run as if they were not there. Not %%timeit: what a cell defines is gone after it, in Jupyter too.
 TRANSPARENT = re.compile(r"\s*%%(?:time|capture|prun)\b.*\n")
-# A student's statements run in a copy of the kit's names, which the functions among them go on to see: so a helper may
-# have any name, and changes nothing for the kit. __main__ stays the kit's.
+# A student's statements run in a module of their own with the kit's names, which the functions among them go on to see:
+# so a helper may have any name, and changes nothing for the kit. __main__ stays the kit's.
 BEGIN = """\
-get_ipython().user_module = type(__import__("__main__"))("__main__")
-get_ipython().user_module.__dict__.update(__import__("__main__").__dict__)
+get_ipython().user_module = get_ipython().__dict__.setdefault("_theirs", type(__import__("__main__"))("__main__"))
 get_ipython().user_ns = get_ipython().user_module.__dict__"""
-KIT_FIRST = 'get_ipython().user_ns.update(__import__("__main__").__dict__)'  # before what an import * brought
+KIT_FIRST = """\
+get_ipython().user_ns.update(
+    {{name: thing for name, thing in __import__("__main__").__dict__.items() if name not in {theirs}}}
+)"""
 END = """\
 __import__("__main__").__dict__.update(
     {{name: get_ipython().user_ns[name] for name in {names} if name in get_ipython().user_ns}}
@@ -59,10 +61,13 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     texts = {ast.unparse(statement) for body in others for statement in body}
     names = Kit(wanted, set().union(*cells) - wanted, cells, texts)
     own, invalid = _defined(sources, names)
-    filled = []
+    filled, taken = [], []
     for key, source in kit:
-        theirs = _filled(todos[key], own, invalid, names) if key in todos else []
-        filled += [BEGIN, *theirs, END.format(names=sorted(todos[key]))] if theirs else [source]
+        theirs = sorted(set().union(*(one.names for one in taken)) - wanted)
+        stars, cells = _filled(todos[key], own, invalid, names, taken) if key in todos else ([], [])
+        kit_first = KIT_FIRST.format(theirs=theirs)  # also before what an import * brought
+        before = [f"{BEGIN}\n{kit_first}", *stars, *([kit_first] if stars else [])]
+        filled += [*before, *cells, END.format(names=sorted(todos[key]))] if cells else [source]
     return filled
 
 
@@ -104,23 +109,28 @@ def _cell_names(source: str) -> set[str]:
     return set().union(*map(bound_names, statements(source) or []))
 
 
-def _filled(todos: set[str], own: list[Statement], invalid: dict[str, str], kit: Kit) -> list[str]:
-    """What takes the place of the kit's cell that defines these `todos`: cells with the student's own and all that they
-    use, in the student's order. Empty where the student has none."""
+def _filled(
+    todos: set[str], own: list[Statement], invalid: dict[str, str], kit: Kit, taken: list[Statement]
+) -> tuple[list[str], list[str]]:
+    """What takes the place of the kit's cell that defines these `todos`: imports of all, and cells with the student's
+    own and all that they use, in the student's order; without what was `taken` for a TODO above, to which these are
+    added. Empty where the student has none."""
     written = [one for one in own if one.names & todos]
     cell = max((one.cell for one in written), default=-1)
     below = kit.known | {"*"}  # what of these stands below the TODO is for a plot, or another training
     helpers = [one for one in own if not one.names & (kit.wanted | (below if one.cell > cell else set()))]
-    stars = [one.text for one in helpers if "*" in one.names]
+    stars = [one for one in helpers if "*" in one.names and one not in taken]
     used = _used([one.text for one in written], [one for one in helpers if "*" not in one.names])
-    parts = [one for one in own if one in written or one in used]
+    parts = [one for one in own if one in written or (one in used and one not in taken)]
     places = [i for i, one in enumerate(parts) if one in written] or [len(parts)]
     first, after = places[0], places[-1] + 1
     broken = {invalid[name] for name in todos & {*invalid}}
     texts = [one.text for one in parts]
     filled = "\n".join([*texts[first:after], *broken])
-    before = [*stars, KIT_FIRST] if stars else []
-    return [*before, *texts[:first], filled, *texts[after:]] if filled else []
+    if not filled:
+        return [], []
+    taken += [*stars, *parts]
+    return [one.text for one in stars], [*texts[:first], filled, *texts[after:]]
 
 
 def statements(source: str) -> list[ast.stmt] | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from grader.errors import counted, printable
 from grader.files import (
     PARTS,
+    by_a_system,
     file_name,
     keep_unless,
     left_behind,
@@ -186,9 +187,16 @@ def written_before(folder: Path, parts: Path) -> set[Path]:
         written = {page, *board.beside(page), *gradebook.beside(page)} if _holds_results(one) else set()
         with suppress(OSError, ValueError, TypeError, RecursionError):  # of an older version there is no record
             written = {Path(os.path.realpath(real / name)) for name in json.loads(bytes_of(one / RECORD))}
-        written.update(kept_files(page))
-        found |= {path for path in written if real in path.parents and not is_archive(path.name)}
+        written.update([*kept_files(page), *([one] if _holds_results(one) else [])])
+        found |= {path for path in written if real in path.parents and _may_be_ours(path)}
     return found
+
+
+def _may_be_ours(path: Path) -> bool:
+    """Whether what a record names can be written by a leaderboard: anybody may write a record."""
+    if path.is_dir():
+        return _holds_results(path) or (path / PAGES).is_file()
+    return path.suffix in (".html", ".json", ".csv") or not is_archive(path.name)
 
 
 def _holds_results(folder: Path) -> bool:
@@ -201,8 +209,15 @@ def _holds_results(folder: Path) -> bool:
 def only_ours(folder: Path) -> bool:
     """Whether a folder has no file of another kind than we write among the results, but what is hidden, as what was
     not finished is. Raises OSError."""
-    seen = (path for path in folder.iterdir() if not path.name.startswith("."))
+    seen = (path for path in folder.iterdir() if not path.name.startswith(".") and not by_a_system(path.name))
     return all(path.name == SECRET or path.suffix in (".json", ".html") for path in seen)
+
+
+def is_our_page(path: Path) -> bool:
+    """Whether there is a page that the grader drew."""
+    with suppress(OSError), open(path, "rb") as file:
+        return is_page(file)
+    return False
 
 
 def remember(written: Iterable[Path], parts: Path, submissions: Path) -> None:

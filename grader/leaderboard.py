@@ -181,7 +181,8 @@ def _plan(
     check_apart(written, (roster, points, options.reference, plan.parts, folder, *archives, *entries.values()))
     for path in (parts, *plan.written):  # what a student handed in
         taken = path.is_file() or (path == parts and path.exists() and not grades.only_ours(path))
-        if taken and folder.resolve() in path.resolve().parents and path.resolve() not in before:
+        known = path.resolve() in before or (path != parts and grades.is_our_page(public if path == public else page))
+        if taken and not known and folder.resolve() in path.resolve().parents:
             raise GraderError(f"{path}: lies among the submissions, and is not ours: name another page to write")
     if reports and folder.resolve() in reports.resolve().parents and grades.is_others(reports):
         raise GraderError(f"{reports}: lies among the submissions, and is not ours: name a new folder for the pages")

@@ -28,7 +28,7 @@ SUBMISSION = {f"{number}.jpg" for number in range(1, 1001)}
 WRITTEN = ("runs", "outputs")  # where a notebook writes, unless told otherwise
 BESIDE_LOG = {"checkpoints", "samples"}  # what a run has beside its log.csv, and a set that a program fetched has not
 NO_ZIP = (OSError, zipfile.BadZipFile, ValueError, NotImplementedError)  # what opening one raises for another file
-LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")  # in any case
+LEFT_BY_SYSTEMS = ("__macosx", "@eadir", "thumbs.db", "desktop.ini", "icon\r")  # in any case
 
 
 def is_ignored(name):

@@ -32,5 +32,6 @@ def is_of_kit(thing, ours):
 
 def made_of(thing):
     """What two functions or classes of one source have in common."""
-    inside = sorted(vars(thing)) if isinstance(thing, type) else getattr(inspect.unwrap(thing), "__code__", None)
+    code = getattr(inspect.unwrap(thing), "__code__", None)
+    inside = sorted(vars(thing)) if isinstance(thing, type) else code and (code.co_varnames, code.co_names)
     return type(thing), getattr(thing, "__qualname__", ""), getattr(thing, "__module__", ""), inside

@@ -308,7 +308,9 @@ class Run:
                 reason = f"{damaged} is damaged"
             except (OSError, MemoryError):  # which say nothing of the file
                 raise
-            except Exception:  # another file, of whatever kind, may raise anything
+            except Exception as error:  # another file, of whatever kind, may raise anything
+                if "tried to allocate" in str(error):  # torch's word for too little memory
+                    raise
                 reason = "it is no checkpoint"
             if rank() == 0:
                 replace_file(path, path.with_name(path.name + ".broken"))
@@ -402,7 +404,7 @@ class Run:
     def may_replace_archive(self):
         """Whether the archive beside the run is of the same run, and no further than it."""
         name = self.folder.name
-        return lists_run(self.archive, name) and steps_logged(self.archive, name) <= self.step
+        return lists_run(self.archive, name) and step_saved(zipfile.Path(self.archive, f"{name}/")) <= self.step
 
     def pack(self):
         """Everything to go on from, in one archive beside the run: the last checkpoint, the tables and the samples."""
@@ -457,7 +459,7 @@ def check_place(folder, archive):
     """Raises SystemExit where a run would write among somebody's files, or its archive would replace one."""
     with failed_disk_reported(folder):
         names = {name for name in os.listdir(folder) if not is_ignored(name)} if folder.is_dir() else set()
-    if names and not names & {"checkpoints", "log.csv", "grad_norms.csv", "samples"}:
+    if names and not names & {"config.json", "checkpoints", "log.csv", "grad_norms.csv", "samples", "submission.tgz"}:
         raise SystemExit(f"{folder} holds no run, but other files, such as {min(names)}: set `run` to a new folder")
     if archive.is_file() and lists_run(archive, folder.name) is False:
         raise SystemExit(

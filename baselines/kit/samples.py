@@ -115,7 +115,7 @@ def output_folder(settings):
 
 
 def check_outputs(settings):
-    """Raises SystemExit where single pictures would replace somebody's pictures, or lie among them."""
+    """Raises SystemExit where single pictures would replace somebody's pictures, or lie among faces."""
     folder = output_folder(settings)
     with failed_disk_reported(folder):
         names = sorted(filter(is_picture, os.listdir(folder)), key=natural_key) if folder.is_dir() else []
@@ -124,19 +124,17 @@ def check_outputs(settings):
     in_faces = given & {*here.parents} and not is_submission(names)  # one that lies there is not read as faces
     of_faces = here in given or in_faces or folder.name == "faces"
     for name in names:
-        if of_faces or not is_sample(folder / name):
+        if of_faces or (name in SUBMISSION and not is_sample(folder / name)):
             raise SystemExit(f"{folder} holds other pictures, such as {name}: move them, or set another `outputs`")
 
 
 def is_sample(path):
-    """Whether a picture may be one that a notebook wrote for the course, whole or, where it was killed, empty."""
-    if path.name not in SUBMISSION:
-        return False
+    """Whether a picture may be one that a notebook wrote for the course, whole or, where it was killed, cut off."""
     try:
         with Image.open(path) as picture:
             return picture.format == "JPEG" and picture.size == (64, 64)
     except Exception:  # what a decoder raises
-        return path.stat().st_size == 0
+        return True
 
 
 def clear_labels(outputs):
@@ -168,6 +166,8 @@ def write_submission(run):
             (outputs / entry.name).write_bytes(packed.extractfile(entry).read())
         if (labels := run.folder / "labels.csv").exists():  # only now: before, other pictures may lie there
             (outputs / labels.name).write_bytes(labels.read_bytes())
+    if others := sorted(name for name in os.listdir(outputs) if is_picture(name) and name not in SUBMISSION):
+        print(f"{outputs} holds other pictures, such as {others[0]}: score the archive, or move them")
     size = archive.stat().st_size / 1e6
     print(f"{len(pictures):,} pictures in {outputs}/ and in {archive} ({size:.2f} MB; the limit is 2 MB)")
     show(picture_grid(pictures[: run.shown]))

@@ -3,6 +3,7 @@
 import builtins
 import re
 import sys
+from functools import wraps
 
 PLACE = re.compile(r"\{(\d+)\}")  # {0}, {1}, …: what differs from message to message
 
@@ -36,7 +37,7 @@ def translate_messages(names, table):
 
     names["print"] = translated_print
     progress = names["progress"]
-    names["progress"] = lambda steps, what, *more: progress(steps, translate(what), *more)
+    names["progress"] = wraps(progress)(lambda steps, what, *more: progress(steps, translate(what), *more))
     if "ipykernel" in sys.modules:
         from IPython import get_ipython
 

@@ -541,10 +541,11 @@ def test_a_set_made_before_is_no_part_of_the_faces_that_it_was_made_of(source, t
     made = prepare(source, tmp_path / "both", workers=1)  # without others, the sets are what is meant
     assert made.written == 6
     assert made.notes[-1] == "2 folders are kept, as classes: small, smaller"
-    for folder in ("small", "smaller"):
-        (source / folder / "about.json").write_text('{"name": "by somebody else"}')
     picture().save(source / "a.png")
-    assert prepare(source, tmp_path / "all", workers=1).written == 7
+    for about in ('{"name": "by somebody else"}', '{"count": 3, "size": 64, "source": "elsewhere"}'):
+        for folder in ("small", "smaller"):
+            (source / folder / "about.json").write_text(about)
+        assert prepare(source, tmp_path / f"all{len(about)}", workers=1).written == 7
 
 
 # What is broken, odd, or left behind

@@ -423,7 +423,7 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
         (["def step():\n    return pi", "from math import *"], ["def step():\n    return pi"]),  # for a plot, say
         (  # where the TODO finds them
             ["from math import *", "width = 2", "def step():\n    return sum, width", "for a in b:\n    width = a"],
-            ["from math import *", KIT_FIRST, "width = 2", "def step():\n    return (sum, width)"],
+            ["from math import *", KIT_FIRST.format(theirs=[]), "width = 2", "def step():\n    return (sum, width)"],
         ),
         (["(z := 0.5)\n%time f(z)", "def step():\n    return z"], ["(z := 0.5)", "def step():\n    return z"]),
         (
@@ -464,7 +464,8 @@ KIT = [("todo-step", "def step():\n    raise NotImplementedError"), ("c", "impor
 )
 def test_what_a_kit_takes_of_a_notebook(sources, cells):
     """All statements that change a TODO, or a helper of one, in their order."""
-    around = [] if cells == [KIT[0][1]] else [BEGIN], [] if cells == [KIT[0][1]] else [END.format(names=["step"])]
+    begin = [f"{BEGIN}\n{KIT_FIRST.format(theirs=[])}"]
+    around = [] if cells == [KIT[0][1]] else begin, [] if cells == [KIT[0][1]] else [END.format(names=["step"])]
     assert filled_in(KIT, sources) == [*around[0], *cells, *around[1], KIT[1][1]]
 
 
@@ -505,6 +506,25 @@ def test_an_import_of_all_replaces_no_other_todo_in_a_kit():
     kit = [("todo-e", "def e():\n    pass"), ("todo-half", "def half():\n    pass")]
     sources = ["from math import *", "base = e\n\n\ndef e():\n    return base", "def half():\n    return e() / tau"]
     assert run_in_shell(filled_in(kit, sources))["half"]() == math.e / math.tau
+
+
+def test_a_helper_of_two_todos_is_one():
+    """So a class of theirs is one class, and a list that both use one list; a name of the kit's is as it is by then."""
+    kit = [
+        ("todo-first", "def first():\n    pass"),
+        ("cell", "width = 2"),
+        ("todo-second", "def second():\n    pass"),
+    ]
+    sources = [
+        "class Fake:\n    pass",
+        "kept = []",
+        "def first():\n    kept.append(Fake())\n    return kept",
+        "def second():\n    return kept, type(kept[0]) is Fake, width",
+    ]
+    names = run_in_shell(filled_in(kit, sources), width=1)
+    shown = names["first"]()
+    kept, same, width = names["second"]()
+    assert kept is shown and same and width == 2 and "kept" not in names
 
 
 def test_a_students_helpers_have_any_name_and_change_nothing_of_the_kit(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -338,6 +339,26 @@ def test_what_was_written_among_the_submissions_is_none_of_them(tmp_path, listin
     assert (folder / "a.grades.before.csv").is_file()
     for page, more in ((folder / "b.html", 7), (tmp_path / "c.html", 11)):
         assert listed(page) == (["ada"], [f"{said}a.canvas.csv, a.csv, a.grades.before.csv and {more} more"])
+
+
+def test_a_page_among_the_submissions_is_written_again(tmp_path, listing):
+    """Wherever it lies, with what a system leaves beside the results, and when these were removed to grade all anew."""
+    folder, listed = listing
+    deep = {"public": folder / "out/public.html"}
+    for _ in range(2):
+        assert listed(folder / "out/a.html", **deep)[0][0] == "ada"
+    for name in (".DS_Store", "desktop.ini", "Thumbs.db"):
+        (folder / "out/a.html.parts" / name).touch()
+    (folder / "out/a.html.parts/.written.json").unlink()  # as an older version left it
+    assert listed(folder / "out/a.html", **deep)[0][0] == "ada"
+    shutil.rmtree(folder / "out/a.html.parts")
+    assert listed(folder / "out/a.html", **deep)[0][0] == "ada"
+    assert listed(tmp_path / "b.html", **deep)[0][0] == "ada"  # the public page of another board
+    holds_results(folder / "x.html.parts")
+    (folder / "eve").mkdir()
+    (folder / "eve/1.jpg").touch()
+    (folder / "x.html.parts/.written.json").write_text('["eve"]')  # which is no leaderboard's
+    assert listed(tmp_path / "c.html")[0] == ["ada", "eve", "out"]
 
 
 @pytest.mark.parametrize("name", ["a.html", "a.json", "a.csv", "a.html.parts/1.jpg", "a.grades.csv", "p.html"])

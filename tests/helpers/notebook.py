@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, wraps
 from pathlib import Path
 from unittest import mock
 
@@ -111,12 +111,18 @@ def execute(master, overrides, solved=True, until="", checks=None, before_traini
 def with_few_samples(names, count=FEW) -> dict:
     """A notebook's names, changed: it draws `count` samples at each checkpoint, as 1,000 take longer than its steps."""
     for name in {"fixed_noise", "balanced_labels", "thousand"} & names.keys():
-        names[name] = partial(first, count, names[name])
+        names[name] = first(count, names[name])
     return names
 
 
-def first(count, function, *arguments):
-    return function(*arguments)[:count]
+def first(count, function):
+    """What returns the first `count` of what a function returns. It still counts as that function."""
+
+    @wraps(function)
+    def few(*arguments):
+        return function(*arguments)[:count]
+
+    return few
 
 
 def lesson(master, **overrides) -> dict:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baselines import translate
-from baselines.build import masters
+from baselines.build import masters, module_source
 from baselines.definitions import BASELINES
 from kit.checks import TORCH_SAYS, check_device, check_step, errors_in_words, output_of
 from kit.translation import translator
@@ -127,6 +127,8 @@ def test_a_folded_cell_may_be_run_again(master):
                 break
             exec(compile(source, f"{master.stem}, again", "exec", dont_inherit=True), names)
         names["KIT_NAMES"].update(remembered)
+        assert not names["name_taken"](names)
+        exec("# a remark in a folded cell\n" + module_source("device"), names)
         assert not names["name_taken"](names)
 
 

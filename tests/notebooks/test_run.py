@@ -18,6 +18,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import make_dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -262,6 +263,15 @@ def test_a_file_that_is_no_checkpoint_is_reported_and_the_one_before_is_used(tmp
     told = f"{path} is broken (it is no checkpoint) and set aside: looking for the one before\n"
     assert told in capsys.readouterr().out
     assert path.with_name("last.pt.broken").exists() and not (tmp_path / "unpickled").exists()
+
+
+def test_a_checkpoint_that_memory_does_not_last_for_is_left_where_it_is(tmp_path, monkeypatch):
+    train(session(tmp_path))
+    said = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 400000000 bytes"
+    monkeypatch.setattr(torch, "load", mock.Mock(side_effect=RuntimeError(said)))
+    with pytest.raises(RuntimeError, match="tried to allocate"):
+        session(tmp_path)
+    assert (tmp_path / "gan/checkpoints/last.pt").exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no /proc/self/mem, which answers Input/output error")
@@ -919,15 +929,18 @@ def test_a_submission_takes_away_nothing_of_somebody_else(tmp_path, capsys):
     write_submission(run)
     for name in ("labels.csv", "notes.txt", "1001.jpg"):
         (outputs / name).write_text("file,label\n1.jpg,mine\n")
-    with pytest.raises(SystemExit, match=r"/outputs holds other pictures, such as 1001.jpg: move them, or set another"):
-        write_submission(run)
-    (outputs / "1001.jpg").unlink()
     (run.folder / "labels.csv").write_text("of the run")
     write_submission(run)
-    kept = outputs / "labels.before.csv"
-    assert f"{outputs}/labels.csv is not of the pictures there: it is now {kept}\n" in capsys.readouterr().out
+    kept, said = outputs / "labels.before.csv", capsys.readouterr().out
+    assert f"{outputs}/labels.csv is not of the pictures there: it is now {kept}\n" in said
+    assert f"{outputs} holds other pictures, such as 1001.jpg: score the archive, or move them\n" in said
     assert kept.read_text() == "file,label\n1.jpg,mine\n" and (outputs / "labels.csv").read_text() == "of the run"
-    assert {*os.listdir(outputs)} == {f"{n}.jpg" for n in range(1, 9)} | {"labels.csv", kept.name, "notes.txt"}
+    assert {*os.listdir(outputs)} == {f"{n}.jpg" for n in range(1, 9)} | {
+        "labels.csv",
+        kept.name,
+        "notes.txt",
+        "1001.jpg",
+    }
 
 
 def zip_of(path, *names):
@@ -965,6 +978,11 @@ def test_an_archive_that_may_be_somebodys_is_kept_under_another_name(tmp_path, c
     assert told in capsys.readouterr().out and (tmp_path / "gan.before2.zip").read_bytes() == data
     train(session(tmp_path, steps=4))  # its own is replaced, as before
     assert kit.run.steps_logged(archive, "gan") == 4 and not (tmp_path / "gan.before3.zip").exists()
+    with zipfile.ZipFile(archive, "a") as files:  # a log is ahead of the checkpoint where a session was killed
+        log = files.read("gan/log.csv").decode()
+        files.writestr("gan/log.csv", f"{log}9,0.5,0.5,1\n")
+    train(session(tmp_path, steps=6))
+    assert not (tmp_path / "gan.before3.zip").exists()
 
 
 @pytest.mark.parametrize("name", ["1.jpg", "faces/1.jpg", "pictures/000002.png"])
@@ -984,8 +1002,8 @@ def test_a_run_takes_no_folder_that_holds_other_files(tmp_path, name):
         ("1.jpg", None, {}, True),  # one that was killed
         ("1.jpg", ("JPEG", (128, 128)), {}, False),
         ("1.jpg", ("PNG", (64, 64)), {}, False),
-        ("1001.jpg", ("JPEG", (64, 64)), {}, False),
-        ("me.jpg", ("JPEG", (64, 64)), {}, False),
+        ("1001.jpg", ("JPEG", (64, 64)), {}, True),  # which nothing replaces
+        ("me.jpg", ("JPEG", (64, 64)), {}, True),
         ("notes.txt", None, {}, True),
         ("1.jpg", ("JPEG", (64, 64)), {"faces": "{}/outputs"}, False),
         ("1.jpg", ("JPEG", (64, 64)), {"faces": "{}"}, False),  # a class of these faces
