@@ -170,7 +170,7 @@ def test_two_sources_are_two_domains_and_need_no_labels(numbered, tmp_path):
 
 def test_a_thousand_faces_begin_with_those_held_out():
     held_out, train = (torch.arange(*bounds).view(-1, 1, 1, 1) for bounds in ((0, 7), (100, 400)))
-    thousand = names()["thousand"].args[1]  # not the first of them only
+    thousand = names()["thousand"].__wrapped__  # not the first of them only
     faces = thousand(held_out, train).flatten()
     assert faces[:9].tolist() == [*range(7), 100, 101]
     assert len(faces) == 1000
