@@ -56,18 +56,21 @@ def filled_in(kit: list[tuple[str, str]], sources: list[str]) -> list[str]:
     """
     todos = {key: _cell_names(source) for key, source in kit if key.startswith("todo-")}
     others = [statements(source) or [] for key, source in kit if key not in todos]
-    cells = [set().union(*map(bound_names, body)) for body in others]
+    bound = [set().union(*map(bound_names, body)) for body in others]
     wanted = set().union(*todos.values())
     texts = {ast.unparse(statement) for body in others for statement in body}
-    names = Kit(wanted, set().union(*cells) - wanted, cells, texts)
+    names = Kit(wanted, set().union(*bound) - wanted, bound, texts)
     own, invalid = _defined(sources, names)
     filled, taken = [], []
     for key, source in kit:
-        theirs = sorted(set().union(*(one.names for one in taken)) - wanted)
+        before = sorted(set().union(*(one.names for one in taken)) - wanted)
         stars, cells = _filled(todos[key], own, invalid, names, taken) if key in todos else ([], [])
-        kit_first = KIT_FIRST.format(theirs=theirs)  # also before what an import * brought
-        before = [f"{BEGIN}\n{kit_first}", *stars, *([kit_first] if stars else [])]
-        filled += [*before, *cells, END.format(names=sorted(todos[key]))] if cells else [source]
+        if not cells:
+            filled.append(source)
+            continue
+        kit_first = KIT_FIRST.format(theirs=before)
+        again = [kit_first] if stars else []  # before what an import * brought
+        filled += [f"{BEGIN}\n{kit_first}", *stars, *again, *cells, END.format(names=sorted(todos[key]))]
     return filled
 
 

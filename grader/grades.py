@@ -179,15 +179,17 @@ def kept_files(*pages: Path | None) -> list[Path]:
 def written_before(folder: Path, parts: Path) -> set[Path]:
     """What leaderboards have written among the submissions, whole paths: that of the results in `parts`, and others
     whose results lie in the class folder. Never an archive: somebody else may make such a folder, too."""
-    real, found = folder.resolve(), set()
+    real, entries, found = folder.resolve(), [], set()
     with suppress(OSError):  # that it cannot be read is said elsewhere
-        found |= {path for path in real.iterdir() if path.name.endswith(PARTS) and _holds_results(path)}
-    for one in {*found, parts.resolve()}:
+        entries = [path for path in real.iterdir() if path.name.endswith(PARTS)]
+    for one in {*entries, own := parts.resolve()}:
+        if not (holds := _holds_results(one)) and one != own:
+            continue
         page = one.with_name(one.name.removesuffix(PARTS))
-        written = {page, *board.beside(page), *gradebook.beside(page)} if _holds_results(one) else set()
+        written = {page, *board.beside(page), *gradebook.beside(page)} if holds else set()
         with suppress(OSError, ValueError, TypeError, RecursionError):  # of an older version there is no record
             written = {Path(os.path.realpath(real / name)) for name in json.loads(bytes_of(one / RECORD))}
-        written.update([*kept_files(page), *([one] if _holds_results(one) else [])])
+        written.update(kept_files(page), [one] if holds else [])
         found |= {path for path in written if real in path.parents and _may_be_ours(path)}
     return found
 
@@ -196,7 +198,7 @@ def _may_be_ours(path: Path) -> bool:
     """Whether what a record names can be written by a leaderboard: anybody may write a record."""
     if path.is_dir():
         return _holds_results(path) or (path / PAGES).is_file()
-    return path.suffix in (".html", ".json", ".csv") or not is_archive(path.name)
+    return not is_archive(path.name)
 
 
 def _holds_results(folder: Path) -> bool:
